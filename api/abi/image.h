@@ -1,0 +1,169 @@
+/*
+ * The table image: what the agent publishes and every engine reads.
+ *
+ * Flat arrays, no pointers, indices only. Integers are in host order unless the name ends in _be (network
+ * order). Each array is one BPF map with BPF_F_MMAPABLE, or one span of shared memory; user space
+ * writes with plain stores, in the order that makes every state that a packet can see complete:
+ * backends, then set slots, then the service word; frontend record, then the bucket slot. What was
+ * unpublished is reused only after a grace period.
+ *
+ * A look-up: bucket slot -> frontend -> service -> word -> set slot -> backend.
+ */
+#ifndef SLUICE_ABI_IMAGE_H
+#define SLUICE_ABI_IMAGE_H
+
+#include "api/abi/types.h"
+
+#define SLUICE_IMAGE_MAGIC 0x5343554c53454c42ULL
+#define SLUICE_LAYOUT_VERSION 1
+
+/* IPv4 stands as ::ffff:a.b.c.d. Network order. */
+struct sluice_address {
+	__u32 word_be[4];
+};
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_address) == 16, "address");
+
+/* Which traffic a frontend takes, chosen by where the destination was found. */
+enum sluice_scope {
+	SLUICE_SCOPE_ADDRESS = 0,  /* this address: ClusterIP, external or load-balancer address */
+	SLUICE_SCOPE_NODEPORT = 1, /* address all zero: any address marked SLUICE_FRONTEND_NODE */
+};
+
+/* frontend.flags */
+#define SLUICE_FRONTEND_EXTERNAL 0x1 /* follow the external word; else the internal one */
+#define SLUICE_FRONTEND_OWNED 0x2    /* port and protocol 0: refuse what no other entry lists */
+#define SLUICE_FRONTEND_NODE 0x4     /* port and protocol 0: an address of this node; try NODEPORT, else
+                                      * leave the packet to the host */
+#define SLUICE_FRONTEND_MASQUERADE 0x8 /* source NAT towards the backend (external, policy Cluster) */
+
+struct sluice_frontend_key {
+	struct sluice_address address;
+	__u16 port_be;
+	__u8 protocol; /* IPPROTO_*; 0 in a whole-address entry */
+	__u8 scope;    /* enum sluice_scope */
+};
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_frontend_key) == 20, "frontend key");
+
+struct sluice_frontend {
+	struct sluice_frontend_key key;
+	__u32 flags;
+	__u32 service; /* index; unused in a whole-address entry */
+	__u32 reserved;
+};
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_frontend) == 32, "frontend");
+
+/*
+ * One cache line. A slot is published and retired with one 8-byte store: low half the tag (never 0), high half the
+ * frontend's index. Slot 0 is empty. A key lives in one of two buckets (bpf/lib/hash.h), the
+ * emptier when it was inserted.
+ */
+#define SLUICE_BUCKET_SLOTS 8
+struct sluice_bucket {
+	__u64 slot[SLUICE_BUCKET_SLOTS];
+};
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_bucket) == 64, "bucket");
+
+/*
+ * The service word: the backend set in force, as one 8-byte store.
+ * Bits 0-31 first set slot, 32-51 count, 52-63 generation (changes with every flip, wraps).
+ * With count 0, bits 0-31 are an enum sluice_empty.
+ */
+#define SLUICE_WORD_COUNT_SHIFT 32
+#define SLUICE_WORD_COUNT_MASK 0xfffffULL
+#define SLUICE_WORD_GENERATION_SHIFT 52
+#define SLUICE_MAX_SET_SIZE 0xfffffU
+
+enum sluice_empty {
+	SLUICE_EMPTY_REFUSE = 0, /* no usable endpoint anywhere: RST, port unreachable, ECONNREFUSED */
+	SLUICE_EMPTY_DROP = 1,   /* usable elsewhere, but the policy is Local: silence */
+};
+
+enum sluice_traffic {
+	SLUICE_TRAFFIC_INTERNAL = 0,
+	SLUICE_TRAFFIC_EXTERNAL = 1,
+	SLUICE_TRAFFIC_KINDS = 2,
+};
+
+struct sluice_service {
+	__u64 word[SLUICE_TRAFFIC_KINDS];
+	__u32 flags;              /* SLUICE_SERVICE_* */
+	__u32 affinity_timeout_s; /* 0: no ClientIP affinity */
+	__u32 name;               /* offset into the names: "namespace/name:port", NUL-terminated */
+	__u16 port_be;            /* the service port, for people */
+	__u8 protocol;
+	__u8 family; /* 4 or 6 */
+	__u32 reserved[8];
+};
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_service) == 64, "service");
+
+#define SLUICE_SERVICE_IN_USE 0x1
+
+/* backend.flags */
+#define SLUICE_BACKEND_LOCAL 0x1       /* on this node */
+#define SLUICE_BACKEND_TERMINATING 0x2 /* serving out its last connections */
+
+/*
+ * A backend belongs to one service. `incarnation` is even while the slot is free and odd while it is in use;
+ * it rises by one at each change, so a flow that remembers (index, incarnation) knows in one load
+ * whether its backend still serves.
+ */
+struct sluice_backend {
+	struct sluice_address address;
+	__u16 port_be;
+	__u16 flags;
+	__u32 incarnation;
+	__u32 service;
+	__u32 name; /* offset into the names: the endpoint's target ("namespace/pod"), 0 if none */
+};
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_backend) == 32, "backend");
+
+/* Address ranges that concern the node as a whole. */
+enum sluice_cidr_kind {
+	SLUICE_CIDR_SERVICE = 1, /* ServiceCIDR: unallocated addresses are dropped */
+	SLUICE_CIDR_CLUSTER = 2, /* pods' addresses (detectLocal): others are source-NATed to ClusterIPs */
+};
+struct sluice_cidr {
+	struct sluice_address address;
+	struct sluice_address mask;
+	__u32 kind;
+	__u32 reserved[3];
+};
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_cidr) == 48, "cidr");
+#define SLUICE_MAX_CIDRS 32
+
+/* header.flags */
+#define SLUICE_HEADER_MASQUERADE_ALL 0x1 /* source NAT for all ClusterIP traffic */
+#define SLUICE_HEADER_DETECT_LOCAL 0x2   /* the CLUSTER ranges decide what is a pod */
+
+struct sluice_header {
+	__u64 magic;
+	__u32 layout_version;
+	__u32 flags;
+	__u64 generation; /* of the image's content; rises with every publish */
+	/* Capacities; fixed while the image lives. */
+	__u32 bucket_count; /* a power of two */
+	__u32 frontend_capacity;
+	__u32 service_capacity;
+	__u32 set_slot_capacity;
+	__u32 backend_capacity;
+	__u32 name_bytes;
+	__u32 cpu_count; /* rows of the counters */
+	__u32 cidr_count;
+	struct sluice_address node_address[2]; /* source of masqueraded traffic; [0] IPv4, [1] IPv6; zero: none */
+	__u16 snat_port_min; /* host order, both ends included */
+	__u16 snat_port_max;
+	__u32 reserved[5];
+	struct sluice_cidr cidr[SLUICE_MAX_CIDRS];
+};
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_header) == 112 + 48 * SLUICE_MAX_CIDRS, "header");
+
+/* Counters, [cpu][service]; each cell has one writer. */
+struct sluice_service_counters {
+	__u64 connections; /* choices of a backend: connects, new flows, first datagrams */
+	__u64 packets;     /* translated by tc or XDP, both directions */
+	__u64 bytes;
+	__u64 refused; /* refused or dropped for want of an endpoint */
+};
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_service_counters) == 32, "counters");
+
+#endif

@@ -1,0 +1,68 @@
+// The scheme: which kinds exist, how they are named, and which protobuf message each one is.
+// Adding a kind to the system begins with one row in scheme.cc.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "api/base/result.h"
+
+namespace google::protobuf {
+class Message;
+}
+namespace k8s::io::apimachinery::pkg::apis::meta::v1 {
+class ObjectMeta;
+class ListMeta;
+}  // namespace k8s::io::apimachinery::pkg::apis::meta::v1
+
+namespace sluice::codec {
+
+namespace metav1 = ::k8s::io::apimachinery::pkg::apis::meta::v1;
+
+struct GroupVersionKind {
+    std::string group;  // empty for the core group
+    std::string version;
+    std::string kind;
+
+    // "v1" or "apps/v1".
+    [[nodiscard]] std::string api_version() const;
+    // From an apiVersion such as "apps/v1" and a kind; more than one slash is kInvalidArgument.
+    static Result<GroupVersionKind> parse(std::string_view api_version, std::string_view kind);
+    auto operator<=>(const GroupVersionKind&) const = default;
+};
+
+// One kind. Lives as long as the program; compare by address.
+struct KindInfo {
+    GroupVersionKind gvk;
+    std::string resource;  // plural: "services"
+    std::string singular;  // "service"
+    std::vector<std::string> short_names;
+    std::vector<std::string> categories;
+    bool namespaced = true;
+    bool has_status = false;                      // serves the subresource status
+    const google::protobuf::Message* prototype;   // New() makes an empty object
+    const google::protobuf::Message* list_prototype;
+
+    [[nodiscard]] std::string list_kind() const { return gvk.kind + "List"; }
+    [[nodiscard]] std::unique_ptr<google::protobuf::Message> new_object() const;
+    [[nodiscard]] std::unique_ptr<google::protobuf::Message> new_list() const;
+};
+
+// All kinds, in a fixed order: core/v1 first, then groups by name.
+[[nodiscard]] std::span<const KindInfo> all_kinds();
+// Null when there is none.
+[[nodiscard]] const KindInfo* find_kind(const GroupVersionKind& gvk);
+[[nodiscard]] const KindInfo* find_resource(std::string_view group, std::string_view version,
+                                            std::string_view resource);
+[[nodiscard]] const KindInfo* kind_of(const google::protobuf::Message& object);
+
+// The object's `metadata`. REQUIRES: a message that has one (every kind and list in the scheme).
+[[nodiscard]] metav1::ObjectMeta& object_meta(google::protobuf::Message& object);
+[[nodiscard]] const metav1::ObjectMeta& object_meta(const google::protobuf::Message& object);
+[[nodiscard]] metav1::ListMeta& list_meta(google::protobuf::Message& list);
+
+}  // namespace sluice::codec

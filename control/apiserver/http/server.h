@@ -1,0 +1,89 @@
+// HTTPS as the API server sees it: requests come in whole, answers go out whole or as a stream.
+// Beast, Asio and OpenSSL stay behind server.cc.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "api/base/result.h"
+
+namespace sluice::http {
+
+// Limits, each answered with the status named when reached.
+inline constexpr std::size_t kMaxBodyBytes = 3U << 20U;         // 413, kube-apiserver's own limit
+inline constexpr std::size_t kMaxHeaderBytes = 1U << 20U;       // 431
+inline constexpr std::size_t kMaxConnections = 10'000;          // further ones are closed at once
+inline constexpr std::size_t kMaxQueuedStreamBytes = 8U << 20U; // a slower reader is closed
+
+// Who the client certificate or token says the client is. Empty user: anonymous.
+struct Identity {
+    std::string user;
+    std::vector<std::string> groups;
+};
+
+struct Request {
+    std::string method;  // "GET"
+    std::string path;    // percent-decoded, without the query
+    std::vector<std::pair<std::string, std::string>> query;    // decoded, in order
+    std::vector<std::pair<std::string, std::string>> headers;  // names in lower case
+    std::string body;
+    Identity identity;
+    std::string remote;  // "127.0.0.1:40000"
+
+    // First of that name, or empty.
+    [[nodiscard]] std::string_view header(std::string_view lower_case_name) const;
+    [[nodiscard]] std::optional<std::string_view> parameter(std::string_view name) const;
+};
+
+struct Response {
+    int status = 200;
+    std::vector<std::pair<std::string, std::string>> headers;  // Content-Type and the like
+    std::string body;  // Content-Length is set by the server; gzip by the server when asked for and large
+};
+
+// Answers one request; thread-safe; exactly one of send or begin_stream is called. Dropping the last reference
+// without answering sends a 500.
+class Responder {
+public:
+    virtual ~Responder() = default;
+    virtual void send(Response response) = 0;
+    // Headers now, then chunks; body in head is ignored.
+    virtual void begin_stream(Response head) = 0;
+    // False once the client is gone or too slow (then the connection is closed).
+    virtual bool write(std::string chunk) = 0;
+    virtual void end_stream() = 0;
+    // Called once, when the stream is over for any reason; possibly at once.
+    virtual void on_close(std::function<void()> callback) = 0;
+};
+
+// Called on a server thread; must not block for long.
+using Handler = std::function<void(std::shared_ptr<const Request>, std::shared_ptr<Responder>)>;
+
+struct ServerOptions {
+    std::string address = "127.0.0.1";
+    std::uint16_t port = 6443;  // 0: any free port
+    std::string certificate_pem;
+    std::string private_key_pem;
+    std::string client_ca_pem;  // client certificates are asked for and checked against it, not required
+    int threads = 0;            // 0: one per CPU
+    // Bearer token to identity; nullopt refuses with 401.
+    std::function<std::optional<Identity>(std::string_view token)> authenticate_token;
+};
+
+class Server {
+public:
+    virtual ~Server() = default;
+    [[nodiscard]] virtual std::uint16_t port() const = 0;
+    // Stops accepting, lets requests in flight finish (streams are ended) within the time, then closes.
+    virtual void shutdown(std::uint32_t grace_ms) = 0;
+};
+
+Result<std::unique_ptr<Server>> listen(const ServerOptions& options, Handler handler);
+
+}  // namespace sluice::http

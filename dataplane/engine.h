@@ -1,0 +1,46 @@
+// What the agent asks of a dataplane, whichever it is: the eBPF engine, or DPDK in its own process.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "api/base/result.h"
+#include "dataplane/image/desired.h"
+
+namespace sluice::dataplane {
+
+struct EngineStatus {
+    std::string name;  // "ebpf"
+    std::uint64_t generation = 0;
+    std::size_t services = 0;   // service ports
+    std::size_t frontends = 0;
+    std::size_t backends = 0;
+    std::vector<std::string> attached;  // "cgroup/connect4 /sys/fs/cgroup", "tc/ingress eth0 (tcx)"
+    std::vector<std::string> missing;   // what this kernel lacks, and what follows
+};
+
+// One thread calls it. Every call leaves the dataplane forwarding, whatever it returns.
+class Engine {
+public:
+    virtual ~Engine() = default;
+
+    // The whole state, as at start: whatever an earlier agent left is replaced by it without a gap; flows, counters
+    // and affinity of services that stay are kept. kResourceExhausted names the limit reached.
+    virtual Result<void> replace_all(const image::Node& node,
+                                     std::span<const image::Service> services) = 0;
+    // REQUIRES: replace_all has succeeded. When it returns, packets follow the change. Each service changes
+    // atomically. On error nothing of the service named in it is changed, the others are in force.
+    virtual Result<void> apply(const image::Change& change) = 0;
+    // Node addresses, ranges or masquerading changed.
+    virtual Result<void> set_node(const image::Node& node) = 0;
+    // Links came or went; attaches to what `--devices` names. Cheap when nothing changed.
+    virtual Result<void> sync_devices() = 0;
+    // Frees what was retired, where its grace period is over. Call now and then.
+    virtual void reclaim() = 0;
+
+    [[nodiscard]] virtual EngineStatus status() const = 0;
+};
+
+}  // namespace sluice::dataplane
