@@ -1,0 +1,44 @@
+// The resource API: everything below /api/v1/ and /apis/GROUP/VERSION/ that names a resource.
+// Discovery, OpenAPI and health are served beside it (control/apiserver).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "api/base/ip_address.h"
+#include "api/base/result.h"
+#include "control/apiserver/http/server.h"
+
+namespace sluice::store {
+class Store;
+}
+
+namespace sluice::registry {
+
+struct ApiOptions {
+    std::vector<IpPrefix> service_cidrs;  // one or two families; the first is the default family
+    std::uint16_t nodeport_min = 30000;   // both ends included
+    std::uint16_t nodeport_max = 32767;
+    std::string advertise_address;        // for the Service default/kubernetes and its EndpointSlice
+    std::uint16_t advertise_port = 6443;
+};
+
+// Thread-safe. The store outlives it.
+class Api {
+public:
+    virtual ~Api() = default;
+    // True for paths of resources, /api/v1/... and /apis/G/V/... beyond the group version itself.
+    [[nodiscard]] virtual bool handles(const std::string& path) const = 0;
+    virtual void handle(std::shared_ptr<const http::Request> request,
+                        std::shared_ptr<http::Responder> responder) = 0;
+    // Ends all watches; later requests get 503.
+    virtual void shutdown() = 0;
+};
+
+// Reads the store's allocations, makes what a cluster starts with (the namespaces default, kube-system, kube-public,
+// kube-node-lease; the Service default/kubernetes) and is then ready to serve.
+Result<std::unique_ptr<Api>> make_api(store::Store& store, const ApiOptions& options);
+
+}  // namespace sluice::registry
