@@ -1,0 +1,72 @@
+// testpeer: the servers and clients of the end-to-end tests and benchmarks.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "tests/tools/modes.h"
+
+namespace {
+
+using sluice::IpAddress;
+using namespace sluice::testpeer;
+
+int run(int argc, char** argv) {
+    CLI::App app{"Servers that say who they are, clients that count what came back"};
+    app.require_subcommand(1);
+
+    ServeOptions serve_options;
+    auto* serve_command = app.add_subcommand("serve", "answer with name, client address and port");
+    serve_command->add_option("--name", serve_options.name)->required();
+    serve_command->add_option("--tcp", serve_options.tcp_port);
+    serve_command->add_option("--udp", serve_options.udp_port);
+    serve_command->add_flag("--mute", serve_options.mute);
+
+    LoadOptions load_options;
+    std::string address;
+    auto* load_command = app.add_subcommand("load", "connect or send again and again, and count");
+    load_command->add_option("address", address)->required();
+    load_command->add_option("port", load_options.port)->required();
+    load_command->add_flag("--udp", load_options.udp);
+    load_command->add_flag("--unconnected", load_options.unconnected);
+    load_command->add_flag("--v4-mapped", load_options.v4_mapped);
+    load_command->add_option("--seconds", load_options.seconds);
+    load_command->add_option("--count", load_options.count);
+    load_command->add_option("--workers", load_options.workers)->check(CLI::Range(1, 64));
+    load_command->add_option("--timeout-ms", load_options.timeout_ms);
+    load_command->add_option("--pause-us", load_options.pause_us);
+    load_command->add_flag("--hold", load_options.hold);
+
+    LatencyOptions latency_options;
+    auto* latency_command = app.add_subcommand("latency", "time connect() or the first sendto()");
+    latency_command->add_option("address", address)->required();
+    latency_command->add_option("port", latency_options.port)->required();
+    latency_command->add_flag("--udp", latency_options.udp);
+    latency_command->add_option("--count", latency_options.count);
+    latency_command->add_option("--warmup", latency_options.warmup);
+
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        return app.exit(error) == 0 ? 0 : 2;
+    }
+    sluice::Result<void> result;
+    if (serve_command->parsed()) {
+        result = serve(serve_options);
+    } else {
+        const auto parsed = IpAddress::parse(address);
+        if (!parsed) {
+            std::fprintf(stderr, "testpeer: %s\n", parsed.error().message.c_str());
+            return 2;
+        }
+        load_options.address = latency_options.address = *parsed;
+        result = load_command->parsed() ? load(load_options) : latency(latency_options);
+    }
+    if (!result) {
+        std::fprintf(stderr, "testpeer: %s\n", result.error().to_string().c_str());
+        return 1;
+    }
+    return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) { return run(argc, argv); }
