@@ -1,0 +1,39 @@
+// The rule that gives a link its role, apart from libnl so that it can be tested as a table.
+#include "dataplane/netlink/links.h"
+
+namespace sluice::netlink {
+
+std::string_view role_name(Role role) {
+    switch (role) {
+        case Role::kPod: return "pod";
+        case Role::kNode: return "node";
+        case Role::kIgnore: break;
+    }
+    return "ignore";
+}
+
+Role classify(const Link& link) {
+    if (!link.up || link.loopback || !link.ethernet) {
+        return Role::kIgnore;
+    }
+    const bool pair = link.kind == "veth" || link.kind == "netkit";
+    if (link.master_ifindex != 0 && link.master_kind != "vrf") {
+        const bool tap = link.kind == "tun";
+        return link.master_kind == "bridge" && (pair || tap) ? Role::kPod : Role::kIgnore;
+    }
+    if (link.has_default_route) {
+        return Role::kNode;
+    }
+    if (link.kind == "dummy" || link.kind == "ifb" || link.kind == "bridge") {
+        return Role::kIgnore;
+    }
+    if (link.kind == "vxlan" || link.kind == "geneve") {
+        return Role::kNode;
+    }
+    if (pair) {
+        return link.has_subnet ? Role::kNode : Role::kPod;
+    }
+    return link.addresses.empty() ? Role::kIgnore : Role::kNode;
+}
+
+}  // namespace sluice::netlink
