@@ -7,7 +7,10 @@
  * backends, then set slots, then the service word; frontend record, then the bucket slot. What was
  * unpublished is reused only after a grace period.
  *
- * A look-up: bucket slot -> frontend -> service -> word -> set slot -> backend.
+ * A look-up: bucket slot -> frontend -> service -> word -> set slot -> backend (bpf/lib/lookup.h).
+ *
+ * The header does not change while the image lives, but for `generation`: other node facts make a new image, so
+ * that no packet sees half of a change. Element sizes are multiples of 8, which is the stride of BPF arrays.
  */
 #ifndef SLUICE_ABI_IMAGE_H
 #define SLUICE_ABI_IMAGE_H
@@ -26,7 +29,9 @@ SLUICE_STATIC_ASSERT(sizeof(struct sluice_address) == 16, "address");
 /* Which traffic a frontend takes, chosen by where the destination was found. */
 enum sluice_scope {
 	SLUICE_SCOPE_ADDRESS = 0,  /* this address: ClusterIP, external or load-balancer address */
-	SLUICE_SCOPE_NODEPORT = 1, /* address all zero: any address marked SLUICE_FRONTEND_NODE */
+	/* Any address marked SLUICE_FRONTEND_NODE. The key holds the family's unspecified address (::ffff:0.0.0.0
+	 * or ::), since a dual-stack service has one port number and two sets of backends. */
+	SLUICE_SCOPE_NODEPORT = 1,
 };
 
 /* frontend.flags */
@@ -55,7 +60,7 @@ SLUICE_STATIC_ASSERT(sizeof(struct sluice_frontend) == 32, "frontend");
 /*
  * One cache line. A slot is published and retired with one 8-byte store: low half the tag (never 0), high half the
  * frontend's index. Slot 0 is empty. A key lives in one of two buckets (bpf/lib/hash.h), the
- * emptier when it was inserted.
+ * emptier when it was inserted; no bucket holds one tag twice, so a tag match is the only candidate.
  */
 #define SLUICE_BUCKET_SLOTS 8
 struct sluice_bucket {
@@ -72,6 +77,13 @@ SLUICE_STATIC_ASSERT(sizeof(struct sluice_bucket) == 64, "bucket");
 #define SLUICE_WORD_COUNT_MASK 0xfffffULL
 #define SLUICE_WORD_GENERATION_SHIFT 52
 #define SLUICE_MAX_SET_SIZE 0xfffffU
+
+/* One member of a backend set. A backend's incarnation is repeated so that who chooses needs no second look. */
+struct sluice_set_slot {
+	__u32 backend;
+	__u32 incarnation;
+};
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_set_slot) == 8, "set slot");
 
 enum sluice_empty {
 	SLUICE_EMPTY_REFUSE = 0, /* no usable endpoint anywhere: RST, port unreachable, ECONNREFUSED */
@@ -152,12 +164,19 @@ struct sluice_header {
 	struct sluice_address node_address[2]; /* source of masqueraded traffic; [0] IPv4, [1] IPv6; zero: none */
 	__u16 snat_port_min; /* host order, both ends included */
 	__u16 snat_port_max;
-	__u32 reserved[5];
+	__u32 reserved0;
+	__u64 hash_seed; /* of the frontends' hash; random, so that nobody can aim at a bucket */
+	__u32 reserved[2];
 	struct sluice_cidr cidr[SLUICE_MAX_CIDRS];
 };
 SLUICE_STATIC_ASSERT(sizeof(struct sluice_header) == 112 + 48 * SLUICE_MAX_CIDRS, "header");
 
-/* Counters, [cpu][service]; each cell has one writer. */
+/*
+ * Counters, [row][service] with service_capacity cells a row: rows 0 to cpu_count-1 are written by that
+ * CPU's programs, row cpu_count by user space alone (what earlier images had counted). The drop counters are the
+ * same, [row][reason], SLUICE_DROP_STRIDE cells a row.
+ */
+#define SLUICE_DROP_STRIDE 64
 struct sluice_service_counters {
 	__u64 connections; /* choices of a backend: connects, new flows, first datagrams */
 	__u64 packets;     /* translated by tc or XDP, both directions */

@@ -1,0 +1,50 @@
+/*
+ * The hash of frontend keys, and the two buckets a key may live in.
+ *
+ * Multiply and fold over three 64-bit words: BPF has no 128-bit product, and a helper call would
+ * cost more than the whole look-up. The seed makes bucket flooding blind; within a bucket the full
+ * key decides.
+ */
+#ifndef SLUICE_LIB_HASH_H
+#define SLUICE_LIB_HASH_H
+
+#include "api/abi/image.h"
+
+#define SLUICE_ALWAYS_INLINE static inline __attribute__((always_inline))
+
+struct sluice_hash {
+	__u32 tag;   /* never 0 */
+	__u32 first; /* bucket indices, below bucket_count; different unless there is one bucket */
+	__u32 second;
+};
+
+/* bucket_count is a power of two. */
+SLUICE_ALWAYS_INLINE struct sluice_hash sluice_hash_key(__u64 seed, __u32 bucket_count,
+							const struct sluice_frontend_key *key)
+{
+	__u64 high = (__u64)key->address.word_be[0] << 32 | key->address.word_be[1];
+	__u64 low = (__u64)key->address.word_be[2] << 32 | key->address.word_be[3];
+	__u64 rest = (__u64)key->port_be << 16 | (__u64)key->protocol << 8 | key->scope;
+	__u32 mask = bucket_count - 1;
+	struct sluice_hash hash;
+	__u64 h;
+
+	h = (high ^ seed) * 0x9e3779b97f4a7c15ULL;
+	h ^= h >> 32;
+	h = (h + low) * 0xd6e8feb86659fd93ULL;
+	h ^= h >> 29;
+	h = (h ^ rest) * 0xa0761d6478bd642fULL;
+	h ^= h >> 32;
+	h *= 0xe7037ed1a0b428dbULL;
+	h ^= h >> 31;
+
+	hash.tag = (__u32)(h >> 32);
+	hash.tag |= !hash.tag;
+	hash.first = (__u32)h & mask;
+	/* An odd distance made of the tag: the second bucket follows from the first and never
+	 * equals it. */
+	hash.second = (hash.first ^ ((hash.tag * 0x5bd1e995U) >> 7 | 1)) & mask;
+	return hash;
+}
+
+#endif

@@ -1,0 +1,89 @@
+/*
+ * The table image as BPF maps, and the view of it that bpf/lib wants. Include before
+ * bpf/lib/lookup.h.
+ *
+ * Each map is one table of api/abi/image.h, written by user space through mmap. The sizes here are
+ * the least; the loader creates the maps in the sizes it needs and hands them to every object, so
+ * all programs share them.
+ */
+#ifndef SLUICE_PROGS_MAPS_H
+#define SLUICE_PROGS_MAPS_H
+
+#include <linux/bpf.h>
+
+#include <bpf/bpf_helpers.h>
+
+#include "api/abi/drop_reasons.h"
+#include "api/abi/image.h"
+#include "bpf/lib/hash.h"
+
+#define SLUICE_IMAGE_MAP(map_name, value_type, entries)                                            \
+	struct {                                                                                   \
+		__uint(type, BPF_MAP_TYPE_ARRAY);                                                  \
+		__uint(map_flags, BPF_F_MMAPABLE);                                                 \
+		__uint(max_entries, entries);                                                      \
+		__type(key, __u32);                                                                \
+		__type(value, value_type);                                                         \
+	} map_name SEC(".maps")
+
+SLUICE_IMAGE_MAP(sluice_header, struct sluice_header, 1);
+SLUICE_IMAGE_MAP(sluice_buckets, struct sluice_bucket, 1);
+SLUICE_IMAGE_MAP(sluice_fronts, struct sluice_frontend, 1);
+SLUICE_IMAGE_MAP(sluice_services, struct sluice_service, 1);
+SLUICE_IMAGE_MAP(sluice_sets, struct sluice_set_slot, 1);
+SLUICE_IMAGE_MAP(sluice_backends, struct sluice_backend, 1);
+SLUICE_IMAGE_MAP(sluice_counters, struct sluice_service_counters, 1);
+SLUICE_IMAGE_MAP(sluice_drops, __u64, 1);
+
+struct sluice_view {
+	const struct sluice_header *header;
+};
+
+/* Returns 0 when there is no image: then pass everything. */
+SLUICE_ALWAYS_INLINE int sluice_view_open(struct sluice_view *view)
+{
+	__u32 zero = 0;
+
+	view->header = bpf_map_lookup_elem(&sluice_header, &zero);
+	return view->header != 0;
+}
+
+#define SLUICE_MAP_ACCESSOR(what, type, map)                                                       \
+	SLUICE_ALWAYS_INLINE const struct type *sluice_view_##what(const struct sluice_view *view, \
+								   __u32 index)                    \
+	{                                                                                          \
+		return bpf_map_lookup_elem(&map, &index);                                          \
+	}
+
+SLUICE_MAP_ACCESSOR(bucket, sluice_bucket, sluice_buckets)
+SLUICE_MAP_ACCESSOR(frontend, sluice_frontend, sluice_fronts)
+SLUICE_MAP_ACCESSOR(service, sluice_service, sluice_services)
+SLUICE_MAP_ACCESSOR(set_slot, sluice_set_slot, sluice_sets)
+SLUICE_MAP_ACCESSOR(backend, sluice_backend, sluice_backends)
+#undef SLUICE_MAP_ACCESSOR
+
+/* This CPU's counters of a service; NULL if the index is outside the table. */
+SLUICE_ALWAYS_INLINE struct sluice_service_counters *
+sluice_counters_of(const struct sluice_view *view, __u32 service)
+{
+	__u32 cell = bpf_get_smp_processor_id() * view->header->service_capacity + service;
+
+	return bpf_map_lookup_elem(&sluice_counters, &cell);
+}
+
+/*
+ * Adds to a counter cell. A connect hook can be interrupted by a softirq on the same CPU, so it is
+ * an atomic add, uncontended because the line belongs to this CPU.
+ */
+#define SLUICE_COUNT(cell, amount) __sync_fetch_and_add(&(cell), (amount))
+
+SLUICE_ALWAYS_INLINE void sluice_count_drop(__u32 reason)
+{
+	__u32 cell = bpf_get_smp_processor_id() * SLUICE_DROP_STRIDE + reason;
+	__u64 *count = bpf_map_lookup_elem(&sluice_drops, &cell);
+
+	if (count)
+		SLUICE_COUNT(*count, 1);
+}
+
+#endif
