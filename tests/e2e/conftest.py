@@ -1,0 +1,70 @@
+"""Fixtures of the end-to-end suites: one cluster a module, and kubectls old and new."""
+
+import glob
+import os
+import subprocess
+import sys
+
+import pytest
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
+
+from harness import cluster as harness  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def one_node():
+    """A node with an agent, two serving pods (a, b) and a client pod."""
+    with_pods = harness.Cluster(nodes=1)
+    try:
+        node = with_pods.node
+        for name in ("a", "b"):
+            node.pod(name).serve()
+        node.pod("client")
+        node.start_agent()
+        yield with_pods
+    finally:
+        with_pods.close()
+
+
+@pytest.fixture(scope="module")
+def two_nodes():
+    """Two nodes with agents; pods a and client on the first, b on the second, all of them serving."""
+    both = harness.Cluster(nodes=2)
+    try:
+        both.nodes[0].pod("a").serve()
+        both.nodes[0].pod("client").serve()
+        both.nodes[1].pod("b").serve()
+        for node in both.nodes:
+            node.start_agent()
+        yield both
+    finally:
+        both.close()
+
+
+def debian_kubectl():
+    """Debian's kubectl 1.20 (the last of the old wire habits), unpacked into the build folder, not installed."""
+    folder = os.path.join(harness.BUILD, "debian-kubectl")
+    binary = os.path.join(folder, "usr", "bin", "kubectl")
+    if not os.path.exists(binary):
+        os.makedirs(folder, exist_ok=True)
+        subprocess.run(["apt-get", "download", "kubernetes-client"], cwd=folder, check=True,
+                       capture_output=True)
+        package = glob.glob(os.path.join(folder, "kubernetes-client_*.deb"))[0]
+        subprocess.run(["dpkg", "-x", package, folder], check=True)
+    return binary
+
+
+def newer_kubectls():
+    """Real binaries of other versions where the machine has them, oldest and newest."""
+    found = sorted(glob.glob("/usr/lib/google-cloud-sdk/bin/kubectl.1.*"))
+    return [found[0], found[-1]] if len(found) > 1 else found
+
+
+def kubectls():
+    return ["debian"] + newer_kubectls()
+
+
+@pytest.fixture(params=kubectls(), ids=lambda p: os.path.basename(p))
+def kubectl_binary(request):
+    return debian_kubectl() if request.param == "debian" else request.param
