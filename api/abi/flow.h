@@ -1,0 +1,119 @@
+/*
+ * The flow table: which backend a flow goes to, and how its packets are rewritten in both directions.
+ *
+ * One table per family, an array of buckets. A flow is two halves, one keyed by the tuple its client sends
+ * and one keyed by the tuple its backend answers with, so that one look-up finds a packet of either
+ * direction; each half holds the rewritten tuple and points at the other. bpf/lib/README.md has the protocol of
+ * claim, publish and evict.
+ *
+ * Addresses and ports are in network order; a tuple's ports lie in one word as in the packet, source first.
+ */
+#ifndef SLUICE_ABI_FLOW_H
+#define SLUICE_ABI_FLOW_H
+
+#include "api/abi/types.h"
+
+#define SLUICE_FLOW_WAYS 8
+
+/* A slot's word: state in bits 0-3, generation in 4-15, tag of the key in 16-31. All but the state is its id. */
+#define SLUICE_FLOW_STATE_MASK 0xfU
+#define SLUICE_FLOW_GENERATION_ONE 0x10U
+#define SLUICE_FLOW_GENERATION_MASK 0xfff0U
+#define SLUICE_FLOW_ID_MASK 0xfffffff0U
+
+/* In the order of eviction, but for the first two. */
+enum sluice_flow_state {
+	SLUICE_FLOW_FREE = 0,
+	SLUICE_FLOW_BUSY = 1,        /* claimed, not yet readable */
+	SLUICE_FLOW_CLOSED = 2,      /* TCP: reset, or both sides sent FIN */
+	SLUICE_FLOW_NEW = 3,         /* nothing came back yet */
+	SLUICE_FLOW_ANSWERED = 4,    /* TCP: the backend answered, the client has not yet confirmed */
+	SLUICE_FLOW_CLOSING = 5,     /* TCP: one side sent FIN */
+	SLUICE_FLOW_ESTABLISHED = 6, /* both directions seen */
+};
+
+/* meta.flags */
+#define SLUICE_FLOW_REVERSE 0x1 /* keyed by what the backend sends */
+#define SLUICE_FLOW_FIN 0x2     /* this direction sent FIN */
+#define SLUICE_FLOW_SNAT 0x4    /* the client's address is hidden from the backend */
+
+/* One cache line at the head of each bucket: all that a miss reads. */
+struct sluice_flow_set {
+	__u32 claim; /* 1 while someone inserts into the bucket */
+	__u32 evicted_live; /* flows displaced before their time; approximate, for people */
+	__u32 reserved[2];
+	__u32 word[SLUICE_FLOW_WAYS];
+	__u16 seen[SLUICE_FLOW_WAYS]; /* tick of the last packet, either direction */
+};
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_flow_set) == 64, "flow set");
+
+struct sluice_flow_meta {
+	__u32 service;
+	__u32 backend;
+	__u32 incarnation; /* of the backend when it was chosen */
+	__u32 peer;        /* the other half: bucket * SLUICE_FLOW_WAYS + slot */
+	__u32 peer_id;     /* its word without the state */
+	__u8 protocol;
+	__u8 flags;
+	__u16 reserved;
+};
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_flow_meta) == 24, "flow meta");
+
+struct sluice_flow4 {
+	__u32 src_be, dst_be, ports_be;             /* key */
+	__u32 new_src_be, new_dst_be, new_ports_be; /* what it becomes */
+	struct sluice_flow_meta meta;
+};
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_flow4) == 48, "flow4");
+
+struct sluice_flow6 {
+	__u32 src_be[4], dst_be[4], ports_be;
+	__u32 new_src_be[4], new_dst_be[4], new_ports_be;
+	struct sluice_flow_meta meta;
+};
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_flow6) == 96, "flow6");
+
+struct sluice_flow_bucket4 {
+	struct sluice_flow_set set;
+	struct sluice_flow4 entry[SLUICE_FLOW_WAYS];
+};
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_flow_bucket4) == 448, "flow bucket4");
+
+struct sluice_flow_bucket6 {
+	struct sluice_flow_set set;
+	struct sluice_flow6 entry[SLUICE_FLOW_WAYS];
+};
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_flow_bucket6) == 832, "flow bucket6");
+
+/* Buckets for a number of flows: two halves each, at full load. 2^19 flows: 56 MiB IPv4, 104 MiB IPv6. */
+#define SLUICE_FLOW_BUCKETS(flows) ((flows) / (SLUICE_FLOW_WAYS / 2))
+#define SLUICE_FLOW_DEFAULT_FLOWS (1U << 19)
+
+/*
+ * Lives as long as the tables, for it says how to read them. All zero is valid: the packet programs
+ * then draw the seed themselves, and the default sizes hold.
+ */
+struct sluice_flow_config {
+	__u64 seed;          /* of the hash; 0: not drawn yet */
+	__u32 bucket_count4; /* 0: the default */
+	__u32 bucket_count6; /* 0: the default */
+	__u32 tick_shift;    /* jiffies >> tick_shift is a tick of about a second; 0: 8, right at 250 Hz */
+	__u32 reserved[3];
+};
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_flow_config) == 32, "flow config");
+#define SLUICE_FLOW_DEFAULT_TICK_SHIFT 8
+
+/* Ticks (about seconds) without a packet after which a slot is free for others. */
+#define SLUICE_FLOW_TIMEOUT_CLOSED 10
+#define SLUICE_FLOW_TIMEOUT_NEW 60           /* TCP, SCTP */
+#define SLUICE_FLOW_TIMEOUT_NEW_UDP 30
+#define SLUICE_FLOW_TIMEOUT_CLOSING 120
+#define SLUICE_FLOW_TIMEOUT_ESTABLISHED 28800 /* TCP, SCTP; must stay below half of the 16-bit clock */
+#define SLUICE_FLOW_TIMEOUT_UDP 180
+/* A flow in use more recently than this is not displaced while it is established, whatever the need. */
+#define SLUICE_FLOW_PROTECTED_TICKS 60
+
+/* Tries to find a free source port before the flow is dropped. */
+#define SLUICE_SNAT_TRIES 16
+
+#endif
