@@ -1,0 +1,85 @@
+/*
+ * What the socket hooks remember per socket, and ClientIP affinity. Network order where the name
+ * says _be; IPv4 stands as ::ffff:a.b.c.d, so that a datagram socket of either family compares the
+ * same.
+ */
+#ifndef SLUICE_ABI_SOCKET_H
+#define SLUICE_ABI_SOCKET_H
+
+#include <linux/bpf.h>
+
+#include "api/abi/image.h"
+
+struct sluice_endpoint {
+	struct sluice_address address;
+	__u16 port_be;
+	__u16 reserved0;
+	__u32 reserved1;
+};
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_endpoint) == 24, "endpoint");
+
+/* The application connected to `service`; the socket is connected to `backend`. Port 0: nothing. */
+struct sluice_peer {
+	struct sluice_endpoint service;
+	struct sluice_endpoint backend;
+};
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_peer) == 48, "peer");
+
+/* The backend that a UDP socket uses for a service while it serves. */
+struct sluice_udp_choice {
+	struct sluice_endpoint backend_at;
+	__u32 backend; /* index */
+	__u32 incarnation;
+};
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_udp_choice) == 32, "udp choice");
+
+struct sluice_udp_entry {
+	struct sluice_endpoint service_at;
+	struct sluice_udp_choice choice;
+	__u64 used; /* the socket's clock when last sent to; 0: free */
+};
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_udp_entry) == 64, "udp entry");
+
+/* Services that a socket may talk to before the overflow maps take over. */
+#define SLUICE_UDP_INLINE_ENTRIES 4
+
+struct sluice_udp_socket {
+	struct bpf_spin_lock lock; /* guards entry[] and clock: threads share a socket */
+	__u32 overflowed;          /* 1 once the overflow maps hold entries of this socket */
+	__u64 clock;
+	struct sluice_peer peer; /* of a connected socket */
+	struct sluice_udp_entry entry[SLUICE_UDP_INLINE_ENTRIES];
+};
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_udp_socket) == 64 + 64 * SLUICE_UDP_INLINE_ENTRIES,
+		     "udp socket");
+
+#define SLUICE_UDP_OVERFLOW_ENTRIES 16384
+
+struct sluice_udp_key {
+	__u64 cookie; /* of the socket */
+	struct sluice_endpoint at;
+};
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_udp_key) == 32, "udp key");
+
+/*
+ * ClientIP affinity. The client is its address for traffic seen by tc; for the socket hooks, where
+ * the source address is not chosen yet, it is the network namespace: ffff:ffff:0:0 and the
+ * namespace's cookie, which no unicast address begins with.
+ */
+#define SLUICE_AFFINITY_ENTRIES 65536
+
+struct sluice_affinity_key {
+	struct sluice_address client;
+	__u32 service; /* index */
+	__u32 reserved;
+};
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_affinity_key) == 24, "affinity key");
+
+struct sluice_affinity {
+	__u32 backend;
+	__u32 incarnation;
+	__u64 last_used_ns; /* CLOCK_MONOTONIC, coarse */
+};
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_affinity) == 16, "affinity");
+
+#endif
