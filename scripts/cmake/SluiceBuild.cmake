@@ -116,6 +116,9 @@ function(sluice_test name)
     endif()
 endfunction()
 
+# `ninja fuzzers` builds all of them; scripts/fuzz runs them.
+add_custom_target(fuzzers)
+
 # sluice_fuzz(NAME SRCS x_fuzz.cc DEPS ...): a libFuzzer program, built by the preset "fuzz" only.
 function(sluice_fuzz name)
     cmake_parse_arguments(ARG "" "" "SRCS;DEPS" ${ARGN})
@@ -125,6 +128,7 @@ function(sluice_fuzz name)
     add_executable(${name} ${ARG_SRCS})
     set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${SLUICE_TEST_DIR}")
     target_link_libraries(${name} PRIVATE sluice_warnings ${ARG_DEPS} -fsanitize=fuzzer)
+    add_dependencies(fuzzers ${name})
 endfunction()
 
 # sluice_bench(NAME SRCS x_bench.cc DEPS ...): a Google Benchmark program, not run by ctest.
