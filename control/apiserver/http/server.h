@@ -20,6 +20,9 @@ inline constexpr std::size_t kMaxBodyBytes = 3U << 20U;         // 413, kube-api
 inline constexpr std::size_t kMaxHeaderBytes = 1U << 20U;       // 431
 inline constexpr std::size_t kMaxConnections = 10'000;          // further ones are closed at once
 inline constexpr std::size_t kMaxQueuedStreamBytes = 8U << 20U; // a slower reader is closed
+inline constexpr std::size_t kMaxHeaderFields = 1'000;           // 431
+inline constexpr std::size_t kMaxAnonymousBodyBytes = 64U << 10U;  // 401: strangers cannot fill memory
+inline constexpr std::size_t kMinGzipBytes = 128U << 10U;        // smaller answers are not compressed
 
 // Who the client certificate or token says the client is. Empty user: anonymous.
 struct Identity {
@@ -58,12 +61,39 @@ public:
     // False once the client is gone or too slow (then the connection is closed).
     virtual bool write(std::string chunk) = 0;
     virtual void end_stream() = 0;
-    // Called once, when the stream is over for any reason; possibly at once.
+    // Called once, when the answer (a stream or not) is over for any reason: written, client gone, too slow,
+    // timed out. On a server thread, never from inside write(); at once, on the caller's thread, if it is
+    // already over.
     virtual void on_close(std::function<void()> callback) = 0;
 };
 
 // Called on a server thread; must not block for long.
 using Handler = std::function<void(std::shared_ptr<const Request>, std::shared_ptr<Responder>)>;
+
+// How long a client may take. Checked about once a second (or four times in the shortest one, if that
+// is less), so that no timer is set per request.
+struct Timeouts {
+    std::uint32_t handshake_ms = 10'000;
+    std::uint32_t header_ms = 15'000;  // from a request's first byte to the end of its headers
+    std::uint32_t body_ms = 60'000;    // from there to the end of the body
+    std::uint32_t idle_ms = 90'000;    // between requests
+    std::uint32_t request_ms = 60'000; // from the request's end to send or begin_stream; then 504
+    std::uint32_t write_ms = 30'000;   // for each write, and a second more for each 64 KiB of it
+};
+
+// Counters since the start, but for the first two.
+struct ServerStats {
+    std::uint64_t connections = 0;           // open now
+    std::uint64_t streams = 0;               // open now
+    std::uint64_t accepted = 0;
+    std::uint64_t refused_connections = 0;   // beyond max_connections
+    std::uint64_t failed_handshakes = 0;
+    std::uint64_t timed_out_connections = 0; // too slow in handshake, header, body or write
+    std::uint64_t timed_out_requests = 0;    // answered with 504
+    std::uint64_t malformed_requests = 0;    // answered with 400
+    std::uint64_t oversized_requests = 0;    // answered with 413 or 431
+    std::uint64_t overflowed_streams = 0;    // beyond kMaxQueuedStreamBytes
+};
 
 struct ServerOptions {
     std::string address = "127.0.0.1";
@@ -72,6 +102,8 @@ struct ServerOptions {
     std::string private_key_pem;
     std::string client_ca_pem;  // client certificates are asked for and checked against it, not required
     int threads = 0;            // 0: one per CPU
+    std::size_t max_connections = kMaxConnections;
+    Timeouts timeouts;
     // Bearer token to identity; nullopt refuses with 401.
     std::function<std::optional<Identity>(std::string_view token)> authenticate_token;
 };
@@ -82,6 +114,7 @@ public:
     [[nodiscard]] virtual std::uint16_t port() const = 0;
     // Stops accepting, lets requests in flight finish (streams are ended) within the time, then closes.
     virtual void shutdown(std::uint32_t grace_ms) = 0;
+    [[nodiscard]] virtual ServerStats stats() const = 0;
 };
 
 Result<std::unique_ptr<Server>> listen(const ServerOptions& options, Handler handler);
