@@ -1,9 +1,9 @@
 // The store: keys and values under one revision counter, as etcd has it, kept durably and watched.
 // Every committed change has the next revision; a reader sees a state that existed at one revision.
 //
-// Reads come from memory (all live values, and the history since the last compaction) and never block on the
-// disk. Writes are queued, committed in groups, and acknowledged only once they are durable.
-// An implementation over etcd keeps the same picture in memory, fed by a watch.
+// Reads come from memory (all live values, and the history since the last compaction) and never
+// block on the disk. Writes are queued, committed in groups, and acknowledged only once they are
+// durable. An implementation over etcd keeps the same picture in memory, fed by a watch.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +28,7 @@ struct KeyValue {
 };
 
 struct Event {
-    KeyValue current;                          // current.value is null for a deletion
+    KeyValue current;                             // current.value is null for a deletion
     std::shared_ptr<const std::string> previous;  // the value before; null for a creation
 };
 
@@ -46,26 +46,47 @@ struct Write {
     std::optional<Revision> expected;
 };
 
-// What a write did. A failed condition is kAborted with `current` set (current.value null: no such key).
+// What a write did. A failed condition is a result, not an Error: condition_failed with the key as
+// it is in `current` (current.value null: no such key), for the caller to answer with a conflict.
+// Neither it nor the deletion of an absent key changes anything: `revision` is then the revision of
+// the state that was examined.
 struct WriteResult {
-    Revision revision = 0;
+    Revision revision = 0;  // of the change
     bool condition_failed = false;
-    KeyValue current;  // the key as it now is
-    std::shared_ptr<const std::string> previous;
+    KeyValue current;  // the key as it now is; value null and both revisions 0 if it does not exist
+    std::shared_ptr<const std::string>
+        previous;  // the value before the change; null if there was none
 };
 
-// Called from the store's own thread, in revision order, without gaps. Must not block; it may be called before
-// watch() returns. All events of one commit group arrive in one call. `revision`: the store's revision
-// after them; a call with no events is progress (a bookmark is possible). An error ends the watch.
+// What the store has done since it was opened, and how often a limit was reached.
+struct Stats {
+    std::uint64_t writes = 0;          // answered without an error, failed conditions included
+    std::uint64_t groups = 0;          // transactions that carried them
+    std::uint64_t failed_writes = 0;   // answered with an error of the disk
+    std::uint64_t refused_writes = 0;  // the queue was full, or the write was not a valid one
+    std::uint64_t checkpoints = 0;
+    std::uint64_t keys = 0;  // in memory, those deleted since the last compaction included
+    std::uint64_t history_events = 0;  // changes after compacted()
+    std::uint64_t watches = 0;
+};
+
+// Called from the store's own thread, in revision order, without gaps. Must not block, must not
+// throw; it may be called before watch() returns. All events of one commit group arrive in one
+// call; history is replayed in pieces. `revision`: every change up to it has been delivered; a call
+// with no events is progress (a bookmark is possible): one comes when the replay of history has
+// reached the present, and later within kProgressIntervalMs of changes to other keys. An error ends
+// the watch: kOutOfRange when compaction overtook its replay, kUnavailable when the store closes.
 using WatchSink = std::function<void(Result<std::vector<Event>> events, Revision revision)>;
 
 // Ends its watch when destroyed; after the destructor returns the sink is not called any more.
-// REQUIRES: not destroyed from inside its own sink.
+// The sink and what it holds are destroyed with it. It may outlive the store.
+// REQUIRES: not destroyed from inside its own sink, nor while holding a lock that the sink takes.
 class Watch {
 public:
     virtual ~Watch() = default;
 };
 
+// Thread-safe. Destroying it commits what is queued, answers it, and ends the watches.
 class Store {
 public:
     virtual ~Store() = default;
@@ -75,35 +96,54 @@ public:
     // The oldest revision that reads and watches can still ask for.
     [[nodiscard]] virtual Revision compacted() const = 0;
 
-    // at = 0: the newest. An `at` below compacted() is kOutOfRange; above revision() is kFailedPrecondition.
+    // at = 0: the newest. An `at` below compacted() is kOutOfRange; above revision() is
+    // kFailedPrecondition.
     [[nodiscard]] virtual Result<std::optional<KeyValue>> get(std::string_view key,
                                                               Revision at = 0) const = 0;
     // Keys that begin with prefix and are greater than `after` (if not empty); limit = 0: all.
     [[nodiscard]] virtual Result<RangeResult> range(std::string_view prefix, std::string_view after,
                                                     std::uint64_t limit, Revision at = 0) const = 0;
 
-    // done is called from the store's thread once the write is durable (or has failed), in commit order. A full queue
-    // (kMaxQueuedWrites) is kResourceExhausted; a failing disk kUnavailable, and reads go on.
+    // done is called from the store's thread once the write is durable (or has failed), in commit
+    // order; it must not block or throw, and may write again. A full queue (kMaxQueuedWrites,
+    // kMaxQueuedBytes) is kResourceExhausted and a key or value beyond its limit kInvalidArgument:
+    // both are told at once, from the calling thread. A failing disk is kUnavailable and a full one
+    // kResourceExhausted: nothing of that group of writes is in force, reads go on, and later
+    // writes are tried anew.
     virtual void write(Write write, std::function<void(Result<WriteResult>)> done) = 0;
 
-    // Every change to keys with this prefix after revision `after` (which may be revision() for "from now on").
-    // kOutOfRange when `after` is below compacted().
+    // Every change to keys with this prefix after revision `after` (which may be revision() for
+    // "from now on"). kOutOfRange when `after` is below compacted(), kFailedPrecondition when it is
+    // above revision(), kResourceExhausted beyond kMaxWatches.
     virtual Result<std::unique_ptr<Watch>> watch(std::string prefix, Revision after,
                                                  WatchSink sink) = 0;
 
-    // Forgets history at and below `revision`, keeping live values.
+    // Forgets the history before `revision`: reads at it and watches from it are still possible.
+    // Blocks until that is durable. Below compacted() there is nothing to do; above revision() is
+    // kFailedPrecondition. REQUIRES: not called from a sink or a done (kFailedPrecondition).
     virtual Result<void> compact(Revision revision) = 0;
+
+    [[nodiscard]] virtual Stats stats() const { return {}; }
 };
 
 inline constexpr std::size_t kMaxQueuedWrites = 65'536;
+inline constexpr std::size_t kMaxQueuedBytes = std::size_t{256}
+                                               << 20;  // keys and values of queued writes
+inline constexpr std::size_t kMaxKeyBytes = 4'096;     // of prefixes too; a key is not empty
+inline constexpr std::size_t kMaxValueBytes =
+    (std::size_t{3} << 20) / 2;  // 1.5 MiB, as etcd's request limit
+inline constexpr std::size_t kMaxWatches = 65'536;
+inline constexpr int kProgressIntervalMs = 100;
 
 struct SqliteOptions {
-    std::string path;                      // the database file; made with mode 0600 if absent
-    bool durable = true;                   // false: no fsync (benchmarks and throw-away clusters)
-    std::size_t history_events = 100'000;  // kept in memory and on disk before automatic compaction
+    std::string path;     // the database file; made with mode 0600 if absent
+    bool durable = true;  // false: no fsync (benchmarks and throw-away clusters)
+    std::size_t history_events =
+        100'000;  // kept in memory and on disk before automatic compaction; at least 1
 };
-// A file that is not such a store, is damaged, or has a newer format is kDataLoss or kFailedPrecondition, with the
-// path and what to do, and is left as it was. A second process on the same file is kFailedPrecondition.
+// A file that is not such a store, is damaged, or has a newer format is kDataLoss or
+// kFailedPrecondition, with the path and what to do, and is left as it was. A second process on the
+// same file is kFailedPrecondition.
 Result<std::unique_ptr<Store>> open_sqlite(const SqliteOptions& options);
 
 }  // namespace sluice::store

@@ -1,0 +1,273 @@
+// The in-memory index; see index.h.
+#include "control/store/index.h"
+
+#include <algorithm>
+#include <limits>
+#include <mutex>
+#include <shared_mutex>
+#include <utility>
+
+namespace sluice::store {
+
+namespace {
+
+// How often a list of the newest state starts over because compaction overtook it, before it holds
+// the lock from beginning to end.
+constexpr int kMaxRangeRestarts = 3;
+
+KeyValue key_value(const std::string& key, const std::shared_ptr<const std::string>& value,
+                   Revision create_revision, Revision mod_revision) {
+    return {key, value, create_revision, mod_revision};
+}
+
+}  // namespace
+
+// Where a range that takes the lock in pieces has got to.
+struct Index::Cursor {
+    RangeResult result;
+    std::string last;  // the last key walked, when `started`
+    bool started = false;
+    bool done = false;
+};
+
+const Index::Version* Index::visible(const Versions& versions, Revision at) {
+    // Nearly every read is of the newest version.
+    if (!versions.empty() && versions.back().mod_revision <= at) {
+        return &versions.back();
+    }
+    auto after = std::upper_bound(
+        versions.begin(), versions.end(), at,
+        [](Revision revision, const Version& version) { return revision < version.mod_revision; });
+    return after == versions.begin() ? nullptr : &*std::prev(after);
+}
+
+Result<Revision> Index::resolve(Revision at) const {
+    const Revision newest = revision();
+    if (at == 0) {
+        return newest;
+    }
+    if (at > newest) {
+        return make_error(Code::kFailedPrecondition,
+                          "revision {} is in the future, the store is at {}", at, newest);
+    }
+    if (at < compacted()) {
+        return make_error(Code::kOutOfRange, "revision {} has been compacted, the oldest is {}", at,
+                          compacted());
+    }
+    return at;
+}
+
+Result<std::optional<KeyValue>> Index::get(std::string_view key, Revision at) const {
+    std::shared_lock guard(lock_);
+    SLUICE_TRY_ASSIGN(const Revision seen_at, resolve(at));
+    auto node = map_.find(key);
+    if (node == map_.end()) {
+        return std::optional<KeyValue>{};
+    }
+    const Version* version = visible(node->second, seen_at);
+    if (version == nullptr || version->value == nullptr) {
+        return std::optional<KeyValue>{};
+    }
+    return std::optional<KeyValue>{
+        key_value(node->first, version->value, version->create_revision, version->mod_revision)};
+}
+
+void Index::walk_piece(std::string_view prefix, std::uint64_t limit, Cursor& cursor,
+                       std::size_t piece) const {
+    auto node = cursor.started ? map_.upper_bound(cursor.last) : map_.lower_bound(prefix);
+    RangeResult& result = cursor.result;
+    auto last = map_.end();
+    for (; node != map_.end() && node->first.starts_with(prefix); ++node) {
+        if (piece-- == 0) {
+            cursor.last = last->first;
+            cursor.started = true;
+            return;
+        }
+        last = node;
+        const Version* version = visible(node->second, result.revision);
+        if (version == nullptr || version->value == nullptr) {
+            continue;
+        }
+        if (limit != 0 && result.items.size() == limit) {
+            ++result.remaining;
+            continue;
+        }
+        result.items.push_back(key_value(node->first, version->value, version->create_revision,
+                                         version->mod_revision));
+    }
+    result.more = result.remaining > 0;
+    cursor.done = true;
+}
+
+Result<RangeResult> Index::range(std::string_view prefix, std::string_view after,
+                                 std::uint64_t limit, Revision at) const {
+    for (int restarts = 0;; ++restarts) {
+        const std::size_t piece =
+            restarts < kMaxRangeRestarts ? kRangePiece : std::numeric_limits<std::size_t>::max();
+        Cursor cursor;
+        if (after >= prefix && !after.empty()) {
+            cursor.last = after;
+            cursor.started = true;
+        }
+        bool overtaken = false;
+        while (!cursor.done && !overtaken) {
+            std::shared_lock guard(lock_);
+            if (cursor.result.revision == 0) {
+                SLUICE_TRY_ASSIGN(cursor.result.revision, resolve(at));
+            }
+            overtaken = cursor.result.revision < compacted();
+            if (!overtaken) {
+                walk_piece(prefix, limit, cursor, piece);
+            }
+        }
+        if (cursor.done) {
+            return std::move(cursor.result);
+        }
+        if (at != 0) {
+            return make_error(Code::kOutOfRange,
+                              "revision {} was compacted while it was read, the oldest is {}", at,
+                              compacted());
+        }
+    }
+}
+
+KeyValue Index::newest(std::string_view key) const {
+    auto node = map_.find(key);
+    if (node == map_.end() || node->second.back().value == nullptr) {
+        return {std::string(key), nullptr, 0, 0};
+    }
+    const Version& version = node->second.back();
+    return key_value(node->first, version.value, version.create_revision, version.mod_revision);
+}
+
+void Index::add(const KeyValue& change) {
+    auto [node, is_new] = map_.try_emplace(change.key);
+    node->second.push_back({change.mod_revision, change.create_revision, change.value});
+    history_.push_back(node);
+    if (is_new) {
+        keys_.fetch_add(1, std::memory_order_relaxed);
+    }
+}
+
+void Index::apply(std::span<const KeyValue> changes) {
+    if (changes.empty()) {
+        return;
+    }
+    std::unique_lock guard(lock_);
+    Revision newest = revision();
+    for (const KeyValue& change : changes) {
+        SLUICE_ASSERT(change.mod_revision == newest + 1);
+        add(change);
+        newest = change.mod_revision;
+    }
+    revision_.store(newest, std::memory_order_release);
+}
+
+Result<void> Index::load(KeyValue change, std::vector<Revision>& forgotten) {
+    const Revision revision = change.mod_revision;
+    const bool old = revision <= compacted();
+    if (!old && revision != this->revision() + 1) {
+        return make_error(Code::kDataLoss, "the changes {} to {} are missing", this->revision() + 1,
+                          revision - 1);
+    }
+    auto node = map_.find(change.key);
+    const Version* previous = node == map_.end() ? nullptr : &node->second.back();
+    const bool existed = previous != nullptr && previous->value != nullptr;
+    bool fits = false;
+    if (change.value == nullptr) {
+        // Only compaction may have removed what a deletion deleted.
+        fits = change.create_revision == 0 && (existed || (old && previous == nullptr));
+    } else if (existed) {
+        fits = change.create_revision == previous->create_revision;
+    } else {
+        fits = change.create_revision == revision ||
+               (old && previous == nullptr && change.create_revision < revision &&
+                change.create_revision > 0);
+    }
+    if (!fits) {
+        return make_error(Code::kDataLoss, "change {} does not follow from the ones before it",
+                          revision);
+    }
+    if (!old) {
+        add(change);
+        revision_.store(revision, std::memory_order_release);
+        return {};
+    }
+    if (previous != nullptr) {
+        forgotten.push_back(previous->mod_revision);
+    }
+    if (change.value == nullptr) {
+        forgotten.push_back(revision);
+        if (node != map_.end()) {
+            map_.erase(node);
+            keys_.fetch_sub(1, std::memory_order_relaxed);
+        }
+        return {};
+    }
+    if (node == map_.end()) {
+        node = map_.try_emplace(change.key).first;
+        keys_.fetch_add(1, std::memory_order_relaxed);
+    }
+    node->second.assign(1, {revision, change.create_revision, change.value});
+    return {};
+}
+
+void Index::forget_before(Keys::iterator node, Revision revision,
+                          std::vector<Revision>& forgotten) {
+    Versions& versions = node->second;
+    const Version* kept = visible(versions, revision);
+    SLUICE_ASSERT(kept != nullptr);
+    auto first_kept = versions.begin() + (kept - versions.data());
+    if (first_kept->value == nullptr) {
+        ++first_kept;
+    }
+    for (auto version = versions.begin(); version != first_kept; ++version) {
+        forgotten.push_back(version->mod_revision);
+    }
+    versions.erase(versions.begin(), first_kept);
+    if (versions.empty()) {
+        map_.erase(node);
+        keys_.fetch_sub(1, std::memory_order_relaxed);
+    }
+}
+
+void Index::compact(Revision revision, std::vector<Revision>& forgotten) {
+    SLUICE_ASSERT(revision <= this->revision());
+    std::vector<Keys::iterator> touched;
+    while (compacted() < revision) {
+        const Revision step = std::min<Revision>(revision, compacted() + kCompactPiece);
+        std::unique_lock guard(lock_);
+        // Each key once, however often it changed: trimming a key costs its remaining versions.
+        const auto count = static_cast<std::ptrdiff_t>(step - compacted());
+        touched.assign(history_.begin(), history_.begin() + count);
+        history_.erase(history_.begin(), history_.begin() + count);
+        std::sort(touched.begin(), touched.end(), [](const auto& left, const auto& right) {
+            return std::less<>{}(&*left, &*right);
+        });
+        touched.erase(std::unique(touched.begin(), touched.end()), touched.end());
+        compacted_.store(step, std::memory_order_release);
+        for (auto node : touched) {
+            forget_before(node, step, forgotten);
+        }
+    }
+}
+
+const std::string& Index::key_at(Revision revision) const {
+    SLUICE_ASSERT(revision > compacted() && revision <= this->revision());
+    return history_[revision - compacted() - 1]->first;
+}
+
+Event Index::event_at(Revision revision) const {
+    SLUICE_ASSERT(revision > compacted() && revision <= this->revision());
+    const auto& [key, versions] = *history_[revision - compacted() - 1];
+    const Version* version = visible(versions, revision);
+    SLUICE_ASSERT(version != nullptr && version->mod_revision == revision);
+    Event event;
+    event.current = key_value(key, version->value, version->create_revision, revision);
+    if (version != versions.data()) {
+        event.previous = std::prev(version)->value;
+    }
+    return event;
+}
+
+}  // namespace sluice::store

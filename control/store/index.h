@@ -1,0 +1,96 @@
+// The store's picture in memory: every live key, and each key's older values since the last
+// compaction, so that reads at an older revision and watches from one need no disk. It knows
+// nothing of how changes became durable; any backend that can put changes into one order can feed
+// it.
+//
+// Invariants: revisions are handed in without a gap; history_[i] is the key that changed at
+// compacted() + 1 + i; a key's versions ascend by revision, at most the first of them is at or
+// below compacted(), and that one is no deletion.
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "control/store/rw_lock.h"
+#include "control/store/store.h"
+
+namespace sluice::store {
+
+// The revision of a store that was never written to; its first change is the next one, as in etcd.
+inline constexpr Revision kFirstRevision = 1;
+
+// Threads: get, range, revision, compacted and the counts from any thread; the rest from the one
+// thread that commits (it may read without the lock, as nobody else writes).
+class Index {
+public:
+    explicit Index(Revision compacted) : revision_(compacted), compacted_(compacted) {}
+
+    [[nodiscard]] Revision revision() const { return revision_.load(std::memory_order_acquire); }
+    [[nodiscard]] Revision compacted() const { return compacted_.load(std::memory_order_acquire); }
+    [[nodiscard]] std::uint64_t key_count() const { return keys_.load(std::memory_order_relaxed); }
+
+    // As Store::get and Store::range. A long range takes the lock in pieces of kRangePiece keys; it
+    // still is of one revision. Cost: O(log keys + keys walked); with a limit, the keys after it
+    // are walked to be counted.
+    [[nodiscard]] Result<std::optional<KeyValue>> get(std::string_view key, Revision at) const;
+    [[nodiscard]] Result<RangeResult> range(std::string_view prefix, std::string_view after,
+                                            std::uint64_t limit, Revision at) const;
+
+    // The key as it is now; value null and revisions 0 if it does not exist. Committing thread.
+    [[nodiscard]] KeyValue newest(std::string_view key) const;
+
+    // Makes changes visible, all at once. REQUIRES: mod_revision counts on from revision() + 1; a
+    // deletion (value null) is of a key that exists, with create_revision 0.
+    void apply(std::span<const KeyValue> changes);
+
+    // Adds one change read back from disk, in revision order, before anyone reads the index.
+    // Changes at or below compacted() may have gaps. Returns kDataLoss when it does not fit what
+    // came before. The revisions of changes that compaction has already made superfluous are
+    // appended to `forgotten`.
+    Result<void> load(KeyValue change, std::vector<Revision>& forgotten);
+
+    // Forgets what no read at or after `revision` can see, in steps that hold the lock briefly.
+    // Appends the revisions forgotten to `forgotten`; those of one key ascend. REQUIRES: revision
+    // <= revision().
+    void compact(Revision revision, std::vector<Revision>& forgotten);
+
+    // What changed at `revision`. REQUIRES: compacted() < revision <= revision(). Committing
+    // thread.
+    [[nodiscard]] const std::string& key_at(Revision revision) const;
+    [[nodiscard]] Event event_at(Revision revision) const;
+
+    static constexpr std::size_t kRangePiece = 1'024;
+    static constexpr std::size_t kCompactPiece = 1'024;
+
+private:
+    struct Version {
+        Revision mod_revision = 0;
+        Revision create_revision = 0;
+        std::shared_ptr<const std::string> value;  // null: deleted
+    };
+    using Versions = std::vector<Version>;
+    using Keys = std::map<std::string, Versions, std::less<>>;
+
+    // The version of the key that a reader at `at` sees, nullptr for none.
+    static const Version* visible(const Versions& versions, Revision at);
+    [[nodiscard]] Result<Revision> resolve(Revision at) const;
+    void add(const KeyValue& change);
+    void forget_before(Keys::iterator node, Revision revision, std::vector<Revision>& forgotten);
+    struct Cursor;
+    void walk_piece(std::string_view prefix, std::uint64_t limit, Cursor& cursor,
+                    std::size_t piece) const;
+
+    mutable RwLock lock_;
+    Keys map_;                            // guarded by lock_
+    std::deque<Keys::iterator> history_;  // committing thread only
+    std::atomic<Revision> revision_;
+    std::atomic<Revision> compacted_;
+    std::atomic<std::uint64_t> keys_{0};
+};
+
+}  // namespace sluice::store
