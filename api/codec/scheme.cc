@@ -1,0 +1,168 @@
+// The table of kinds. Plural, singular, short names and categories are those that Kubernetes serves.
+#include "api/codec/scheme.h"
+
+#include <google/protobuf/descriptor.h>
+#include <google/protobuf/message.h>
+
+#include <algorithm>
+
+#include "api/kubernetes/coordination/v1/lease.pb.h"
+#include "api/kubernetes/core/v1/configmap.pb.h"
+#include "api/kubernetes/core/v1/endpoints.pb.h"
+#include "api/kubernetes/core/v1/event.pb.h"
+#include "api/kubernetes/core/v1/namespace.pb.h"
+#include "api/kubernetes/core/v1/node.pb.h"
+#include "api/kubernetes/core/v1/pod.pb.h"
+#include "api/kubernetes/core/v1/secret.pb.h"
+#include "api/kubernetes/core/v1/service.pb.h"
+#include "api/kubernetes/core/v1/serviceaccount.pb.h"
+#include "api/kubernetes/discovery/v1/endpointslice.pb.h"
+#include "api/kubernetes/meta/v1/meta.pb.h"
+
+namespace sluice::codec {
+namespace {
+
+namespace corev1 = ::k8s::io::api::core::v1;
+namespace discoveryv1 = ::k8s::io::api::discovery::v1;
+namespace coordinationv1 = ::k8s::io::api::coordination::v1;
+
+// Upstream declares `metadata` first in every object and list.
+constexpr int kMetadataFieldNumber = 1;
+
+struct Names {
+    const char* resource;
+    const char* singular;
+    std::vector<std::string> short_names = {};
+    std::vector<std::string> categories = {};
+};
+
+enum class Scope : std::uint8_t { kCluster, kNamespaced };
+enum class Status : std::uint8_t { kNone, kServed };
+
+template <class Object, class List>
+KindInfo row(const char* group, const char* version, Names names, Scope scope, Status status) {
+    const google::protobuf::Message& prototype = Object::default_instance();
+    return KindInfo{
+        .gvk = {group, version, prototype.GetDescriptor()->name()},
+        .resource = names.resource,
+        .singular = names.singular,
+        .short_names = std::move(names.short_names),
+        .categories = std::move(names.categories),
+        .namespaced = scope == Scope::kNamespaced,
+        .has_status = status == Status::kServed,
+        .prototype = &prototype,
+        .list_prototype = &List::default_instance(),
+    };
+}
+
+const std::vector<KindInfo>& table() {
+    constexpr Scope kCluster = Scope::kCluster;
+    constexpr Scope kNamespaced = Scope::kNamespaced;
+    constexpr Status kNone = Status::kNone;
+    constexpr Status kServed = Status::kServed;
+    static const std::vector<KindInfo> kinds = {
+        row<corev1::ConfigMap, corev1::ConfigMapList>(
+            "", "v1", {"configmaps", "configmap", {"cm"}}, kNamespaced, kNone),
+        row<corev1::Endpoints, corev1::EndpointsList>(
+            "", "v1", {"endpoints", "endpoints", {"ep"}}, kNamespaced, kNone),
+        row<corev1::Event, corev1::EventList>("", "v1", {"events", "event", {"ev"}}, kNamespaced,
+                                              kNone),
+        row<corev1::Namespace, corev1::NamespaceList>(
+            "", "v1", {"namespaces", "namespace", {"ns"}}, kCluster, kServed),
+        row<corev1::Node, corev1::NodeList>("", "v1", {"nodes", "node", {"no"}}, kCluster, kServed),
+        row<corev1::Pod, corev1::PodList>("", "v1", {"pods", "pod", {"po"}, {"all"}}, kNamespaced,
+                                          kServed),
+        row<corev1::Secret, corev1::SecretList>("", "v1", {"secrets", "secret"}, kNamespaced,
+                                                kNone),
+        row<corev1::ServiceAccount, corev1::ServiceAccountList>(
+            "", "v1", {"serviceaccounts", "serviceaccount", {"sa"}}, kNamespaced, kNone),
+        row<corev1::Service, corev1::ServiceList>(
+            "", "v1", {"services", "service", {"svc"}, {"all"}}, kNamespaced, kServed),
+        row<coordinationv1::Lease, coordinationv1::LeaseList>(
+            "coordination.k8s.io", "v1", {"leases", "lease"}, kNamespaced, kNone),
+        row<discoveryv1::EndpointSlice, discoveryv1::EndpointSliceList>(
+            "discovery.k8s.io", "v1", {"endpointslices", "endpointslice"}, kNamespaced, kNone),
+    };
+    return kinds;
+}
+
+const google::protobuf::FieldDescriptor* metadata_field(const google::protobuf::Message& object,
+                                                        const google::protobuf::Descriptor* type) {
+    const auto* field = object.GetDescriptor()->FindFieldByNumber(kMetadataFieldNumber);
+    SLUICE_ASSERT(field != nullptr && field->message_type() == type);
+    return field;
+}
+
+}  // namespace
+
+std::string GroupVersionKind::api_version() const {
+    return group.empty() ? version : group + "/" + version;
+}
+
+Result<GroupVersionKind> GroupVersionKind::parse(std::string_view api_version,
+                                                 std::string_view kind) {
+    const auto slash = api_version.find('/');
+    if (slash == std::string_view::npos) {
+        return GroupVersionKind{"", std::string(api_version), std::string(kind)};
+    }
+    if (api_version.find('/', slash + 1) != std::string_view::npos) {
+        return make_error(Code::kInvalidArgument, "unexpected GroupVersion string: {}",
+                          api_version);
+    }
+    return GroupVersionKind{std::string(api_version.substr(0, slash)),
+                            std::string(api_version.substr(slash + 1)), std::string(kind)};
+}
+
+std::unique_ptr<google::protobuf::Message> KindInfo::new_object() const {
+    return std::unique_ptr<google::protobuf::Message>(prototype->New());
+}
+
+std::unique_ptr<google::protobuf::Message> KindInfo::new_list() const {
+    return std::unique_ptr<google::protobuf::Message>(list_prototype->New());
+}
+
+std::span<const KindInfo> all_kinds() {
+    return table();
+}
+
+const KindInfo* find_kind(const GroupVersionKind& gvk) {
+    const auto& kinds = table();
+    const auto found = std::ranges::find(kinds, gvk, &KindInfo::gvk);
+    return found == kinds.end() ? nullptr : &*found;
+}
+
+const KindInfo* find_resource(std::string_view group, std::string_view version,
+                              std::string_view resource) {
+    const auto& kinds = table();
+    const auto found = std::ranges::find_if(kinds, [&](const KindInfo& info) {
+        return info.resource == resource && info.gvk.group == group && info.gvk.version == version;
+    });
+    return found == kinds.end() ? nullptr : &*found;
+}
+
+const KindInfo* kind_of(const google::protobuf::Message& object) {
+    const auto& kinds = table();
+    const auto found = std::ranges::find_if(kinds, [&](const KindInfo& info) {
+        return info.prototype->GetDescriptor() == object.GetDescriptor();
+    });
+    return found == kinds.end() ? nullptr : &*found;
+}
+
+metav1::ObjectMeta& object_meta(google::protobuf::Message& object) {
+    const auto* field = metadata_field(object, metav1::ObjectMeta::descriptor());
+    return static_cast<metav1::ObjectMeta&>(
+        *object.GetReflection()->MutableMessage(&object, field));
+}
+
+const metav1::ObjectMeta& object_meta(const google::protobuf::Message& object) {
+    const auto* field = metadata_field(object, metav1::ObjectMeta::descriptor());
+    return static_cast<const metav1::ObjectMeta&>(
+        object.GetReflection()->GetMessage(object, field));
+}
+
+metav1::ListMeta& list_meta(google::protobuf::Message& list) {
+    const auto* field = metadata_field(list, metav1::ListMeta::descriptor());
+    return static_cast<metav1::ListMeta&>(*list.GetReflection()->MutableMessage(&list, field));
+}
+
+}  // namespace sluice::codec
