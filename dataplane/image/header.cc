@@ -1,0 +1,136 @@
+// The header, and what a successor carries over from an image.
+#include <arpa/inet.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "dataplane/image/publisher.h"
+#include "dataplane/image/reader.h"
+
+namespace sluice::image {
+namespace {
+
+sluice_address mask_of(const IpPrefix& prefix) {
+    const unsigned bits = prefix.bits + (prefix.family() == IpFamily::kIpv4 ? 96U : 0U);
+    IpAddress mask;
+    for (unsigned i = 0; i < bits && i < 128; ++i) {
+        mask.bytes[i / 8] = static_cast<std::uint8_t>(mask.bytes[i / 8] | 0x80U >> i % 8);
+    }
+    return image_address(mask);
+}
+
+}  // namespace
+
+bool same_header(const Node& a, const Node& b) {
+    Node left = a;
+    Node right = b;
+    left.nodeport_addresses.clear();
+    right.nodeport_addresses.clear();
+    return left == right;
+}
+
+Result<void> write_header(const Tables& tables, const Capacities& capacities,
+                          const HeaderFacts& facts, std::uint64_t generation) {
+    const Node& node = facts.node;
+    if (node.service_cidrs.size() + node.cluster_cidrs.size() > SLUICE_MAX_CIDRS) {
+        return make_error(Code::kInvalidArgument,
+                          "the node has {} service and {} cluster ranges; together at most {} fit",
+                          node.service_cidrs.size(), node.cluster_cidrs.size(), SLUICE_MAX_CIDRS);
+    }
+    if (facts.snat_port_min == 0 || facts.snat_port_min > facts.snat_port_max) {
+        return make_error(Code::kInvalidArgument, "source port range {}-{} is empty or starts at 0",
+                          facts.snat_port_min, facts.snat_port_max);
+    }
+    sluice_header header{};
+    header.magic = SLUICE_IMAGE_MAGIC;
+    header.layout_version = SLUICE_LAYOUT_VERSION;
+    header.flags = (node.masquerade_all ? SLUICE_HEADER_MASQUERADE_ALL : 0U) |
+                   (node.cluster_cidrs.empty() ? 0U : SLUICE_HEADER_DETECT_LOCAL);
+    header.generation = generation;
+    header.bucket_count = capacities.buckets;
+    header.frontend_capacity = capacities.frontends;
+    header.service_capacity = capacities.services;
+    header.set_slot_capacity = capacities.set_slots;
+    header.backend_capacity = capacities.backends;
+    header.name_bytes = capacities.name_bytes;
+    header.cpu_count = capacities.cpus;
+    if (!node.masquerade_v4.is_unspecified()) {
+        header.node_address[0] = image_address(node.masquerade_v4);
+    }
+    if (!node.masquerade_v6.is_unspecified()) {
+        header.node_address[1] = image_address(node.masquerade_v6);
+    }
+    header.snat_port_min = facts.snat_port_min;
+    header.snat_port_max = facts.snat_port_max;
+    header.hash_seed = facts.hash_seed;
+    const auto append = [&](const std::vector<IpPrefix>& prefixes, std::uint32_t kind) {
+        for (const IpPrefix& prefix : prefixes) {
+            sluice_cidr& cidr = header.cidr[header.cidr_count++];
+            cidr.address = image_address(prefix.address);
+            cidr.mask = mask_of(prefix);
+            cidr.kind = kind;
+        }
+    };
+    append(node.service_cidrs, SLUICE_CIDR_SERVICE);
+    append(node.cluster_cidrs, SLUICE_CIDR_CLUSTER);
+    *tables.header = header;
+    return {};
+}
+
+std::string Carried::identity(std::string_view display, std::uint8_t protocol,
+                              std::uint8_t family) {
+    return fmt::format("{}/{}/{}", display, protocol, family);
+}
+
+Carried Carried::from(const Tables& tables) {
+    Carried out;
+    const sluice_header& header = *tables.header;
+    out.generation = header.generation;
+    for (std::uint32_t i = 0; i < header.service_capacity; ++i) {
+        const sluice_service& service = tables.services[i];
+        if (service.flags & SLUICE_SERVICE_IN_USE) {
+            out.services.emplace(identity(read_name(tables, service.name), service.protocol,
+                                          service.family),
+                                 i);
+            out.usage.services = i + 1;
+        }
+    }
+    // Free entries count too: a flow may still remember an incarnation that must not come again.
+    for (std::uint32_t i = 0; i < header.backend_capacity; ++i) {
+        if (tables.backends[i].incarnation != 0) {
+            out.usage.backends = i + 1;
+        }
+    }
+    out.backends.assign(tables.backends, tables.backends + out.usage.backends);
+    return out;
+}
+
+Usage usage_of(const Node& node, std::span<const Service> services) {
+    Usage usage;
+    const auto rounded = [](std::size_t length) { return length / 8 * 8 + 8; };
+    usage.services = services.size();
+    usage.frontends = node.nodeport_addresses.size();
+    usage.name_bytes = 8;
+    for (const Service& service : services) {
+        usage.frontends += 2 * service.frontends.size();
+        // The union is at most the sum; equal sets, which are the rule, are shared.
+        std::size_t backends = service.internal.backends.size();
+        if (service.internal.backends != service.external.backends) {
+            backends += service.external.backends.size();
+        }
+        usage.backends += backends;
+        usage.set_slots += backends;
+        usage.name_bytes += rounded(service.key.service.size() + service.key.port.size() + 1);
+        for (const BackendSet* set : {&service.internal, &service.external}) {
+            for (const Backend& backend : set->backends) {
+                usage.name_bytes += rounded(backend.target.size());
+            }
+            if (service.internal.backends == service.external.backends) {
+                break;
+            }
+        }
+    }
+    return usage;
+}
+
+}  // namespace sluice::image

@@ -1,0 +1,718 @@
+#include "dataplane/image/publisher.h"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+#include <cstring>
+#include <tuple>
+
+#include "bpf/lib/view_memory.h"
+// The view comes first: the look-up is written against it.
+#include "bpf/lib/lookup.h"
+#include "dataplane/image/reader.h"
+
+namespace sluice::image {
+namespace {
+
+constexpr std::uint32_t kNameUnit = 8;
+
+std::uint32_t name_units(std::size_t length) {
+    return static_cast<std::uint32_t>(length / kNameUnit + 1);
+}
+
+// What of a name is kept: names end at a NUL, and have a bounded length.
+std::string_view bounded_name(std::string_view name) {
+    return name.substr(0, std::min(name.find('\0'), kMaxNameLength - 1));
+}
+
+auto place_of(const Backend& backend) { return std::tie(backend.address, backend.port); }
+
+std::uint16_t flags_of(const Backend& backend) {
+    return static_cast<std::uint16_t>((backend.local ? SLUICE_BACKEND_LOCAL : 0) |
+                                      (backend.terminating ? SLUICE_BACKEND_TERMINATING : 0));
+}
+
+// <0, 0, >0 as the record stands before, at or after the backend in the order of sets.
+int compare_place(const sluice_backend& record, const Backend& backend) {
+    const int by_address = std::memcmp(&record.address, backend.address.bytes.data(), 16);
+    return by_address != 0 ? by_address : static_cast<int>(ntohs(record.port_be)) - backend.port;
+}
+
+std::uint64_t make_word(std::uint32_t first, std::uint32_t count, std::uint64_t previous) {
+    const std::uint64_t generation = (previous >> SLUICE_WORD_GENERATION_SHIFT) + 1;
+    return generation << SLUICE_WORD_GENERATION_SHIFT |
+           static_cast<std::uint64_t>(count) << SLUICE_WORD_COUNT_SHIFT | first;
+}
+
+Result<void> check_set(const Service& service, const BackendSet& set, std::string_view field) {
+    if (set.backends.size() > SLUICE_MAX_SET_SIZE) {
+        return make_error(Code::kInvalidArgument, "service {}: {} has {} backends, at most {} fit",
+                          service.key.display(), field, set.backends.size(), SLUICE_MAX_SET_SIZE);
+    }
+    for (std::size_t i = 0; i < set.backends.size(); ++i) {
+        const Backend& backend = set.backends[i];
+        if (backend.port == 0 || backend.address.family() != service.key.family) {
+            return make_error(Code::kInvalidArgument,
+                              "service {}: {} names backend {} port {}, which is not of its family "
+                              "or has no port",
+                              service.key.display(), field, backend.address.to_string(),
+                              backend.port);
+        }
+        if (i > 0 && place_of(set.backends[i - 1]) >= place_of(backend)) {
+            return make_error(Code::kInvalidArgument,
+                              "service {}: {} is not sorted by address and port, or repeats {}",
+                              service.key.display(), field, backend.address.to_string());
+        }
+    }
+    return {};
+}
+
+Result<void> check_service(const Service& service) {
+    SLUICE_TRY(check_set(service, service.internal, "the internal set"));
+    SLUICE_TRY(check_set(service, service.external, "the external set"));
+    for (const Frontend& frontend : service.frontends) {
+        if (frontend.port == 0) {
+            return make_error(Code::kInvalidArgument, "service {}: a frontend has port 0",
+                              service.key.display());
+        }
+        if (frontend.scope == Scope::kAddress &&
+            (frontend.address.is_unspecified() ||
+             frontend.address.family() != service.key.family)) {
+            return make_error(Code::kInvalidArgument,
+                              "service {}: frontend address {} is unspecified or not of its family",
+                              service.key.display(), frontend.address.to_string());
+        }
+    }
+    return {};
+}
+
+}  // namespace
+
+// What an upsert will do, decided before anything is written.
+struct Publisher::Plan {
+    struct Member {
+        const Backend* backend;
+        std::uint32_t index;
+        bool fresh;
+        bool renamed;
+        std::uint32_t name;  // for fresh or renamed
+        bool internal;
+        bool external;
+    };
+    std::vector<Member> members;          // the union of both sets, ordered by place
+    std::vector<std::uint32_t> leaving;   // backends of the record that are in neither set
+    std::array<std::vector<std::uint32_t>, SLUICE_TRAFFIC_KINDS> sets;
+    std::array<Run, SLUICE_TRAFFIC_KINDS> runs;
+    std::array<bool, SLUICE_TRAFFIC_KINDS> write_run{};
+    std::vector<Frontend> frontends;  // unique by key
+    std::vector<Claim> claims;        // new or changed; the service index is filled in later
+    std::vector<sluice_frontend_key> withdrawals;
+    std::uint32_t name = 0;  // of a fresh service
+    std::uint32_t index = 0;
+};
+
+// Takes from the allocators, and gives back unless kept.
+class Publisher::Taken {
+public:
+    explicit Taken(Publisher& owner) : owner_(owner) {}
+    Taken(const Taken&) = delete;
+    Taken& operator=(const Taken&) = delete;
+    ~Taken() {
+        if (kept_) {
+            return;
+        }
+        for (const auto index : backends_) owner_.backends_free_.give_back(index);
+        for (const auto index : services_) owner_.services_free_.give_back(index);
+        for (const auto& run : sets_) owner_.sets_free_.give_back(run.first, run.count);
+        for (const auto& run : names_) owner_.names_free_.give_back(run.first, run.count);
+    }
+    void keep() { kept_ = true; }
+
+    std::optional<std::uint32_t> backend() { return single(owner_.backends_free_, backends_); }
+    std::optional<std::uint32_t> service() { return single(owner_.services_free_, services_); }
+    std::optional<std::uint32_t> set(std::uint32_t count) {
+        return run(owner_.sets_free_, sets_, count);
+    }
+    // An offset in bytes; 0 for an empty name.
+    std::optional<std::uint32_t> name(std::string_view text) {
+        if (text.empty()) {
+            return 0;
+        }
+        const auto unit = run(owner_.names_free_, names_, name_units(text.size()));
+        return unit ? std::optional(*unit * kNameUnit) : std::nullopt;
+    }
+
+private:
+    static std::optional<std::uint32_t> single(IndexAllocator& from,
+                                               std::vector<std::uint32_t>& into) {
+        const auto index = from.take();
+        if (index) {
+            into.push_back(*index);
+        }
+        return index;
+    }
+    static std::optional<std::uint32_t> run(RunAllocator& from, std::vector<Run>& into,
+                                            std::uint32_t count) {
+        const auto first = from.take(count);
+        if (first) {
+            into.push_back({*first, count});
+        }
+        return first;
+    }
+
+    Publisher& owner_;
+    bool kept_ = false;
+    std::vector<std::uint32_t> backends_;
+    std::vector<std::uint32_t> services_;
+    std::vector<Run> sets_;
+    std::vector<Run> names_;
+};
+
+std::size_t Publisher::KeyHash::operator()(const ServiceKey& key) const noexcept {
+    std::size_t hash = std::hash<std::string>{}(key.service);
+    hash = hash * 31 + std::hash<std::string>{}(key.port);
+    return hash * 31 + static_cast<std::size_t>(key.protocol) * 16 +
+           static_cast<std::size_t>(key.family);
+}
+
+Publisher::Publisher(const Tables& tables, const Carried& carried)
+    : tables_(tables),
+      wanted_(capacities_of(*tables.header)),
+      services_free_(wanted_.services),
+      backends_free_(wanted_.backends),
+      sets_free_(wanted_.set_slots),
+      names_free_(wanted_.name_bytes / kNameUnit),
+      keys_(wanted_.services),
+      frontends_(wanted_.frontends,
+                 [this](std::uint32_t a, std::uint32_t b) {
+                     SLUICE_ASSERT(keys_[a] != nullptr && keys_[b] != nullptr);
+                     return *keys_[a] < *keys_[b];
+                 }),
+      carried_services_(wanted_.services) {
+    SLUICE_ASSERT(carried.backends.size() <= wanted_.backends);
+    // Offset 0 is the empty name.
+    names_free_.take(1);
+    std::vector<bool> services_taken(carried.usage.services);
+    std::vector<bool> backends_taken(carried.backends.size());
+    std::vector<bool> known(carried.usage.services);
+    for (const auto& [identity, index] : carried.services) {
+        SLUICE_ASSERT(index < wanted_.services);
+        carried_index_.emplace(identity, index);
+        services_taken[index] = true;
+        known[index] = true;
+    }
+    for (std::uint32_t i = 0; i < carried.backends.size(); ++i) {
+        sluice_backend& backend = tables_.backends[i];
+        backend = carried.backends[i];
+        backend.name = 0;
+        if (backend.incarnation % 2 == 0) {
+            continue;
+        }
+        if (backend.service < known.size() && known[backend.service]) {
+            carried_backends_[backend.service].push_back(i);
+            backends_taken[i] = true;
+        } else {
+            ++backend.incarnation;
+        }
+    }
+    services_free_.reset(services_taken);
+    backends_free_.reset(backends_taken);
+    for (auto& [service, backends] : carried_backends_) {
+        std::sort(backends.begin(), backends.end(), [&](std::uint32_t a, std::uint32_t b) {
+            const sluice_backend& left = tables_.backends[a];
+            const sluice_backend& right = tables_.backends[b];
+            const int order = std::memcmp(&left.address, &right.address, sizeof(left.address));
+            return order != 0 ? order < 0 : ntohs(left.port_be) < ntohs(right.port_be);
+        });
+    }
+}
+
+Error Publisher::lack(Table table, const ServiceKey& key) {
+    wanted_ = capacities_of(*tables_.header);
+    const auto twice = [](std::uint32_t& value) {
+        value = value > (1U << 30U) ? value : value * 2;
+    };
+    switch (table) {
+        case Table::kBuckets: twice(wanted_.buckets); break;
+        case Table::kFrontends: twice(wanted_.frontends); break;
+        case Table::kServices: twice(wanted_.services); break;
+        case Table::kSets: twice(wanted_.set_slots); break;
+        case Table::kBackends: twice(wanted_.backends); break;
+        default: twice(wanted_.name_bytes); break;
+    }
+    return make_error(Code::kResourceExhausted, "service {}: table {} is full", key.display(),
+                      table_specs(wanted_)[static_cast<std::size_t>(table)].name);
+}
+
+std::string_view Publisher::name_at(std::uint32_t offset) const {
+    return {tables_.names + offset};
+}
+
+bool Publisher::run_holds(const Run& run, const std::vector<std::uint32_t>& members) const {
+    if (run.count != members.size()) {
+        return false;
+    }
+    for (std::uint32_t i = 0; i < run.count; ++i) {
+        if (tables_.sets[run.first + i].backend != members[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void Publisher::plan_backends(const Service& service, const std::vector<std::uint32_t>& existing,
+                              Plan& plan) const {
+    const auto& internal = service.internal.backends;
+    const auto& external = service.external.backends;
+    auto in = internal.begin();
+    auto ex = external.begin();
+    auto old = existing.begin();
+    while (in != internal.end() || ex != external.end()) {
+        const bool take_in = in != internal.end() &&
+                             (ex == external.end() || place_of(*in) <= place_of(*ex));
+        const bool take_ex = ex != external.end() &&
+                             (in == internal.end() || place_of(*ex) <= place_of(*in));
+        Plan::Member member{take_in ? &*in : &*ex, 0, true, false, 0, take_in, take_ex};
+        while (old != existing.end() &&
+               compare_place(tables_.backends[*old], *member.backend) < 0) {
+            plan.leaving.push_back(*old++);
+        }
+        if (old != existing.end() &&
+            compare_place(tables_.backends[*old], *member.backend) == 0) {
+            const sluice_backend& record = tables_.backends[*old];
+            member.index = *old++;
+            member.fresh = false;
+            member.renamed = name_at(record.name) != bounded_name(member.backend->target);
+        }
+        plan.members.push_back(member);
+        in += take_in ? 1 : 0;
+        ex += take_ex ? 1 : 0;
+    }
+    plan.leaving.insert(plan.leaving.end(), old, existing.end());
+}
+
+void Publisher::plan_frontends(const Service& service, const Record& record, Plan& plan) const {
+    const auto key_of = [&](const Frontend& frontend) {
+        return frontend_key(frontend, service.key.protocol, service.key.family);
+    };
+    const auto same_key = [](const Frontend& a, const Frontend& b) {
+        return a.address == b.address && a.port == b.port && a.scope == b.scope;
+    };
+    plan.frontends = service.frontends;
+    for (Frontend& frontend : plan.frontends) {
+        if (frontend.scope == Scope::kNodePort) {
+            frontend.address = IpAddress{};
+        }
+    }
+    // Of two frontends with one key the internal one wins, which sorts first.
+    std::sort(plan.frontends.begin(), plan.frontends.end(), [](const auto& a, const auto& b) {
+        return std::tie(a.address, a.port, a.scope, a.external, a.masquerade) <
+               std::tie(b.address, b.port, b.scope, b.external, b.masquerade);
+    });
+    plan.frontends.erase(std::unique(plan.frontends.begin(), plan.frontends.end(), same_key),
+                         plan.frontends.end());
+    const auto& before = record.frontends;
+    for (const Frontend& frontend : plan.frontends) {
+        if (std::find(before.begin(), before.end(), frontend) == before.end()) {
+            const std::uint32_t flags =
+                (frontend.external ? SLUICE_FRONTEND_EXTERNAL : 0U) |
+                (frontend.masquerade ? SLUICE_FRONTEND_MASQUERADE : 0U);
+            plan.claims.push_back(Claim{key_of(frontend), flags, 0});
+        }
+    }
+    for (const Frontend& frontend : before) {
+        const bool stays =
+            std::any_of(plan.frontends.begin(), plan.frontends.end(),
+                        [&](const Frontend& other) { return same_key(other, frontend); });
+        if (!stays) {
+            plan.withdrawals.push_back(key_of(frontend));
+        }
+    }
+}
+
+Result<void> Publisher::take_room(const Service& service, Plan& plan, Taken& taken) {
+    const ServiceKey& key = service.key;
+    if (const auto table = frontends_.lacking(tables_, plan.claims, {})) {
+        return lack(*table, key);
+    }
+    std::size_t handovers = 0;
+    for (const auto& withdrawal : plan.withdrawals) {
+        handovers += frontends_.contested(withdrawal) ? 1 : 0;
+    }
+    // lacking() has counted one record for each claim and one for each new address.
+    if (handovers > 0 && 2 * plan.claims.size() + handovers > frontends_.records_available()) {
+        return lack(Table::kFrontends, key);
+    }
+    for (Plan::Member& member : plan.members) {
+        if (member.fresh) {
+            const auto index = taken.backend();
+            if (!index) {
+                return lack(Table::kBackends, key);
+            }
+            member.index = *index;
+        }
+        if (member.fresh || member.renamed) {
+            const auto name = taken.name(bounded_name(member.backend->target));
+            if (!name) {
+                return lack(Table::kNames, key);
+            }
+            member.name = *name;
+        }
+        if (member.internal) {
+            plan.sets[SLUICE_TRAFFIC_INTERNAL].push_back(member.index);
+        }
+        if (member.external) {
+            plan.sets[SLUICE_TRAFFIC_EXTERNAL].push_back(member.index);
+        }
+    }
+    return {};
+}
+
+Result<void> Publisher::upsert(const Service& service) {
+    SLUICE_TRY(check_service(service));
+    const auto found = records_.find(service.key);
+    const bool fresh = found == records_.end();
+    Record blank;
+    Record& current = fresh ? blank : found->second;
+    Plan plan;
+    Taken taken(*this);
+    std::string identity;
+    auto carried = carried_index_.end();
+
+    if (fresh && !carried_index_.empty()) {
+        identity = Carried::identity(bounded_name(service.key.display()),
+                                     static_cast<std::uint8_t>(service.key.protocol),
+                                     static_cast<std::uint8_t>(service.key.family));
+        carried = carried_index_.find(identity);
+        if (carried != carried_index_.end()) {
+            const auto backends = carried_backends_.find(carried->second);
+            if (backends != carried_backends_.end()) {
+                current.backends = backends->second;
+            }
+        }
+    }
+    plan_backends(service, current.backends, plan);
+    plan_frontends(service, current, plan);
+    SLUICE_TRY(take_room(service, plan, taken));
+    for (std::size_t kind = 0; kind < SLUICE_TRAFFIC_KINDS; ++kind) {
+        const auto& members = plan.sets[kind];
+        if (members.empty()) {
+            continue;
+        }
+        if (kind == SLUICE_TRAFFIC_EXTERNAL && members == plan.sets[SLUICE_TRAFFIC_INTERNAL]) {
+            plan.runs[kind] = plan.runs[SLUICE_TRAFFIC_INTERNAL];
+        } else if (run_holds(current.runs[kind], members)) {
+            plan.runs[kind] = current.runs[kind];
+        } else {
+            const auto count = static_cast<std::uint32_t>(members.size());
+            const auto first = taken.set(count);
+            if (!first) {
+                return lack(Table::kSets, service.key);
+            }
+            plan.runs[kind] = Run{*first, count};
+            plan.write_run[kind] = true;
+        }
+    }
+    if (fresh) {
+        const auto name = taken.name(bounded_name(service.key.display()));
+        if (!name) {
+            return lack(Table::kNames, service.key);
+        }
+        plan.name = *name;
+        if (carried != carried_index_.end()) {
+            plan.index = carried->second;
+        } else {
+            const auto index = taken.service();
+            if (!index) {
+                return lack(Table::kServices, service.key);
+            }
+            plan.index = *index;
+        }
+    }
+
+    // From here on nothing fails.
+    taken.keep();
+    begin_change();
+    if (fresh) {
+        const auto place = records_.emplace(service.key, std::move(blank)).first;
+        Record& record = place->second;
+        record.index = plan.index;
+        record.name = plan.name;
+        keys_[plan.index] = &place->first;
+        write_name(plan.name, bounded_name(service.key.display()));
+        if (carried != carried_index_.end()) {
+            carried_services_[plan.index] = true;
+            carried_backends_.erase(plan.index);
+            carried_index_.erase(carried);
+        } else {
+            const std::size_t stride = tables_.header->service_capacity;
+            for (std::size_t row = 0; row <= tables_.header->cpu_count; ++row) {
+                tables_.counters[row * stride + plan.index] = sluice_service_counters{};
+            }
+        }
+        publish(service, record, plan, true);
+    } else {
+        publish(service, current, plan, false);
+    }
+    end_change();
+    return {};
+}
+
+void Publisher::publish(const Service& service, Record& record, Plan& plan, bool fresh) {
+    write_backends(plan, record.index);
+    for (std::size_t kind = 0; kind < SLUICE_TRAFFIC_KINDS; ++kind) {
+        if (plan.write_run[kind]) {
+            for (std::uint32_t i = 0; i < plan.runs[kind].count; ++i) {
+                const std::uint32_t backend = plan.sets[kind][i];
+                tables_.sets[plan.runs[kind].first + i] =
+                    sluice_set_slot{backend, tables_.backends[backend].incarnation};
+            }
+        }
+    }
+    write_service(service, record, fresh);
+    flip(service, record, plan);
+    for (Claim& claim : plan.claims) {
+        claim.service = record.index;
+        frontends_.add(tables_, claim, retired_);
+    }
+    for (const auto& key : plan.withdrawals) {
+        frontends_.withdraw(tables_, key, record.index, retired_);
+    }
+    for (const std::uint32_t backend : plan.leaving) {
+        retire_backend(backend);
+    }
+    record.frontends = std::move(plan.frontends);
+    record.backends.clear();
+    record.backends.reserve(plan.members.size());
+    for (const auto& member : plan.members) {
+        record.backends.push_back(member.index);
+    }
+}
+
+void Publisher::write_backends(const Plan& plan, std::uint32_t service) {
+    for (const Plan::Member& member : plan.members) {
+        sluice_backend& record = tables_.backends[member.index];
+        const Backend& backend = *member.backend;
+        if (member.fresh || member.renamed) {
+            write_name(member.name, bounded_name(backend.target));
+        }
+        if (member.fresh) {
+            record.address = image_address(backend.address);
+            record.port_be = htons(backend.port);
+            record.flags = flags_of(backend);
+            record.service = service;
+            record.name = member.name;
+            __atomic_store_n(&record.incarnation, record.incarnation + 1, __ATOMIC_RELEASE);
+            continue;
+        }
+        __atomic_store_n(&record.flags, flags_of(backend), __ATOMIC_RELAXED);
+        if (member.renamed) {
+            retire_name(record.name);
+            __atomic_store_n(&record.name, member.name, __ATOMIC_RELEASE);
+        }
+    }
+}
+
+void Publisher::write_service(const Service& service, const Record& record, bool fresh) {
+    sluice_service& out = tables_.services[record.index];
+    if (fresh) {
+        out = sluice_service{};
+        out.name = record.name;
+        out.protocol = static_cast<std::uint8_t>(service.key.protocol);
+        out.family = static_cast<std::uint8_t>(service.key.family);
+        out.flags = SLUICE_SERVICE_IN_USE;
+    }
+    __atomic_store_n(&out.port_be, htons(service.port), __ATOMIC_RELAXED);
+    __atomic_store_n(&out.affinity_timeout_s, service.affinity_timeout_s, __ATOMIC_RELAXED);
+}
+
+void Publisher::flip(const Service& service, Record& record, const Plan& plan) {
+    sluice_service& out = tables_.services[record.index];
+    const std::array<const BackendSet*, SLUICE_TRAFFIC_KINDS> desired{&service.internal,
+                                                                      &service.external};
+    for (std::size_t kind = 0; kind < SLUICE_TRAFFIC_KINDS; ++kind) {
+        const Run& run = plan.runs[kind];
+        const sluice_empty when_empty =
+            desired[kind]->when_empty_drop ? SLUICE_EMPTY_DROP : SLUICE_EMPTY_REFUSE;
+        const auto low = run.count > 0 ? run.first : static_cast<std::uint32_t>(when_empty);
+        const std::uint64_t word = out.word[kind];
+        if (sluice_word_first(word) != low || sluice_word_count(word) != run.count) {
+            __atomic_store_n(&out.word[kind], make_word(low, run.count, word), __ATOMIC_RELEASE);
+        }
+    }
+    const std::array<Run, SLUICE_TRAFFIC_KINDS> before = record.runs;
+    record.runs = plan.runs;
+    for (std::size_t kind = 0; kind < SLUICE_TRAFFIC_KINDS; ++kind) {
+        const Run& run = before[kind];
+        const bool kept =
+            std::find(record.runs.begin(), record.runs.end(), run) != record.runs.end();
+        const bool counted = kind > 0 && run == before[0];
+        if (run.count > 0 && !kept && !counted) {
+            retired_.sets.push_back({run.first, run.count});
+        }
+    }
+}
+
+Result<void> Publisher::remove(const ServiceKey& key) {
+    const auto found = records_.find(key);
+    if (found == records_.end()) {
+        return {};
+    }
+    Record& record = found->second;
+    std::size_t handovers = 0;
+    for (const Frontend& frontend : record.frontends) {
+        handovers += frontends_.contested(frontend_key(frontend, key.protocol, key.family)) ? 1 : 0;
+    }
+    if (handovers > frontends_.records_available()) {
+        return lack(Table::kFrontends, key);
+    }
+    begin_change();
+    for (const Frontend& frontend : record.frontends) {
+        frontends_.withdraw(tables_, frontend_key(frontend, key.protocol, key.family),
+                            record.index, retired_);
+    }
+    // Programs that found the frontend before go on reading the word and its set until the grace period ends.
+    sluice_service& service = tables_.services[record.index];
+    __atomic_store_n(&service.flags, service.flags & ~std::uint32_t{SLUICE_SERVICE_IN_USE},
+                     __ATOMIC_RELAXED);
+    for (std::size_t kind = 0; kind < SLUICE_TRAFFIC_KINDS; ++kind) {
+        const Run& run = record.runs[kind];
+        if (run.count > 0 && (kind == 0 || run != record.runs[0])) {
+            retired_.sets.push_back({run.first, run.count});
+        }
+    }
+    for (const std::uint32_t backend : record.backends) {
+        retire_backend(backend);
+    }
+    retire_name(record.name);
+    retired_.services.push_back(record.index);
+    keys_[record.index] = nullptr;
+    carried_services_[record.index] = false;
+    records_.erase(found);
+    end_change();
+    return {};
+}
+
+Result<void> Publisher::set_node_addresses(std::span<const IpAddress> addresses) {
+    std::vector<IpAddress> usable;
+    for (const IpAddress& address : addresses) {
+        // NodePorts never answer on loopback, whatever nodePortAddresses says.
+        if (!address.is_loopback() && !address.is_unspecified()) {
+            usable.push_back(address);
+        }
+    }
+    if (const auto table = frontends_.lacking(tables_, {}, usable)) {
+        Error error = lack(*table, ServiceKey{});
+        error.message = "node addresses: the frontend table is full";
+        return error;
+    }
+    begin_change();
+    frontends_.set_node_addresses(tables_, usable, retired_);
+    end_change();
+    return {};
+}
+
+void Publisher::finish_carrying() {
+    begin_change();
+    for (const auto& [service, backends] : carried_backends_) {
+        for (const std::uint32_t backend : backends) {
+            retire_backend(backend);
+        }
+    }
+    for (const auto& [identity, index] : carried_index_) {
+        retired_.services.push_back(index);
+    }
+    carried_backends_.clear();
+    carried_index_.clear();
+    end_change();
+}
+
+Result<void> Publisher::copy_into(const Tables& successor) const {
+    const sluice_header& from = *tables_.header;
+    const sluice_header& to = *successor.header;
+    SLUICE_ASSERT(to.frontend_capacity >= from.frontend_capacity &&
+                  to.service_capacity >= from.service_capacity &&
+                  to.set_slot_capacity >= from.set_slot_capacity &&
+                  to.backend_capacity >= from.backend_capacity && to.name_bytes >= from.name_bytes);
+    std::copy_n(tables_.frontends, from.frontend_capacity, successor.frontends);
+    std::copy_n(tables_.services, from.service_capacity, successor.services);
+    std::copy_n(tables_.sets, from.set_slot_capacity, successor.sets);
+    std::copy_n(tables_.backends, from.backend_capacity, successor.backends);
+    std::copy_n(tables_.names, from.name_bytes, successor.names);
+    if (!frontends_.rebuild(successor)) {
+        return make_error(Code::kResourceExhausted, "table sluice_buckets is full");
+    }
+    return {};
+}
+
+void Publisher::switch_to(const Tables& successor) {
+    tables_ = successor;
+    wanted_ = capacities_of(*successor.header);
+    services_free_.extend(wanted_.services);
+    backends_free_.extend(wanted_.backends);
+    sets_free_.extend(wanted_.set_slots);
+    names_free_.extend(wanted_.name_bytes / kNameUnit);
+    frontends_.extend(wanted_.frontends);
+    keys_.resize(wanted_.services);
+    carried_services_.resize(wanted_.services);
+}
+
+void Publisher::retire_backend(std::uint32_t index) {
+    sluice_backend& record = tables_.backends[index];
+    __atomic_store_n(&record.incarnation, record.incarnation + 1, __ATOMIC_RELEASE);
+    retire_name(record.name);
+    retired_.backends.push_back(index);
+}
+
+void Publisher::retire_name(std::uint32_t offset) {
+    if (offset != 0) {
+        retired_.names.push_back({offset / kNameUnit, name_units(name_at(offset).size())});
+    }
+}
+
+void Publisher::write_name(std::uint32_t offset, std::string_view text) {
+    if (offset != 0) {
+        std::memcpy(tables_.names + offset, text.data(), text.size());
+        tables_.names[offset + text.size()] = '\0';
+    }
+}
+
+void Publisher::begin_change() {
+    __atomic_store_n(&tables_.header->generation, tables_.header->generation + 1, __ATOMIC_RELEASE);
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+}
+
+void Publisher::end_change() {
+    __atomic_store_n(&tables_.header->generation, tables_.header->generation + 1, __ATOMIC_RELEASE);
+}
+
+Retired Publisher::take_retired() { return std::exchange(retired_, Retired{}); }
+
+void Publisher::release(const Retired& retired) {
+    frontends_.release(retired.frontends);
+    for (const auto index : retired.services) services_free_.give_back(index);
+    for (const auto index : retired.backends) backends_free_.give_back(index);
+    for (const auto& run : retired.sets) sets_free_.give_back(run.first, run.count);
+    for (const auto& run : retired.names) names_free_.give_back(run.first, run.count);
+}
+
+std::size_t Publisher::retired_count() const {
+    return retired_.frontends.size() + retired_.services.size() + retired_.backends.size() +
+           retired_.sets.size();
+}
+
+std::vector<ServiceKey> Publisher::keys() const {
+    std::vector<ServiceKey> out;
+    out.reserve(records_.size());
+    for (const auto& [key, record] : records_) {
+        out.push_back(key);
+    }
+    return out;
+}
+
+Usage Publisher::usage() const {
+    return Usage{records_.size(), frontends_.size(), backends_free_.in_use(), sets_free_.in_use(),
+                 std::size_t{names_free_.in_use()} * kNameUnit};
+}
+
+}  // namespace sluice::image
