@@ -1,0 +1,99 @@
+// What compile needs of the API's objects, read once when they arrive and kept instead of them: parsed
+// addresses and decided defaults, about a tenth of the size of the decoded messages. Values only.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "api/base/ip_address.h"
+
+namespace k8s::io::api::core::v1 {
+class Service;
+class Node;
+}  // namespace k8s::io::api::core::v1
+namespace k8s::io::api::discovery::v1 {
+class EndpointSlice;
+}  // namespace k8s::io::api::discovery::v1
+
+namespace sluice::compile {
+
+namespace corev1 = ::k8s::io::api::core::v1;
+namespace discoveryv1 = ::k8s::io::api::discovery::v1;
+
+// Limits. What is beyond them is left out, and a note says so.
+inline constexpr std::size_t kMaxPortsPerService = 1024;
+inline constexpr std::size_t kMaxAddressesPerService = 1024;  // external and load-balancer addresses, each
+inline constexpr std::size_t kMaxEndpointsPerSlice = 1000;    // the API's own limit
+inline constexpr std::size_t kMaxHintsPerEndpoint = 64;       // the API allows 8
+
+inline constexpr std::uint32_t kDefaultAffinityTimeoutS = 10'800;
+
+struct ServicePort {
+    std::string name;  // may be empty
+    Protocol protocol = Protocol::kTcp;
+    std::uint16_t port = 0;
+    std::uint16_t node_port = 0;  // 0: none
+    auto operator<=>(const ServicePort&) const = default;
+};
+
+struct ServiceFacts {
+    std::string key;                // "namespace/name"
+    std::int64_t created_s = 0;     // creationTimestamp; the older of two claims to one address wins
+    std::vector<IpAddress> cluster_ips;  // at most one a family
+    std::vector<IpAddress> external_ips;
+    std::vector<IpAddress> load_balancer_ips;  // those that this node shall answer (ipMode VIP)
+    std::vector<ServicePort> ports;
+    bool internal_local = false;  // internalTrafficPolicy Local
+    bool external_local = false;  // externalTrafficPolicy Local
+    std::uint32_t affinity_timeout_s = 0;
+    // What was left out or refused, as sentences for the log; each names the service and the field.
+    std::vector<std::string> notes;
+    auto operator<=>(const ServiceFacts&) const = default;
+};
+
+struct Endpoint {
+    IpAddress address;
+    bool ready = true;
+    bool serving = true;
+    bool terminating = false;
+    bool local = false;
+    bool has_node_hints = false;
+    bool hinted_to_this_node = false;
+    std::vector<std::string> zone_hints;
+    std::string target;  // "namespace/pod"; may be empty
+    auto operator<=>(const Endpoint&) const = default;
+};
+
+struct SlicePort {
+    std::string name;
+    Protocol protocol = Protocol::kTcp;
+    std::uint16_t port = 0;
+    auto operator<=>(const SlicePort&) const = default;
+};
+
+struct Slice {
+    std::string service;  // "namespace/name" by the label kubernetes.io/service-name
+    IpFamily family = IpFamily::kIpv4;
+    std::vector<SlicePort> ports;
+    std::vector<Endpoint> endpoints;
+    auto operator<=>(const Slice&) const = default;
+};
+
+// Which node the tables are compiled for.
+struct NodeFacts {
+    std::string name;
+    std::string zone;  // label topology.kubernetes.io/zone; may be empty
+    auto operator<=>(const NodeFacts&) const = default;
+};
+
+// Nullopt when the service is not programmed at all: ExternalName, headless, without a cluster IP, or another
+// proxy's by label. Never fails: what is malformed is left out and named in notes.
+[[nodiscard]] std::optional<ServiceFacts> read_service(const corev1::Service& service);
+
+// Nullopt when the slice is no business of a proxy: no service label, headless, or addressType FQDN.
+[[nodiscard]] std::optional<Slice> read_slice(const discoveryv1::EndpointSlice& slice,
+                                              const std::string& node_name);
+
+}  // namespace sluice::compile
