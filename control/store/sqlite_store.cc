@@ -449,11 +449,11 @@ void SqliteStore::run() {
             group.clear();
         }
         behind = hub_.deliver(index_);
+        compact_history();
         for (Compaction& compaction : compactions) {
             compact_as_asked(compaction);
         }
         compactions.clear();
-        compact_history();
         if (hub_.needs_progress() && Clock::now() - last_progress_ >= kIdleInterval) {
             hub_.progress(index_);
             last_progress_ = Clock::now();
