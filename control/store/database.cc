@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
@@ -16,6 +17,9 @@
 #include <limits>
 #include <string_view>
 #include <utility>
+#include <vector>
+
+#include "api/base/log.h"
 
 namespace sluice::store {
 
@@ -36,6 +40,7 @@ constexpr const char* kCreateChanges =
     "CREATE TABLE changes(revision INTEGER PRIMARY KEY, created INTEGER NOT NULL, key BLOB NOT "
     "NULL, "
     "value BLOB, checksum INTEGER NOT NULL) STRICT";
+constexpr int kFrameHeaderBytes = 24;  // before each page in the log
 constexpr Revision kMaxRevision = std::numeric_limits<std::int64_t>::max();
 constexpr std::string_view kRestoreHint = "the file was left as it is; restore it from a backup";
 
@@ -174,17 +179,17 @@ Result<void> check_header(const std::string& path) {
 
 class SqliteDatabase final : public Database {
 public:
-    SqliteDatabase(std::string path, FileDescriptor lock)
-        : path_(std::move(path)), lock_(std::move(lock)) {}
+    SqliteDatabase(const SqliteOptions& options, FileDescriptor lock)
+        : path_(options.path), durable_(options.durable), lock_(std::move(lock)) {}
 
     Result<void> create();
-    Result<void> connect(bool durable);
+    Result<void> connect();
     Result<void> check();
     Result<void> prepare_all();
 
     [[nodiscard]] Revision compacted() const override { return compacted_; }
     Result<void> load(const std::function<Result<void>(KeyValue)>& row) override;
-    void accept() override;
+    void accept(int log_pages) override;
     Result<void> commit(std::span<const KeyValue> changes, Revision compacted,
                         std::span<const Revision> forgotten) override;
     [[nodiscard]] int log_pages() const override { return log_pages_; }
@@ -207,8 +212,10 @@ private:
                            std::span<const Revision> forgotten);
     Result<void> check_schema();
     Result<void> load_meta();
+    Result<void> extend_log(off_t bytes);
 
-    std::string path_;
+    const std::string path_;
+    const bool durable_;
     FileDescriptor lock_;  // released last
     Connection db_;
     Statement begin_;
@@ -309,7 +316,7 @@ Result<void> SqliteDatabase::create() {
     return {};
 }
 
-Result<void> SqliteDatabase::connect(bool durable) {
+Result<void> SqliteDatabase::connect() {
     sqlite3* db = nullptr;
     const int rc =
         sqlite3_open_v2(path_.c_str(), &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);
@@ -335,7 +342,7 @@ Result<void> SqliteDatabase::connect(bool durable) {
     const std::string sql = fmt::format(
         "PRAGMA locking_mode=EXCLUSIVE; PRAGMA query_only=ON; PRAGMA cell_size_check=ON; "
         "PRAGMA wal_autocheckpoint=0; PRAGMA journal_size_limit={}; PRAGMA synchronous={}",
-        kJournalSizeLimit, durable ? "FULL" : "OFF");
+        kJournalSizeLimit, durable_ ? "FULL" : "OFF");
     SLUICE_TRY(execute(sql.c_str(), "setting it up"));
     sqlite3_wal_hook(
         db,
@@ -435,7 +442,45 @@ Result<void> SqliteDatabase::load(const std::function<Result<void>(KeyValue)>& r
     return {};
 }
 
-void SqliteDatabase::accept() {
+// Writes zeros behind the end of the log. SQLite takes them for the end of the log, as no frame
+// begins so.
+Result<void> SqliteDatabase::extend_log(off_t bytes) {
+    const std::string log_path = path_ + "-wal";
+    FileDescriptor log(::open(log_path.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
+    struct stat status{};
+    if (log.get() < 0 || ::fstat(log.get(), &status) != 0) {
+        return errno_error(errno, "store {}: its log cannot be opened", path_);
+    }
+    const std::vector<char> zeros(std::size_t{1} << 20);
+    for (off_t at = status.st_size; at < bytes;) {
+        const auto count = std::min<off_t>(bytes - at, static_cast<off_t>(zeros.size()));
+        const ssize_t written =
+            ::pwrite(log.get(), zeros.data(), static_cast<std::size_t>(count), at);
+        if (written <= 0) {
+            const int sys_errno = written < 0 ? errno : ENOSPC;
+            // What is left of the disk's space is for changes.
+            if (::ftruncate(log.get(), status.st_size) != 0) {
+                log::warn("store", "store {}: its log cannot be cut back", path_);
+            }
+            return errno_error(sys_errno, "store {}: its log cannot be extended", path_);
+        }
+        at += written;
+    }
+    if (::fdatasync(log.get()) != 0) {
+        return errno_error(errno, "store {}: its log cannot be synced", path_);
+    }
+    return {};
+}
+
+void SqliteDatabase::accept(int log_pages) {
+    if (durable_) {
+        auto extended =
+            extend_log(static_cast<off_t>(log_pages) * (kPageBytes + kFrameHeaderBytes));
+        if (!extended) {
+            log::warn("store", "{}; writes will be slower until it has grown",
+                      extended.error().to_string());
+        }
+    }
     // These two only set flags of the connection, which cannot fail.
     sqlite3_db_config(db_.get(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, nullptr);
     sqlite3_exec(db_.get(), "PRAGMA query_only=OFF", nullptr, nullptr, nullptr);
@@ -523,7 +568,7 @@ Result<std::unique_ptr<Database>> Database::open(const SqliteOptions& options) {
                           "the path of the store is empty or has a zero byte");
     }
     SLUICE_TRY_ASSIGN(FileDescriptor lock, lock_file(options.path));
-    auto database = std::make_unique<SqliteDatabase>(options.path, std::move(lock));
+    auto database = std::make_unique<SqliteDatabase>(options, std::move(lock));
     struct stat status{};
     if (::stat(options.path.c_str(), &status) != 0) {
         if (errno != ENOENT) {
@@ -532,7 +577,7 @@ Result<std::unique_ptr<Database>> Database::open(const SqliteOptions& options) {
         SLUICE_TRY(database->create());
     }
     SLUICE_TRY(check_header(options.path));
-    SLUICE_TRY(database->connect(options.durable));
+    SLUICE_TRY(database->connect());
     SLUICE_TRY(database->check());
     SLUICE_TRY(database->prepare_all());
     return std::unique_ptr<Database>(std::move(database));

@@ -36,8 +36,10 @@ public:
     // Hands every change to `row` in revision order. Stops at the first error of either and returns
     // it.
     virtual Result<void> load(const std::function<Result<void>(KeyValue)>& row) = 0;
-    // What was loaded is sound: from now on the file may be written.
-    virtual void accept() = 0;
+    // What was loaded is sound: from now on the file may be written. A durable store's log is given
+    // room for `log_pages` at once, as a sync of a file that grows takes many times as long as one
+    // that does not.
+    virtual void accept(int log_pages) = 0;
 
     // One transaction: appends the changes, stores the compacted revision, and removes the changes
     // `forgotten`. When it returns, they are on disk (if the store is durable); on an error none of

@@ -187,7 +187,7 @@ Result<void> SqliteStore::start() {
     // A key's older rows go before its newer ones, so that a crash between cannot bring a deleted
     // key back.
     std::sort(forgotten_.begin(), forgotten_.end());
-    database_->accept();
+    database_->accept(kCheckpointPages + kCheckpointPages / 8);
     compact_to_ = index_.compacted();
     last_progress_ = Clock::now();
     thread_ = std::thread([this] { run(); });
