@@ -22,7 +22,10 @@
 	X(REPLY_RATE_LIMITED, "reply_rate_limited", "a refusal was not answered: too many in this second") \
 	X(TTL_EXPIRED, "ttl_expired", "time to live or hop limit used up")                             \
 	X(STALE_IMAGE, "stale_image", "a table entry pointed outside its table")                       \
-	X(TOO_BIG, "too_big", "larger than the next link takes; answered with packet too big")
+	X(TOO_BIG, "too_big", "larger than the next link takes; answered with packet too big")         \
+	X(NO_FLOW, "no_flow", "a reset for a connection that no flow entry knows")                     \
+	X(SCTP_PORT, "sctp_port", "SCTP whose port would have to change, which its checksum forbids")  \
+	X(NO_ROUTE, "no_route", "the backend, or the way back, has no route from this node")
 
 #define SLUICE_DROP_ENUM(enumerator, name, text) SLUICE_DROP_##enumerator,
 enum sluice_drop_reason { SLUICE_DROP_REASONS(SLUICE_DROP_ENUM) SLUICE_DROP_REASON_COUNT };

@@ -1,0 +1,334 @@
+/*
+ * The flow table: find, insert, keep up to date, forget. The protocol is described in bpf/lib/README.md, the
+ * layout in api/abi/flow.h.
+ *
+ * The includer defines BEFORE including this header (bpf/progs/flow_maps.h, or bpf/lib/flow_memory.h natively):
+ *
+ *   struct sluice_flow_view { __u64 seed; __u32 bucket_count4, bucket_count6; __u16 now; ... };
+ *   struct sluice_flow_bucket4 *sluice_flow_bucket4(const struct sluice_flow_view *, __u32 index);
+ *   struct sluice_flow_bucket6 *sluice_flow_bucket6(const struct sluice_flow_view *, __u32 index);
+ *
+ * which return NULL when the index is outside the table. `v6` is a constant in every call, so each family has its
+ * own straight code. Any number of CPUs may call anything here at once.
+ */
+#ifndef SLUICE_LIB_FLOW_H
+#define SLUICE_LIB_FLOW_H
+
+#include "api/abi/flow.h"
+#include "bpf/lib/lookup.h"
+#include "bpf/lib/parse.h"
+#include "bpf/lib/tuple.h"
+
+/* Looks at a claimed bucket before an insert gives up; a claim lasts about 200 ns. */
+#define SLUICE_FLOW_CLAIM_LOOKS 128
+/* Tries to change a word that others change too. */
+#define SLUICE_FLOW_WORD_TRIES 4
+
+/*
+ * Orders what a reader copied before its second look at the word. x86 keeps loads in order by itself; elsewhere BPF
+ * has no cheaper barrier than an atomic operation.
+ */
+SLUICE_ALWAYS_INLINE void sluice_flow_read_barrier(void)
+{
+#ifndef __bpf__
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+#elif defined(__TARGET_ARCH_x86_64)
+	__asm__ volatile("" ::: "memory");
+#else
+	__u64 cell = 0;
+
+	__sync_fetch_and_add(&cell, 1);
+#endif
+}
+
+/*
+ * A function that the BPF verifier checks once, by itself, and not on every path that leads to it: what loops over
+ * slots multiplies otherwise. Its pointer arguments may be NULL for all the verifier knows.
+ */
+#ifdef __bpf__
+#define SLUICE_SUBPROGRAM __attribute__((noinline))
+#else
+#define SLUICE_SUBPROGRAM static inline
+#endif
+
+/* One half of a flow as found: a copy, and where it lies. */
+struct sluice_flow_hit {
+	struct sluice_address new_src;
+	struct sluice_address new_dst;
+	union sluice_ports new_ports;
+	struct sluice_flow_meta meta;
+	__u32 slot; /* bucket * SLUICE_FLOW_WAYS + slot */
+	__u32 id;
+	__u8 state;
+	__u8 reserved;
+	__u16 seen;
+};
+
+SLUICE_ALWAYS_INLINE __u64 sluice_flow_hash(const struct sluice_flow_view *view,
+					    const struct sluice_tuple *tuple, const int v6)
+{
+	__u64 h = view->seed ^ tuple->protocol;
+
+	if (v6) {
+		h = (h ^ ((__u64)tuple->src.word_be[0] << 32 | tuple->src.word_be[1])) *
+		    0x9e3779b97f4a7c15ULL;
+		h ^= h >> 32;
+		h = (h ^ ((__u64)tuple->src.word_be[2] << 32 | tuple->src.word_be[3])) *
+		    0xd6e8feb86659fd93ULL;
+		h ^= h >> 29;
+		h = (h ^ ((__u64)tuple->dst.word_be[0] << 32 | tuple->dst.word_be[1])) *
+		    0xa0761d6478bd642fULL;
+		h ^= h >> 32;
+		h = (h ^ ((__u64)tuple->dst.word_be[2] << 32 | tuple->dst.word_be[3])) *
+		    0xe7037ed1a0b428dbULL;
+	} else {
+		h = (h ^ ((__u64)tuple->src.word_be[3] << 32 | tuple->dst.word_be[3])) *
+		    0x9e3779b97f4a7c15ULL;
+	}
+	h ^= h >> 32;
+	h = (h ^ tuple->ports.both_be) * 0xd6e8feb86659fd93ULL;
+	h ^= h >> 32;
+	h *= 0xa0761d6478bd642fULL;
+	return h ^ h >> 29;
+}
+
+SLUICE_ALWAYS_INLINE __u32 sluice_flow_bucket_of(const struct sluice_flow_view *view, __u64 hash,
+						 const int v6)
+{
+	__u32 count = v6 ? view->bucket_count6 : view->bucket_count4;
+
+	return (__u32)((hash >> 32) * count >> 32);
+}
+
+SLUICE_ALWAYS_INLINE __u32 sluice_flow_tag_of(__u64 hash)
+{
+	return (__u32)hash << 16;
+}
+
+SLUICE_ALWAYS_INLINE struct sluice_flow_set *sluice_flow_set(const struct sluice_flow_view *view,
+							     __u32 bucket, const int v6)
+{
+	return v6 ? (struct sluice_flow_set *)sluice_flow_bucket6(view, bucket) :
+		    (struct sluice_flow_set *)sluice_flow_bucket4(view, bucket);
+}
+
+/* The records follow the set in one element, so its address gives theirs. slot < SLUICE_FLOW_WAYS. */
+SLUICE_ALWAYS_INLINE struct sluice_flow4 *sluice_flow_record4(struct sluice_flow_set *set, __u32 slot)
+{
+	return &((struct sluice_flow_bucket4 *)set)->entry[slot & (SLUICE_FLOW_WAYS - 1)];
+}
+
+SLUICE_ALWAYS_INLINE struct sluice_flow6 *sluice_flow_record6(struct sluice_flow_set *set, __u32 slot)
+{
+	return &((struct sluice_flow_bucket6 *)set)->entry[slot & (SLUICE_FLOW_WAYS - 1)];
+}
+
+SLUICE_ALWAYS_INLINE struct sluice_flow_meta *sluice_flow_meta_of(struct sluice_flow_set *set,
+								  __u32 slot, const int v6)
+{
+	return v6 ? &sluice_flow_record6(set, slot)->meta : &sluice_flow_record4(set, slot)->meta;
+}
+
+SLUICE_ALWAYS_INLINE int sluice_flow_words_equal(const __u32 *a, const __u32 *b)
+{
+	return ((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3])) == 0;
+}
+
+SLUICE_ALWAYS_INLINE int sluice_flow_key_equal(struct sluice_flow_set *set, __u32 slot,
+					       const struct sluice_tuple *tuple, const int v6)
+{
+	if (v6) {
+		const struct sluice_flow6 *record = sluice_flow_record6(set, slot);
+
+		return record->ports_be == tuple->ports.both_be &&
+		       record->meta.protocol == tuple->protocol &&
+		       sluice_flow_words_equal(record->src_be, tuple->src.word_be) &&
+		       sluice_flow_words_equal(record->dst_be, tuple->dst.word_be);
+	} else {
+		const struct sluice_flow4 *record = sluice_flow_record4(set, slot);
+
+		return ((record->ports_be ^ tuple->ports.both_be) |
+			(record->src_be ^ tuple->src.word_be[3]) |
+			(record->dst_be ^ tuple->dst.word_be[3]) |
+			(__u32)(record->meta.protocol ^ tuple->protocol)) == 0;
+	}
+}
+
+SLUICE_ALWAYS_INLINE void sluice_flow_copy(struct sluice_flow_set *set, __u32 slot,
+					   struct sluice_flow_hit *hit, const int v6)
+{
+	if (v6) {
+		const struct sluice_flow6 *record = sluice_flow_record6(set, slot);
+
+		__builtin_memcpy(hit->new_src.word_be, record->new_src_be, 16);
+		__builtin_memcpy(hit->new_dst.word_be, record->new_dst_be, 16);
+		hit->new_ports.both_be = record->new_ports_be;
+		hit->meta = record->meta;
+	} else {
+		const struct sluice_flow4 *record = sluice_flow_record4(set, slot);
+
+		sluice_set_v4(&hit->new_src, record->new_src_be);
+		sluice_set_v4(&hit->new_dst, record->new_dst_be);
+		hit->new_ports.both_be = record->new_ports_be;
+		hit->meta = record->meta;
+	}
+}
+
+/* Ticks without a packet after which the state is over. */
+SLUICE_ALWAYS_INLINE __u32 sluice_flow_timeout(__u32 state, __u8 protocol)
+{
+	if (state == SLUICE_FLOW_CLOSED)
+		return SLUICE_FLOW_TIMEOUT_CLOSED;
+	if (state == SLUICE_FLOW_CLOSING)
+		return SLUICE_FLOW_TIMEOUT_CLOSING;
+	if (protocol == SLUICE_IPPROTO_UDP)
+		return state == SLUICE_FLOW_ESTABLISHED ? SLUICE_FLOW_TIMEOUT_UDP :
+							  SLUICE_FLOW_TIMEOUT_NEW_UDP;
+	return state == SLUICE_FLOW_ESTABLISHED ? SLUICE_FLOW_TIMEOUT_ESTABLISHED :
+						  SLUICE_FLOW_TIMEOUT_NEW;
+}
+
+SLUICE_ALWAYS_INLINE __u32 sluice_flow_age(const struct sluice_flow_view *view, __u16 seen)
+{
+	__u16 age = (__u16)(view->now - seen);
+
+	/* Another CPU may have stamped a tick that this one has not reached. */
+	return age == 0xffff ? 0 : age;
+}
+
+SLUICE_ALWAYS_INLINE int sluice_flow_expired(const struct sluice_flow_view *view,
+					     const struct sluice_flow_hit *hit)
+{
+	return sluice_flow_age(view, hit->seen) > sluice_flow_timeout(hit->state, hit->meta.protocol);
+}
+
+/* Finds the half keyed by the tuple. Returns 1 and fills the hit, or 0. Never waits. */
+SLUICE_ALWAYS_INLINE int sluice_flow_find(const struct sluice_flow_view *view,
+					  const struct sluice_tuple *tuple, __u64 hash,
+					  struct sluice_flow_hit *hit, const int v6)
+{
+	__u32 bucket = sluice_flow_bucket_of(view, hash, v6);
+	struct sluice_flow_set *set = sluice_flow_set(view, bucket, v6);
+	__u32 tag = sluice_flow_tag_of(hash);
+	__u32 slot, word;
+
+	if (!set)
+		return 0;
+	for (slot = 0; slot < SLUICE_FLOW_WAYS; slot++) {
+		word = SLUICE_READ_ONCE(set->word[slot]);
+		if (((word ^ tag) & 0xffff0000U) ||
+		    (word & SLUICE_FLOW_STATE_MASK) <= SLUICE_FLOW_BUSY)
+			continue;
+		sluice_flow_read_barrier();
+		if (!sluice_flow_key_equal(set, slot, tuple, v6))
+			continue;
+		sluice_flow_copy(set, slot, hit, v6);
+		hit->seen = SLUICE_READ_ONCE(set->seen[slot]);
+		sluice_flow_read_barrier();
+		/* Still the same half: what was copied belongs together. */
+		word ^= SLUICE_READ_ONCE(set->word[slot]);
+		if (word & SLUICE_FLOW_ID_MASK)
+			continue;
+		word = SLUICE_READ_ONCE(set->word[slot]);
+		hit->slot = bucket * SLUICE_FLOW_WAYS + slot;
+		hit->id = word & SLUICE_FLOW_ID_MASK;
+		hit->state = word & SLUICE_FLOW_STATE_MASK;
+		if (hit->state > SLUICE_FLOW_BUSY)
+			return 1;
+	}
+	return 0;
+}
+
+/*
+ * Moves a half to a state if it is still the one with this id. FREE forgets it; a half that is still being written is
+ * then seen by its writer. Returns 1 if it was done.
+ */
+SLUICE_ALWAYS_INLINE int sluice_flow_set_state(const struct sluice_flow_view *view, __u32 index,
+					       __u32 id, __u32 state, const int v6)
+{
+	struct sluice_flow_set *set = sluice_flow_set(view, index / SLUICE_FLOW_WAYS, v6);
+	__u32 slot = index & (SLUICE_FLOW_WAYS - 1);
+	__u32 word;
+	int i;
+
+	if (!set)
+		return 0;
+	for (i = 0; i < SLUICE_FLOW_WORD_TRIES; i++) {
+		word = SLUICE_READ_ONCE(set->word[slot]);
+		if ((word & SLUICE_FLOW_ID_MASK) != id ||
+		    (word & SLUICE_FLOW_STATE_MASK) == SLUICE_FLOW_FREE)
+			return 0;
+		if (__sync_val_compare_and_swap(&set->word[slot], word, id | state) == word)
+			return 1;
+	}
+	return 0;
+}
+
+/* Forgets both halves. */
+SLUICE_ALWAYS_INLINE void sluice_flow_forget(const struct sluice_flow_view *view,
+					     const struct sluice_flow_hit *hit, const int v6)
+{
+	sluice_flow_set_state(view, hit->slot, hit->id, SLUICE_FLOW_FREE, v6);
+	sluice_flow_set_state(view, hit->meta.peer, hit->meta.peer_id, SLUICE_FLOW_FREE, v6);
+}
+
+/*
+ * Follows a packet of the flow: the state that the timeouts and the eviction go by, and the time. The other half is
+ * written only when something changes, at most once a tick for the time. Returns 0 if the other half is gone: the
+ * flow is then forgotten and the packet is to be treated as one without a flow.
+ */
+SLUICE_ALWAYS_INLINE int sluice_flow_follow(const struct sluice_flow_view *view,
+					    struct sluice_flow_hit *hit, __u8 tcp_flags, const int v6)
+{
+	int reverse = hit->meta.flags & SLUICE_FLOW_REVERSE;
+	struct sluice_flow_set *set, *peer_set;
+	__u32 state = hit->state;
+	__u32 slot, peer_slot;
+
+	if (hit->meta.protocol != SLUICE_IPPROTO_TCP) {
+		if (reverse)
+			state = SLUICE_FLOW_ESTABLISHED;
+	} else if (tcp_flags & SLUICE_TCP_RST) {
+		state = SLUICE_FLOW_CLOSED;
+	} else if (tcp_flags & SLUICE_TCP_FIN) {
+		if (state == SLUICE_FLOW_CLOSING && !(hit->meta.flags & SLUICE_FLOW_FIN))
+			state = SLUICE_FLOW_CLOSED;
+		else if (state != SLUICE_FLOW_CLOSED)
+			state = SLUICE_FLOW_CLOSING;
+	} else if (reverse) {
+		if (state == SLUICE_FLOW_NEW)
+			state = SLUICE_FLOW_ANSWERED;
+	} else if (state == SLUICE_FLOW_ANSWERED && !(tcp_flags & SLUICE_TCP_SYN)) {
+		state = SLUICE_FLOW_ESTABLISHED;
+	}
+	if (state == hit->state && hit->seen == view->now)
+		return 1;
+
+	set = sluice_flow_set(view, hit->slot / SLUICE_FLOW_WAYS, v6);
+	peer_set = sluice_flow_set(view, hit->meta.peer / SLUICE_FLOW_WAYS, v6);
+	if (!set || !peer_set)
+		return 0;
+	slot = hit->slot & (SLUICE_FLOW_WAYS - 1);
+	peer_slot = hit->meta.peer & (SLUICE_FLOW_WAYS - 1);
+	if ((SLUICE_READ_ONCE(peer_set->word[peer_slot]) & SLUICE_FLOW_ID_MASK) != hit->meta.peer_id ||
+	    (SLUICE_READ_ONCE(peer_set->word[peer_slot]) & SLUICE_FLOW_STATE_MASK) == SLUICE_FLOW_FREE) {
+		sluice_flow_set_state(view, hit->slot, hit->id, SLUICE_FLOW_FREE, v6);
+		return 0;
+	}
+	if (hit->seen != view->now) {
+		*(volatile __u16 *)&set->seen[slot] = view->now;
+		*(volatile __u16 *)&peer_set->seen[peer_slot] = view->now;
+	}
+	if (state != hit->state) {
+		if (tcp_flags & SLUICE_TCP_FIN)
+			sluice_flow_meta_of(set, slot, v6)->flags = hit->meta.flags | SLUICE_FLOW_FIN;
+		sluice_flow_set_state(view, hit->slot, hit->id, state, v6);
+		sluice_flow_set_state(view, hit->meta.peer, hit->meta.peer_id, state, v6);
+		hit->state = (__u8)state;
+	}
+	return 1;
+}
+
+#include "bpf/lib/flow_insert.h"
+
+#endif

@@ -1,0 +1,421 @@
+/*
+ * Inserting a flow: both halves, or nothing. Part of bpf/lib/flow.h, which includes it.
+ */
+#ifndef SLUICE_LIB_FLOW_INSERT_H
+#define SLUICE_LIB_FLOW_INSERT_H
+
+enum sluice_flow_result {
+	SLUICE_FLOW_INSERTED = 0,
+	SLUICE_FLOW_EXISTS,  /* another CPU was first: find it again */
+	SLUICE_FLOW_FULL,    /* the bucket holds only flows that are in use */
+	SLUICE_FLOW_NO_PORT, /* every source port tried was taken */
+	SLUICE_FLOW_CLAIMED, /* another CPU works on the bucket: try again */
+};
+
+/* What to insert. Only the two keys are needed, for each half becomes the other's key turned round. */
+struct sluice_flow_pair {
+	struct sluice_tuple forward; /* what the client sends */
+	/* What the backend answers with; its destination port may be changed by the insert, to one that is free. */
+	struct sluice_tuple reverse;
+	__u32 service;
+	__u32 backend;
+	__u32 incarnation;
+	__u32 random;
+	__u16 port_min; /* host order, both ends included: where a changed source port comes from */
+	__u16 port_max;
+	__u8 snat; /* the source address is the node's: its own sockets' ports are off limits */
+	__u8 fixed_port; /* the protocol cannot change ports */
+	__u8 state;
+	__u8 reserved;
+};
+
+SLUICE_ALWAYS_INLINE int sluice_flow_claim(struct sluice_flow_set *set)
+{
+	int i;
+
+	for (i = 0; i < SLUICE_FLOW_CLAIM_LOOKS; i++) {
+		if (SLUICE_READ_ONCE(set->claim) == 0 &&
+		    __sync_val_compare_and_swap(&set->claim, 0, 1) == 0)
+			return 1;
+	}
+	return 0;
+}
+
+SLUICE_ALWAYS_INLINE void sluice_flow_release(struct sluice_flow_set *set)
+{
+	/* An atomic operation rather than a store: it orders what was written before it on every CPU. */
+	__sync_val_compare_and_swap(&set->claim, 1, 0);
+}
+
+/* Whether the half that a record points at is still there. */
+SLUICE_ALWAYS_INLINE int sluice_flow_peer_lives(const struct sluice_flow_view *view,
+						const struct sluice_flow_meta *meta, const int v6)
+{
+	struct sluice_flow_set *set = sluice_flow_set(view, meta->peer / SLUICE_FLOW_WAYS, v6);
+	__u32 word;
+
+	if (!set)
+		return 0;
+	word = SLUICE_READ_ONCE(set->word[meta->peer & (SLUICE_FLOW_WAYS - 1)]);
+	return (word & SLUICE_FLOW_ID_MASK) == meta->peer_id &&
+	       (word & SLUICE_FLOW_STATE_MASK) != SLUICE_FLOW_FREE;
+}
+
+/* Higher goes first; 0 must stay. Free, expired, closed, half-open, then what has long been idle; older before younger. */
+SLUICE_ALWAYS_INLINE __u32 sluice_flow_rank(__u32 state, __u32 age, __u32 timeout)
+{
+	if (age > timeout)
+		return 0x800000 + age;
+	if (state == SLUICE_FLOW_CLOSED)
+		return 0x400000 + age;
+	if (state == SLUICE_FLOW_NEW || state == SLUICE_FLOW_ANSWERED)
+		return 0x200000 + age;
+	return age > SLUICE_FLOW_PROTECTED_TICKS ? age : 0;
+}
+
+#define SLUICE_FLOW_RANK_FREE 0x1000000U
+#define SLUICE_FLOW_RANK_SAME_KEY 0x2000000U
+#define SLUICE_FLOW_RANK_ALIVE 0xffffffffU
+
+/* A slot made ready for one half. */
+struct sluice_flow_place {
+	__u32 bucket;
+	__u32 slot;
+	__u32 id;
+	__u32 tag; /* of the key, in bits 16-31 */
+};
+
+/* How readily an occupied slot is given up for the key; SLUICE_FLOW_RANK_ALIVE if it holds the key itself. */
+SLUICE_ALWAYS_INLINE __u32 sluice_flow_rank_slot(const struct sluice_flow_view *view,
+						 const struct sluice_tuple *key,
+						 const struct sluice_flow_place *place, __u32 slot,
+						 const int v6)
+{
+	struct sluice_flow_set *set = sluice_flow_set(view, place->bucket, v6);
+	__u32 word, state, age, timeout;
+	struct sluice_flow_meta *meta;
+
+	if (!set)
+		return 0;
+	slot &= SLUICE_FLOW_WAYS - 1;
+	word = SLUICE_READ_ONCE(set->word[slot]);
+	state = word & SLUICE_FLOW_STATE_MASK;
+	if (state == SLUICE_FLOW_BUSY)
+		return 0;
+	if (state == SLUICE_FLOW_FREE)
+		return SLUICE_FLOW_RANK_FREE;
+	meta = sluice_flow_meta_of(set, slot, v6);
+	timeout = sluice_flow_timeout(state, meta->protocol);
+	age = sluice_flow_age(view, SLUICE_READ_ONCE(set->seen[slot]));
+	if (((word ^ place->tag) & 0xffff0000U) == 0 && sluice_flow_key_equal(set, slot, key, v6))
+		return age <= timeout && sluice_flow_peer_lives(view, meta, v6) ?
+			       SLUICE_FLOW_RANK_ALIVE :
+			       SLUICE_FLOW_RANK_SAME_KEY;
+	return sluice_flow_rank(state, age, timeout);
+}
+
+SLUICE_SUBPROGRAM __u32 sluice_flow_rank4(const struct sluice_flow_view *view,
+					  const struct sluice_tuple *key,
+					  const struct sluice_flow_place *place, __u32 slot)
+{
+	return view && key && place ? sluice_flow_rank_slot(view, key, place, slot, 0) : 0;
+}
+
+SLUICE_SUBPROGRAM __u32 sluice_flow_rank6(const struct sluice_flow_view *view,
+					  const struct sluice_tuple *key,
+					  const struct sluice_flow_place *place, __u32 slot)
+{
+	return view && key && place ? sluice_flow_rank_slot(view, key, place, slot, 1) : 0;
+}
+
+/*
+ * In the claimed bucket place->bucket: makes a slot for the key BUSY and fills in slot and id. What was in it is
+ * forgotten, with its other half. EXISTS if the key is there and alive.
+ */
+SLUICE_ALWAYS_INLINE int sluice_flow_reserve(const struct sluice_flow_view *view,
+					     const struct sluice_tuple *key,
+					     struct sluice_flow_place *place, const int v6)
+{
+	struct sluice_flow_set *set = sluice_flow_set(view, place->bucket, v6);
+	__u32 tag = place->tag;
+	__u32 best = 0, victim = 0, victim_word;
+	struct sluice_flow_meta *meta;
+	__u32 slot, word, next, state, rank;
+	int same_tag = 0;
+	int i;
+
+	if (!set)
+		return SLUICE_FLOW_FULL;
+	/* The common case needs the head of the bucket only: a free slot, and no key that could be this one. */
+	for (slot = 0; slot < SLUICE_FLOW_WAYS; slot++) {
+		word = SLUICE_READ_ONCE(set->word[slot]);
+		if ((word & SLUICE_FLOW_STATE_MASK) == SLUICE_FLOW_FREE) {
+			best = SLUICE_FLOW_RANK_FREE;
+			victim = slot;
+		} else if (((word ^ tag) & 0xffff0000U) == 0) {
+			same_tag = 1;
+		}
+	}
+	if (!best || same_tag) {
+		for (slot = 0; slot < SLUICE_FLOW_WAYS; slot++) {
+			rank = v6 ? sluice_flow_rank6(view, key, place, slot) :
+				    sluice_flow_rank4(view, key, place, slot);
+			if (rank == SLUICE_FLOW_RANK_ALIVE)
+				return SLUICE_FLOW_EXISTS;
+			if (rank > best) {
+				best = rank;
+				victim = slot;
+			}
+		}
+	}
+	if (!best)
+		return SLUICE_FLOW_FULL;
+
+	victim &= SLUICE_FLOW_WAYS - 1;
+	victim_word = SLUICE_READ_ONCE(set->word[victim]);
+	for (i = 0; i < SLUICE_FLOW_WORD_TRIES; i++) {
+		word = SLUICE_READ_ONCE(set->word[victim]);
+		if ((word ^ victim_word) & SLUICE_FLOW_ID_MASK)
+			return SLUICE_FLOW_CLAIMED;
+		state = word & SLUICE_FLOW_STATE_MASK;
+		next = ((word + SLUICE_FLOW_GENERATION_ONE) & SLUICE_FLOW_GENERATION_MASK) | tag;
+		if (__sync_val_compare_and_swap(&set->word[victim], word,
+						next | SLUICE_FLOW_BUSY) != word)
+			continue;
+		if (state != SLUICE_FLOW_FREE) {
+			meta = sluice_flow_meta_of(set, victim, v6);
+			sluice_flow_set_state(view, meta->peer, meta->peer_id, SLUICE_FLOW_FREE,
+					      v6);
+			if (best < 0x400000)
+				set->evicted_live++;
+		}
+		place->slot = victim;
+		place->id = next;
+		return SLUICE_FLOW_INSERTED;
+	}
+	return SLUICE_FLOW_CLAIMED;
+}
+
+/* Fills a BUSY slot. The new tuple is `other` turned round. */
+SLUICE_ALWAYS_INLINE void sluice_flow_write(const struct sluice_flow_view *view,
+					    struct sluice_flow_set *set, __u32 slot,
+					    const struct sluice_tuple *key,
+					    const struct sluice_tuple *other,
+					    const struct sluice_flow_pair *pair, __u32 peer,
+					    __u32 peer_id, __u8 flags, const int v6)
+{
+	struct sluice_flow_meta *meta;
+	__u32 turned = other->ports.both_be << 16 | other->ports.both_be >> 16;
+
+	slot &= SLUICE_FLOW_WAYS - 1;
+	meta = sluice_flow_meta_of(set, slot, v6);
+	if (v6) {
+		struct sluice_flow6 *record = sluice_flow_record6(set, slot);
+
+		__builtin_memcpy(record->src_be, key->src.word_be, 16);
+		__builtin_memcpy(record->dst_be, key->dst.word_be, 16);
+		record->ports_be = key->ports.both_be;
+		__builtin_memcpy(record->new_src_be, other->dst.word_be, 16);
+		__builtin_memcpy(record->new_dst_be, other->src.word_be, 16);
+		record->new_ports_be = turned;
+	} else {
+		struct sluice_flow4 *record = sluice_flow_record4(set, slot);
+
+		record->src_be = key->src.word_be[3];
+		record->dst_be = key->dst.word_be[3];
+		record->ports_be = key->ports.both_be;
+		record->new_src_be = other->dst.word_be[3];
+		record->new_dst_be = other->src.word_be[3];
+		record->new_ports_be = turned;
+	}
+	meta->service = pair->service;
+	meta->backend = pair->backend;
+	meta->incarnation = pair->incarnation;
+	meta->peer = peer;
+	meta->peer_id = peer_id;
+	meta->protocol = key->protocol;
+	meta->flags = flags;
+	meta->reserved = 0;
+	*(volatile __u16 *)&set->seen[slot] = view->now;
+}
+
+/* BUSY to the state; the compare-and-swap orders the record before it. 0 if somebody forgot the half meanwhile. */
+SLUICE_ALWAYS_INLINE int sluice_flow_publish(struct sluice_flow_set *set, __u32 slot, __u32 id,
+					     __u32 state)
+{
+	slot &= SLUICE_FLOW_WAYS - 1;
+	return __sync_val_compare_and_swap(&set->word[slot], id | SLUICE_FLOW_BUSY, id | state) ==
+	       (id | SLUICE_FLOW_BUSY);
+}
+
+/* The i-th source port to try, in network order. */
+SLUICE_ALWAYS_INLINE __u16 sluice_flow_port(const struct sluice_flow_pair *pair, __u32 i)
+{
+	__u32 span = (__u32)pair->port_max - pair->port_min + 1;
+	__u32 mixed = pair->random + i * 0x9e3779b9U;
+
+	return SLUICE_HTON16(pair->port_min + (__u32)((__u64)mixed * (span & 0x1ffff) >> 32));
+}
+
+SLUICE_SUBPROGRAM int sluice_flow_reserve4(const struct sluice_flow_view *view,
+					   const struct sluice_tuple *key,
+					   struct sluice_flow_place *place)
+{
+	return view && key && place ? sluice_flow_reserve(view, key, place, 0) : SLUICE_FLOW_FULL;
+}
+
+SLUICE_SUBPROGRAM int sluice_flow_reserve6(const struct sluice_flow_view *view,
+					   const struct sluice_tuple *key,
+					   struct sluice_flow_place *place)
+{
+	return view && key && place ? sluice_flow_reserve(view, key, place, 1) : SLUICE_FLOW_FULL;
+}
+
+SLUICE_ALWAYS_INLINE int sluice_flow_find_place(const struct sluice_flow_view *view,
+						const struct sluice_tuple *key,
+						struct sluice_flow_place *place, const int v6)
+{
+	return v6 ? sluice_flow_reserve6(view, key, place) : sluice_flow_reserve4(view, key, place);
+}
+
+SLUICE_ALWAYS_INLINE void sluice_flow_aim(const struct sluice_flow_view *view,
+					  const struct sluice_tuple *key,
+					  struct sluice_flow_place *place, const int v6)
+{
+	__u64 hash = sluice_flow_hash(view, key, v6);
+
+	place->bucket = sluice_flow_bucket_of(view, hash, v6);
+	place->tag = sluice_flow_tag_of(hash);
+	place->slot = 0;
+	place->id = 0;
+}
+
+/* Publishes the reverse half, which points at the forward half's place. Its bucket is claimed but for the case that
+ * the forward half's claim covers it. */
+SLUICE_ALWAYS_INLINE int sluice_flow_put_reverse(const struct sluice_flow_view *view,
+						 const struct sluice_flow_pair *pair,
+						 const struct sluice_flow_place *forward,
+						 struct sluice_flow_place *reverse, const int v6)
+{
+	struct sluice_flow_set *set;
+	int result;
+
+	sluice_flow_aim(view, &pair->reverse, reverse, v6);
+	set = sluice_flow_set(view, reverse->bucket, v6);
+	if (!set)
+		return SLUICE_FLOW_FULL;
+	if (reverse->bucket != forward->bucket && !sluice_flow_claim(set))
+		return SLUICE_FLOW_CLAIMED;
+	result = sluice_flow_find_place(view, &pair->reverse, reverse, v6);
+	if (result == SLUICE_FLOW_INSERTED) {
+		sluice_flow_write(view, set, reverse->slot, &pair->reverse, &pair->forward, pair,
+				  forward->bucket * SLUICE_FLOW_WAYS + forward->slot, forward->id,
+				  SLUICE_FLOW_REVERSE | (pair->snat ? SLUICE_FLOW_SNAT : 0), v6);
+		if (!sluice_flow_publish(set, reverse->slot, reverse->id, pair->state))
+			result = SLUICE_FLOW_CLAIMED;
+	}
+	if (reverse->bucket != forward->bucket)
+		sluice_flow_release(set);
+	return result;
+}
+
+SLUICE_SUBPROGRAM int sluice_flow_put_reverse4(const struct sluice_flow_view *view,
+					       const struct sluice_flow_pair *pair,
+					       const struct sluice_flow_place *forward,
+					       struct sluice_flow_place *reverse)
+{
+	return view && pair && forward && reverse ?
+		       sluice_flow_put_reverse(view, pair, forward, reverse, 0) :
+		       SLUICE_FLOW_FULL;
+}
+
+SLUICE_SUBPROGRAM int sluice_flow_put_reverse6(const struct sluice_flow_view *view,
+					       const struct sluice_flow_pair *pair,
+					       const struct sluice_flow_place *forward,
+					       struct sluice_flow_place *reverse)
+{
+	return view && pair && forward && reverse ?
+		       sluice_flow_put_reverse(view, pair, forward, reverse, 1) :
+		       SLUICE_FLOW_FULL;
+}
+
+/* With the forward half's bucket claimed and its slot BUSY: finds a source port whose reverse half is free. */
+SLUICE_ALWAYS_INLINE int sluice_flow_bind_port(const struct sluice_flow_view *view,
+					       struct sluice_flow_pair *pair,
+					       const struct sluice_flow_place *forward,
+					       struct sluice_flow_place *reverse, const int v6)
+{
+	__u16 own_port_be = pair->forward.ports.port_be[SLUICE_SOURCE];
+	__u16 own_port = SLUICE_NTOH16(own_port_be);
+	int result = SLUICE_FLOW_NO_PORT;
+	__u32 i;
+
+	for (i = 0; i < SLUICE_SNAT_TRIES; i++) {
+		/* The client's own port first, unless a socket of the node could be using it. */
+		if (i == 0 && (!pair->snat || pair->fixed_port ||
+			       (own_port >= pair->port_min && own_port <= pair->port_max)))
+			pair->reverse.ports.port_be[SLUICE_DESTINATION] = own_port_be;
+		else if (pair->fixed_port)
+			break;
+		else
+			pair->reverse.ports.port_be[SLUICE_DESTINATION] = sluice_flow_port(pair, i);
+		result = v6 ? sluice_flow_put_reverse6(view, pair, forward, reverse) :
+			      sluice_flow_put_reverse4(view, pair, forward, reverse);
+		if (result == SLUICE_FLOW_INSERTED)
+			break;
+	}
+	return result == SLUICE_FLOW_EXISTS ? SLUICE_FLOW_NO_PORT : result;
+}
+
+SLUICE_ALWAYS_INLINE int sluice_flow_insert(const struct sluice_flow_view *view,
+					    struct sluice_flow_pair *pair, const int v6)
+{
+	struct sluice_flow_place forward, reverse = {};
+	struct sluice_flow_set *set;
+	int result;
+
+	sluice_flow_aim(view, &pair->forward, &forward, v6);
+	set = sluice_flow_set(view, forward.bucket, v6);
+	if (!set || pair->port_min > pair->port_max)
+		return SLUICE_FLOW_FULL;
+	if (!sluice_flow_claim(set))
+		return SLUICE_FLOW_CLAIMED;
+	result = sluice_flow_find_place(view, &pair->forward, &forward, v6);
+	if (result != SLUICE_FLOW_INSERTED)
+		goto out;
+	result = sluice_flow_bind_port(view, pair, &forward, &reverse, v6);
+	if (result != SLUICE_FLOW_INSERTED) {
+		sluice_flow_publish(set, forward.slot, forward.id, SLUICE_FLOW_FREE);
+		goto out;
+	}
+	sluice_flow_write(view, set, forward.slot, &pair->forward, &pair->reverse, pair,
+			  reverse.bucket * SLUICE_FLOW_WAYS + reverse.slot, reverse.id,
+			  pair->snat ? SLUICE_FLOW_SNAT : 0, v6);
+	if (!sluice_flow_publish(set, forward.slot, forward.id, pair->state)) {
+		/* The new reverse half was displaced already, and took this one with it. */
+		sluice_flow_set_state(view, reverse.bucket * SLUICE_FLOW_WAYS + reverse.slot,
+				      reverse.id, SLUICE_FLOW_FREE, v6);
+		result = SLUICE_FLOW_CLAIMED;
+	}
+out:
+	sluice_flow_release(set);
+	return result;
+}
+
+/*
+ * Inserts both halves. On INSERTED, pair->reverse says which source port the flow got. On any other result nothing
+ * of the pair is in the table.
+ */
+SLUICE_SUBPROGRAM int sluice_flow_insert4(const struct sluice_flow_view *view,
+					  struct sluice_flow_pair *pair)
+{
+	return view && pair ? sluice_flow_insert(view, pair, 0) : SLUICE_FLOW_FULL;
+}
+
+SLUICE_SUBPROGRAM int sluice_flow_insert6(const struct sluice_flow_view *view,
+					  struct sluice_flow_pair *pair)
+{
+	return view && pair ? sluice_flow_insert(view, pair, 1) : SLUICE_FLOW_FULL;
+}
+
+#endif

@@ -1,0 +1,132 @@
+/*
+ * The packet path on devices, for traffic that no socket hook has translated.
+ *
+ *   tc/pod_ingress   the host's end of a pod's link: what pods send, and what backends answer
+ *   tc/node_ingress  uplinks and overlays: NodePorts and the like, answers from other nodes' backends
+ *   tc/node_egress   uplinks: the node's own traffic that no hook saw; answers of the node's own sockets
+ *   tc/pod_egress    answers of the node's own sockets to pods
+ *
+ * Program type SCHED_CLS, direct action. Frames start with an Ethernet header.
+ */
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+
+#include <bpf/bpf_helpers.h>
+
+#include "bpf/progs/maps.h"
+#include "bpf/progs/flow_maps.h"
+#include "bpf/lib/flow.h"
+#include "bpf/lib/parse.h"
+#include "bpf/lib/select.h"
+#include "bpf/progs/affinity.h"
+#include "bpf/progs/tc_translate.h"
+
+/* Made linear when headers are spread over fragments of the frame. */
+#define SLUICE_PULL_BYTES 256
+
+/* Checked by the verifier once each, for all places. */
+SLUICE_SUBPROGRAM int sluice_process4(struct __sk_buff *ctx, struct sluice_scratch *scratch)
+{
+	struct sluice_view image;
+
+	if (!scratch || !sluice_view_open(&image))
+		return TC_ACT_OK;
+	return sluice_process(ctx, scratch, &image, 0);
+}
+
+SLUICE_SUBPROGRAM int sluice_portless4(struct __sk_buff *ctx, struct sluice_scratch *scratch,
+				     __u32 error)
+{
+	struct sluice_view image;
+
+	if (!scratch || !sluice_view_open(&image))
+		return TC_ACT_OK;
+	return sluice_process_portless(ctx, scratch, &image, error, 0);
+}
+
+SLUICE_SUBPROGRAM int sluice_process6(struct __sk_buff *ctx, struct sluice_scratch *scratch)
+{
+	struct sluice_view image;
+
+	if (!scratch || !sluice_view_open(&image))
+		return TC_ACT_OK;
+	return sluice_process(ctx, scratch, &image, 1);
+}
+
+SLUICE_SUBPROGRAM int sluice_portless6(struct __sk_buff *ctx, struct sluice_scratch *scratch,
+				     __u32 error)
+{
+	struct sluice_view image;
+
+	if (!scratch || !sluice_view_open(&image))
+		return TC_ACT_OK;
+	return sluice_process_portless(ctx, scratch, &image, error, 1);
+}
+
+SLUICE_ALWAYS_INLINE int handle(struct __sk_buff *ctx, __u32 place)
+{
+	struct sluice_scratch *scratch;
+	struct sluice_view image;
+	struct sluice_work *work;
+	__u32 zero = 0;
+	int parsed = SLUICE_PARSE_NOT_IP;
+	int attempt;
+
+	/* A tag that the device took off: the frame belongs to a VLAN device, which has programs of its own. */
+	if (ctx->vlan_present)
+		return TC_ACT_OK;
+	scratch = bpf_map_lookup_elem(&sluice_scratch, &zero);
+	if (!scratch)
+		return TC_ACT_OK;
+	work = &scratch->work;
+	for (attempt = 0; attempt < 2; attempt++) {
+		__builtin_memset(&work->packet, 0, sizeof(work->packet));
+		parsed = sluice_parse_frame((const void *)(long)ctx->data,
+					    (const void *)(long)ctx->data_end, ctx->len,
+					    &work->packet);
+		if (!work->packet.more_needed)
+			break;
+		if (bpf_skb_pull_data(ctx, ctx->len < SLUICE_PULL_BYTES ? ctx->len :
+									   SLUICE_PULL_BYTES))
+			break;
+	}
+	/* What is not IP, or broken beyond telling where it goes, is the stack's to judge. */
+	if (parsed == SLUICE_PARSE_NOT_IP || parsed == SLUICE_PARSE_BAD_IP)
+		return TC_ACT_OK;
+	work->place = place;
+	work->reserved = 0;
+	if (!sluice_view_open(&image) || image.header->magic != SLUICE_IMAGE_MAGIC ||
+	    !sluice_flow_view_open(&work->flows))
+		return TC_ACT_OK;
+	if (parsed == SLUICE_PARSE_OK && work->packet.fragment == SLUICE_WHOLE)
+		return work->packet.family == 4 ? sluice_process4(ctx, scratch) : sluice_process6(ctx, scratch);
+	return work->packet.family == 4 ?
+		       sluice_portless4(ctx, scratch, parsed == SLUICE_PARSE_BAD_L4 ? work->packet.error : 0) :
+		       sluice_portless6(ctx, scratch, parsed == SLUICE_PARSE_BAD_L4 ? work->packet.error : 0);
+}
+
+SEC("tc/pod_ingress")
+int pod_ingress(struct __sk_buff *ctx)
+{
+	return handle(ctx, SLUICE_PLACE_POD_INGRESS);
+}
+
+SEC("tc/node_ingress")
+int node_ingress(struct __sk_buff *ctx)
+{
+	return handle(ctx, SLUICE_PLACE_NODE_INGRESS);
+}
+
+SEC("tc/node_egress")
+int node_egress(struct __sk_buff *ctx)
+{
+	return handle(ctx, SLUICE_PLACE_NODE_EGRESS);
+}
+
+SEC("tc/pod_egress")
+int pod_egress(struct __sk_buff *ctx)
+{
+	return handle(ctx, SLUICE_PLACE_POD_EGRESS);
+}
+
+char sluice_license[] SEC("license") = "GPL";

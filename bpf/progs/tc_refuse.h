@@ -1,0 +1,104 @@
+/*
+ * Answering refused traffic out of the device it came from (or back up the stack, for the node's own).
+ */
+#ifndef SLUICE_PROGS_TC_REFUSE_H
+#define SLUICE_PROGS_TC_REFUSE_H
+
+#include "bpf/lib/reply.h"
+
+/* Answers that one CPU gives per tick (about a second); more are dropped and counted. */
+#define SLUICE_RESETS_PER_TICK 20000
+#define SLUICE_UNREACHABLES_PER_TICK 1000
+
+SLUICE_ALWAYS_INLINE int sluice_reply_allowed(const struct sluice_flow_view *view, __u32 limit)
+{
+	__u32 zero = 0;
+	struct sluice_reply_budget *budget = bpf_map_lookup_elem(&sluice_replies, &zero);
+
+	if (!budget)
+		return 0;
+	if (budget->tick != view->now) {
+		budget->tick = view->now;
+		budget->answered = 0;
+	}
+	if (budget->answered >= limit)
+		return 0;
+	budget->answered++;
+	return 1;
+}
+
+/* Builds the answer. 0 if there is none to give. */
+SLUICE_ALWAYS_INLINE int sluice_build_refusal(struct __sk_buff *ctx,
+					      const struct sluice_packet *packet,
+					      struct sluice_reply *reply, const int v6)
+{
+	__u32 head[4];
+	__u32 length;
+	__u8 code;
+	int i;
+
+	if (packet->tuple.protocol == SLUICE_IPPROTO_TCP) {
+		if (bpf_skb_load_bytes(ctx, packet->l4, head, sizeof(head)))
+			return 0;
+		sluice_build_reset(reply, packet, SLUICE_NTOH32(head[1]), SLUICE_NTOH32(head[2]),
+				   (SLUICE_NTOH32(head[3]) >> 28) * 4, v6);
+		return 1;
+	}
+	length = sluice_quote_length(packet);
+	for (i = 0; i < SLUICE_MAX_QUOTE / 4; i++)
+		reply->word[sluice_quote_word(v6) + i] = 0;
+	/* The verifier wants the bounds where the helper is called. */
+	if (length < 20 || length > SLUICE_MAX_QUOTE)
+		return 0;
+	if (bpf_skb_load_bytes(ctx, packet->l3, &reply->word[sluice_quote_word(v6)], length))
+		return 0;
+	if (v6)
+		code = 4;
+	else
+		code = packet->tuple.protocol == SLUICE_IPPROTO_UDP ||
+				       packet->tuple.protocol == SLUICE_IPPROTO_SCTP ||
+				       packet->tuple.protocol == SLUICE_IPPROTO_ICMP ?
+			       3 :
+			       2;
+	sluice_build_unreachable(reply, packet, length, code, v6);
+	return 1;
+}
+
+SLUICE_ALWAYS_INLINE int sluice_refuse(struct __sk_buff *ctx, const struct sluice_flow_view *flows,
+				       const struct sluice_packet *packet, struct sluice_reply *reply,
+				       __u64 redirect_flags, const int v6)
+{
+	int tcp = packet->tuple.protocol == SLUICE_IPPROTO_TCP;
+	__u16 mac[6];
+	__u32 length;
+	__u16 swap;
+	int i;
+
+	if (!sluice_may_answer(packet) || (tcp && (packet->tcp_flags & SLUICE_TCP_RST)))
+		return TC_ACT_SHOT;
+	if (!sluice_reply_allowed(flows, tcp ? SLUICE_RESETS_PER_TICK :
+					       SLUICE_UNREACHABLES_PER_TICK)) {
+		sluice_count_drop(SLUICE_DROP_REPLY_RATE_LIMITED);
+		return TC_ACT_SHOT;
+	}
+	if (!sluice_build_refusal(ctx, packet, reply, v6) ||
+	    bpf_skb_load_bytes(ctx, 0, mac, sizeof(mac)))
+		return TC_ACT_SHOT;
+	length = reply->length;
+	if (length < 40 || length > sizeof(reply->word))
+		return TC_ACT_SHOT;
+	for (i = 0; i < 3; i++) {
+		swap = mac[i];
+		mac[i] = mac[i + 3];
+		mac[i + 3] = swap;
+	}
+	if (bpf_skb_change_tail(ctx, packet->l3 + length, 0) ||
+	    bpf_skb_store_bytes(ctx, 0, mac, sizeof(mac), 0) ||
+	    bpf_skb_store_bytes(ctx, packet->l3, reply->word, length, BPF_F_INVALIDATE_HASH)) {
+		sluice_count_drop(SLUICE_DROP_REWRITE_FAILED);
+		return TC_ACT_SHOT;
+	}
+	return (int)bpf_redirect(ctx->ifindex, redirect_flags);
+}
+
+#endif
