@@ -1,0 +1,153 @@
+#include "dataplane/ebpf/pins.h"
+
+#include <dirent.h>
+#include <linux/magic.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <climits>
+#include <cstdio>
+#include <memory>
+
+#include "api/abi/image.h"
+
+namespace sluice::dataplane {
+namespace {
+
+constexpr std::string_view kImagePrefix = "image-v";
+
+std::string image_prefix() { return fmt::format("{}{}-", kImagePrefix, SLUICE_LAYOUT_VERSION); }
+
+}  // namespace
+
+PinPaths PinPaths::under(const std::string& bpffs) {
+    const std::string root = bpffs + "/sluice";
+    return PinPaths{root, root + "/links", fmt::format("{}/state-v{}", root, SLUICE_LAYOUT_VERSION),
+                    root + "/current"};
+}
+
+std::string PinPaths::image(std::uint64_t number) const {
+    return fmt::format("{}/{}{}", root, image_prefix(), number);
+}
+
+Result<void> make_directory(const std::string& path) {
+    if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) {
+        return errno_error(errno, "cannot make the pin directory {}", path);
+    }
+    return {};
+}
+
+std::vector<std::string> list_directory(const std::string& path) {
+    std::vector<std::string> out;
+    const std::unique_ptr<DIR, int (*)(DIR*)> dir(opendir(path.c_str()), closedir);
+    if (!dir) {
+        return out;
+    }
+    while (const dirent* entry = readdir(dir.get())) {
+        const std::string_view name = entry->d_name;
+        if (name != "." && name != "..") {
+            out.emplace_back(name);
+        }
+    }
+    std::sort(out.begin(), out.end());
+    return out;
+}
+
+Result<void> remove_directory(const std::string& path) {
+    for (const std::string& name : list_directory(path)) {
+        const std::string full = path + "/" + name;
+        if (unlink(full.c_str()) != 0 && errno != ENOENT) {
+            return errno_error(errno, "cannot remove the pin {}", full);
+        }
+    }
+    if (rmdir(path.c_str()) != 0 && errno != ENOENT) {
+        return errno_error(errno, "cannot remove the pin directory {}", path);
+    }
+    return {};
+}
+
+std::optional<std::string> current_image(const PinPaths& paths) {
+    std::array<char, PATH_MAX> target{};
+    const ssize_t length = readlink(paths.current.c_str(), target.data(), target.size() - 1);
+    if (length <= 0) {
+        return std::nullopt;
+    }
+    const std::string name(target.data(), static_cast<std::size_t>(length));
+    if (name.find('/') != std::string::npos) {
+        return std::nullopt;
+    }
+    return paths.root + "/" + name;
+}
+
+Result<void> set_current_image(const PinPaths& paths, const std::string& directory) {
+    const std::string name = directory.substr(directory.rfind('/') + 1);
+    const std::string next = paths.root + "/next";
+    if (unlink(next.c_str()) != 0 && errno != ENOENT) {
+        return errno_error(errno, "cannot remove {}", next);
+    }
+    if (symlink(name.c_str(), next.c_str()) != 0) {
+        return errno_error(errno, "cannot make the link {}", next);
+    }
+    if (rename(next.c_str(), paths.current.c_str()) != 0) {
+        return errno_error(errno, "cannot rename {} to {}", next, paths.current);
+    }
+    return {};
+}
+
+std::uint64_t next_image_number(const PinPaths& paths) {
+    const std::string prefix = image_prefix();
+    std::uint64_t highest = 0;
+    for (const std::string& name : list_directory(paths.root)) {
+        if (name.starts_with(prefix)) {
+            std::uint64_t number = 0;
+            std::from_chars(name.data() + prefix.size(), name.data() + name.size(), number);
+            highest = std::max(highest, number);
+        }
+    }
+    return highest + 1;
+}
+
+std::vector<std::string> stale_images(const PinPaths& paths, const std::string& keep) {
+    std::vector<std::string> out;
+    for (const std::string& name : list_directory(paths.root)) {
+        const std::string full = paths.root + "/" + name;
+        if (name.starts_with(kImagePrefix) && full != keep) {
+            out.push_back(full);
+        }
+    }
+    return out;
+}
+
+Result<void> check_bpffs(const std::string& path) {
+    struct statfs info {};
+    if (statfs(path.c_str(), &info) != 0) {
+        return errno_error(errno, "the BPF file system {} cannot be read", path);
+    }
+    if (info.f_type != BPF_FS_MAGIC) {
+        return make_error(Code::kFailedPrecondition,
+                          "{} is not a BPF file system; mount one with: mount -t bpf bpf {}", path,
+                          path);
+    }
+    return {};
+}
+
+Result<void> check_cgroup2(const std::string& path) {
+    struct statfs info {};
+    if (statfs(path.c_str(), &info) != 0) {
+        return errno_error(errno, "the cgroup root {} cannot be read", path);
+    }
+    if (info.f_type != CGROUP2_SUPER_MAGIC) {
+        return make_error(Code::kFailedPrecondition,
+                          "{} is not a cgroup2 directory; name one with --cgroup-root (often "
+                          "/sys/fs/cgroup, or /sys/fs/cgroup/unified beside cgroup v1)",
+                          path);
+    }
+    return {};
+}
+
+}  // namespace sluice::dataplane

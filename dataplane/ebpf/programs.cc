@@ -1,0 +1,292 @@
+#include "dataplane/ebpf/programs.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/bpf.h>
+#include <unistd.h>
+
+#include <bit>
+#include <cerrno>
+#include <cstdarg>
+#include <cstring>
+#include <filesystem>
+#include <mutex>
+
+#include "api/abi/flow.h"
+#include "api/base/log.h"
+#include "dataplane/ebpf/pins.h"
+
+namespace sluice::dataplane {
+namespace {
+
+// What libbpf complained about last, for the error that follows. The end matters: there stands the
+// verifier's reason.
+constexpr std::size_t kMaxComplaint = 2000;
+thread_local std::string complaint;
+
+int keep_complaint(libbpf_print_level level, const char* format, va_list args) {
+    if (level != LIBBPF_WARN) {
+        return 0;
+    }
+    std::array<char, 4096> line{};
+    const int length = vsnprintf(line.data(), line.size(), format, args);
+    complaint += line.data();
+    if (complaint.size() > kMaxComplaint) {
+        complaint.erase(0, complaint.size() - kMaxComplaint);
+    }
+    return length;
+}
+
+void listen_to_libbpf() {
+    static std::once_flag once;
+    std::call_once(once, [] { libbpf_set_print(keep_complaint); });
+    complaint.clear();
+}
+
+std::uint32_t flow_buckets(const EbpfOptions& options) {
+    constexpr std::uint32_t kLeastFlows = 1U << 10U;
+    constexpr std::uint32_t kMostFlows = 1U << 26U;
+    const std::uint32_t wanted = std::min(std::max(options.flow_entries, kLeastFlows), kMostFlows);
+    return SLUICE_FLOW_BUCKETS(std::bit_ceil(wanted));
+}
+
+// The sizes that options decide; 0: as the object says.
+std::uint32_t state_entries(const EbpfOptions& options, std::string_view map) {
+    return map == "sluice_flows4" || map == "sluice_flows6" ? flow_buckets(options) : 0;
+}
+
+}  // namespace
+
+Features Features::probe() {
+    listen_to_libbpf();
+    Features out;
+    out.set_retval =
+        libbpf_probe_bpf_helper(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_FUNC_set_retval, nullptr) == 1;
+    return out;
+}
+
+std::vector<std::string> Features::missing() const {
+    std::vector<std::string> out;
+    if (!set_retval) {
+        out.emplace_back("bpf_set_retval (Linux 5.18): a refused connect() fails with EPERM");
+    }
+    return out;
+}
+
+const std::array<SocketHook, 8>& socket_hooks() {
+    static const std::array<SocketHook, 8> hooks{{
+        // Answers before questions: a hook that rewrites back is in place when the first goes out.
+        {"cgroup_recvmsg4", "sluice_recvmsg4", BPF_CGROUP_UDP4_RECVMSG, "cgroup/recvmsg4"},
+        {"cgroup_recvmsg6", "sluice_recvmsg6", BPF_CGROUP_UDP6_RECVMSG, "cgroup/recvmsg6"},
+        {"cgroup_peername4", "sluice_peername4", BPF_CGROUP_INET4_GETPEERNAME,
+         "cgroup/getpeername4"},
+        {"cgroup_peername6", "sluice_peername6", BPF_CGROUP_INET6_GETPEERNAME,
+         "cgroup/getpeername6"},
+        {"cgroup_sendmsg4", "sluice_sendmsg4", BPF_CGROUP_UDP4_SENDMSG, "cgroup/sendmsg4"},
+        {"cgroup_sendmsg6", "sluice_sendmsg6", BPF_CGROUP_UDP6_SENDMSG, "cgroup/sendmsg6"},
+        {"cgroup_connect4", "sluice_connect4", BPF_CGROUP_INET4_CONNECT, "cgroup/connect4"},
+        {"cgroup_connect6", "sluice_connect6", BPF_CGROUP_INET6_CONNECT, "cgroup/connect6"},
+    }};
+    return hooks;
+}
+
+const char* tc_section(TcProgram program) {
+    switch (program) {
+        case TcProgram::kPodIngress: return "tc/pod_ingress";
+        case TcProgram::kNodeIngress: return "tc/node_ingress";
+        case TcProgram::kNodeEgress: return "tc/node_egress";
+    }
+    return "";
+}
+
+Programs::~Programs() {
+    for (bpf_object* object : objects_) {
+        bpf_object__close(object);
+    }
+}
+
+Result<std::unique_ptr<Programs>> Programs::load(const EbpfOptions& options,
+                                                 const Features& features,
+                                                 const KernelImage& image,
+                                                 const std::string& state_directory) {
+    std::unique_ptr<Programs> out(new Programs);
+    if (options.socket_hooks) {
+        SLUICE_TRY(out->load_object(options, features, image, state_directory, "socket.o"));
+        for (const SocketHook& hook : socket_hooks()) {
+            if (out->socket_program(hook) < 0) {
+                return make_error(Code::kFailedPrecondition, "{}/socket.o lacks the program {}",
+                                  options.object_dir, hook.program);
+            }
+        }
+    }
+    if (options.tc) {
+        SLUICE_TRY(out->load_object(options, features, image, state_directory, "tc.o"));
+        for (const TcProgram program :
+             {TcProgram::kPodIngress, TcProgram::kNodeIngress, TcProgram::kNodeEgress}) {
+            if (out->tc_program(program) < 0) {
+                return make_error(Code::kFailedPrecondition, "{}/tc.o lacks the section {}",
+                                  options.object_dir, tc_section(program));
+            }
+        }
+    }
+    return out;
+}
+
+Result<void> Programs::adopt_maps(bpf_object* object, const EbpfOptions& options,
+                                  const KernelImage& image, const std::string& state_directory) {
+    const auto specs = table_specs(image.capacities());
+    bpf_map* map = nullptr;
+    bpf_object__for_each_map(map, object) {
+        const std::string_view name = bpf_map__name(map);
+        if (bpf_map__is_internal(map)) {
+            continue;
+        }
+        int fd = -1;
+        Fd pinned;
+        for (std::size_t i = 0; i < specs.size(); ++i) {
+            if (name == specs[i].name) {
+                fd = image.fd(static_cast<image::Table>(i));
+                if (bpf_map__value_size(map) != specs[i].value_size) {
+                    return make_error(Code::kFailedPrecondition,
+                                      "table {} has {} bytes an entry in {}, {} in this program",
+                                      name, bpf_map__value_size(map), options.object_dir,
+                                      specs[i].value_size);
+                }
+            }
+        }
+        if (fd < 0) {
+            const std::uint32_t entries = state_entries(options, name);
+            if (entries != 0 && bpf_map__set_max_entries(map, entries) != 0) {
+                return make_error(Code::kInternal, "cannot size the map {}", name);
+            }
+            const std::string path = fmt::format("{}/{}", state_directory, name);
+            pinned = Fd(bpf_obj_get(path.c_str()));
+            if (!pinned) {
+                continue;
+            }
+            bpf_map_info info{};
+            std::uint32_t length = sizeof(info);
+            const bool same = bpf_obj_get_info_by_fd(pinned.get(), &info, &length) == 0 &&
+                              info.type == bpf_map__type(map) &&
+                              info.key_size == bpf_map__key_size(map) &&
+                              info.value_size == bpf_map__value_size(map) &&
+                              info.max_entries == bpf_map__max_entries(map);
+            if (!same) {
+                log::warn("ebpf", "state map {} has another shape; starting it afresh", path);
+                if (unlink(path.c_str()) != 0) {
+                    return errno_error(errno, "cannot remove the pin {}", path);
+                }
+                continue;
+            }
+            fd = pinned.get();
+        }
+        // libbpf keeps a descriptor of its own.
+        const int error = bpf_map__reuse_fd(map, fd);
+        if (error != 0) {
+            return errno_error(-error, "cannot hand the map {} to the programs", name);
+        }
+    }
+    return {};
+}
+
+Result<void> Programs::keep_state(bpf_object* object, const std::string& state_directory) {
+    bpf_map* map = nullptr;
+    bpf_object__for_each_map(map, object) {
+        const std::string_view name = bpf_map__name(map);
+        const auto specs = image::table_specs(image::Capacities{});
+        bool table = bpf_map__is_internal(map);
+        for (const auto& spec : specs) {
+            table = table || name == spec.name;
+        }
+        const std::string path = fmt::format("{}/{}", state_directory, name);
+        if (table || access(path.c_str(), F_OK) == 0) {
+            continue;
+        }
+        if (name == "sluice_flow_cfg") {
+            // How large the flow tables are; written before any program can run. The rest of it is the
+            // programs' own.
+            sluice_flow_config config{};
+            const std::uint32_t key = 0;
+            config.bucket_count4 = config.bucket_count6 = 0;
+            for (const char* table_name : {"sluice_flows4", "sluice_flows6"}) {
+                const bpf_map* flows = bpf_object__find_map_by_name(object, table_name);
+                if (flows == nullptr) {
+                    return make_error(Code::kFailedPrecondition, "the object lacks the map {}",
+                                      table_name);
+                }
+                (std::string_view(table_name) == "sluice_flows4" ? config.bucket_count4
+                                                                 : config.bucket_count6) =
+                    bpf_map__max_entries(flows);
+            }
+            const int error = bpf_map_update_elem(bpf_map__fd(map), &key, &config, BPF_ANY);
+            if (error != 0) {
+                return errno_error(-error, "cannot write the sizes of the flow tables");
+            }
+        }
+        const int error = bpf_obj_pin(bpf_map__fd(map), path.c_str());
+        if (error != 0) {
+            return errno_error(-error, "cannot pin {}", path);
+        }
+    }
+    return {};
+}
+
+Result<void> Programs::load_object(const EbpfOptions& options, const Features& features,
+                                   const KernelImage& image, const std::string& state_directory,
+                                   const std::string& file) {
+    listen_to_libbpf();
+    const std::string path = options.object_dir + "/" + file;
+    std::error_code missing;
+    if (!std::filesystem::exists(path, missing)) {
+        return make_error(Code::kNotFound,
+                          "the BPF object {} is not there; the build puts it into build/lib/bpf",
+                          path);
+    }
+    bpf_object* object = bpf_object__open_file(path.c_str(), nullptr);
+    if (object == nullptr) {
+        return errno_error(errno, "cannot open the BPF object {}: {}", path, complaint);
+    }
+    objects_.push_back(object);
+    bpf_map* map = nullptr;
+    bpf_object__for_each_map(map, object) {
+        std::size_t size = 0;
+        if (!bpf_map__is_internal(map) || file != "socket.o") {
+            continue;
+        }
+        // The one constant of socket.o: sluice_has_set_retval.
+        void* constants = const_cast<void*>(bpf_map__initial_value(map, &size));
+        if (constants != nullptr && size == sizeof(std::uint32_t)) {
+            const std::uint32_t value = features.set_retval ? 1 : 0;
+            std::memcpy(constants, &value, sizeof(value));
+        }
+    }
+    bpf_program* program = nullptr;
+    bpf_object__for_each_program(program, object) {
+        if (std::string_view(bpf_program__section_name(program)).starts_with("tc/")) {
+            bpf_program__set_type(program, BPF_PROG_TYPE_SCHED_CLS);
+        }
+    }
+    SLUICE_TRY(adopt_maps(object, options, image, state_directory));
+    const int error = bpf_object__load(object);
+    if (error != 0) {
+        return errno_error(-error, "the kernel refused the programs of {}: {}", path, complaint);
+    }
+    SLUICE_TRY(keep_state(object, state_directory));
+    bpf_object__for_each_program(program, object) {
+        by_section_[bpf_program__section_name(program)] = bpf_program__fd(program);
+        by_name_[bpf_program__name(program)] = bpf_program__fd(program);
+    }
+    return {};
+}
+
+int Programs::socket_program(const SocketHook& hook) const {
+    const auto found = by_name_.find(hook.program);
+    return found == by_name_.end() ? -1 : found->second;
+}
+
+int Programs::tc_program(TcProgram program) const {
+    const auto found = by_section_.find(tc_section(program));
+    return found == by_section_.end() ? -1 : found->second;
+}
+
+}  // namespace sluice::dataplane

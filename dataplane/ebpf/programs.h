@@ -1,0 +1,70 @@
+// Loads the BPF objects against one table image. Every program passes the verifier before any is attached.
+#pragma once
+
+#include <array>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "api/base/result.h"
+#include "dataplane/ebpf/ebpf_engine.h"
+#include "dataplane/ebpf/fd.h"
+#include "dataplane/ebpf/kernel_image.h"
+
+struct bpf_object;
+
+namespace sluice::dataplane {
+
+// What this kernel has; found by asking it.
+struct Features {
+    bool set_retval = false;  // Linux 5.18: a refused connect reads ECONNREFUSED, else EPERM
+
+    static Features probe();
+    [[nodiscard]] std::vector<std::string> missing() const;
+};
+
+// Attach points of the socket hooks; attach_type is enum bpf_attach_type.
+struct SocketHook {
+    const char* pin;      // of its link
+    const char* program;  // in socket.o
+    int attach_type;
+    const char* label;    // "cgroup/connect4"
+};
+const std::array<SocketHook, 8>& socket_hooks();
+
+enum class TcProgram : std::uint8_t { kPodIngress, kNodeIngress, kNodeEgress };
+const char* tc_section(TcProgram program);
+
+class Programs {
+public:
+    Programs(const Programs&) = delete;
+    Programs& operator=(const Programs&) = delete;
+    ~Programs();
+
+    // State maps (flows, socket storage, affinity) are taken from their pins in state_directory, or made and
+    // pinned there. A state map of another shape is replaced: its layout version should have changed.
+    static Result<std::unique_ptr<Programs>> load(const EbpfOptions& options,
+                                                  const Features& features,
+                                                  const KernelImage& image,
+                                                  const std::string& state_directory);
+
+    // -1 if the object was not asked for.
+    [[nodiscard]] int socket_program(const SocketHook& hook) const;
+    [[nodiscard]] int tc_program(TcProgram program) const;
+
+private:
+    Programs() = default;
+    Result<void> load_object(const EbpfOptions& options, const Features& features,
+                             const KernelImage& image, const std::string& state_directory,
+                             const std::string& file);
+    Result<void> adopt_maps(bpf_object* object, const EbpfOptions& options,
+                            const KernelImage& image, const std::string& state_directory);
+    Result<void> keep_state(bpf_object* object, const std::string& state_directory);
+
+    std::vector<bpf_object*> objects_;
+    std::map<std::string, int> by_section_;  // program descriptors, owned by the objects
+    std::map<std::string, int> by_name_;
+};
+
+}  // namespace sluice::dataplane
