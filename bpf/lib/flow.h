@@ -5,8 +5,8 @@
  * The includer defines BEFORE including this header (bpf/progs/flow_maps.h, or bpf/lib/flow_memory.h natively):
  *
  *   struct sluice_flow_view { __u64 seed; __u32 bucket_count4, bucket_count6; __u16 now; ... };
- *   struct sluice_flow_bucket4 *sluice_flow_bucket4(const struct sluice_flow_view *, __u32 index);
- *   struct sluice_flow_bucket6 *sluice_flow_bucket6(const struct sluice_flow_view *, __u32 index);
+ *   struct sluice_flow_bucket4 *sluice_flow_at4(const struct sluice_flow_view *, __u32 index);
+ *   struct sluice_flow_bucket6 *sluice_flow_at6(const struct sluice_flow_view *, __u32 index);
  *
  * which return NULL when the index is outside the table. `v6` is a constant in every call, so each family has its
  * own straight code. Any number of CPUs may call anything here at once.
@@ -105,11 +105,11 @@ SLUICE_ALWAYS_INLINE __u32 sluice_flow_tag_of(__u64 hash)
 	return (__u32)hash << 16;
 }
 
-SLUICE_ALWAYS_INLINE struct sluice_flow_set *sluice_flow_set(const struct sluice_flow_view *view,
+SLUICE_ALWAYS_INLINE struct sluice_flow_set *sluice_flow_head(const struct sluice_flow_view *view,
 							     __u32 bucket, const int v6)
 {
-	return v6 ? (struct sluice_flow_set *)sluice_flow_bucket6(view, bucket) :
-		    (struct sluice_flow_set *)sluice_flow_bucket4(view, bucket);
+	return v6 ? (struct sluice_flow_set *)sluice_flow_at6(view, bucket) :
+		    (struct sluice_flow_set *)sluice_flow_at4(view, bucket);
 }
 
 /* The records follow the set in one element, so its address gives theirs. slot < SLUICE_FLOW_WAYS. */
@@ -208,7 +208,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_find(const struct sluice_flow_view *view,
 					  struct sluice_flow_hit *hit, const int v6)
 {
 	__u32 bucket = sluice_flow_bucket_of(view, hash, v6);
-	struct sluice_flow_set *set = sluice_flow_set(view, bucket, v6);
+	struct sluice_flow_set *set = sluice_flow_head(view, bucket, v6);
 	__u32 tag = sluice_flow_tag_of(hash);
 	__u32 slot, word;
 
@@ -246,7 +246,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_find(const struct sluice_flow_view *view,
 SLUICE_ALWAYS_INLINE int sluice_flow_set_state(const struct sluice_flow_view *view, __u32 index,
 					       __u32 id, __u32 state, const int v6)
 {
-	struct sluice_flow_set *set = sluice_flow_set(view, index / SLUICE_FLOW_WAYS, v6);
+	struct sluice_flow_set *set = sluice_flow_head(view, index / SLUICE_FLOW_WAYS, v6);
 	__u32 slot = index & (SLUICE_FLOW_WAYS - 1);
 	__u32 word;
 	int i;
@@ -304,8 +304,8 @@ SLUICE_ALWAYS_INLINE int sluice_flow_follow(const struct sluice_flow_view *view,
 	if (state == hit->state && hit->seen == view->now)
 		return 1;
 
-	set = sluice_flow_set(view, hit->slot / SLUICE_FLOW_WAYS, v6);
-	peer_set = sluice_flow_set(view, hit->meta.peer / SLUICE_FLOW_WAYS, v6);
+	set = sluice_flow_head(view, hit->slot / SLUICE_FLOW_WAYS, v6);
+	peer_set = sluice_flow_head(view, hit->meta.peer / SLUICE_FLOW_WAYS, v6);
 	if (!set || !peer_set)
 		return 0;
 	slot = hit->slot & (SLUICE_FLOW_WAYS - 1);

@@ -51,7 +51,7 @@ SLUICE_ALWAYS_INLINE void sluice_flow_release(struct sluice_flow_set *set)
 SLUICE_ALWAYS_INLINE int sluice_flow_peer_lives(const struct sluice_flow_view *view,
 						const struct sluice_flow_meta *meta, const int v6)
 {
-	struct sluice_flow_set *set = sluice_flow_set(view, meta->peer / SLUICE_FLOW_WAYS, v6);
+	struct sluice_flow_set *set = sluice_flow_head(view, meta->peer / SLUICE_FLOW_WAYS, v6);
 	__u32 word;
 
 	if (!set)
@@ -91,7 +91,7 @@ SLUICE_ALWAYS_INLINE __u32 sluice_flow_rank_slot(const struct sluice_flow_view *
 						 const struct sluice_flow_place *place, __u32 slot,
 						 const int v6)
 {
-	struct sluice_flow_set *set = sluice_flow_set(view, place->bucket, v6);
+	struct sluice_flow_set *set = sluice_flow_head(view, place->bucket, v6);
 	__u32 word, state, age, timeout;
 	struct sluice_flow_meta *meta;
 
@@ -136,7 +136,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_reserve(const struct sluice_flow_view *view
 					     const struct sluice_tuple *key,
 					     struct sluice_flow_place *place, const int v6)
 {
-	struct sluice_flow_set *set = sluice_flow_set(view, place->bucket, v6);
+	struct sluice_flow_set *set = sluice_flow_head(view, place->bucket, v6);
 	__u32 tag = place->tag;
 	__u32 best = 0, victim = 0, victim_word;
 	struct sluice_flow_meta *meta;
@@ -301,7 +301,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_put_reverse(const struct sluice_flow_view *
 	int result;
 
 	sluice_flow_aim(view, &pair->reverse, reverse, v6);
-	set = sluice_flow_set(view, reverse->bucket, v6);
+	set = sluice_flow_head(view, reverse->bucket, v6);
 	if (!set)
 		return SLUICE_FLOW_FULL;
 	if (reverse->bucket != forward->bucket && !sluice_flow_claim(set))
@@ -375,7 +375,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_insert(const struct sluice_flow_view *view,
 	int result;
 
 	sluice_flow_aim(view, &pair->forward, &forward, v6);
-	set = sluice_flow_set(view, forward.bucket, v6);
+	set = sluice_flow_head(view, forward.bucket, v6);
 	if (!set || pair->port_min > pair->port_max)
 		return SLUICE_FLOW_FULL;
 	if (!sluice_flow_claim(set))

@@ -18,13 +18,13 @@ struct sluice_flow_view {
 };
 
 SLUICE_ALWAYS_INLINE struct sluice_flow_bucket4 *
-sluice_flow_bucket4(const struct sluice_flow_view *view, __u32 index)
+sluice_flow_at4(const struct sluice_flow_view *view, __u32 index)
 {
 	return index < view->bucket_count4 ? &view->buckets4[index] : 0;
 }
 
 SLUICE_ALWAYS_INLINE struct sluice_flow_bucket6 *
-sluice_flow_bucket6(const struct sluice_flow_view *view, __u32 index)
+sluice_flow_at6(const struct sluice_flow_view *view, __u32 index)
 {
 	return index < view->bucket_count6 ? &view->buckets6[index] : 0;
 }

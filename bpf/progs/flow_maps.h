@@ -74,13 +74,13 @@ SLUICE_ALWAYS_INLINE int sluice_flow_view_open(struct sluice_flow_view *view)
 }
 
 SLUICE_ALWAYS_INLINE struct sluice_flow_bucket4 *
-sluice_flow_bucket4(const struct sluice_flow_view *view, __u32 index)
+sluice_flow_at4(const struct sluice_flow_view *view, __u32 index)
 {
 	return bpf_map_lookup_elem(&sluice_flows4, &index);
 }
 
 SLUICE_ALWAYS_INLINE struct sluice_flow_bucket6 *
-sluice_flow_bucket6(const struct sluice_flow_view *view, __u32 index)
+sluice_flow_at6(const struct sluice_flow_view *view, __u32 index)
 {
 	return bpf_map_lookup_elem(&sluice_flows6, &index);
 }
