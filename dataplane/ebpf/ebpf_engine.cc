@@ -367,7 +367,8 @@ Result<void> EbpfEngine::with_room(Step step) {
         }
         const Capacities wanted = publisher_->wanted();
         if (!collect()) {
-            SLUICE_TRY(replace_image(wanted, node_));
+            // Where one table is full the others soon will be: make room in all at once.
+            SLUICE_TRY(replace_image(capacities_for(publisher_->usage(), wanted), node_));
         }
     }
     return outcome;

@@ -12,6 +12,7 @@
 #include <set>
 #include <thread>
 
+#include "dataplane/ebpf/inspect.h"
 #include "dataplane/ebpf/sandbox.h"
 
 namespace sluice::dataplane {
@@ -350,6 +351,47 @@ TEST_F(EbpfEngineTest, SurvivesKillsWhilePublishing) {
     EXPECT_EQ(engine->status().backends, 1U);
 }
 
+TEST_F(EbpfEngineTest, InspectorReadsThePinnedImageAndCountersOutliveIt) {
+    const EchoServer one("127.0.0.1", 1);
+    const auto missing = Inspector::open(sandbox->bpffs());
+    ASSERT_FALSE(missing);
+    EXPECT_EQ(missing.error().code, Code::kNotFound);
+    const auto web = make_service("web", Protocol::kTcp, "10.96.0.1", 80, {one.backend()});
+    const auto empty = make_service("empty", Protocol::kTcp, "10.96.0.2", 80, {});
+    start({web, empty});
+    for (int i = 0; i < 10; ++i) {
+        EXPECT_EQ(tcp_reach(AF_INET, "10.96.0.1", 80).error, 0);
+        EXPECT_EQ(tcp_reach(AF_INET, "10.96.0.2", 80).error, ECONNREFUSED);
+    }
+    for (int restart = 0; restart < 2; ++restart) {
+        auto opened = Inspector::open(sandbox->bpffs());
+        ASSERT_TRUE(opened) << opened.error().to_string();
+        const auto services = (*opened)->services();
+        ASSERT_TRUE(services);
+        ASSERT_EQ(services->size(), 2U);
+        const ServiceView& view = services->back();
+        EXPECT_EQ(view.name, "default/web:main");
+        EXPECT_EQ(view.connections, 10U);
+        EXPECT_EQ(services->front().refused, 10U);
+        ASSERT_EQ(view.internal.size(), 1U);
+        EXPECT_EQ(view.internal[0].port, one.port());
+        EXPECT_EQ(view.internal[0].target, "default/pod-1");
+        ASSERT_EQ(view.frontends.size(), 1U);
+        EXPECT_EQ(view.frontends[0].address.to_string(), "10.96.0.1");
+        const auto status = (*opened)->status();
+        ASSERT_TRUE(status);
+        EXPECT_EQ(status->services, 2U);
+        EXPECT_EQ(status->backends, 1U);
+        EXPECT_EQ(status->programs.size(), 8U);
+        EXPECT_GT(status->kernel_bytes, 0U);
+        const auto drops = (*opened)->drops();
+        ASSERT_TRUE(drops);
+        EXPECT_EQ(drops->front().reason, "no_endpoint");
+        EXPECT_EQ(drops->front().count, 10U);
+        start({empty, web});
+    }
+}
+
 TEST_F(EbpfEngineTest, CleanupLeavesNothing) {
     const EchoServer one("127.0.0.1", 1);
     start({make_service("web", Protocol::kTcp, "10.96.0.1", 80, {one.backend()})});
@@ -357,7 +399,8 @@ TEST_F(EbpfEngineTest, CleanupLeavesNothing) {
     const auto removed = cleanup_ebpf(options());
     ASSERT_TRUE(removed) << removed.error().to_string();
     EXPECT_FALSE(removed->empty());
-    EXPECT_TRUE(std::filesystem::is_empty(sandbox->bpffs()));
+    // The kernel's own files of a BPF file system stay.
+    EXPECT_FALSE(std::filesystem::exists(sandbox->bpffs() + "/sluice"));
     EXPECT_EQ(tcp_reach(AF_INET, "10.96.0.1", 80).error, ENETUNREACH);
     const auto again = cleanup_ebpf(options());
     ASSERT_TRUE(again);

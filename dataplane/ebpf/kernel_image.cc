@@ -9,6 +9,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "dataplane/ebpf/pins.h"
 #include "dataplane/image/reader.h"
 
 namespace sluice::dataplane {
@@ -141,6 +142,15 @@ std::uint64_t map_bytes(int fd) {
         in.ignore(4096, '\n');
     }
     return 0;
+}
+
+std::uint64_t pinned_map_bytes(const std::string& directory) {
+    std::uint64_t sum = 0;
+    for (const std::string& name : list_directory(directory)) {
+        const Fd map(bpf_obj_get((directory + "/" + name).c_str()));
+        sum += map ? map_bytes(map.get()) : 0;
+    }
+    return sum;
 }
 
 }  // namespace sluice::dataplane

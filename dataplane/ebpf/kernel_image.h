@@ -42,5 +42,7 @@ private:
 
 // The memory that the kernel accounts to a map (fdinfo), 0 if it does not say.
 std::uint64_t map_bytes(int fd);
+// The same for all maps pinned in a directory.
+std::uint64_t pinned_map_bytes(const std::string& directory);
 
 }  // namespace sluice::dataplane

@@ -181,11 +181,6 @@ void EchoServer::serve() {
             const Fd client(accept4(tcp_.get(), nullptr, nullptr, SOCK_CLOEXEC));
             if (client) {
                 (void)!write(client.get(), &number_, 1);
-                // Reset instead of TIME_WAIT, so that loops of connections do not use up the ports.
-                const linger now{1, 0};
-                char byte = 0;
-                (void)!read(client.get(), &byte, 1);
-                setsockopt(client.get(), SOL_SOCKET, SO_LINGER, &now, sizeof(now));
             }
         }
         if (waiting[1].revents & POLLIN) {
@@ -222,6 +217,9 @@ Reached tcp_reach(int family, const std::string& address, std::uint16_t port) {
     if (out.error != 0) {
         return out;
     }
+    // Reset instead of TIME_WAIT, so that loops of connections do not use up the ports.
+    const linger now{1, 0};
+    setsockopt(socket.get(), SOL_SOCKET, SO_LINGER, &now, sizeof(now));
     out.peer = peer_name(socket.get());
     if (read(socket.get(), &out.number, 1) != 1) {
         out.error = errno != 0 ? errno : EPIPE;

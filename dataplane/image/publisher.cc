@@ -711,7 +711,11 @@ std::vector<ServiceKey> Publisher::keys() const {
 }
 
 Usage Publisher::usage() const {
-    return Usage{records_.size(), frontends_.size(), backends_free_.in_use(), sets_free_.in_use(),
+    std::size_t backends = 0;
+    for (const auto& [key, record] : records_) {
+        backends += record.backends.size();
+    }
+    return Usage{records_.size(), frontends_.size(), backends, sets_free_.in_use(),
                  std::size_t{names_free_.in_use()} * kNameUnit};
 }
 
