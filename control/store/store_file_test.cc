@@ -198,6 +198,34 @@ TEST_F(StoreFileTest, RefusedFileKeepsItsLog) {
     EXPECT_EQ(store->revision(), 51u);
 }
 
+TEST_F(StoreFileTest, DamagedStoreKeepsTheLogOfItsLastChanges) {
+    fill(40,
+         300);  // Several pages; the log rewrites the last of them, the damage goes into the first.
+    const std::string copy = folder_.file("copy.db");
+    {
+        auto store = open_or_fail(options_);
+        ASSERT_NE(store, nullptr);
+        ASSERT_TRUE(put(*store, "later", "x"));
+        std::filesystem::copy(path_, copy);
+        std::filesystem::copy(path_ + "-wal", copy + "-wal");
+    }
+    // Damage that is found only when SQLite has the file open, in a value that the log does not
+    // replace.
+    std::string content = read_file(copy);
+    const std::size_t place = content.find(std::string(300, 'a'));
+    ASSERT_NE(place, std::string::npos);
+    content[place + 150] ^= 1;
+    write_file(copy, content);
+    const std::string log = read_file(copy + "-wal");
+    ASSERT_GT(log.size(), kPageBytes) << "the last change is not in the log";
+    options_.path = copy;
+    auto store = open_sqlite(options_);
+    ASSERT_FALSE(store);
+    EXPECT_EQ(store.error().code, Code::kDataLoss);
+    EXPECT_TRUE(read_file(copy) == content);
+    EXPECT_TRUE(read_file(copy + "-wal") == log);
+}
+
 TEST_F(StoreFileTest, SecondOpenerIsRefused) {
     auto store = open_or_fail(options_);
     ASSERT_NE(store, nullptr);

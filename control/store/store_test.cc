@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <atomic>
+#include <thread>
 
 #include "control/store/test_util.h"
 
@@ -164,6 +165,8 @@ TEST_F(StoreTest, RangesKnowPrefixAfterLimitAndWhatRemains) {
         ASSERT_TRUE(put(*store_, key, "x"));
     }
     EXPECT_THAT(keys_of(*store_->range("/a/", "", 0)), ElementsAre("/a/1", "/a/2", "/a/3", "/a/4"));
+    EXPECT_EQ(keys_of(*store_->range("/a", "", 0)).front(), "/a")
+        << "a key may be the prefix itself";
     auto page = store_->range("/a/", "", 3);
     EXPECT_THAT(keys_of(*page), ElementsAre("/a/1", "/a/2", "/a/3"));
     EXPECT_TRUE(page->more);
@@ -241,7 +244,10 @@ TEST_F(StoreTest, FullQueueIsRefusedAtOnceAndTheRestIsServed) {
     });
     EXPECT_TRUE(refused);
     release.set_value();
-    ASSERT_TRUE(put(*store_, "last", "x"));
+    // The queue stays full until the store's thread has taken the next group.
+    while (!put(*store_, "last", "x")) {
+        std::this_thread::yield();
+    }
     EXPECT_EQ(served, kMaxQueuedWrites);
 }
 
