@@ -1,0 +1,396 @@
+// The publisher against a plain model: whatever the order of changes, what bpf/lib finds in the image is what the
+// present services say, and nothing leaks.
+#include "dataplane/image/publisher.h"
+
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <random>
+#include <set>
+
+#include "bpf/lib/view_memory.h"
+// The view comes first: the look-up is written against it.
+#include "bpf/lib/select.h"
+#include "dataplane/image/reader.h"
+
+namespace sluice::image {
+namespace {
+
+IpAddress ip(const std::string& text) { return IpAddress::parse(text).value(); }
+
+Backend backend(int number, std::uint16_t port = 8080) {
+    return Backend{ip(fmt::format("10.0.{}.{}", number / 250, 1 + number % 250)), port, false, false,
+                   fmt::format("default/pod-{}", number)};
+}
+
+Service service(int number, std::vector<Backend> backends, std::vector<Frontend> frontends) {
+    Service out;
+    out.key = ServiceKey{fmt::format("default/s{}", number), "http", Protocol::kTcp,
+                         IpFamily::kIpv4};
+    out.port = 80;
+    std::sort(backends.begin(), backends.end());
+    out.internal.backends = backends;
+    out.external.backends = std::move(backends);
+    std::sort(frontends.begin(), frontends.end());
+    out.frontends = std::move(frontends);
+    return out;
+}
+
+Frontend cluster_ip(const std::string& address, std::uint16_t port = 80) {
+    return Frontend{ip(address), port, Scope::kAddress, false, false};
+}
+Frontend external_ip(const std::string& address, std::uint16_t port = 80) {
+    return Frontend{ip(address), port, Scope::kAddress, true, true};
+}
+Frontend node_port(std::uint16_t port) {
+    return Frontend{IpAddress{}, port, Scope::kNodePort, true, true};
+}
+
+// An image that grows as the engine's does, with a grace period at every step.
+class Image {
+public:
+    explicit Image(Node node = {}, Capacities capacities = small()) : node_(std::move(node)) {
+        memory_ = make(capacities);
+        publisher_ = std::make_unique<Publisher>(memory_->tables(), Carried{});
+        must([&] { return publisher_->set_node_addresses(node_.nodeport_addresses); });
+    }
+    static Capacities small() {
+        Capacities out;
+        out.buckets = 2;
+        out.frontends = 8;
+        out.services = 4;
+        out.set_slots = 8;
+        out.backends = 8;
+        out.name_bytes = 256;
+        out.cpus = 2;
+        return out;
+    }
+    template <class Step>
+    void must(Step step) {
+        for (int i = 0; i < 64; ++i) {
+            const auto done = step();
+            if (done) return;
+            ASSERT_EQ(done.error().code, Code::kResourceExhausted) << done.error().to_string();
+            Capacities wanted = publisher_->wanted();
+            for (;;) {
+                auto larger = make(wanted);
+                if (publisher_->copy_into(larger->tables())) {
+                    publisher_->switch_to(larger->tables());
+                    memory_ = std::move(larger);
+                    break;
+                }
+                wanted.buckets *= 2;
+            }
+            ++growths;
+        }
+        FAIL() << "grew without end";
+    }
+    void upsert(const Service& service) {
+        must([&] { return publisher_->upsert(service); });
+    }
+    void remove(const ServiceKey& key) {
+        must([&] { return publisher_->remove(key); });
+    }
+    void reclaim() { publisher_->release(publisher_->take_retired()); }
+    [[nodiscard]] const Tables& tables() const { return memory_->tables(); }
+    Publisher& publisher() { return *publisher_; }
+
+    sluice_match ask(const std::string& address, std::uint16_t port,
+                     Protocol protocol = Protocol::kTcp) const {
+        const sluice_view view = view_of(tables());
+        sluice_frontend_key key{image_address(ip(address)), htons(port),
+                                static_cast<std::uint8_t>(protocol), SLUICE_SCOPE_ADDRESS};
+        sluice_match match{};
+        sluice_classify(&view, &key, &match);
+        return match;
+    }
+    // "name: address:port ..." of what would be translated, else the verdict and reason.
+    [[nodiscard]] std::string answer(const std::string& address, std::uint16_t port,
+                                     Protocol protocol = Protocol::kTcp) const {
+        const sluice_match match = ask(address, port, protocol);
+        if (match.verdict != SLUICE_VERDICT_TRANSLATE) {
+            return fmt::format("{}/{}", match.verdict, match.reason);
+        }
+        std::string out = read_name(tables(), tables().services[match.service].name) + ":";
+        for (const auto& member : read_set(tables(), match.word)) {
+            out += fmt::format(" {}:{}", address_of(member.address).to_string(),
+                               ntohs(member.port_be));
+            EXPECT_EQ(member.incarnation % 2, 1U) << "a free backend is in a set";
+            EXPECT_EQ(member.service, match.service);
+        }
+        return out;
+    }
+    int growths = 0;
+
+private:
+    std::unique_ptr<MemoryImage> make(const Capacities& capacities) {
+        auto out = std::make_unique<MemoryImage>(capacities);
+        const HeaderFacts facts{node_, 1024, 29999, ++seed_ * 0x9e3779b97f4a7c15ULL};
+        EXPECT_TRUE(write_header(out->tables(), capacities, facts, 2));
+        return out;
+    }
+    Node node_;
+    std::uint64_t seed_ = 0;
+    std::unique_ptr<MemoryImage> memory_;
+    std::unique_ptr<Publisher> publisher_;
+};
+
+constexpr const char* kPass = "0/0";
+std::string refused(int reason) { return fmt::format("2/{}", reason); }
+std::string dropped(int reason) { return fmt::format("3/{}", reason); }
+
+TEST(PublisherTest, FindsTranslatesRefusesAndDropsInOrder) {
+    Node node;
+    node.nodeport_addresses = {ip("127.0.0.1"), ip("192.0.2.1"), ip("2001:db8::1")};
+    node.service_cidrs = {IpPrefix::parse("10.96.0.0/16").value()};
+    Image image(node);
+    image.upsert(service(1, {backend(1)}, {cluster_ip("10.96.0.1"), node_port(30080)}));
+    auto local = service(2, {}, {cluster_ip("10.96.0.2")});
+    local.internal.when_empty_drop = true;
+    image.upsert(local);
+    image.upsert(service(3, {}, {cluster_ip("10.96.0.3")}));
+    EXPECT_EQ(image.answer("10.96.0.1", 80), "default/s1:http: 10.0.0.2:8080");
+    EXPECT_EQ(image.answer("10.96.0.1", 81), refused(SLUICE_DROP_PORT_NOT_SERVED));
+    EXPECT_EQ(image.answer("10.96.0.1", 80, Protocol::kUdp), refused(SLUICE_DROP_PORT_NOT_SERVED));
+    EXPECT_EQ(image.answer("10.96.0.2", 80), dropped(SLUICE_DROP_NO_LOCAL_ENDPOINT));
+    EXPECT_EQ(image.answer("10.96.0.3", 80), refused(SLUICE_DROP_NO_ENDPOINT));
+    EXPECT_EQ(image.answer("10.96.9.9", 80), dropped(SLUICE_DROP_UNALLOCATED));
+    EXPECT_EQ(image.answer("192.0.2.1", 30080), "default/s1:http: 10.0.0.2:8080");
+    EXPECT_EQ(image.answer("192.0.2.1", 22), kPass) << "the host's own port";
+    EXPECT_EQ(image.answer("2001:db8::1", 30080), kPass) << "the NodePort is IPv4's";
+    EXPECT_EQ(image.answer("127.0.0.1", 30080), kPass) << "never on loopback";
+    EXPECT_EQ(image.answer("198.51.100.1", 80), kPass);
+    EXPECT_EQ(image.answer("10.97.0.1", 80), kPass);
+}
+
+TEST(PublisherTest, ExternalAddressesAreNotOwnedAsAWhole) {
+    Image image;
+    image.upsert(service(1, {backend(1)}, {cluster_ip("10.96.0.1"), external_ip("198.51.100.7")}));
+    EXPECT_EQ(image.answer("198.51.100.7", 80), "default/s1:http: 10.0.0.2:8080");
+    EXPECT_EQ(image.answer("198.51.100.7", 22), kPass);
+    const sluice_match match = image.ask("198.51.100.7", 80);
+    EXPECT_EQ(match.frontend_flags,
+              std::uint32_t{SLUICE_FRONTEND_EXTERNAL | SLUICE_FRONTEND_MASQUERADE});
+}
+
+TEST(PublisherTest, InternalAndExternalSetsAreSeparateAndSharedWhenEqual) {
+    Image image;
+    auto split = service(1, {backend(1), backend(2)},
+                         {cluster_ip("10.96.0.1"), external_ip("198.51.100.7")});
+    image.upsert(split);
+    EXPECT_EQ(image.publisher().usage().set_slots, 2U) << "equal sets share one run";
+    split.external.backends = {backend(2), backend(3)};
+    image.upsert(split);
+    EXPECT_EQ(image.answer("10.96.0.1", 80), "default/s1:http: 10.0.0.2:8080 10.0.0.3:8080");
+    EXPECT_EQ(image.answer("198.51.100.7", 80), "default/s1:http: 10.0.0.3:8080 10.0.0.4:8080");
+    EXPECT_EQ(image.publisher().usage().backends, 3U);
+}
+
+TEST(PublisherTest, BackendKeepsIndexAndIncarnationWhileItServes) {
+    Image image;
+    const auto both = service(1, {backend(1), backend(2)}, {cluster_ip("10.96.0.1")});
+    image.upsert(both);
+    const auto find = [&](const char* address) -> std::pair<std::uint32_t, std::uint32_t> {
+        for (std::uint32_t i = 0; i < image.tables().header->backend_capacity; ++i) {
+            const auto& record = image.tables().backends[i];
+            if (address_of(record.address) == ip(address)) return {i, record.incarnation};
+        }
+        return {~0U, 0};
+    };
+    const auto one = find("10.0.0.2");
+    const auto two = find("10.0.0.3");
+    image.upsert(service(1, {backend(1), backend(3)}, {cluster_ip("10.96.0.1")}));
+    EXPECT_EQ(find("10.0.0.2"), one);
+    const sluice_view view = view_of(image.tables());
+    EXPECT_TRUE(sluice_backend_serves(&view, one.first, one.second));
+    EXPECT_FALSE(sluice_backend_serves(&view, two.first, two.second));
+    image.reclaim();
+    image.upsert(both);
+    const auto again = find("10.0.0.3");
+    EXPECT_TRUE(again.first != two.first || again.second != two.second)
+        << "a flow must not take the new life for the old";
+}
+
+TEST(PublisherTest, ContestedFrontendGoesToTheFirstByNameWhateverTheOrder) {
+    for (const bool first_first : {true, false}) {
+        Image image;
+        const auto one = service(1, {backend(1)}, {external_ip("198.51.100.7")});
+        const auto two = service(2, {backend(2)}, {external_ip("198.51.100.7")});
+        image.upsert(first_first ? one : two);
+        image.upsert(first_first ? two : one);
+        EXPECT_EQ(image.answer("198.51.100.7", 80), "default/s1:http: 10.0.0.2:8080");
+        image.remove(one.key);
+        EXPECT_EQ(image.answer("198.51.100.7", 80), "default/s2:http: 10.0.0.3:8080");
+        image.remove(two.key);
+        EXPECT_EQ(image.answer("198.51.100.7", 80), kPass);
+    }
+}
+
+TEST(PublisherTest, RefusesBadServicesWithTheFieldNamed) {
+    Image image;
+    auto bad = service(1, {backend(1)}, {cluster_ip("10.96.0.1", 0)});
+    auto result = image.publisher().upsert(bad);
+    ASSERT_FALSE(result);
+    EXPECT_NE(result.error().message.find("default/s1:http"), std::string::npos);
+    EXPECT_NE(result.error().message.find("port 0"), std::string::npos);
+    bad = service(1, {backend(1), backend(1)}, {cluster_ip("10.96.0.1")});
+    EXPECT_FALSE(image.publisher().upsert(bad)) << "a backend twice";
+    bad = service(1, {backend(1)}, {cluster_ip("fd00::1")});
+    EXPECT_FALSE(image.publisher().upsert(bad)) << "another family";
+    EXPECT_EQ(image.publisher().usage().services, 0U);
+    EXPECT_EQ(image.answer("10.96.0.1", 80), kPass);
+}
+
+TEST(PublisherTest, AFullTableChangesNothing) {
+    Image image;
+    std::vector<Backend> many;
+    for (int i = 0; i < 9; ++i) many.push_back(backend(i));
+    image.upsert(service(1, {backend(1)}, {cluster_ip("10.96.0.1")}));
+    image.reclaim();
+    const auto before = image.publisher().usage();
+    const auto done = image.publisher().upsert(service(1, many, {cluster_ip("10.96.0.1")}));
+    ASSERT_FALSE(done);
+    EXPECT_EQ(done.error().code, Code::kResourceExhausted);
+    EXPECT_EQ(image.publisher().wanted().backends, 16U);
+    EXPECT_EQ(image.answer("10.96.0.1", 80), "default/s1:http: 10.0.0.2:8080");
+    EXPECT_EQ(image.publisher().usage().set_slots, before.set_slots);
+    EXPECT_EQ(image.publisher().usage().name_bytes, before.name_bytes);
+}
+
+TEST(PublisherTest, SuccessorKeepsIndicesOfWhatStays) {
+    Image former;
+    former.upsert(service(1, {backend(1), backend(2)}, {cluster_ip("10.96.0.1")}));
+    former.upsert(service(2, {backend(3)}, {cluster_ip("10.96.0.2")}));
+    const Carried carried = Carried::from(former.tables());
+    MemoryImage next(capacities_of(*former.tables().header));
+    ASSERT_TRUE(write_header(next.tables(), capacities_of(*former.tables().header),
+                             HeaderFacts{{}, 1, 2, 77}, 4));
+    Publisher publisher(next.tables(), carried);
+    ASSERT_TRUE(publisher.upsert(service(2, {backend(3), backend(4)}, {cluster_ip("10.96.0.2")})));
+    publisher.finish_carrying();
+    const sluice_view view = view_of(next.tables());
+    for (std::uint32_t i = 0; i < former.tables().header->backend_capacity; ++i) {
+        const sluice_backend& old = former.tables().backends[i];
+        if (old.incarnation % 2 == 0) continue;
+        const bool stays = address_of(old.address) == ip("10.0.0.4");
+        EXPECT_EQ(sluice_backend_serves(&view, i, old.incarnation) != 0, stays);
+    }
+    EXPECT_TRUE(publisher.carried_services()[1]);
+    EXPECT_FALSE(publisher.carried_services()[0]);
+}
+
+TEST(PublisherTest, ChoiceIsUniform) {
+    Image image;
+    image.upsert(service(1, {backend(1), backend(2), backend(3)}, {cluster_ip("10.96.0.1")}));
+    const sluice_view view = view_of(image.tables());
+    const sluice_match match = image.ask("10.96.0.1", 80);
+    std::map<std::uint32_t, int> seen;
+    std::mt19937 random(7);
+    constexpr int kDraws = 30000;
+    for (int i = 0; i < kDraws; ++i) {
+        sluice_selection selection{};
+        ASSERT_TRUE(sluice_select(&view, match.word, static_cast<std::uint32_t>(random()),
+                                  &selection));
+        ++seen[selection.backend];
+    }
+    ASSERT_EQ(seen.size(), 3U);
+    for (const auto& [index, count] : seen) {
+        EXPECT_NEAR(count, kDraws / 3, 500);
+    }
+}
+
+// Any walk: the state after each step depends on the services present, not on how they came to be.
+TEST(PublisherTest, RandomWalksEndWhereTheModelSays) {
+    for (unsigned seed = 1; seed <= 12; ++seed) {
+        SCOPED_TRACE(fmt::format("seed {}", seed));
+        std::mt19937 random(seed);
+        const auto below = [&](int bound) {
+            return static_cast<int>(random() % static_cast<unsigned>(bound));
+        };
+        Image image;
+        std::map<int, Service> model;
+        constexpr int kServices = 40;
+        constexpr int kShared = 6;
+        for (int step = 0; step < 600; ++step) {
+            const int number = below(kServices);
+            if (below(4) == 0) {
+                image.remove(service(number, {}, {}).key);
+                model.erase(number);
+            } else {
+                std::set<int> members;
+                for (int i = below(9); i > 0; --i) members.insert(below(60));
+                std::vector<Backend> backends;
+                for (const int member : members) backends.push_back(backend(member));
+                std::vector<Frontend> frontends = {
+                    cluster_ip(fmt::format("10.96.0.{}", 1 + number))};
+                if (below(2)) frontends.push_back(cluster_ip(fmt::format("10.96.0.{}", 1 + number), 443));
+                if (below(2)) {
+                    frontends.push_back(external_ip(fmt::format("198.51.100.{}", 1 + below(kShared))));
+                }
+                Service next = service(number, backends, frontends);
+                if (below(3) == 0) next.external.backends.resize(next.external.backends.size() / 2);
+                next.internal.when_empty_drop = below(2) == 0;
+                image.upsert(next);
+                model[number] = next;
+            }
+            if (below(5) == 0) image.reclaim();
+        }
+        image.reclaim();
+        const auto expected_set = [](const Service& from, const BackendSet& set) {
+            if (set.backends.empty()) {
+                return set.when_empty_drop ? dropped(SLUICE_DROP_NO_LOCAL_ENDPOINT)
+                                           : refused(SLUICE_DROP_NO_ENDPOINT);
+            }
+            std::string out = from.key.display() + ":";
+            for (const Backend& member : set.backends) {
+                out += fmt::format(" {}:{}", member.address.to_string(), member.port);
+            }
+            return out;
+        };
+        std::size_t backends = 0;
+        for (int number = 0; number < kServices; ++number) {
+            const std::string address = fmt::format("10.96.0.{}", 1 + number);
+            const auto found = model.find(number);
+            if (found == model.end()) {
+                EXPECT_EQ(image.answer(address, 80), kPass);
+                continue;
+            }
+            const Service& present = found->second;
+            EXPECT_EQ(image.answer(address, 80), expected_set(present, present.internal));
+            const bool second = std::any_of(present.frontends.begin(), present.frontends.end(),
+                                            [](const Frontend& f) { return f.port == 443; });
+            EXPECT_EQ(image.answer(address, 443), second
+                                                      ? expected_set(present, present.internal)
+                                                      : refused(SLUICE_DROP_PORT_NOT_SERVED));
+            backends += present.internal.backends.size();
+        }
+        for (int i = 1; i <= kShared; ++i) {
+            const IpAddress address = ip(fmt::format("198.51.100.{}", i));
+            const Service* owner = nullptr;
+            for (const auto& [number, present] : model) {
+                const bool claims = std::any_of(
+                    present.frontends.begin(), present.frontends.end(),
+                    [&](const Frontend& frontend) { return frontend.address == address; });
+                if (claims && (owner == nullptr || present.key < owner->key)) owner = &present;
+            }
+            EXPECT_EQ(image.answer(address.to_string(), 80),
+                      owner == nullptr ? kPass : expected_set(*owner, owner->external));
+        }
+        EXPECT_EQ(image.publisher().usage().backends, backends);
+        EXPECT_GT(image.growths, 3);
+        // Nothing leaks: without services every table is empty again but for the empty name.
+        for (const auto& [number, present] : model) image.remove(present.key);
+        image.reclaim();
+        const Usage usage = image.publisher().usage();
+        EXPECT_EQ(usage.services + usage.frontends + usage.backends + usage.set_slots, 0U);
+        EXPECT_EQ(usage.name_bytes, 8U);
+        for (std::uint32_t i = 0; i < image.tables().header->bucket_count; ++i) {
+            for (const auto slot : image.tables().buckets[i].slot) EXPECT_EQ(slot, 0U);
+        }
+    }
+}
+
+}  // namespace
+}  // namespace sluice::image
