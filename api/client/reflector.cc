@@ -207,6 +207,7 @@ private:
     }
 
     void deliver(Batch batch) {
+        batch.received = std::chrono::steady_clock::now();
         if (!sink_(std::move(batch))) refused_ = true;
     }
 

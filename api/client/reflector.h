@@ -9,6 +9,7 @@
 // the initial list is itself a watch (sendInitialEvents); a server that does not know it gets plain lists.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -49,6 +50,7 @@ struct Batch {
     // The server does not serve the kind (404); sent once in place of synced. It is asked again, slowly.
     bool not_served = false;
     std::vector<Delta> deltas;  // each key at most once
+    std::chrono::steady_clock::time_point received;  // when the last of it had been read
 };
 
 // Takes a batch; called on the reflector's thread, may block. False ends the reflector.

@@ -1,0 +1,153 @@
+// sluice: the person's tool. Reads the pinned tables, so it works with the agent stopped too.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <string>
+
+#include "agent/cli/arguments.h"
+#include "agent/cli/render.h"
+#include "api/base/log.h"
+#include "dataplane/ebpf/inspect.h"
+
+namespace {
+
+using namespace sluice;  // NOLINT: one program, one file
+
+constexpr int kExitFailure = 1;
+constexpr int kExitUsage = 2;
+
+struct Flags {
+    std::string bpffs = "/sys/fs/bpf";
+    std::string output = "table";
+    std::string log_level = "info";
+    std::string service;
+    std::string source;
+    std::string destination;
+    std::string protocol = "tcp";
+    bool from_outside = false;
+};
+
+cli::Format format_of(const Flags& flags) {
+    return flags.output == "json" ? cli::Format::kJson : cli::Format::kTable;
+}
+
+// The Service of a service port: "default/web:http" belongs to "default/web".
+bool belongs_to(const std::string& port_name, const std::string& service) {
+    return port_name == service || port_name.starts_with(service + ":");
+}
+
+Result<std::string> get_service(const dataplane::Inspector& inspector, const Flags& flags) {
+    SLUICE_TRY_ASSIGN(auto services, inspector.services());
+    std::erase_if(services, [&](const dataplane::ServiceView& view) {
+        return !belongs_to(view.name, flags.service);
+    });
+    if (services.empty()) {
+        return make_error(Code::kNotFound,
+                          "service {} is not in the tables; `sluice service list` shows those that are",
+                          flags.service);
+    }
+    return cli::render_service(services, format_of(flags));
+}
+
+Result<std::string> explain(const dataplane::Inspector& inspector, const Flags& flags) {
+    SLUICE_TRY_ASSIGN(const auto source, cli::parse_target(flags.source));
+    SLUICE_TRY_ASSIGN(const auto destination, cli::parse_target(flags.destination));
+    SLUICE_TRY_ASSIGN(const auto protocol, cli::parse_protocol_argument(flags.protocol));
+    if (source.address.family() != destination.address.family()) {
+        return make_error(Code::kInvalidArgument, "{} and {} are of different families", flags.source,
+                          flags.destination);
+    }
+    SLUICE_TRY_ASSIGN(const auto explanation,
+                      inspector.explain(source.address, destination.address, destination.port,
+                                        protocol, flags.from_outside));
+    return cli::render_explanation(explanation, format_of(flags));
+}
+
+int finish(const Result<std::string>& text) {
+    if (!text) {
+        std::fprintf(stderr, "sluice: %s\n", text.error().to_string().c_str());
+        return text.error().code == Code::kInvalidArgument ? kExitUsage : kExitFailure;
+    }
+    std::fputs(text->c_str(), stdout);
+    return std::fflush(stdout) == 0 ? 0 : kExitFailure;
+}
+
+template <class Show>
+int with_tables(const Flags& flags, const Show& show) {
+    const auto inspector = dataplane::Inspector::open(flags.bpffs);
+    if (!inspector) return finish(inspector.error());
+    return finish(show(**inspector));
+}
+
+int run(int argc, char** argv) {
+    CLI::App app("sluice: what the Service dataplane of this node does, and why.");
+    app.set_version_flag("--version", "sluice " SLUICE_VERSION);
+    app.require_subcommand(1);
+    Flags flags;
+    app.add_option("--bpffs", flags.bpffs, "BPF file system that holds sluice/")->capture_default_str();
+    app.add_option("-o,--output", flags.output, "table or json")
+        ->check(CLI::IsMember({"table", "json"}))->capture_default_str();
+    app.add_option("--log-level", flags.log_level, "trace, debug, info, warn, error or off")
+        ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}))
+        ->capture_default_str();
+    app.fallthrough();
+
+    auto* status = app.add_subcommand("status", "Size of the tables, node addresses, attached programs");
+    auto* service = app.add_subcommand("service", "Services in the tables");
+    service->require_subcommand(1)->fallthrough();
+    auto* list = service->add_subcommand("list", "All service ports, one a line");
+    auto* get = service->add_subcommand("get", "One Service with its frontends, endpoints and counters");
+    list->fallthrough();
+    get->fallthrough();
+    get->add_option("SERVICE", flags.service, "NAMESPACE/NAME")->required();
+    auto* explain_command = app.add_subcommand(
+        "explain", "What happens to a packet, and why; for example: sluice explain 10.1.0.5 10.96.0.10:80 "
+                   "tcp, or sluice explain fd01::5 [fd96::10]:53 udp");
+    explain_command->add_option("SRC", flags.source, "Source address")->required();
+    explain_command->add_option("DST", flags.destination, "Destination, ADDRESS:PORT or [IPV6]:PORT")
+        ->required();
+    explain_command->add_option("PROTO", flags.protocol, "tcp, udp or sctp")->capture_default_str();
+    explain_command->add_flag("--from-outside", flags.from_outside,
+                              "As if the packet came in on a node device");
+    auto* drops = app.add_subcommand("drops", "Packets and connections not forwarded, by reason");
+    auto* version = app.add_subcommand("version", "The version of this program");
+    for (auto* command : {status, explain_command, drops, version}) command->fallthrough();
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        return app.exit(error) == 0 ? 0 : kExitUsage;
+    }
+    if (const auto level = log::parse_level(flags.log_level)) log::set_level(*level);
+    const cli::Format format = format_of(flags);
+    if (version->parsed()) {
+        return finish(std::string(format == cli::Format::kJson
+                                      ? "{\"version\":\"" SLUICE_VERSION "\"}\n"
+                                      : "sluice " SLUICE_VERSION "\n"));
+    }
+    return with_tables(flags, [&](const dataplane::Inspector& inspector) -> Result<std::string> {
+        if (status->parsed()) {
+            SLUICE_TRY_ASSIGN(const auto view, inspector.status());
+            return cli::render_status(view, format);
+        }
+        if (list->parsed()) {
+            SLUICE_TRY_ASSIGN(const auto views, inspector.services());
+            return cli::render_services(views, format);
+        }
+        if (get->parsed()) return get_service(inspector, flags);
+        if (drops->parsed()) {
+            SLUICE_TRY_ASSIGN(const auto views, inspector.drops());
+            return cli::render_drops(views, format);
+        }
+        return explain(inspector, flags);
+    });
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    try {
+        return run(argc, argv);
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "sluice: %s\n", error.what());
+        return kExitFailure;
+    }
+}

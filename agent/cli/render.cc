@@ -1,0 +1,265 @@
+// See render.h.
+#include "agent/cli/render.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
+#include <iterator>
+
+namespace sluice::cli {
+namespace {
+
+namespace json = boost::json;
+using dataplane::BackendView;
+using dataplane::FrontendView;
+using dataplane::ServiceView;
+
+std::string finish(const json::value& value) { return json::serialize(value) + "\n"; }
+
+// Columns as wide as their widest cell, two spaces apart; the first row is the heading.
+std::string table(const std::vector<std::vector<std::string>>& rows) {
+    std::vector<std::size_t> widths;
+    for (const auto& row : rows) {
+        widths.resize(std::max(widths.size(), row.size()));
+        for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+    }
+    std::string out;
+    for (const auto& row : rows) {
+        std::string line;
+        for (std::size_t i = 0; i < row.size(); ++i) {
+            fmt::format_to(std::back_inserter(line), "{:<{}}  ", row[i], widths[i]);
+        }
+        line.erase(line.find_last_not_of(' ') + 1);
+        out += line + "\n";
+    }
+    return out;
+}
+
+std::string frontend_text(const FrontendView& frontend) {
+    if (frontend.nodeport) return fmt::format("node:{}", frontend.port);
+    return endpoint_text(frontend.address, frontend.port);
+}
+
+std::string backend_text(const BackendView& backend) {
+    std::string out = endpoint_text(backend.address, backend.port);
+    if (!backend.target.empty()) out += " " + backend.target;
+    if (backend.local) out += " (local)";
+    if (backend.terminating) out += " (terminating)";
+    return out;
+}
+
+std::string family_name(IpFamily family) { return family == IpFamily::kIpv4 ? "IPv4" : "IPv6"; }
+
+json::object to_json(const FrontendView& frontend) {
+    json::object out;
+    if (frontend.nodeport) {
+        out["nodePort"] = frontend.port;
+    } else {
+        out["address"] = frontend.address.to_string();
+        out["port"] = frontend.port;
+    }
+    out["external"] = frontend.external;
+    out["masquerade"] = frontend.masquerade;
+    return out;
+}
+
+json::array to_json(const std::vector<BackendView>& backends) {
+    json::array out;
+    for (const auto& backend : backends) {
+        json::object entry;
+        entry["address"] = backend.address.to_string();
+        entry["port"] = backend.port;
+        entry["local"] = backend.local;
+        entry["terminating"] = backend.terminating;
+        entry["target"] = backend.target;
+        out.push_back(std::move(entry));
+    }
+    return out;
+}
+
+json::object to_json(const ServiceView& service) {
+    json::object out;
+    out["name"] = service.name;
+    out["protocol"] = std::string(protocol_name(service.protocol));
+    out["family"] = family_name(service.family);
+    out["port"] = service.port;
+    json::array frontends;
+    for (const auto& frontend : service.frontends) frontends.push_back(to_json(frontend));
+    out["frontends"] = std::move(frontends);
+    out["internal"] = to_json(service.internal);
+    out["external"] = to_json(service.external);
+    out["internalWhenEmpty"] = service.internal_drop_when_empty ? "drop" : "refuse";
+    out["externalWhenEmpty"] = service.external_drop_when_empty ? "drop" : "refuse";
+    out["connections"] = service.connections;
+    out["packets"] = service.packets;
+    out["bytes"] = service.bytes;
+    out["refused"] = service.refused;
+    return out;
+}
+
+void list_backends(std::string* out, const char* title, const std::vector<BackendView>& backends,
+                   bool drop_when_empty) {
+    if (backends.empty()) {
+        *out += fmt::format("  {}: none, {}\n", title, drop_when_empty ? "dropped" : "refused");
+        return;
+    }
+    *out += fmt::format("  {}:\n", title);
+    for (const auto& backend : backends) *out += "    " + backend_text(backend) + "\n";
+}
+
+}  // namespace
+
+std::string endpoint_text(const IpAddress& address, std::uint16_t port) {
+    return fmt::format(fmt::runtime(address.is_v4() ? "{}:{}" : "[{}]:{}"), address.to_string(), port);
+}
+
+std::string render_status(const dataplane::ImageStatus& status, Format format) {
+    if (format == Format::kJson) {
+        json::object out;
+        out["generation"] = status.generation;
+        out["layoutVersion"] = status.layout_version;
+        out["services"] = status.services;
+        out["frontends"] = status.frontends;
+        out["backends"] = status.backends;
+        json::array addresses;
+        for (const auto& address : status.node_addresses) {
+            addresses.emplace_back(json::string(address.to_string()));
+        }
+        out["nodeAddresses"] = std::move(addresses);
+        out["serviceCIDRs"] = json::array(status.service_cidrs.begin(), status.service_cidrs.end());
+        out["programs"] = json::array(status.programs.begin(), status.programs.end());
+        out["kernelBytes"] = status.kernel_bytes;
+        return finish(out);
+    }
+    std::string out;
+    const auto line = [&](const char* name, const auto& value) {
+        fmt::format_to(std::back_inserter(out), "{:<16}{}\n", name, value);
+    };
+    line("Generation", status.generation);
+    line("Layout version", status.layout_version);
+    line("Service ports", status.services);
+    line("Frontends", status.frontends);
+    line("Backends", status.backends);
+    line("Kernel memory", fmt::format("{:.1f} MiB", static_cast<double>(status.kernel_bytes) / 1048576.0));
+    std::vector<std::string> addresses;
+    for (const auto& address : status.node_addresses) addresses.push_back(address.to_string());
+    line("Node addresses", addresses.empty() ? "none" : fmt::format("{}", fmt::join(addresses, ", ")));
+    line("Service ranges", status.service_cidrs.empty()
+                               ? "none" : fmt::format("{}", fmt::join(status.service_cidrs, ", ")));
+    out += "Programs\n";
+    if (status.programs.empty()) out += "  none attached\n";
+    for (const auto& program : status.programs) out += "  " + program + "\n";
+    return out;
+}
+
+std::string render_services(const std::vector<ServiceView>& services, Format format) {
+    if (format == Format::kJson) {
+        json::array out;
+        for (const auto& service : services) out.push_back(to_json(service));
+        return finish(out);
+    }
+    std::vector<std::vector<std::string>> rows = {
+        {"SERVICE", "PROTOCOL", "FAMILY", "FRONTENDS", "INTERNAL", "EXTERNAL", "CONNECTIONS"}};
+    for (const auto& service : services) {
+        std::vector<std::string> frontends;
+        bool external = false;
+        for (const auto& frontend : service.frontends) {
+            frontends.push_back(frontend_text(frontend));
+            external = external || frontend.external;
+        }
+        rows.push_back({service.name, std::string(protocol_name(service.protocol)),
+                        family_name(service.family), fmt::format("{}", fmt::join(frontends, ",")),
+                        std::to_string(service.internal.size()),
+                        external ? std::to_string(service.external.size()) : "-",
+                        std::to_string(service.connections)});
+    }
+    return table(rows);
+}
+
+std::string render_service(const std::vector<ServiceView>& ports, Format format) {
+    if (format == Format::kJson) return render_services(ports, format);
+    std::string out;
+    for (const auto& service : ports) {
+        out += fmt::format("{} {} {} port {}\n", service.name, protocol_name(service.protocol),
+                           family_name(service.family), service.port);
+        out += "  frontends:\n";
+        bool external = false;
+        for (const auto& frontend : service.frontends) {
+            external = external || frontend.external;
+            out += fmt::format("    {}{}{}\n", frontend_text(frontend),
+                               frontend.external ? " external" : "",
+                               frontend.masquerade ? ", source becomes the node's address" : "");
+        }
+        list_backends(&out, external ? "endpoints for internal traffic" : "endpoints",
+                      service.internal, service.internal_drop_when_empty);
+        if (external) {
+            list_backends(&out, "endpoints for external traffic", service.external,
+                          service.external_drop_when_empty);
+        }
+        out += fmt::format("  {} connections, {} packets, {} bytes, {} refused\n", service.connections,
+                           service.packets, service.bytes, service.refused);
+    }
+    return out;
+}
+
+std::string render_drops(const std::vector<dataplane::DropView>& drops, Format format) {
+    if (format == Format::kJson) {
+        json::array out;
+        for (const auto& drop : drops) {
+            json::object entry;
+            entry["reason"] = drop.reason;
+            entry["count"] = drop.count;
+            out.push_back(std::move(entry));
+        }
+        return finish(out);
+    }
+    std::vector<std::vector<std::string>> rows = {{"REASON", "COUNT"}};
+    for (const auto& drop : drops) rows.push_back({drop.reason, std::to_string(drop.count)});
+    return table(rows);
+}
+
+std::string render_explanation(const dataplane::Explanation& explanation, Format format) {
+    if (format == Format::kJson) {
+        json::object out;
+        out["verdict"] = explanation.verdict;
+        out["reason"] = explanation.reason;
+        out["service"] = explanation.service ? json::value(to_json(*explanation.service)) : nullptr;
+        out["frontend"] = explanation.frontend ? json::value(to_json(*explanation.frontend)) : nullptr;
+        out["candidates"] = to_json(explanation.candidates);
+        out["masquerade"] = explanation.masquerade;
+        out["masqueradeAddress"] =
+            explanation.masquerade_address
+                ? json::value(json::string(explanation.masquerade_address->to_string()))
+                : nullptr;
+        out["steps"] = json::array(explanation.steps.begin(), explanation.steps.end());
+        return finish(out);
+    }
+    std::string out = fmt::format("{}: {}\n", explanation.verdict, explanation.reason);
+    if (explanation.service) {
+        out += fmt::format("service   {} {}\n", explanation.service->name,
+                           protocol_name(explanation.service->protocol));
+    }
+    if (explanation.frontend) out += fmt::format("frontend  {}\n", frontend_text(*explanation.frontend));
+    if (!explanation.candidates.empty()) {
+        out += fmt::format("endpoint  one of {}, each equally likely\n", explanation.candidates.size());
+        for (const auto& backend : explanation.candidates) {
+            out += "          " + backend_text(backend) + "\n";
+        }
+    }
+    if (explanation.masquerade) {
+        out += fmt::format("source    becomes {}\n",
+                           explanation.masquerade_address
+                               ? explanation.masquerade_address->to_string()
+                               : "an address of the node, which has none of this family");
+    }
+    for (std::size_t i = 0; i < explanation.steps.size(); ++i) {
+        out += fmt::format("{}{}. {}\n", i == 0 ? "steps     " : "          ", i + 1,
+                           explanation.steps[i]);
+    }
+    return out;
+}
+
+}  // namespace sluice::cli

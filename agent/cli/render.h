@@ -1,0 +1,26 @@
+// What `sluice` shows, as a table for people or as JSON for programs. Pure: views in, text out.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "dataplane/ebpf/inspect.h"
+
+namespace sluice::cli {
+
+enum class Format { kTable, kJson };
+
+[[nodiscard]] std::string render_status(const dataplane::ImageStatus& status, Format format);
+[[nodiscard]] std::string render_services(const std::vector<dataplane::ServiceView>& services,
+                                          Format format);
+// All service ports of one Service, in full.
+[[nodiscard]] std::string render_service(const std::vector<dataplane::ServiceView>& ports,
+                                         Format format);
+[[nodiscard]] std::string render_drops(const std::vector<dataplane::DropView>& drops, Format format);
+[[nodiscard]] std::string render_explanation(const dataplane::Explanation& explanation,
+                                             Format format);
+
+// "10.0.0.1:80", "[fd00::1]:80".
+[[nodiscard]] std::string endpoint_text(const IpAddress& address, std::uint16_t port);
+
+}  // namespace sluice::cli

@@ -1,0 +1,99 @@
+// See health.h.
+#include "agent/health/health.h"
+
+#include <fmt/format.h>
+
+#include <ctime>
+
+namespace sluice::health {
+namespace {
+
+HttpAnswer not_found() { return {404, "text/plain; charset=utf-8", "404 page not found\n"}; }
+
+}  // namespace
+
+std::string format_time(State::Time time) {
+    const auto whole = std::chrono::floor<std::chrono::seconds>(time);
+    const auto micros = std::chrono::duration_cast<std::chrono::microseconds>(time - whole).count();
+    const std::time_t seconds = std::chrono::system_clock::to_time_t(whole);
+    std::tm parts{};
+    gmtime_r(&seconds, &parts);
+    return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z", parts.tm_year + 1900,
+                       parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec,
+                       micros);
+}
+
+void State::change_queued(Time now) {
+    const std::lock_guard lock(mutex_);
+    if (!oldest_queued_) oldest_queued_ = now;
+}
+
+void State::all_published(Time now) {
+    const std::lock_guard lock(mutex_);
+    oldest_queued_.reset();
+    last_published_ = now;
+}
+
+void State::set_node_eligible(bool eligible) {
+    const std::lock_guard lock(mutex_);
+    node_eligible_ = eligible;
+}
+
+bool State::healthy_locked(Time now) const {
+    return !oldest_queued_ || now - *oldest_queued_ < kHealthyDelay;
+}
+
+bool State::healthy(Time now) const {
+    const std::lock_guard lock(mutex_);
+    return healthy_locked(now);
+}
+
+bool State::node_eligible() const {
+    const std::lock_guard lock(mutex_);
+    return node_eligible_;
+}
+
+HttpAnswer State::answer(Time now, bool with_node) const {
+    const std::lock_guard lock(mutex_);
+    const bool healthy = healthy_locked(now);
+    const std::string updated =
+        last_published_ ? format_time(*last_published_) : "0001-01-01T00:00:00Z";
+    const std::string one =
+        fmt::format("{{\"lastUpdated\":\"{}\",\"healthy\":{}}}", updated, healthy);
+    const std::string node =
+        with_node ? fmt::format("\"nodeEligible\":{},", node_eligible_) : std::string();
+    HttpAnswer out;
+    out.status = healthy && (!with_node || node_eligible_) ? 200 : 503;
+    out.content_type = "application/json";
+    out.body = fmt::format(
+        "{{\"lastUpdated\":\"{}\",\"currentTime\":\"{}\",{}\"healthy\":{},"
+        "\"status\":{{\"IPv4\":{},\"IPv6\":{}}}}}\n",
+        updated, format_time(now), node, healthy, one, one);
+    return out;
+}
+
+HttpHandler health_handler(const State& state, Metrics& metrics) {
+    return [&state, &metrics](const std::string& path) {
+        if (path != "/healthz" && path != "/livez") return not_found();
+        const bool with_node = path == "/healthz";
+        HttpAnswer answer = state.answer(std::chrono::system_clock::now(), with_node);
+        metrics.served(path.substr(1), answer.status);
+        return answer;
+    };
+}
+
+HttpHandler metrics_handler(const State& state, Metrics& metrics, std::string mode) {
+    return [&state, &metrics, mode = std::move(mode)](const std::string& path) -> HttpAnswer {
+        if (path == "/metrics") {
+            return {200, "text/plain; version=0.0.4; charset=utf-8", metrics.render()};
+        }
+        if (path == "/proxyMode") return {200, "text/plain; charset=utf-8", mode};
+        if (path == "/healthz") {
+            const bool healthy = state.healthy(std::chrono::system_clock::now());
+            return {healthy ? 200 : 503, "text/plain; charset=utf-8", healthy ? "ok" : "not synced"};
+        }
+        return not_found();
+    };
+}
+
+}  // namespace sluice::health

@@ -1,0 +1,51 @@
+// Whether this node's proxy does its work, as load balancers and kubelets ask over HTTP. Pure but for a mutex: the clock
+// is the caller's. Thread-safe.
+#pragma once
+
+#include <chrono>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "agent/health/http_server.h"
+#include "agent/health/metrics.h"
+
+namespace sluice::health {
+
+// A change that is not in force after this makes the proxy unhealthy: twice the sync period of kube-proxy.
+inline constexpr std::chrono::seconds kHealthyDelay{60};
+
+class State {
+public:
+    using Time = std::chrono::system_clock::time_point;
+
+    // A change waits to be published; of several the oldest counts.
+    void change_queued(Time now);
+    // Nothing waits any more.
+    void all_published(Time now);
+    // The node is being deleted, or carries the taint ToBeDeletedByClusterAutoscaler.
+    void set_node_eligible(bool eligible);
+
+    [[nodiscard]] bool healthy(Time now) const;
+    [[nodiscard]] bool node_eligible() const;
+    // 200 or 503 with the JSON body; with_node: also say and obey whether the node is eligible (/healthz, not /livez).
+    [[nodiscard]] HttpAnswer answer(Time now, bool with_node) const;
+
+private:
+    [[nodiscard]] bool healthy_locked(Time now) const;
+
+    mutable std::mutex mutex_;
+    std::optional<Time> oldest_queued_;
+    std::optional<Time> last_published_;
+    bool node_eligible_ = true;
+};
+
+// "2026-11-21T00:00:00.123456Z".
+[[nodiscard]] std::string format_time(State::Time time);
+
+// Handlers for the two ports. The arguments outlive them.
+[[nodiscard]] HttpHandler health_handler(const State& state, Metrics& metrics);
+// mode: what /proxyMode says ("ebpf").
+[[nodiscard]] HttpHandler metrics_handler(const State& state, Metrics& metrics, std::string mode);
+
+}  // namespace sluice::health

@@ -1,0 +1,337 @@
+// See sync.h.
+#include "agent/sync/sync.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "agent/sync/trigger_time.h"
+#include "api/base/log.h"
+#include "api/kubernetes/core/v1/node.pb.h"
+#include "api/kubernetes/core/v1/service.pb.h"
+#include "api/kubernetes/discovery/v1/endpointslice.pb.h"
+#include "api/kubernetes/networking/v1/servicecidr.pb.h"
+
+namespace sluice::sync {
+namespace {
+
+using compile::corev1::Service;
+using ::k8s::io::api::core::v1::Node;
+using ::k8s::io::api::discovery::v1::EndpointSlice;
+using ::k8s::io::api::networking::v1::ServiceCIDR;
+
+constexpr char kTriggerTime[] = "endpoints.kubernetes.io/last-change-trigger-time";
+// Trigger times kept for one publish; a flood of changes needs no exact count.
+constexpr std::size_t kMaxTriggers = 10'000;
+constexpr char kComponent[] = "sync";
+
+}  // namespace
+
+Sync::Sync(dataplane::Engine& engine, health::State& health, health::Metrics& metrics,
+           SyncOptions options, Machine machine)
+    : engine_(engine), health_(health), metrics_(metrics), options_(std::move(options)),
+      machine_(std::move(machine)), state_(options_.node_name), reclaim_at_(machine_.now()),
+      links_at_(machine_.now()) {
+    cidrs_listed_ = !options_.service_cidrs.empty();
+}
+
+void Sync::step(std::vector<watch::Event> events) {
+    for (auto& event : events) {
+        if (auto* batch = std::get_if<client::Batch>(&event)) {
+            take(*batch);
+        } else {
+            links_dirty_ = true;
+        }
+    }
+    const auto now = machine_.now();
+    if (now >= links_at_) links_dirty_ = true;
+    if (!ready()) return;
+    if (links_dirty_) look_at_links();
+    if (node_dirty_) make_image_node();
+    if (state_.dirty()) compile();
+    publish();
+    if (following_ && machine_.now() >= reclaim_at_) {
+        engine_.reclaim();
+        reclaim_at_ = machine_.now() + kReclaimInterval;
+    }
+}
+
+Clock::time_point Sync::wake_at() const {
+    auto at = std::min(reclaim_at_, links_at_);
+    if (!following_) at = machine_.now() + kReclaimInterval;
+    if (!following_ && grace_until_) at = std::min(at, *grace_until_);
+    if (retry_at_) at = std::min(at, *retry_at_);
+    return at;
+}
+
+void Sync::take(client::Batch& batch) {
+    const bool first = batch.synced || batch.not_served;
+    if (batch.kind == &watch::services_kind()) {
+        services_listed_ = services_listed_ || batch.synced;
+        if (batch.not_served) log::error(kComponent, "the API server does not serve Services");
+    } else if (batch.kind == &watch::endpoint_slices_kind()) {
+        slices_listed_ = slices_listed_ || batch.synced;
+        if (batch.not_served) log::error(kComponent, "the API server does not serve EndpointSlices");
+    } else if (batch.kind == &watch::nodes_kind()) {
+        node_listed_ = node_listed_ || first;
+    } else if (batch.kind == &watch::service_cidrs_kind()) {
+        cidrs_listed_ = cidrs_listed_ || first;
+    }
+    if (batch.deltas.empty()) return;
+    if (!oldest_arrival_) oldest_arrival_ = batch.received;
+    health_.change_queued(std::chrono::system_clock::now());
+    metrics_.queued();
+    for (auto& delta : batch.deltas) {
+        if (batch.kind == &watch::services_kind()) {
+            take_service(delta);
+        } else if (batch.kind == &watch::endpoint_slices_kind()) {
+            take_slice(delta);
+        } else if (batch.kind == &watch::nodes_kind()) {
+            take_node(delta);
+        } else if (batch.kind == &watch::service_cidrs_kind()) {
+            take_cidr(delta);
+        }
+        // The message is not needed any more; a list of all objects should not be kept until its end.
+        delta.object.reset();
+    }
+    metrics_.pending(pending_slices_, pending_services_);
+    metrics_.table_size(state_.services(), state_.slices());
+}
+
+void Sync::take_service(const client::Delta& delta) {
+    ++pending_services_;
+    metrics_.changes(0, 0, 1);
+    if (delta.object) {
+        state_.upsert(static_cast<const Service&>(*delta.object));
+    } else {
+        state_.remove_service(delta.key);
+    }
+}
+
+void Sync::take_slice(const client::Delta& delta) {
+    ++pending_slices_;
+    if (!delta.object) {
+        metrics_.changes(1, 0, 0);
+        state_.remove_slice(delta.key);
+        return;
+    }
+    const auto& slice = static_cast<const EndpointSlice&>(*delta.object);
+    const bool v6 = slice.addresstype() == "IPv6";
+    metrics_.changes(v6 ? 0 : 1, v6 ? 1 : 0, 0);
+    // The first list tells of changes long past; they are no measure of ours.
+    if (following_ && triggers_.size() < kMaxTriggers) {
+        const auto& annotations = slice.metadata().annotations();
+        if (const auto found = annotations.find(kTriggerTime); found != annotations.end()) {
+            if (const auto time = parse_trigger_time(found->second)) triggers_.push_back(*time);
+        }
+    }
+    state_.upsert(slice);
+}
+
+void Sync::take_node(const client::Delta& delta) {
+    if (delta.key != options_.node_name) return;
+    std::optional<NodeObject> object;
+    if (delta.object) object = read_node(static_cast<const Node&>(*delta.object));
+    // A node that was there and is gone is being removed from the cluster; one that never was is no fault.
+    health_.set_node_eligible(object ? object->eligible : !node_object_.has_value());
+    if (object == node_object_) return;
+    node_object_ = std::move(object);
+    if (node_object_) state_.set_zone(node_object_->zone);
+    node_dirty_ = true;
+}
+
+void Sync::take_cidr(const client::Delta& delta) {
+    api_cidrs_.erase(delta.key);
+    if (delta.object) {
+        auto& cidrs = api_cidrs_[delta.key];
+        for (const auto& text : static_cast<const ServiceCIDR&>(*delta.object).spec().cidrs()) {
+            auto cidr = IpPrefix::parse(text, true);
+            if (cidr) {
+                cidrs.push_back(*cidr);
+            } else {
+                log::warn(kComponent, "servicecidr {}: spec.cidrs: {}; left out", delta.key,
+                          cidr.error().message);
+            }
+        }
+    }
+    node_dirty_ = true;
+}
+
+bool Sync::ready() {
+    if (!services_listed_ || !slices_listed_) return false;
+    if (following_ || (node_listed_ && cidrs_listed_)) return true;
+    if (!grace_until_) grace_until_ = machine_.now() + kOptionalGrace;
+    return machine_.now() >= *grace_until_;
+}
+
+void Sync::look_at_links() {
+    links_at_ = machine_.now() + kLinkInterval;
+    auto links = machine_.links();
+    if (!links) {
+        log::warn(kComponent, "links cannot be listed: {}; the last known ones are used",
+                  links.error().to_string());
+        links_at_ = machine_.now() + kReclaimInterval;
+    } else {
+        links_ = std::move(*links);
+        node_dirty_ = true;
+    }
+    links_dirty_ = false;
+    devices_dirty_ = true;
+}
+
+void Sync::make_image_node() {
+    NodeInputs inputs;
+    inputs.object = node_object_ ? &*node_object_ : nullptr;
+    inputs.links = links_;
+    inputs.nodeports = options_.nodeports;
+    inputs.cluster_cidrs = options_.cluster_cidrs;
+    inputs.masquerade_all = options_.masquerade_all;
+    inputs.service_cidrs = options_.service_cidrs;
+    if (inputs.service_cidrs.empty()) {
+        std::set<IpPrefix> unique;
+        for (const auto& [name, cidrs] : api_cidrs_) unique.insert(cidrs.begin(), cidrs.end());
+        inputs.service_cidrs.assign(unique.begin(), unique.end());
+    }
+    image::Node node = make_node(inputs);
+    node_dirty_ = false;
+    if (node == node_) return;
+    node_ = std::move(node);
+    node_owed_ = true;
+}
+
+void Sync::compile() {
+    compile::Progress progress = state_.take();
+    for (const auto& note : progress.notes) log::warn("compile", "{}", note);
+    metrics_.no_local_endpoints(progress.no_local_internal, progress.no_local_external);
+    // Before everything was published once there is no difference to publish: all() has it.
+    if (following_) fresh_ = std::move(progress.change);
+}
+
+void Sync::publish() {
+    const bool due = !retry_at_ || machine_.now() >= *retry_at_;
+    if (!following_ || (due && failures_ >= kReplaceAfterFailures)) {
+        if (due) publish_all();
+        return;
+    }
+    publish_node();
+    publish_change();
+    if (devices_dirty_ && (due || failures_ == 0)) {
+        if (auto synced = engine_.sync_devices(); !synced) {
+            failed(synced.error(), "attaching to devices");
+        } else {
+            devices_dirty_ = false;
+        }
+    }
+    if (owed_.empty() && !node_owed_ && !devices_dirty_) {
+        failures_ = 0;
+        retry_at_.reset();
+    }
+}
+
+void Sync::publish_all() {
+    const auto started = machine_.now();
+    const std::vector<image::Service> all = state_.all();
+    if (auto replaced = engine_.replace_all(node_, all); !replaced) {
+        failed(replaced.error(), "publishing everything");
+        return;
+    }
+    const bool first = !following_;
+    following_ = true;
+    fresh_ = {};
+    owed_.clear();
+    node_owed_ = false;
+    // replace_all attaches to what is there; links that came meanwhile are seen again.
+    devices_dirty_ = true;
+    failures_ = 0;
+    retry_at_.reset();
+    succeeded(started, true);
+    if (first) {
+        const auto took = std::chrono::duration<double, std::milli>(machine_.now() - started);
+        log::info(kComponent, "{} services with {} service ports and {} slices are in force after {:.1f} ms",
+                  state_.services(), all.size(), state_.slices(), took.count());
+    }
+    if (auto synced = engine_.sync_devices(); !synced) {
+        failed(synced.error(), "attaching to devices");
+    } else {
+        devices_dirty_ = false;
+    }
+}
+
+void Sync::publish_node() {
+    const bool due = !retry_at_ || machine_.now() >= *retry_at_;
+    if (!node_owed_ || !due) return;
+    if (auto set = engine_.set_node(node_); !set) {
+        failed(set.error(), "publishing the node's addresses");
+        return;
+    }
+    node_owed_ = false;
+}
+
+void Sync::publish_change() {
+    const bool due = !retry_at_ || machine_.now() >= *retry_at_;
+    image::Change change = std::exchange(fresh_, {});
+    if (owed_.empty() && change.upserts.empty() && change.removals.empty()) {
+        // What arrived made no difference to this node, or was undone at once.
+        if (oldest_arrival_ && !node_owed_) succeeded(machine_.now(), false);
+        return;
+    }
+    for (const auto& service : change.upserts) owed_.erase(service.key);
+    for (const auto& key : change.removals) owed_.erase(key);
+    if (due) {
+        for (auto& [key, service] : owed_) {
+            if (service) {
+                change.upserts.push_back(*service);
+            } else {
+                change.removals.push_back(key);
+            }
+        }
+    }
+    if (change.upserts.empty() && change.removals.empty()) return;
+    const auto started = machine_.now();
+    if (auto applied = engine_.apply(change); !applied) {
+        for (auto& service : change.upserts) {
+            const auto key = service.key;
+            owed_.insert_or_assign(key, std::move(service));
+        }
+        for (const auto& key : change.removals) owed_.insert_or_assign(key, std::nullopt);
+        failed(applied.error(), "publishing a change");
+        return;
+    }
+    for (const auto& service : change.upserts) owed_.erase(service.key);
+    for (const auto& key : change.removals) owed_.erase(key);
+    if (owed_.empty()) succeeded(started, false);
+}
+
+void Sync::succeeded(Clock::time_point started, bool full) {
+    const auto now = machine_.now();
+    metrics_.sync_finished(now - started, full);
+    if (oldest_arrival_) metrics_.applied_after(now - *oldest_arrival_);
+    const auto wall = std::chrono::system_clock::now();
+    for (const auto& trigger : triggers_) metrics_.programmed_after(wall - trigger);
+    triggers_.clear();
+    oldest_arrival_.reset();
+    pending_slices_ = 0;
+    pending_services_ = 0;
+    metrics_.pending(0, 0);
+    health_.all_published(wall);
+}
+
+void Sync::failed(const Error& error, const char* what) {
+    auto wait = kMinRetry;
+    for (int i = 0; i < failures_ && wait < kMaxRetry; ++i) wait *= 2;
+    wait = std::min(wait, kMaxRetry);
+    ++failures_;
+    retry_at_ = machine_.now() + wait;
+    metrics_.sync_failed();
+    health_.change_queued(std::chrono::system_clock::now());
+    log::error(kComponent, "{} failed: {}; again in {} ms", what, error.to_string(), wait.count());
+}
+
+void run(Sync& sync, watch::EventQueue& queue, const std::stop_token& stop) {
+    while (!stop.stop_requested()) {
+        const auto wait = std::chrono::duration_cast<std::chrono::milliseconds>(
+            sync.wake_at() - Clock::now());
+        sync.step(queue.take(std::max(wait, std::chrono::milliseconds(0)), stop));
+    }
+}
+
+}  // namespace sluice::sync
