@@ -152,10 +152,13 @@ private:
 };
 
 Error syntax_error(std::string_view text, std::size_t offset, const error_code& code) {
+    if (code == json::error::incomplete) {
+        return make_error(Code::kInvalidArgument, "unexpected end of JSON input");
+    }
     const std::size_t end = std::min(offset, text.size());
     const auto line = std::ranges::count(text.substr(0, end), '\n') + 1;
-    return make_error(Code::kInvalidArgument, "json parse error at line {} (offset {}): {}", line,
-                      end, code.message());
+    return make_error(Code::kInvalidArgument, "invalid JSON at line {}, byte {}: {}", line, end,
+                      code.message());
 }
 
 Result<json::value> parse_tree(std::string_view text, FieldWarnings* warnings,
@@ -243,8 +246,12 @@ std::string write_json(const json::value& value) {
 }
 
 Result<GroupVersionKind> peek_json_kind(std::string_view text) {
-    SLUICE_TRY_ASSIGN(const json::value document, parse_json(text));
-    return json_kind_of(document);
+    const auto document = parse_json(text);
+    if (!document) {
+        return make_error(document.error().code, "couldn't get version/kind; json parse error: {}",
+                          document.error().message);
+    }
+    return json_kind_of(*document);
 }
 
 Result<GroupVersionKind> json_kind_of(const json::value& document) {

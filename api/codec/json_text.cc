@@ -236,6 +236,15 @@ void append_json_string(std::string_view text, std::string* out) {
     out->push_back('"');
 }
 
+bool is_utf8(std::string_view text) {
+    while (!text.empty()) {
+        const std::size_t length = utf8_length(text);
+        if (length == 0) return false;
+        text.remove_prefix(length);
+    }
+    return true;
+}
+
 void append_json_int(std::int64_t value, std::string* out) {
     std::array<char, 24> buffer{};
     const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value);

@@ -30,6 +30,9 @@ Result<std::string> decode_base64(std::string_view text);
 // leaves *out as it was if document is not one JSON value of at most kMaxJsonDepth levels.
 bool append_embedded_json(std::string_view document, std::string* out);
 
+// No overlong forms, surrogates or values above U+10FFFF.
+[[nodiscard]] bool is_utf8(std::string_view text);
+
 // text in double quotes, escaped as Go's %q does.
 [[nodiscard]] std::string quoted(std::string_view text);
 
