@@ -5,6 +5,7 @@
 #include "bpf/lib/flow.h"
 // clang-format on
 
+#include <arpa/inet.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -16,14 +17,17 @@
 #include <tuple>
 #include <vector>
 
-#include "api/base/ip_address.h"
-
 namespace sluice {
 namespace {
 
 sluice_address to_abi(const std::string& text) {
     sluice_address out{};
-    std::memcpy(out.word_be, IpAddress::parse(text)->bytes.data(), 16);
+    if (text.find(':') != std::string::npos) {
+        inet_pton(AF_INET6, text.c_str(), out.word_be);
+    } else {
+        out.word_be[2] = htonl(0xffff);
+        inet_pton(AF_INET, text.c_str(), &out.word_be[3]);
+    }
     return out;
 }
 

@@ -1,6 +1,10 @@
 #include "bpf/lib/packet_builder.h"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
+#include <array>
+#include <cstdlib>
 
 namespace sluice::packets {
 namespace {
@@ -35,10 +39,19 @@ std::uint16_t fold(std::uint32_t sum) {
     return static_cast<std::uint16_t>(sum);
 }
 
-void put_address(Bytes& out, const IpAddress& address) {
-    const std::size_t from = address.is_v4() ? 12 : 0;
-    out.insert(out.end(), address.bytes.begin() + static_cast<std::ptrdiff_t>(from),
-               address.bytes.end());
+void put_address(Bytes& out, const std::string& text) {
+    const bool v4 = text.find(':') == std::string::npos;
+    std::array<std::uint8_t, 16> bytes{};
+    if (inet_pton(v4 ? AF_INET : AF_INET6, text.c_str(), bytes.data()) != 1) {
+        std::abort();
+    }
+    out.insert(out.end(), bytes.begin(), bytes.begin() + (v4 ? 4 : 16));
+}
+
+std::string address_text(const Bytes& frame, std::size_t at, bool v4) {
+    std::array<char, INET6_ADDRSTRLEN> text{};
+    inet_ntop(v4 ? AF_INET : AF_INET6, &frame[at], text.data(), text.size());
+    return text.data();
 }
 
 std::uint32_t pseudo_sum(const Bytes& frame, std::size_t l3, bool v4, std::uint8_t protocol,
@@ -96,9 +109,7 @@ std::uint32_t sum16(const std::uint8_t* data, std::size_t size, std::uint32_t st
 }
 
 Bytes build(const Spec& spec) {
-    const IpAddress src = *IpAddress::parse(spec.src);
-    const IpAddress dst = *IpAddress::parse(spec.dst);
-    const bool v4 = src.is_v4();
+    const bool v4 = spec.src.find(':') == std::string::npos;
     Bytes out = {0x02, 0, 0, 0, 0, 0x0b, 0x02, 0, 0, 0, 0, 0x0a};
     for (const std::uint16_t vlan : spec.vlans) {
         put16(out, vlan == spec.vlans.front() && spec.vlans.size() > 1 ? 0x88a8 : 0x8100);
@@ -117,8 +128,8 @@ Bytes build(const Spec& spec) {
         out.push_back(spec.ttl);
         out.push_back(spec.protocol);
         put16(out, 0);
-        put_address(out, src);
-        put_address(out, dst);
+        put_address(out, spec.src);
+        put_address(out, spec.dst);
         out.insert(out.end(), 4 * spec.option_words, 1);  // no-operation options
         set16(out, l3 + 10, 0xffffU ^ sum16(&out[l3], header));
     } else {
@@ -126,8 +137,8 @@ Bytes build(const Spec& spec) {
         put16(out, static_cast<std::uint32_t>(8 * spec.extensions.size() + l4_bytes.size()));
         out.push_back(spec.extensions.empty() ? spec.protocol : spec.extensions.front());
         out.push_back(spec.ttl);
-        put_address(out, src);
-        put_address(out, dst);
+        put_address(out, spec.src);
+        put_address(out, spec.dst);
         for (std::size_t i = 0; i < spec.extensions.size(); ++i) {
             const bool last = i + 1 == spec.extensions.size();
             out.push_back(last ? spec.protocol : spec.extensions[i + 1]);
@@ -165,7 +176,6 @@ View read(const Bytes& frame) {
     }
     const bool v4 = get16(frame, at) == 0x0800;
     const std::size_t l3 = view.l3 = at + 2;
-    std::array<std::uint8_t, 16> a{};
     if (v4) {
         const std::size_t header = 4U * (frame[l3] & 0xfU);
         if (sum16(&frame[l3], header) != 0xffff) {
@@ -175,13 +185,8 @@ View read(const Bytes& frame) {
         view.ttl = frame[l3 + 8];
         view.l4 = l3 + header;
         view.end = l3 + get16(frame, l3 + 2);
-        const auto text = [&](std::size_t offset) {
-            std::array<std::uint8_t, 16> bytes{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-            std::copy_n(&frame[l3 + offset], 4, bytes.begin() + 12);
-            return IpAddress::from_v6(bytes).to_string();
-        };
-        view.src = text(12);
-        view.dst = text(16);
+        view.src = address_text(frame, l3 + 12, true);
+        view.dst = address_text(frame, l3 + 16, true);
     } else {
         view.protocol = frame[l3 + 6];
         view.ttl = frame[l3 + 7];
@@ -192,10 +197,8 @@ View read(const Bytes& frame) {
             view.protocol = frame[view.l4];
             view.l4 += 8;
         }
-        std::copy_n(&frame[l3 + 8], 16, a.begin());
-        view.src = IpAddress::from_v6(a).to_string();
-        std::copy_n(&frame[l3 + 24], 16, a.begin());
-        view.dst = IpAddress::from_v6(a).to_string();
+        view.src = address_text(frame, l3 + 8, false);
+        view.dst = address_text(frame, l3 + 24, false);
     }
     if (view.end > frame.size()) {
         view.error = "length beyond the frame";

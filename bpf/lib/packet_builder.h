@@ -7,8 +7,6 @@
 #include <string>
 #include <vector>
 
-#include "api/base/ip_address.h"
-
 namespace sluice::packets {
 
 using Bytes = std::vector<std::uint8_t>;

@@ -1,0 +1,470 @@
+// One packet at a time through the real programs: each verdict, and the bytes that come out, whose checksums are
+// verified by packet_builder's own arithmetic. Names say which line of the service semantics they cover.
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "api/abi/drop_reasons.h"
+#include "dataplane/packet/harness.h"
+
+namespace sluice::dataplane {
+namespace {
+
+using packets::Bytes;
+using packets::Spec;
+
+constexpr std::uint8_t kFin = 1, kSyn = 2, kRst = 4, kAck = 16;
+
+class Journey : public ::testing::Test {
+protected:
+    static void SetUpTestSuite() { harness_ = Harness::make(test_node()); }
+    static void TearDownTestSuite() { harness_.reset(); }
+    void SetUp() override {
+        if (!harness_) {
+            GTEST_SKIP() << "needs root, BPF and a network namespace";
+        }
+        port_ = static_cast<std::uint16_t>(port_ + 100);  // tests share the flow table, not the flows
+    }
+
+    struct Shape {
+        bool v6;
+        Protocol protocol;
+    };
+    static std::vector<Shape> shapes() {
+        return {{false, Protocol::kTcp}, {false, Protocol::kUdp}, {true, Protocol::kTcp},
+                {true, Protocol::kUdp}};
+    }
+    static std::string cluster_ip(bool v6) { return v6 ? "fd00::10" : "10.96.0.10"; }
+    static std::string pod(bool v6) { return v6 ? "fd01::5" : "10.244.1.5"; }
+    static std::string remote_pod(bool v6) { return v6 ? "fd02::9" : "10.244.2.9"; }
+    static std::string node(bool v6) { return v6 ? "2001:db8::1" : "192.0.2.1"; }
+    static std::string outside(bool v6) { return v6 ? "2001:db8:1::7" : "198.51.100.7"; }
+
+    // Service default/web on the ClusterIP, NodePort 30080 and, with policy Local, 30081.
+    static image::Service service(bool v6, Protocol protocol, std::vector<std::string> backends) {
+        image::Service out;
+        out.key = {"default/web", "", protocol, v6 ? IpFamily::kIpv6 : IpFamily::kIpv4};
+        out.port = 80;
+        const IpAddress any = v6 ? IpAddress{} : IpAddress::from_v4_be(0);
+        out.frontends = {{*IpAddress::parse(cluster_ip(v6)), 80, image::Scope::kAddress, false, false},
+                         {any, 30080, image::Scope::kNodePort, true, true}};
+        std::sort(out.frontends.begin(), out.frontends.end());
+        for (const auto& text : backends) {
+            out.internal.backends.push_back({*IpAddress::parse(text), 8080, false, false, ""});
+        }
+        out.external = out.internal;
+        return out;
+    }
+
+    static Spec packet(Shape shape, const std::string& src, const std::string& dst,
+                       std::uint16_t sport, std::uint16_t dport, std::uint8_t flags = kSyn) {
+        Spec spec;
+        spec.src = src;
+        spec.dst = dst;
+        spec.sport = sport;
+        spec.dport = dport;
+        spec.protocol = static_cast<std::uint8_t>(shape.protocol);
+        spec.tcp_flags = flags;
+        return spec;
+    }
+
+    static void expect(const Outcome& out, const std::string& src, std::uint16_t sport,
+                       const std::string& dst, std::uint16_t dport) {
+        EXPECT_EQ(out.view.error, "");
+        EXPECT_EQ(out.view.src, src);
+        EXPECT_EQ(out.view.sport, sport);
+        EXPECT_EQ(out.view.dst, dst);
+        EXPECT_EQ(out.view.dport, dport);
+    }
+
+    static std::unique_ptr<Harness> harness_;
+    static std::uint16_t port_;
+};
+std::unique_ptr<Harness> Journey::harness_;
+std::uint16_t Journey::port_ = 40000;
+
+// Masquerade table: pod to ClusterIP keeps its source. Both directions, all families and protocols.
+TEST_F(Journey, PodToClusterIpAndBack) {
+    for (const Shape shape : shapes()) {
+        harness_->upsert(service(shape.v6, shape.protocol, {remote_pod(shape.v6)}));
+        const Spec there = packet(shape, pod(shape.v6), cluster_ip(shape.v6), port_, 80);
+        const Outcome out = harness_->run(TcProgram::kPodIngress, there);
+        EXPECT_EQ(out.action, kActionRedirect);
+        expect(out, pod(shape.v6), port_, remote_pod(shape.v6), 8080);
+        EXPECT_EQ(out.view.ttl, 63);
+        EXPECT_EQ(std::string(out.view.payload.begin(), out.view.payload.end()), "payload");
+
+        const Spec back = packet(shape, remote_pod(shape.v6), pod(shape.v6), 8080, port_,
+                                 kSyn | kAck);
+        const Outcome reply = harness_->run(TcProgram::kNodeIngress, back);
+        EXPECT_EQ(reply.action, kActionRedirect);
+        expect(reply, cluster_ip(shape.v6), 80, pod(shape.v6), port_);
+        EXPECT_EQ(reply.view.ttl, 63);
+    }
+}
+
+// Masquerade table: outside to NodePort, policy Cluster, is source NAT; the reply finds its way.
+TEST_F(Journey, OutsideToNodePortAndBack) {
+    for (const Shape shape : shapes()) {
+        harness_->upsert(service(shape.v6, shape.protocol, {remote_pod(shape.v6)}));
+        const Spec there = packet(shape, outside(shape.v6), node(shape.v6), port_, 30080);
+        const Outcome out = harness_->run(TcProgram::kNodeIngress, there);
+        EXPECT_EQ(out.action, kActionRedirect);
+        EXPECT_EQ(out.view.error, "");
+        EXPECT_EQ(out.view.src, node(shape.v6));
+        EXPECT_EQ(out.view.dst, remote_pod(shape.v6));
+        EXPECT_GE(out.view.sport, 1024);
+        EXPECT_LE(out.view.sport, 29999);
+        EXPECT_EQ(out.view.dport, 8080);
+
+        const Outcome again = harness_->run(TcProgram::kNodeIngress, there);
+        EXPECT_EQ(again.view.sport, out.view.sport) << "a flow keeps its port";
+
+        const Spec back = packet(shape, remote_pod(shape.v6), node(shape.v6), 8080, out.view.sport,
+                                 kSyn | kAck);
+        const Outcome reply = harness_->run(TcProgram::kNodeIngress, back);
+        EXPECT_EQ(reply.action, kActionRedirect);
+        expect(reply, node(shape.v6), 30080, outside(shape.v6), port_);
+    }
+}
+
+TEST_F(Journey, OutsideToClusterIpIsSourceNat) {
+    const Shape shape{false, Protocol::kTcp};
+    harness_->upsert(service(false, Protocol::kTcp, {pod(false)}));
+    const Outcome out = harness_->run(
+        TcProgram::kNodeIngress, packet(shape, outside(false), cluster_ip(false), port_, 80));
+    EXPECT_EQ(out.action, kActionRedirect);
+    EXPECT_EQ(out.view.src, node(false));
+    EXPECT_EQ(out.view.dst, pod(false));
+}
+
+TEST_F(Journey, HairpinIsAlwaysSourceNat) {
+    for (const Shape shape : shapes()) {
+        harness_->upsert(service(shape.v6, shape.protocol, {pod(shape.v6)}));
+        const Outcome out = harness_->run(
+            TcProgram::kPodIngress,
+            packet(shape, pod(shape.v6), cluster_ip(shape.v6), port_, 80));
+        EXPECT_EQ(out.action, kActionRedirect);
+        EXPECT_EQ(out.view.error, "");
+        EXPECT_EQ(out.view.src, node(shape.v6));
+        EXPECT_EQ(out.view.dst, pod(shape.v6));
+        const Outcome reply = harness_->run(
+            TcProgram::kPodIngress, packet(shape, pod(shape.v6), node(shape.v6), 8080,
+                                           out.view.sport, kSyn | kAck));
+        expect(reply, cluster_ip(shape.v6), 80, pod(shape.v6), port_);
+    }
+}
+
+TEST_F(Journey, NodeEgressIsRoutedAnew) {
+    const Shape shape{false, Protocol::kTcp};
+    harness_->upsert(service(false, Protocol::kTcp, {pod(false)}));
+    const Outcome out = harness_->run(
+        TcProgram::kNodeEgress, packet(shape, node(false), cluster_ip(false), port_, 80));
+    EXPECT_EQ(out.action, kActionRedirect);
+    expect(out, node(false), port_, pod(false), 8080);
+    EXPECT_EQ(out.view.ttl, 64) << "the node's own packet is not forwarded";
+    const Outcome reply = harness_->run(
+        TcProgram::kPodIngress, packet(shape, pod(false), node(false), 8080, port_, kSyn | kAck));
+    EXPECT_EQ(reply.action, kActionOk) << "for the node itself: up the stack";
+    expect(reply, cluster_ip(false), 80, node(false), port_);
+}
+
+TEST_F(Journey, VlanTagsAndOptionsAreKept) {
+    const Shape shape{false, Protocol::kTcp};
+    harness_->upsert(service(false, Protocol::kTcp, {remote_pod(false)}));
+    for (const std::size_t tags : {1U, 2U}) {
+        Spec spec = packet(shape, pod(false), cluster_ip(false),
+                           static_cast<std::uint16_t>(port_ + tags), 80);
+        spec.vlans.assign(tags, 7);
+        spec.option_words = 3;
+        const Outcome out = harness_->run(TcProgram::kPodIngress, spec);
+        EXPECT_EQ(out.action, kActionOk) << "a tagged frame is not sent to an untagged link";
+        expect(out, pod(false), spec.sport, remote_pod(false), 8080);
+        EXPECT_EQ(out.view.ttl, 64);
+        EXPECT_EQ(out.view.l4 - out.view.l3, 32U);
+        EXPECT_EQ(out.view.l3, 14 + 4 * tags);
+    }
+}
+
+TEST_F(Journey, Ipv6ExtensionHeadersAreKept) {
+    const Shape shape{true, Protocol::kUdp};
+    harness_->upsert(service(true, Protocol::kUdp, {remote_pod(true)}));
+    Spec spec = packet(shape, pod(true), cluster_ip(true), port_, 80);
+    spec.extensions = {0, 60};
+    const Outcome out = harness_->run(TcProgram::kPodIngress, spec);
+    EXPECT_EQ(out.action, kActionRedirect);
+    expect(out, pod(true), port_, remote_pod(true), 8080);
+    EXPECT_EQ(out.view.l4 - out.view.l3, 56U);
+}
+
+TEST_F(Journey, UdpWithoutChecksumStaysWithout) {
+    const Shape shape{false, Protocol::kUdp};
+    harness_->upsert(service(false, Protocol::kUdp, {remote_pod(false)}));
+    Spec spec = packet(shape, pod(false), cluster_ip(false), port_, 80);
+    spec.udp_no_checksum = true;
+    const Outcome out = harness_->run(TcProgram::kPodIngress, spec);
+    expect(out, pod(false), port_, remote_pod(false), 8080);
+    EXPECT_EQ(out.view.l4_checksum, 0);
+}
+
+// Every payload of two bytes would be too many; these include the one whose checksum becomes zero.
+TEST_F(Journey, UdpChecksumNeverBecomesZero) {
+    const Shape shape{false, Protocol::kUdp};
+    harness_->upsert(service(false, Protocol::kUdp, {remote_pod(false)}));
+    Spec spec = packet(shape, pod(false), cluster_ip(false), port_, 80);
+    spec.payload = std::string(2, '\0');
+    const std::uint16_t base = harness_->run(TcProgram::kPodIngress, spec).view.l4_checksum;
+    spec.payload = {static_cast<char>(base >> 8), static_cast<char>(base & 0xff)};
+    const Outcome out = harness_->run(TcProgram::kPodIngress, spec);
+    expect(out, pod(false), port_, remote_pod(false), 8080);
+    EXPECT_EQ(out.view.l4_checksum, 0xffff);
+}
+
+TEST_F(Journey, SctpKeepsItsPortsOrIsDropped) {
+    const Shape shape{false, Protocol::kSctp};
+    image::Service sctp = service(false, Protocol::kSctp, {remote_pod(false)});
+    sctp.internal.backends[0].port = 80;
+    harness_->upsert(sctp);
+    const Outcome out = harness_->run(TcProgram::kPodIngress,
+                                      packet(shape, pod(false), cluster_ip(false), port_, 80));
+    EXPECT_EQ(out.action, kActionRedirect);
+    expect(out, pod(false), port_, remote_pod(false), 80);
+    harness_->upsert(service(false, Protocol::kSctp, {remote_pod(false)}));
+    const auto before = harness_->drops(SLUICE_DROP_SCTP_PORT);
+    EXPECT_EQ(harness_
+                  ->run(TcProgram::kPodIngress,
+                        packet(shape, pod(false), cluster_ip(false),
+                               static_cast<std::uint16_t>(port_ + 1), 80))
+                  .action,
+              kActionShot);
+    EXPECT_EQ(harness_->drops(SLUICE_DROP_SCTP_PORT), before + 1);
+}
+
+// Refuse or drop: no usable endpoint anywhere is refused.
+TEST_F(Journey, NoEndpointIsRefusedByResetOrUnreachable) {
+    for (const Shape shape : shapes()) {
+        harness_->upsert(service(shape.v6, shape.protocol, {}));
+        Spec spec = packet(shape, pod(shape.v6), cluster_ip(shape.v6), port_, 80);
+        spec.option_words = shape.v6 ? 0 : 2;
+        spec.seq = 0xfffffffe;
+        const auto before = harness_->drops(SLUICE_DROP_NO_ENDPOINT);
+        const Bytes sent = packets::build(spec);
+        const Outcome out = harness_->run(TcProgram::kPodIngress, sent);
+        EXPECT_EQ(out.action, kActionRedirect);
+        EXPECT_EQ(harness_->drops(SLUICE_DROP_NO_ENDPOINT), before + 1);
+        EXPECT_EQ(out.view.error, "");
+        EXPECT_EQ(out.view.src, cluster_ip(shape.v6));
+        EXPECT_EQ(out.view.dst, pod(shape.v6));
+        EXPECT_EQ(out.view.macs, (Bytes{0x02, 0, 0, 0, 0, 0x0a, 0x02, 0, 0, 0, 0, 0x0b}));
+        EXPECT_EQ(out.frame.size(), out.view.end) << "nothing behind the answer";
+        if (shape.protocol == Protocol::kTcp) {
+            EXPECT_EQ(out.view.sport, 80);
+            EXPECT_EQ(out.view.dport, port_);
+            EXPECT_EQ(out.view.tcp_flags, kRst | kAck);
+            EXPECT_EQ(out.view.seq, 0U);
+            EXPECT_EQ(out.view.ack, 0xfffffffeU + 7 + 1) << "SYN and payload acknowledged";
+            continue;
+        }
+        EXPECT_EQ(out.view.protocol, shape.v6 ? 58 : 1);
+        EXPECT_EQ(out.view.icmp_type, shape.v6 ? 1 : 3);
+        EXPECT_EQ(out.view.icmp_code, shape.v6 ? 4 : 3);
+        const std::size_t quoted = (shape.v6 ? 40 : 28) + 8U;
+        EXPECT_EQ(out.view.payload, Bytes(sent.begin() + 14,
+                                          sent.begin() + 14 + static_cast<std::ptrdiff_t>(quoted)));
+    }
+}
+
+TEST_F(Journey, ResetAnswersAnAckWithItsSequence) {
+    const Shape shape{false, Protocol::kTcp};
+    harness_->upsert(service(false, Protocol::kTcp, {}));
+    Spec spec = packet(shape, pod(false), cluster_ip(false), port_, 80, kAck);
+    spec.ack = 777;
+    const Outcome out = harness_->run(TcProgram::kPodIngress, spec);
+    EXPECT_EQ(out.view.error, "");
+    EXPECT_EQ(out.view.tcp_flags, kRst);
+    EXPECT_EQ(out.view.seq, 777U);
+    spec.tcp_flags = kRst;
+    EXPECT_EQ(harness_->run(TcProgram::kPodIngress, spec).action, kActionShot)
+        << "a reset is never answered";
+}
+
+TEST_F(Journey, UnlistedPortAndProtocolOfAServiceAreRefused) {
+    harness_->upsert(service(false, Protocol::kTcp, {remote_pod(false)}));
+    const auto before = harness_->drops(SLUICE_DROP_PORT_NOT_SERVED);
+    Outcome out = harness_->run(
+        TcProgram::kPodIngress,
+        packet({false, Protocol::kTcp}, pod(false), cluster_ip(false), port_, 81));
+    EXPECT_EQ(out.action, kActionRedirect);
+    EXPECT_EQ(out.view.tcp_flags, kRst | kAck);
+    Spec ping = packet({false, Protocol::kTcp}, pod(false), cluster_ip(false), 0, 0);
+    ping.protocol = 1;
+    out = harness_->run(TcProgram::kPodIngress, ping);
+    EXPECT_EQ(out.action, kActionRedirect);
+    EXPECT_EQ(out.view.error, "");
+    EXPECT_EQ(out.view.icmp_type, 3);
+    EXPECT_EQ(harness_->drops(SLUICE_DROP_PORT_NOT_SERVED), before + 2);
+}
+
+TEST_F(Journey, UnallocatedServiceAddressIsDroppedEverywhere) {
+    for (const TcProgram program :
+         {TcProgram::kPodIngress, TcProgram::kNodeIngress, TcProgram::kNodeEgress}) {
+        const auto before = harness_->drops(SLUICE_DROP_UNALLOCATED);
+        for (const bool v6 : {false, true}) {
+            EXPECT_EQ(harness_
+                          ->run(program, packet({v6, Protocol::kUdp}, pod(v6),
+                                                v6 ? "fd00::77" : "10.96.9.9", port_, 53))
+                          .action,
+                      kActionShot);
+        }
+        EXPECT_EQ(harness_->drops(SLUICE_DROP_UNALLOCATED), before + 2);
+    }
+}
+
+TEST_F(Journey, PolicyLocalWithoutLocalEndpointIsDroppedOutsideAndWideInside) {
+    const Shape shape{false, Protocol::kTcp};
+    image::Service local = service(false, Protocol::kTcp, {remote_pod(false)});
+    for (auto& frontend : local.frontends) {
+        frontend.masquerade = false;
+    }
+    local.external.backends.clear();
+    local.external.when_empty_drop = true;
+    harness_->upsert(local);
+    const auto before = harness_->drops(SLUICE_DROP_NO_LOCAL_ENDPOINT);
+    EXPECT_EQ(harness_
+                  ->run(TcProgram::kNodeIngress,
+                        packet(shape, outside(false), node(false), port_, 30080))
+                  .action,
+              kActionShot);
+    EXPECT_EQ(harness_->drops(SLUICE_DROP_NO_LOCAL_ENDPOINT), before + 1);
+    const Outcome inside = harness_->run(
+        TcProgram::kPodIngress, packet(shape, pod(false), node(false), port_, 30080));
+    expect(inside, pod(false), port_, remote_pod(false), 8080);
+    local.external = local.internal;
+    local.external.when_empty_drop = true;
+    harness_->upsert(local);
+    const Outcome kept = harness_->run(
+        TcProgram::kNodeIngress, packet(shape, outside(false), node(false), port_, 30080));
+    expect(kept, outside(false), port_, remote_pod(false), 8080);
+}
+
+TEST_F(Journey, EverythingElsePassesUntouched) {
+    harness_->upsert(service(false, Protocol::kTcp, {remote_pod(false)}));
+    Bytes arp(60, 0);
+    arp[12] = 8;
+    arp[13] = 6;
+    Spec other = packet({false, Protocol::kTcp}, pod(false), "203.0.113.9", port_, 443);
+    Spec host = packet({false, Protocol::kTcp}, outside(false), node(false), port_, 22);
+    Spec error = packet({false, Protocol::kTcp}, outside(false), node(false), 0, 0);
+    error.protocol = 1;
+    for (const Bytes& frame :
+         {arp, packets::build(other), packets::build(host), packets::build(error)}) {
+        for (const TcProgram program :
+             {TcProgram::kPodIngress, TcProgram::kNodeIngress, TcProgram::kNodeEgress}) {
+            Outcome out;
+            out = harness_->run(program, frame);
+            EXPECT_EQ(out.action, kActionOk);
+            EXPECT_EQ(out.frame, frame);
+        }
+    }
+}
+
+TEST_F(Journey, BrokenAndFragmentedPacketsToServicesAreDroppedAndCounted) {
+    harness_->upsert(service(false, Protocol::kTcp, {remote_pod(false)}));
+    Spec spec = packet({false, Protocol::kTcp}, pod(false), cluster_ip(false), port_, 80);
+    Bytes bad = packets::build(spec);
+    bad[46] = 0x10;  // a TCP header of 4 bytes
+    const auto before = harness_->drops(SLUICE_DROP_BAD_HEADER);
+    EXPECT_EQ(harness_->run(TcProgram::kPodIngress, bad).action, kActionShot);
+    EXPECT_EQ(harness_->drops(SLUICE_DROP_BAD_HEADER), before + 1);
+    const auto fragments = harness_->drops(SLUICE_DROP_FRAGMENT);
+    for (const std::uint16_t fragment : std::initializer_list<std::uint16_t>{0x2000, 0x2001, 7}) {
+        spec.fragment = fragment;
+        EXPECT_EQ(harness_->run(TcProgram::kPodIngress, spec).action, kActionShot);
+    }
+    EXPECT_EQ(harness_->drops(SLUICE_DROP_FRAGMENT), fragments + 3);
+    // Cut anywhere: never an error of the run, never forwarded.
+    spec.fragment = 0;
+    const Bytes whole = packets::build(spec);
+    for (std::size_t length = 34; length < whole.size(); ++length) {
+        const Outcome out =
+            harness_->run(TcProgram::kPodIngress,
+                          Bytes(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(length)));
+        EXPECT_EQ(out.action, kActionOk) << length << ": the stack's to judge";
+        EXPECT_EQ(out.frame.size(), length);
+    }
+}
+
+// Kubernetes 125467: datagrams leave a backend that no longer serves at once. 100698: TCP is never cut.
+TEST_F(Journey, RemovedBackendKeepsTcpAndLosesUdp) {
+    for (const bool v6 : {false, true}) {
+        const std::string other = v6 ? "fd02::55" : "10.244.2.55";
+        for (const Protocol protocol : {Protocol::kTcp, Protocol::kUdp}) {
+            const Shape shape{v6, protocol};
+            harness_->upsert(service(v6, protocol, {remote_pod(v6)}));
+            const Spec first = packet(shape, pod(v6), cluster_ip(v6), port_, 80);
+            EXPECT_EQ(harness_->run(TcProgram::kPodIngress, first).view.dst, remote_pod(v6));
+            harness_->upsert(service(v6, protocol, {other}));
+            const Spec next = packet(shape, pod(v6), cluster_ip(v6), port_, 80, kAck);
+            EXPECT_EQ(harness_->run(TcProgram::kPodIngress, next).view.dst,
+                      protocol == Protocol::kTcp ? remote_pod(v6) : other);
+        }
+    }
+}
+
+// Kubernetes 70747: a SYN on a closed flow selects again.
+TEST_F(Journey, SynOnClosedFlowSelectsAgain) {
+    const Shape shape{false, Protocol::kTcp};
+    harness_->upsert(service(false, Protocol::kTcp, {remote_pod(false)}));
+    const auto send = [&](std::uint8_t flags) {
+        return harness_->run(TcProgram::kPodIngress,
+                             packet(shape, pod(false), cluster_ip(false), port_, 80, flags));
+    };
+    EXPECT_EQ(send(kSyn).view.dst, remote_pod(false));
+    image::Service both = service(false, Protocol::kTcp, {remote_pod(false), "10.244.2.55"});
+    harness_->upsert(both);
+    EXPECT_EQ(send(kFin | kAck).view.dst, remote_pod(false));
+    (void)harness_->run(TcProgram::kNodeIngress, packet(shape, remote_pod(false), pod(false), 8080,
+                                                        port_, kFin | kAck));
+    std::set<std::string> chosen;
+    for (int i = 0; i < 64; ++i) {
+        chosen.insert(send(kSyn).view.dst);
+        (void)send(kRst);
+    }
+    EXPECT_EQ(chosen.size(), 2U);
+}
+
+TEST_F(Journey, ChoiceIsUniform) {
+    const Shape shape{false, Protocol::kUdp};
+    harness_->upsert(service(false, Protocol::kUdp, {"10.244.2.1", "10.244.2.2", "10.244.2.3",
+                                                     "10.244.2.4"}));
+    std::map<std::string, int> counts;
+    for (int i = 0; i < 4000; ++i) {
+        Spec spec = packet(shape, fmt::format("10.244.1.{}", 10 + i % 200), cluster_ip(false),
+                           static_cast<std::uint16_t>(1000 + i / 200), 80);
+        ++counts[harness_->run(TcProgram::kPodIngress, spec).view.dst];
+    }
+    ASSERT_EQ(counts.size(), 4U);
+    for (const auto& [backend, count] : counts) {
+        EXPECT_NEAR(count, 1000, 150) << backend;  // over five standard deviations
+    }
+}
+
+TEST_F(Journey, WithoutDetectLocalClusterIpKeepsTheSource) {
+    const Shape shape{false, Protocol::kTcp};
+    harness_->upsert(service(false, Protocol::kTcp, {remote_pod(false)}));
+    harness_->set_node(test_node(false));
+    Outcome out = harness_->run(TcProgram::kNodeIngress,
+                                packet(shape, outside(false), cluster_ip(false), port_, 80));
+    EXPECT_EQ(out.view.src, outside(false));
+    image::Node all = test_node(false);
+    all.masquerade_all = true;
+    harness_->set_node(all);
+    out = harness_->run(TcProgram::kNodeIngress,
+                        packet(shape, outside(false), cluster_ip(false),
+                               static_cast<std::uint16_t>(port_ + 1), 80));
+    EXPECT_EQ(out.view.src, node(false));
+    harness_->set_node(test_node());
+}
+
+}  // namespace
+}  // namespace sluice::dataplane
