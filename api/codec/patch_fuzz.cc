@@ -1,5 +1,5 @@
-// Fuzzes the three patches: the input is a document, a zero byte and a patch. Looks for crashes, and
-// checks that a refused patch leaves the document as it was.
+// Fuzzes the three patches: the input is a document, a zero byte and a patch. Looks for crashes,
+// and checks that a refused patch leaves the document as it was.
 #include <boost/json.hpp>
 #include <cstddef>
 #include <cstdint>
@@ -26,8 +26,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     target = document;
     if (!sluice::codec::apply_json_patch(&target, patch) && target != document) std::abort();
     target = document;
-    if (!sluice::codec::apply_strategic_merge_patch(
-            &target, patch, *k8s::io::api::core::v1::Pod::descriptor()) &&
+    if (!sluice::codec::apply_strategic_merge_patch(&target, patch,
+                                                    *k8s::io::api::core::v1::Pod::descriptor()) &&
         target != document) {
         std::abort();
     }

@@ -1,6 +1,6 @@
 // JSON patch (RFC 6902) over JSON pointers (RFC 6901).
-// Deviations, as in kube-apiserver: a test for null passes on a member that is not there, and an index
-// may count from the end ("/list/-1" is the last element).
+// Deviations, as in kube-apiserver: a test for null passes on a member that is not there, and an
+// index may count from the end ("/list/-1" is the last element).
 #include <boost/json.hpp>
 #include <charconv>
 #include <optional>
@@ -9,15 +9,15 @@
 #include <vector>
 
 #include "api/codec/patch.h"
-#include "api/codec/patch_values.h"
+#include "api/codec/patch_values_internal.h"
 
 namespace sluice::codec {
 namespace json = boost::json;
 
 namespace {
 
-// Each insertion or removal moves the elements behind it; a patch may move this many in all, so that
-// ten thousand operations on one long list stay a matter of milliseconds.
+// Each insertion or removal moves the elements behind it; a patch may move this many in all, so
+// that ten thousand operations on one long list stay a matter of milliseconds.
 constexpr std::size_t kMaxMovedElements = 20'000'000;
 
 struct Operation {
@@ -30,8 +30,8 @@ struct Operation {
 };
 
 Error missing(const Operation& operation, std::string_view path) {
-    return make_error(Code::kFailedPrecondition, "{} operation does not apply: doc is missing path: {}",
-                      operation.op, path);
+    return make_error(Code::kFailedPrecondition,
+                      "{} operation does not apply: doc is missing path: {}", operation.op, path);
 }
 
 Result<std::vector<std::string>> parse_pointer(std::string_view text) {
@@ -63,13 +63,14 @@ Result<std::vector<std::string>> parse_pointer(std::string_view text) {
     return tokens;
 }
 
-Result<std::string> text_member(const json::object& members, std::string_view name, std::size_t index) {
+Result<std::string> text_member(const json::object& members, std::string_view name,
+                                std::size_t index) {
     const json::value* value = members.if_contains(name);
     const json::string* text = value == nullptr ? nullptr : value->if_string();
     if (text == nullptr) {
         return make_error(Code::kInvalidArgument,
-                          "json patch: operation {}: member \"{}\" is missing or not a string", index,
-                          name);
+                          "json patch: operation {}: member \"{}\" is missing or not a string",
+                          index, name);
     }
     return std::string(text->data(), text->size());
 }
@@ -77,7 +78,8 @@ Result<std::string> text_member(const json::object& members, std::string_view na
 Result<Operation> parse_operation(const json::value& value, std::size_t index) {
     const json::object* members = value.if_object();
     if (members == nullptr) {
-        return make_error(Code::kInvalidArgument, "json patch: operation {} is not an object", index);
+        return make_error(Code::kInvalidArgument, "json patch: operation {} is not an object",
+                          index);
     }
     Operation operation;
     SLUICE_TRY_ASSIGN(operation.op, text_member(*members, "op", index));
@@ -85,8 +87,8 @@ Result<Operation> parse_operation(const json::value& value, std::size_t index) {
     const bool has_from = op == "move" || op == "copy";
     const bool has_value = op == "add" || op == "replace" || op == "test";
     if (!has_from && !has_value && op != "remove") {
-        return make_error(Code::kInvalidArgument, "json patch: operation {}: unknown op \"{}\"", index,
-                          op);
+        return make_error(Code::kInvalidArgument, "json patch: operation {}: unknown op \"{}\"",
+                          index, op);
     }
     SLUICE_TRY_ASSIGN(operation.path_text, text_member(*members, "path", index));
     SLUICE_TRY_ASSIGN(operation.path, parse_pointer(operation.path_text));
@@ -153,9 +155,10 @@ private:
     Result<void> count_moved(std::size_t elements) {
         moved_ += elements;
         if (moved_ <= kMaxMovedElements) return {};
-        return make_error(Code::kResourceExhausted,
-                          "json patch: its insertions and removals move more than {} array elements",
-                          kMaxMovedElements);
+        return make_error(
+            Code::kResourceExhausted,
+            "json patch: its insertions and removals move more than {} array elements",
+            kMaxMovedElements);
     }
 
     Result<void> add(const Operation& operation, json::value value) {
@@ -216,9 +219,8 @@ private:
         const json::value* at = find(document_, operation.path, operation.path.size());
         if (at == nullptr) {
             const json::value* parent =
-                operation.path.empty()
-                    ? nullptr
-                    : find(document_, operation.path, operation.path.size() - 1);
+                operation.path.empty() ? nullptr
+                                       : find(document_, operation.path, operation.path.size() - 1);
             if (parent == nullptr || !parent->is_object()) {
                 return missing(operation, operation.path_text);
             }
@@ -237,8 +239,8 @@ private:
         if (operation.from.size() < operation.path.size() &&
             std::equal(operation.from.begin(), operation.from.end(), operation.path.begin())) {
             return make_error(Code::kFailedPrecondition,
-                              "move operation does not apply: {} lies inside {}", operation.path_text,
-                              operation.from_text);
+                              "move operation does not apply: {} lies inside {}",
+                              operation.path_text, operation.from_text);
         }
         json::value value = std::move(*find(document_, operation.from, operation.from.size()));
         SLUICE_TRY(remove(operation, operation.from, operation.from_text));
@@ -250,10 +252,11 @@ private:
         if (source == nullptr) return missing(operation, operation.from_text);
         copied_ += json_size(*source);
         if (copied_ > kMaxJsonPatchCopyBytes) {
-            return make_error(Code::kFailedPrecondition,
-                              "Unable to complete the copy, the accumulated size increase of copy is "
-                              "{}, exceeding the limit {}",
-                              copied_, kMaxJsonPatchCopyBytes);
+            return make_error(
+                Code::kFailedPrecondition,
+                "Unable to complete the copy, the accumulated size increase of copy is "
+                "{}, exceeding the limit {}",
+                copied_, kMaxJsonPatchCopyBytes);
         }
         return add(operation, *source);
     }
@@ -268,7 +271,8 @@ private:
 Result<void> apply_json_patch(json::value* target, const json::value& patch) {
     const json::array* list = patch.if_array();
     if (list == nullptr) {
-        return make_error(Code::kInvalidArgument, "json patch: the patch is not a list of operations");
+        return make_error(Code::kInvalidArgument,
+                          "json patch: the patch is not a list of operations");
     }
     if (list->size() > kMaxJsonPatchOperations) {
         return make_error(Code::kResourceExhausted,

@@ -29,8 +29,8 @@ void merge(json::value* target, const json::value& patch) {
         }
     }
     if (removed.empty()) return;
-    // Removed in one pass: erasing members one by one while keeping the order of the rest would cost
-    // the square of a large object.
+    // Removed in one pass: erasing members one by one while keeping the order of the rest would
+    // cost the square of a large object.
     json::object rest(object.storage());
     rest.reserve(object.size() - removed.size());
     for (auto& member : object) {

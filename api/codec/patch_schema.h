@@ -15,16 +15,17 @@ namespace sluice::codec {
 
 // One member of a JSON object, or the value of a map's entry.
 struct PatchMember {
-    // What lies below: a message, or a map when map is set; both null for scalars and free-form JSON.
+    // What lies below: a message, or a map when map is set; both null for scalars and free-form
+    // JSON.
     const google::protobuf::Descriptor* message = nullptr;
     const google::protobuf::FieldDescriptor* map = nullptr;
-    bool merge_list = false;    // patch_strategy holds "merge"
-    bool replace_map = false;   // patch_strategy holds "replace"
+    bool merge_list = false;     // patch_strategy holds "merge"
+    bool replace_map = false;    // patch_strategy holds "replace"
     std::string_view merge_key;  // empty for lists of scalars
 };
 
-// Looks members up by their names in JSON, inlined ones included. Remembers each message it met, so make
-// one for a patch. Not thread-safe.
+// Looks members up by their names in JSON, inlined ones included. Remembers each message it met, so
+// make one for a patch. Not thread-safe.
 class PatchSchema {
 public:
     // parent: describes the object that has the member. Unknown members are free-form.

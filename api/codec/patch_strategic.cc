@@ -1,13 +1,13 @@
-// Strategic merge patch: maps are merged, lists are replaced, merged by key or merged as sets, as the
-// options of each field say, and directives in the patch override that.
+// Strategic merge patch: maps are merged, lists are replaced, merged by key or merged as sets, as
+// the options of each field say, and directives in the patch override that.
 //
 //   {"$patch": "replace" | "delete"}      in a map, or as an element of a list merged by key
 //   "$setElementOrder/LIST": [...]        the order of the merged list
 //   "$deleteFromPrimitiveList/LIST": [..] values to take out of a list merged as a set
 //   "$retainKeys": [...]                  members that survive in the map
 //
-// Deviation from kube-apiserver: below free-form JSON, where there is no type to look up, maps are merged
-// and lists replaced, where kube-apiserver fails with an internal error.
+// Deviation from kube-apiserver: below free-form JSON, where there is no type to look up, maps are
+// merged and lists replaced, where kube-apiserver fails with an internal error.
 #include <algorithm>
 #include <boost/json.hpp>
 #include <limits>
@@ -19,7 +19,7 @@
 
 #include "api/codec/patch.h"
 #include "api/codec/patch_schema.h"
-#include "api/codec/patch_values.h"
+#include "api/codec/patch_values_internal.h"
 
 namespace sluice::codec {
 namespace json = boost::json;
@@ -102,7 +102,8 @@ public:
     Result<std::string> of(const json::value& element) const {
         if (merge_key_.empty()) {
             if (!is_scalar(element)) {
-                return make_error(Code::kInternal, "cannot merge lists without merge key for type {}",
+                return make_error(Code::kInternal,
+                                  "cannot merge lists without merge key for type {}",
                                   element.is_object() ? "struct" : "slice");
             }
             return scalar_key(element);
@@ -115,8 +116,8 @@ public:
         const json::value* key = object->if_contains(merge_key_);
         if (key == nullptr) return no_merge_key(element, merge_key_);
         if (!is_scalar(*key)) {
-            return make_error(Code::kInvalidArgument, "merge key {} of {} is not a scalar", merge_key_,
-                              go_format(element));
+            return make_error(Code::kInvalidArgument, "merge key {} of {} is not a scalar",
+                              merge_key_, go_format(element));
         }
         return scalar_key(*key);
     }
@@ -125,8 +126,8 @@ private:
     std::string_view merge_key_;
 };
 
-// Position of the first element with each key. Elements without one (which only stored objects of older
-// versions can have) are left out.
+// Position of the first element with each key. Elements without one (which only stored objects of
+// older versions can have) are left out.
 using Positions = std::unordered_map<std::string, std::size_t>;
 
 Positions positions_of(const json::array& list, const ElementKey& key) {
@@ -143,9 +144,9 @@ std::size_t position(const Positions& positions, const std::string& key) {
     return found == positions.end() ? kNotFound : found->second;
 }
 
-// Orders a merged list: elements that wanted names, in its order; the others in the order they had; the
-// two are then woven together so that an old element stands before the first wanted one that was behind
-// it. New elements therefore come first when nothing says where they belong.
+// Orders a merged list: elements that wanted names, in its order; the others in the order they had;
+// the two are then woven together so that an old element stands before the first wanted one that
+// was behind it. New elements therefore come first when nothing says where they belong.
 Result<json::array> order_elements(json::array merged, const json::array& wanted,
                                    const json::array& before, const ElementKey& key) {
     struct Entry {
@@ -202,12 +203,14 @@ private:
 
 Result<void> StrategicMerge::retain_keys(json::object* original, const json::object& patch,
                                          const json::value& directive) {
-    const Error malformed = make_error(Code::kInvalidArgument, "Invalid patch format of retainKeys");
+    const Error malformed =
+        make_error(Code::kInvalidArgument, "Invalid patch format of retainKeys");
     const json::array* list = directive.if_array();
     if (list == nullptr) return malformed;
     std::unordered_set<std::string_view> retained;
     for (const json::value& name : *list) {
-        if (const json::string* text = name.if_string()) retained.emplace(text->data(), text->size());
+        if (const json::string* text = name.if_string())
+            retained.emplace(text->data(), text->size());
     }
     for (const auto& member : patch) {
         if (member.key() == kRetainKeys || member.value().is_null() ||
@@ -224,9 +227,10 @@ Result<void> StrategicMerge::retain_keys(json::object* original, const json::obj
     return {};
 }
 
-// The elements of the patch, deletions aside, must stand in the order that the directive gives, and none
-// may be missing there.
-Result<void> check_order(const json::array& patch, const json::array& order, const ElementKey& key) {
+// The elements of the patch, deletions aside, must stand in the order that the directive gives, and
+// none may be missing there.
+Result<void> check_order(const json::array& patch, const json::array& order,
+                         const ElementKey& key) {
     if (patch.empty() || order.empty()) return {};
     std::size_t at = 0;
     for (const json::value& element : patch) {
@@ -246,8 +250,8 @@ Result<void> check_order(const json::array& patch, const json::array& order, con
     return {};
 }
 
-// Merges the list `name` of the patch and puts the result in the given order. True if there was such a
-// list on either side; the patch's list is then done with.
+// Merges the list `name` of the patch and puts the result in the given order. True if there was
+// such a list on either side; the patch's list is then done with.
 Result<bool> StrategicMerge::merge_ordered_list(json::object* original, const json::object& patch,
                                                 std::string_view name, const json::value& order,
                                                 const PatchMember& type) {
@@ -273,7 +277,8 @@ Result<bool> StrategicMerge::merge_ordered_list(json::object* original, const js
     } else {
         SLUICE_TRY_ASSIGN(merged, merge_value(std::move(*have), *want, type));
     }
-    SLUICE_TRY_ASSIGN(auto ordered, order_elements(std::move(merged.get_array()), *order_list, before, key));
+    SLUICE_TRY_ASSIGN(auto ordered,
+                      order_elements(std::move(merged.get_array()), *order_list, before, key));
     original->insert_or_assign(name, std::move(ordered));
     return true;
 }
@@ -298,7 +303,8 @@ Result<json::array> StrategicMerge::merge_keyed_list(json::array original, const
         } else if (*directive == "replace") {
             replace = true;
         } else if (*directive == "merge") {
-            return make_error(Code::kInternal, "merging lists cannot yet be specified in the patch");
+            return make_error(Code::kInternal,
+                              "merging lists cannot yet be specified in the patch");
         } else {
             return unknown_directive(*directive, element);
         }
@@ -328,7 +334,8 @@ Result<json::array> StrategicMerge::merge_keyed_list(json::array original, const
             out.push_back(without_directives(element));
             continue;
         }
-        SLUICE_TRY_ASSIGN(out[at], merge_map(std::move(out[at]), element.get_object(), element_type));
+        SLUICE_TRY_ASSIGN(out[at],
+                          merge_map(std::move(out[at]), element.get_object(), element_type));
     }
     return out;
 }
@@ -406,10 +413,11 @@ Result<json::value> StrategicMerge::merge_map(json::value original, const json::
     std::unordered_set<std::string_view> done;
     for (const auto& member : patch) {
         if (!member.key().starts_with(kOrderPrefix)) continue;
-        SLUICE_TRY_ASSIGN(const std::string_view name, directive_target(member.key(), kOrderPrefix));
-        SLUICE_TRY_ASSIGN(const bool merged,
-                          merge_ordered_list(&object, patch, name, member.value(),
-                                             schema_.member(type, name)));
+        SLUICE_TRY_ASSIGN(const std::string_view name,
+                          directive_target(member.key(), kOrderPrefix));
+        SLUICE_TRY_ASSIGN(
+            const bool merged,
+            merge_ordered_list(&object, patch, name, member.value(), schema_.member(type, name)));
         if (merged) done.insert(name);
     }
     std::unordered_set<std::string_view> removed;
@@ -438,15 +446,16 @@ Result<json::value> StrategicMerge::merge_map(json::value original, const json::
             object.insert_or_assign(name, without_directives(member.value()));
             continue;
         }
-        SLUICE_TRY_ASSIGN(auto merged, merge_value(std::move(*have), member.value(),
-                                                   schema_.member(type, name)));
+        SLUICE_TRY_ASSIGN(
+            auto merged, merge_value(std::move(*have), member.value(), schema_.member(type, name)));
         *have = std::move(merged);
     }
     if (!removed.empty()) {
         json::object rest;
         rest.reserve(object.size());
         for (auto& member : object) {
-            if (!removed.contains(member.key())) rest.emplace(member.key(), std::move(member.value()));
+            if (!removed.contains(member.key()))
+                rest.emplace(member.key(), std::move(member.value()));
         }
         object = std::move(rest);
     }
@@ -459,7 +468,8 @@ Result<void> apply_strategic_merge_patch(json::value* target, const json::value&
                                          const google::protobuf::Descriptor& type) {
     const json::object* object = patch.if_object();
     if (object == nullptr) {
-        return make_error(Code::kInvalidArgument, "strategic merge patch: the patch is not an object");
+        return make_error(Code::kInvalidArgument,
+                          "strategic merge patch: the patch is not an object");
     }
     PatchMember root;
     root.message = &type;

@@ -1,5 +1,6 @@
-// Strategic merge patch. Expectations: what a kube-apiserver 1.32 answered to these patches, and the rules
-// in Kubernetes' documentation of the strategic merge patch and of its ordering directive.
+// Strategic merge patch. Expectations: what a kube-apiserver 1.32 answered to these patches, and
+// the rules in Kubernetes' documentation of the strategic merge patch and of its ordering
+// directive.
 #include <gtest/gtest.h>
 
 #include <boost/json.hpp>
@@ -23,7 +24,9 @@ struct Case {
     std::string_view expected;
 };
 
-void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
+void PrintTo(const Case& c, std::ostream* out) {
+    *out << c.name;
+}
 
 Result<json::value> patched(std::string_view document, std::string_view patch,
                             const google::protobuf::Descriptor* type = corev1::Pod::descriptor()) {
@@ -40,7 +43,9 @@ TEST_P(StrategicMergePatch, GivesWhatTheApiServerGives) {
     EXPECT_EQ(json::serialize(*result), json::serialize(json::parse(GetParam().expected)));
 }
 
-std::string CaseName(const testing::TestParamInfo<Case>& info) { return std::string(info.param.name); }
+std::string CaseName(const testing::TestParamInfo<Case>& info) {
+    return std::string(info.param.name);
+}
 
 INSTANTIATE_TEST_SUITE_P(
     Maps, StrategicMergePatch,
@@ -57,40 +62,48 @@ INSTANTIATE_TEST_SUITE_P(
              R"({"metadata":{"labels":{"$patch":"replace","c":"1"}}})",
              R"({"metadata":{"labels":{"c":"1"},"name":"x"}})"},
         Case{"Delete", R"({"spec":{"affinity":{"nodeAffinity":{}},"nodeName":"n"}})",
-             R"({"spec":{"affinity":{"$patch":"delete"}}})", R"({"spec":{"affinity":{},"nodeName":"n"}})"},
-        Case{"RetainKeys", R"({"spec":{"volumes":[{"name":"v","hostPath":{"path":"/x"}}]}})",
-             R"({"spec":{"volumes":[{"$retainKeys":["name","emptyDir"],"name":"v","emptyDir":{}}]}})",
-             R"({"spec":{"volumes":[{"name":"v","emptyDir":{}}]}})"}),
+             R"({"spec":{"affinity":{"$patch":"delete"}}})",
+             R"({"spec":{"affinity":{},"nodeName":"n"}})"},
+        Case{
+            "RetainKeys", R"({"spec":{"volumes":[{"name":"v","hostPath":{"path":"/x"}}]}})",
+            R"({"spec":{"volumes":[{"$retainKeys":["name","emptyDir"],"name":"v","emptyDir":{}}]}})",
+            R"({"spec":{"volumes":[{"name":"v","emptyDir":{}}]}})"}),
     CaseName);
 
 INSTANTIATE_TEST_SUITE_P(
     Lists, StrategicMergePatch,
     testing::Values(
-        Case{"NewElementsOfKeyedListsComeFirst",
-             R"({"spec":{"containers":[{"name":"c","image":"i:1","env":[{"name":"E","value":"1"}]}]}})",
-             R"({"spec":{"containers":[{"name":"s","image":"j"},
+        Case{
+            "NewElementsOfKeyedListsComeFirst",
+            R"({"spec":{"containers":[{"name":"c","image":"i:1","env":[{"name":"E","value":"1"}]}]}})",
+            R"({"spec":{"containers":[{"name":"s","image":"j"},
                                        {"name":"c","env":[{"name":"F","value":"2"}]}]}})",
-             R"({"spec":{"containers":[{"name":"s","image":"j"},
+            R"({"spec":{"containers":[{"name":"s","image":"j"},
                  {"name":"c","image":"i:1","env":[{"name":"F","value":"2"},{"name":"E","value":"1"}]}]}})"},
         Case{"DeleteByKey", R"({"spec":{"containers":[{"name":"c"},{"name":"s"}]}})",
              R"({"spec":{"containers":[{"name":"s","$patch":"delete"}]}})",
              R"({"spec":{"containers":[{"name":"c"}]}})"},
-        Case{"ReplaceTheList", R"({"spec":{"containers":[{"name":"c","image":"i:1"},{"name":"s"}]}})",
+        Case{"ReplaceTheList",
+             R"({"spec":{"containers":[{"name":"c","image":"i:1"},{"name":"s"}]}})",
              R"({"spec":{"containers":[{"$patch":"replace"},{"name":"c","image":"i:2"}]}})",
              R"({"spec":{"containers":[{"name":"c","image":"i:2"}]}})"},
         Case{"AtomicListsAreReplaced", R"({"spec":{"tolerations":[{"key":"a"},{"key":"b"}]}})",
-             R"({"spec":{"tolerations":[{"key":"c"}]}})", R"({"spec":{"tolerations":[{"key":"c"}]}})"},
-        Case{"SetElementOrder",
-             R"({"spec":{"containers":[{"name":"a"},{"name":"b"},{"name":"x"}]}})",
-             R"({"spec":{"$setElementOrder/containers":[{"name":"n"},{"name":"b"},{"name":"a"}],
+             R"({"spec":{"tolerations":[{"key":"c"}]}})",
+             R"({"spec":{"tolerations":[{"key":"c"}]}})"},
+        Case{
+            "SetElementOrder",
+            R"({"spec":{"containers":[{"name":"a"},{"name":"b"},{"name":"x"}]}})",
+            R"({"spec":{"$setElementOrder/containers":[{"name":"n"},{"name":"b"},{"name":"a"}],
                  "containers":[{"name":"n","image":"i"}]}})",
-             R"({"spec":{"containers":[{"name":"n","image":"i"},{"name":"b"},{"name":"a"},{"name":"x"}]}})"},
-        Case{"SetElementOrderKeepsServerOnlyElementsInPlace",
-             R"({"spec":{"containers":[{"name":"a"},{"name":"injected"},{"name":"b"}]}})",
-             R"({"spec":{"$setElementOrder/containers":[{"name":"a"},{"name":"b"},{"name":"c"}],
+            R"({"spec":{"containers":[{"name":"n","image":"i"},{"name":"b"},{"name":"a"},{"name":"x"}]}})"},
+        Case{
+            "SetElementOrderKeepsServerOnlyElementsInPlace",
+            R"({"spec":{"containers":[{"name":"a"},{"name":"injected"},{"name":"b"}]}})",
+            R"({"spec":{"$setElementOrder/containers":[{"name":"a"},{"name":"b"},{"name":"c"}],
                  "containers":[{"name":"c"}]}})",
-             R"({"spec":{"containers":[{"name":"a"},{"name":"injected"},{"name":"b"},{"name":"c"}]}})"},
-        Case{"SetElementOrderAloneReorders", R"({"spec":{"containers":[{"name":"a"},{"name":"b"}]}})",
+            R"({"spec":{"containers":[{"name":"a"},{"name":"injected"},{"name":"b"},{"name":"c"}]}})"},
+        Case{"SetElementOrderAloneReorders",
+             R"({"spec":{"containers":[{"name":"a"},{"name":"b"}]}})",
              R"({"spec":{"$setElementOrder/containers":[{"name":"b"},{"name":"a"}]}})",
              R"({"spec":{"containers":[{"name":"b"},{"name":"a"}]}})"},
         Case{"SetElementOrderWithDeletion",
@@ -105,25 +118,29 @@ INSTANTIATE_TEST_SUITE_P(
                  "containers":[{"name":"b","$patch":"delete"},{"name":"c","$retainKeys":["name"]}]}})",
              R"({"spec":{"containers":[{"name":"c"}]}})"},
         Case{"SetsOfScalarsAreUnited", R"({"metadata":{"finalizers":["a","b"]}})",
-             R"({"metadata":{"finalizers":["b","c"]}})", R"({"metadata":{"finalizers":["a","b","c"]}})"},
+             R"({"metadata":{"finalizers":["b","c"]}})",
+             R"({"metadata":{"finalizers":["a","b","c"]}})"},
         Case{"DeleteFromPrimitiveList", R"({"metadata":{"finalizers":["a","b","c"]}})",
              R"({"metadata":{"$deleteFromPrimitiveList/finalizers":["b","x"],
                  "$setElementOrder/finalizers":["c","a"]}})",
              R"({"metadata":{"finalizers":["c","a"]}})"},
-        Case{"MergeKeysMayBeNumbers",
-             R"({"spec":{"containers":[{"name":"c","ports":[{"containerPort":80,"protocol":"TCP"}]}]}})",
-             R"({"spec":{"containers":[{"name":"c","ports":[{"containerPort":80,"hostPort":8080}]}]}})",
-             R"({"spec":{"containers":[{"name":"c",
+        Case{
+            "MergeKeysMayBeNumbers",
+            R"({"spec":{"containers":[{"name":"c","ports":[{"containerPort":80,"protocol":"TCP"}]}]}})",
+            R"({"spec":{"containers":[{"name":"c","ports":[{"containerPort":80,"hostPort":8080}]}]}})",
+            R"({"spec":{"containers":[{"name":"c",
                  "ports":[{"containerPort":80,"protocol":"TCP","hostPort":8080}]}]}})"},
-        Case{"InlinedMembersHaveTheirTypes",
-             R"({"spec":{"volumes":[{"name":"v","projected":{"sources":[{"secret":{"name":"a"}}]}}]}})",
-             R"({"spec":{"volumes":[{"name":"v","projected":{"defaultMode":420}}]}})",
-             R"({"spec":{"volumes":[{"name":"v","projected":
+        Case{
+            "InlinedMembersHaveTheirTypes",
+            R"({"spec":{"volumes":[{"name":"v","projected":{"sources":[{"secret":{"name":"a"}}]}}]}})",
+            R"({"spec":{"volumes":[{"name":"v","projected":{"defaultMode":420}}]}})",
+            R"({"spec":{"volumes":[{"name":"v","projected":
                  {"sources":[{"secret":{"name":"a"}}],"defaultMode":420}}]}})"},
-        Case{"EphemeralContainersInlineTheirKey",
-             R"({"spec":{"ephemeralContainers":[{"name":"d","env":[{"name":"A","value":"1"}]}]}})",
-             R"({"spec":{"ephemeralContainers":[{"name":"d","env":[{"name":"A","value":"2"}]}]}})",
-             R"({"spec":{"ephemeralContainers":[{"name":"d","env":[{"name":"A","value":"2"}]}]}})"}),
+        Case{
+            "EphemeralContainersInlineTheirKey",
+            R"({"spec":{"ephemeralContainers":[{"name":"d","env":[{"name":"A","value":"1"}]}]}})",
+            R"({"spec":{"ephemeralContainers":[{"name":"d","env":[{"name":"A","value":"2"}]}]}})",
+            R"({"spec":{"ephemeralContainers":[{"name":"d","env":[{"name":"A","value":"2"}]}]}})"}),
     CaseName);
 
 TEST(StrategicMergePatchErrors, NameWhatIsWrong) {
@@ -131,13 +148,14 @@ TEST(StrategicMergePatchErrors, NameWhatIsWrong) {
     const auto no_key = patched(pod, R"({"spec":{"containers":[{"image":"q"}]}})");
     ASSERT_FALSE(no_key);
     EXPECT_EQ(no_key.error().code, Code::kInternal);
-    EXPECT_EQ(no_key.error().message, "map: map[image:q] does not contain declared merge key: name");
+    EXPECT_EQ(no_key.error().message,
+              "map: map[image:q] does not contain declared merge key: name");
 
     const auto unknown = patched(pod, R"({"spec":{"$patch":"frob"}})");
     EXPECT_EQ(unknown.error().message, "unknown patch type: frob in map: map[$patch:frob]");
 
-    const auto retain =
-        patched(pod, R"({"spec":{"containers":[{"name":"c","$retainKeys":["name"],"image":"x"}]}})");
+    const auto retain = patched(
+        pod, R"({"spec":{"containers":[{"name":"c","$retainKeys":["name"],"image":"x"}]}})");
     EXPECT_EQ(retain.error().code, Code::kInvalidArgument);
     EXPECT_EQ(retain.error().message, "Invalid patch format of retainKeys");
 
@@ -151,7 +169,8 @@ TEST(StrategicMergePatchErrors, NameWhatIsWrong) {
 }
 
 TEST(StrategicMergePatchErrors, LeaveTheDocumentAlone) {
-    json::value document = json::parse(R"({"metadata":{"name":"a"},"spec":{"containers":[{"name":"c"}]}})");
+    json::value document =
+        json::parse(R"({"metadata":{"name":"a"},"spec":{"containers":[{"name":"c"}]}})");
     const json::value before = document;
     const auto result = apply_strategic_merge_patch(
         &document, json::parse(R"({"metadata":{"name":"b"},"spec":{"containers":[{}]}})"),
@@ -161,9 +180,9 @@ TEST(StrategicMergePatchErrors, LeaveTheDocumentAlone) {
 }
 
 TEST(StrategicMergePatchTypes, ServicePortsMergeByPort) {
-    const auto result = patched(R"({"spec":{"ports":[{"port":80,"name":"a"},{"port":81,"name":"b"}]}})",
-                                R"({"spec":{"ports":[{"port":81,"targetPort":"web"}]}})",
-                                corev1::Service::descriptor());
+    const auto result = patched(
+        R"({"spec":{"ports":[{"port":80,"name":"a"},{"port":81,"name":"b"}]}})",
+        R"({"spec":{"ports":[{"port":81,"targetPort":"web"}]}})", corev1::Service::descriptor());
     ASSERT_TRUE(result);
     EXPECT_EQ(*result, json::parse(R"({"spec":{"ports":[{"port":80,"name":"a"},
                                        {"port":81,"name":"b","targetPort":"web"}]}})"));

@@ -1,5 +1,5 @@
-// JSON merge patch and JSON patch against the appendices of RFC 7386 and RFC 6902, and what kube-apiserver
-// does beyond them.
+// JSON merge patch and JSON patch against the appendices of RFC 7386 and RFC 6902, and what
+// kube-apiserver does beyond them.
 #include "api/codec/patch.h"
 
 #include <gtest/gtest.h>
@@ -19,7 +19,9 @@ struct Case {
     std::string_view expected;  // empty: refused, the document unchanged
 };
 
-void PrintTo(const Case& c, std::ostream* out) { *out << c.document << " + " << c.patch; }
+void PrintTo(const Case& c, std::ostream* out) {
+    *out << c.document << " + " << c.patch;
+}
 
 class MergePatch : public testing::TestWithParam<Case> {};
 
@@ -31,21 +33,21 @@ TEST_P(MergePatch, GivesTheResultOfRfc7386) {
 
 INSTANTIATE_TEST_SUITE_P(
     AppendixA, MergePatch,
-    testing::Values(
-        Case{R"({"a":"b"})", R"({"a":"c"})", R"({"a":"c"})"},
-        Case{R"({"a":"b"})", R"({"b":"c"})", R"({"a":"b","b":"c"})"},
-        Case{R"({"a":"b"})", R"({"a":null})", R"({})"},
-        Case{R"({"a":"b","b":"c"})", R"({"a":null})", R"({"b":"c"})"},
-        Case{R"({"a":["b"]})", R"({"a":"c"})", R"({"a":"c"})"},
-        Case{R"({"a":"c"})", R"({"a":["b"]})", R"({"a":["b"]})"},
-        Case{R"({"a":{"b":"c"}})", R"({"a":{"b":"d","c":null}})", R"({"a":{"b":"d"}})"},
-        Case{R"({"a":[{"b":"c"}]})", R"({"a":[1]})", R"({"a":[1]})"},
-        Case{R"(["a","b"])", R"(["c","d"])", R"(["c","d"])"},
-        Case{R"({"a":"b"})", R"(["c"])", R"(["c"])"}, Case{R"({"a":"foo"})", "null", "null"},
-        Case{R"({"a":"foo"})", R"("bar")", R"("bar")"},
-        Case{R"({"e":null})", R"({"a":1})", R"({"e":null,"a":1})"},
-        Case{R"([1,2])", R"({"a":"b","c":null})", R"({"a":"b"})"},
-        Case{R"({})", R"({"a":{"bb":{"ccc":null}}})", R"({"a":{"bb":{}}})"}));
+    testing::Values(Case{R"({"a":"b"})", R"({"a":"c"})", R"({"a":"c"})"},
+                    Case{R"({"a":"b"})", R"({"b":"c"})", R"({"a":"b","b":"c"})"},
+                    Case{R"({"a":"b"})", R"({"a":null})", R"({})"},
+                    Case{R"({"a":"b","b":"c"})", R"({"a":null})", R"({"b":"c"})"},
+                    Case{R"({"a":["b"]})", R"({"a":"c"})", R"({"a":"c"})"},
+                    Case{R"({"a":"c"})", R"({"a":["b"]})", R"({"a":["b"]})"},
+                    Case{R"({"a":{"b":"c"}})", R"({"a":{"b":"d","c":null}})", R"({"a":{"b":"d"}})"},
+                    Case{R"({"a":[{"b":"c"}]})", R"({"a":[1]})", R"({"a":[1]})"},
+                    Case{R"(["a","b"])", R"(["c","d"])", R"(["c","d"])"},
+                    Case{R"({"a":"b"})", R"(["c"])", R"(["c"])"},
+                    Case{R"({"a":"foo"})", "null", "null"},
+                    Case{R"({"a":"foo"})", R"("bar")", R"("bar")"},
+                    Case{R"({"e":null})", R"({"a":1})", R"({"e":null,"a":1})"},
+                    Case{R"([1,2])", R"({"a":"b","c":null})", R"({"a":"b"})"},
+                    Case{R"({})", R"({"a":{"bb":{"ccc":null}}})", R"({"a":{"bb":{}}})"}));
 
 INSTANTIATE_TEST_SUITE_P(OrderOfMembers, MergePatch,
                          testing::Values(Case{R"({"a":1,"b":2,"c":3})", R"({"a":null,"d":4})",
@@ -74,7 +76,8 @@ INSTANTIATE_TEST_SUITE_P(
              R"({"baz":"qux","foo":"bar"})"},
         Case{R"({"foo":["bar","baz"]})", R"([{"op":"add","path":"/foo/1","value":"qux"}])",
              R"({"foo":["bar","qux","baz"]})"},
-        Case{R"({"baz":"qux","foo":"bar"})", R"([{"op":"remove","path":"/baz"}])", R"({"foo":"bar"})"},
+        Case{R"({"baz":"qux","foo":"bar"})", R"([{"op":"remove","path":"/baz"}])",
+             R"({"foo":"bar"})"},
         Case{R"({"foo":["bar","qux","baz"]})", R"([{"op":"remove","path":"/foo/1"}])",
              R"({"foo":["bar","baz"]})"},
         Case{R"({"baz":"qux","foo":"bar"})", R"([{"op":"replace","path":"/baz","value":"boo"}])",
@@ -85,16 +88,18 @@ INSTANTIATE_TEST_SUITE_P(
         Case{R"({"foo":["all","grass","cows","eat"]})",
              R"([{"op":"move","from":"/foo/1","path":"/foo/3"}])",
              R"({"foo":["all","cows","eat","grass"]})"},
-        Case{R"({"baz":"qux","foo":["a",2,"c"]})",
-             R"([{"op":"test","path":"/baz","value":"qux"},{"op":"test","path":"/foo/1","value":2}])",
-             R"({"baz":"qux","foo":["a",2,"c"]})"},
+        Case{
+            R"({"baz":"qux","foo":["a",2,"c"]})",
+            R"([{"op":"test","path":"/baz","value":"qux"},{"op":"test","path":"/foo/1","value":2}])",
+            R"({"baz":"qux","foo":["a",2,"c"]})"},
         Case{R"({"baz":"qux"})", R"([{"op":"test","path":"/baz","value":"bar"}])", ""},
         Case{R"({"foo":"bar"})", R"([{"op":"add","path":"/child","value":{"grandchild":{}}}])",
              R"({"foo":"bar","child":{"grandchild":{}}})"},
         Case{R"({"foo":"bar"})", R"([{"op":"add","path":"/baz","value":"qux","xyz":123}])",
              R"({"foo":"bar","baz":"qux"})"},
         Case{R"({"foo":"bar"})", R"([{"op":"add","path":"/baz/bat","value":"qux"}])", ""},
-        Case{R"({"/":9,"~1":10})", R"([{"op":"test","path":"/~01","value":10}])", R"({"/":9,"~1":10})"},
+        Case{R"({"/":9,"~1":10})", R"([{"op":"test","path":"/~01","value":10}])",
+             R"({"/":9,"~1":10})"},
         Case{R"({"/":9,"~1":10})", R"([{"op":"test","path":"/~01","value":"10"}])", ""},
         Case{R"({"foo":["bar"]})", R"([{"op":"add","path":"/foo/-","value":["abc","def"]}])",
              R"({"foo":["bar",["abc","def"]]})"}));
@@ -115,8 +120,8 @@ INSTANTIATE_TEST_SUITE_P(
              R"({"a":{"b":1,"c":{"b":1}}})"},
         Case{R"({"a":{}})", R"([{"op":"test","path":"/a/b","value":null}])", R"({"a":{}})"},
         Case{R"({"a":{}})", R"([{"op":"test","path":"/a/b/c","value":null}])", ""},
-        Case{R"({"a":1})", R"([{"op":"add","path":"/b","value":2},{"op":"test","path":"/a","value":0}])",
-             ""}));
+        Case{R"({"a":1})",
+             R"([{"op":"add","path":"/b","value":2},{"op":"test","path":"/a","value":0}])", ""}));
 
 TEST(JsonPatchErrors, TellMalformedFromInapplicable) {
     for (const std::string_view patch :

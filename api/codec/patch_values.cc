@@ -1,12 +1,12 @@
 // Comparing and printing JSON values for the patches.
-#include "api/codec/patch_values.h"
-
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <boost/json.hpp>
 #include <string_view>
 #include <vector>
+
+#include "api/codec/patch_values_internal.h"
 
 namespace sluice::codec {
 namespace json = boost::json;
@@ -103,7 +103,8 @@ std::string go_format(const json::value& value) {
 std::size_t json_size(const json::value& value) {
     if (const auto* object = value.if_object()) {
         std::size_t size = 2;
-        for (const auto& member : *object) size += member.key().size() + 4 + json_size(member.value());
+        for (const auto& member : *object)
+            size += member.key().size() + 4 + json_size(member.value());
         return size;
     }
     if (const auto* array = value.if_array()) {

@@ -38,7 +38,9 @@ struct Item {
     std::string text;
 };
 
-bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+bool is_space(char c) {
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
 
 bool is_symbol(char c) {
     return c == '=' || c == '!' || c == '(' || c == ')' || c == ',' || c == '>' || c == '<';
@@ -57,8 +59,8 @@ Token symbol_token(std::string_view text) {
     return Token::kError;
 }
 
-// Longest symbol first: "==" and "!=" before "=" and "!". Every special character alone is a symbol,
-// so a run of them always yields tokens.
+// Longest symbol first: "==" and "!=" before "=" and "!". Every special character alone is a
+// symbol, so a run of them always yields tokens.
 std::vector<Item> scan(std::string_view text) {
     std::vector<Item> items;
     std::size_t pos = 0;
@@ -69,7 +71,8 @@ std::vector<Item> scan(std::string_view text) {
         }
         if (is_symbol(text[pos])) {
             std::size_t length = 2;
-            Token token = pos + 2 <= text.size() ? symbol_token(text.substr(pos, 2)) : Token::kError;
+            Token token =
+                pos + 2 <= text.size() ? symbol_token(text.substr(pos, 2)) : Token::kError;
             if (token == Token::kError) {
                 length = 1;
                 token = symbol_token(text.substr(pos, 1));
@@ -135,15 +138,18 @@ Result<Requirement> make_requirement(std::string key, Requirement::Operator op,
     switch (op) {
         case Operator::kIn:
         case Operator::kNotIn:
-            if (values.empty()) wrong_values("for 'in', 'notin' operators, values set can't be empty");
+            if (values.empty())
+                wrong_values("for 'in', 'notin' operators, values set can't be empty");
             break;
         case Operator::kEquals:
         case Operator::kNotEquals:
-            if (values.size() != 1) wrong_values("exact-match compatibility requires one single value");
+            if (values.size() != 1)
+                wrong_values("exact-match compatibility requires one single value");
             break;
         case Operator::kExists:
         case Operator::kDoesNotExist:
-            if (!values.empty()) wrong_values("values set must be empty for exists and does not exist");
+            if (!values.empty())
+                wrong_values("values set must be empty for exists and does not exist");
             break;
         case Operator::kGreater:
         case Operator::kLess:
@@ -153,10 +159,11 @@ Result<Requirement> make_requirement(std::string key, Requirement::Operator op,
             for (std::size_t i = 0; i < values.size(); ++i) {
                 std::int64_t number = 0;
                 if (!parse_int64(values[i], &number)) {
-                    problems.push_back(fmt::format(
-                        "values[{}]: Invalid value: {}: for 'Gt', 'Lt' operators, the value must be "
-                        "an integer",
-                        i, quote(values[i])));
+                    problems.push_back(
+                        fmt::format("values[{}]: Invalid value: {}: for 'Gt', 'Lt' operators, the "
+                                    "value must be "
+                                    "an integer",
+                                    i, quote(values[i])));
                 }
             }
             break;
@@ -175,8 +182,8 @@ Error found_instead(std::string_view found, std::string_view expected) {
     return make_error(Code::kInvalidArgument, "found '{}', expected: {}", found, expected);
 }
 
-// Recursive descent over the tokens. `in` and `notin` are operators only where an operator may stand:
-// they are valid keys and values elsewhere.
+// Recursive descent over the tokens. `in` and `notin` are operators only where an operator may
+// stand: they are valid keys and values elsewhere.
 class LabelParser {
 public:
     explicit LabelParser(std::string_view text) : items_(scan(text)) {}
@@ -228,10 +235,11 @@ private:
             negated = true;
             key = &take();
         }
-        if (as_value(key->token) != Token::kIdentifier) return found_instead(key->text, "identifier");
+        if (as_value(key->token) != Token::kIdentifier)
+            return found_instead(key->text, "identifier");
         if (const std::string why = check_label_key(key->text); !why.empty()) {
-            return make_error(Code::kInvalidArgument, "<nil>: Invalid value: {}: {}", quote(key->text),
-                              why);
+            return make_error(Code::kInvalidArgument, "<nil>: Invalid value: {}: {}",
+                              quote(key->text), why);
         }
         const Token next = peek_value();
         if (negated) return make_requirement(key->text, Operator::kDoesNotExist, {});
@@ -240,21 +248,14 @@ private:
         }
         const Item& op = take();
         switch (op.token) {
-            case Token::kIn:
-                return parse_set(key->text, Operator::kIn);
-            case Token::kNotIn:
-                return parse_set(key->text, Operator::kNotIn);
+            case Token::kIn: return parse_set(key->text, Operator::kIn);
+            case Token::kNotIn: return parse_set(key->text, Operator::kNotIn);
             case Token::kEquals:
-            case Token::kDoubleEquals:
-                return parse_exact(key->text, Operator::kEquals);
-            case Token::kNotEquals:
-                return parse_exact(key->text, Operator::kNotEquals);
-            case Token::kGreater:
-                return parse_exact(key->text, Operator::kGreater);
-            case Token::kLess:
-                return parse_exact(key->text, Operator::kLess);
-            default:
-                return found_instead(op.text, kOperatorNames);
+            case Token::kDoubleEquals: return parse_exact(key->text, Operator::kEquals);
+            case Token::kNotEquals: return parse_exact(key->text, Operator::kNotEquals);
+            case Token::kGreater: return parse_exact(key->text, Operator::kGreater);
+            case Token::kLess: return parse_exact(key->text, Operator::kLess);
+            default: return found_instead(op.text, kOperatorNames);
         }
     }
 
@@ -320,15 +321,11 @@ bool requirement_matches(const Requirement& requirement, const LabelSelector::Lo
     };
     switch (requirement.op) {
         case Operator::kIn:
-        case Operator::kEquals:
-            return label.has_value() && listed();
+        case Operator::kEquals: return label.has_value() && listed();
         case Operator::kNotIn:
-        case Operator::kNotEquals:
-            return !label.has_value() || !listed();
-        case Operator::kExists:
-            return label.has_value();
-        case Operator::kDoesNotExist:
-            return !label.has_value();
+        case Operator::kNotEquals: return !label.has_value() || !listed();
+        case Operator::kExists: return label.has_value();
+        case Operator::kDoesNotExist: return !label.has_value();
         case Operator::kGreater:
         case Operator::kLess: {
             std::int64_t have = 0;
@@ -375,7 +372,8 @@ Result<LabelSelector> LabelSelector::from_proto(const metav1::LabelSelector& sel
                               quote(expression.operator_()));
         }
         std::vector<std::string> values(expression.values().begin(), expression.values().end());
-        SLUICE_TRY_ASSIGN(auto requirement, make_requirement(expression.key(), op, std::move(values)));
+        SLUICE_TRY_ASSIGN(auto requirement,
+                          make_requirement(expression.key(), op, std::move(values)));
         out.requirements_.push_back(std::move(requirement));
     }
     sort_by_key(&out.requirements_);
@@ -404,18 +402,10 @@ std::string LabelSelector::to_string() const {
         out += requirement.key;
         bool set = false;
         switch (requirement.op) {
-            case Operator::kEquals:
-                out += '=';
-                break;
-            case Operator::kNotEquals:
-                out += "!=";
-                break;
-            case Operator::kGreater:
-                out += '>';
-                break;
-            case Operator::kLess:
-                out += '<';
-                break;
+            case Operator::kEquals: out += '='; break;
+            case Operator::kNotEquals: out += "!="; break;
+            case Operator::kGreater: out += '>'; break;
+            case Operator::kLess: out += '<'; break;
             case Operator::kIn:
                 out += " in (";
                 set = true;
@@ -425,8 +415,7 @@ std::string LabelSelector::to_string() const {
                 set = true;
                 break;
             case Operator::kExists:
-            case Operator::kDoesNotExist:
-                break;
+            case Operator::kDoesNotExist: break;
         }
         std::vector<std::string> values = requirement.values;
         std::ranges::sort(values);
@@ -501,8 +490,8 @@ Result<FieldSelector> FieldSelector::parse(std::string_view text) {
             pos = part.find_first_of("!=", pos + 1);
         }
         if (pos == std::string_view::npos) {
-            return make_error(Code::kInvalidArgument, "invalid selector: '{}'; can't understand '{}'",
-                              text, part);
+            return make_error(Code::kInvalidArgument,
+                              "invalid selector: '{}'; can't understand '{}'", text, part);
         }
         Term term;
         term.field = std::string(part.substr(0, pos));
@@ -517,8 +506,9 @@ Result<FieldSelector> FieldSelector::parse(std::string_view text) {
 
 bool FieldSelector::matches(
     const std::function<std::string(std::string_view field)>& value_of) const {
-    return std::ranges::all_of(
-        terms_, [&](const Term& term) { return (value_of(term.field) == term.value) == term.equal; });
+    return std::ranges::all_of(terms_, [&](const Term& term) {
+        return (value_of(term.field) == term.value) == term.equal;
+    });
 }
 
 std::optional<std::string_view> FieldSelector::required_value(std::string_view field) const {

@@ -1,5 +1,5 @@
-// Expectations are those of the Kubernetes documentation ("Labels and Selectors", "Field Selectors") and of
-// a kube-apiserver's answers.
+// Expectations are those of the Kubernetes documentation ("Labels and Selectors", "Field
+// Selectors") and of a kube-apiserver's answers.
 #include "api/codec/selector.h"
 
 #include <gtest/gtest.h>
@@ -17,7 +17,8 @@ using Labels = std::map<std::string, std::string, std::less<>>;
 bool selects(const LabelSelector& selector, const Labels& labels) {
     return selector.matches([&](std::string_view key) -> std::optional<std::string_view> {
         const auto found = labels.find(key);
-        return found == labels.end() ? std::nullopt : std::optional<std::string_view>(found->second);
+        return found == labels.end() ? std::nullopt
+                                     : std::optional<std::string_view>(found->second);
     });
 }
 
@@ -93,12 +94,16 @@ TEST(LabelSelector, RefusesInTheWordsOfTheApiServer) {
         {"a in (b c)", "unable to parse requirement: found 'c', expected: ',' or ')'"},
         {"!a=b", "found '=', expected: ',' or 'end of string'"},
         {"a>x",
-         "unable to parse requirement: values[0]: Invalid value: \"x\": for 'Gt', 'Lt' operators, the "
+         "unable to parse requirement: values[0]: Invalid value: \"x\": for 'Gt', 'Lt' operators, "
+         "the "
          "value must be an integer"},
         {"a=-x",
-         "unable to parse requirement: values[0][a]: Invalid value: \"-x\": a valid label must be an "
-         "empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end "
-         "with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for "
+         "unable to parse requirement: values[0][a]: Invalid value: \"-x\": a valid label must be "
+         "an "
+         "empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and "
+         "end "
+         "with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used "
+         "for "
          "validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"},
         {"-a",
          "unable to parse requirement: <nil>: Invalid value: \"-a\": name part must consist of "
@@ -147,9 +152,10 @@ TEST(LabelSelector, ReadsTheObjectForm) {
     EXPECT_FALSE(selects(*selector, {{"app", "web"}, {"tier", "test"}}));
 
     expression->set_operator_("Exists");
-    EXPECT_EQ(LabelSelector::from_proto(proto).error().message,
-              "values: Invalid value: []string{\"test\"}: values set must be empty for exists and does "
-              "not exist");
+    EXPECT_EQ(
+        LabelSelector::from_proto(proto).error().message,
+        "values: Invalid value: []string{\"test\"}: values set must be empty for exists and does "
+        "not exist");
     expression->set_operator_("Like");
     EXPECT_EQ(LabelSelector::from_proto(proto).error().message,
               "\"Like\" is not a valid label selector operator");

@@ -1,5 +1,5 @@
-// Descriptions of messages and fields: the leading comments of the .proto files, which protoc's C++ does
-// not carry. A descriptor set with its source information is linked into the program instead.
+// Descriptions of messages and fields: the leading comments of the .proto files, which protoc's C++
+// does not carry. A descriptor set with its source information is linked into the program instead.
 #pragma once
 
 #include <string_view>

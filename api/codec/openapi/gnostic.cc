@@ -1,7 +1,5 @@
-// Converts a v2 document into openapi.v2.Document. Extensions and defaults become YAML text; JSON is YAML,
-// so they are written as JSON.
-#include "api/codec/openapi/gnostic.h"
-
+// Converts a v2 document into openapi.v2.Document. Extensions and defaults become YAML text; JSON
+// is YAML, so they are written as JSON.
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 
@@ -9,6 +7,7 @@
 #include <string_view>
 
 #include "api/base/result.h"
+#include "api/codec/openapi/gnostic_internal.h"
 #include "api/external/openapiv2.pb.h"
 
 namespace sluice::codec {
@@ -22,7 +21,9 @@ std::string text(const json::value& value) {
     return std::string(value.get_string());
 }
 
-void set_yaml(const json::value& value, v2::Any* out) { out->set_yaml(json::serialize(value) + "\n"); }
+void set_yaml(const json::value& value, v2::Any* out) {
+    out->set_yaml(json::serialize(value) + "\n");
+}
 
 template <class Owner>
 void add_extension(std::string_view name, const json::value& value, Owner* owner) {
@@ -50,7 +51,8 @@ void convert_schema(const json::object& schema, v2::Schema* out) {
         } else if (name == "items") {
             convert_schema(value.get_object(), out->mutable_items()->add_schema());
         } else if (name == "additionalProperties") {
-            convert_schema(value.get_object(), out->mutable_additional_properties()->mutable_schema());
+            convert_schema(value.get_object(),
+                           out->mutable_additional_properties()->mutable_schema());
         } else if (name == "properties") {
             for (const auto& property : value.get_object()) {
                 v2::NamedSchema* named = out->mutable_properties()->add_additional_properties();

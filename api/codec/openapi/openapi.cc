@@ -11,9 +11,9 @@
 #include <utility>
 #include <vector>
 
-#include "api/codec/openapi/gnostic.h"
-#include "api/codec/openapi/paths.h"
-#include "api/codec/openapi/schemas.h"
+#include "api/codec/openapi/gnostic_internal.h"
+#include "api/codec/openapi/paths_internal.h"
+#include "api/codec/openapi/schemas_internal.h"
 #include "api/codec/scheme.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
 
@@ -68,9 +68,9 @@ const KindNames& kind_names() {
 }
 
 json::object make_definitions(const std::vector<const KindInfo*>& kinds, OpenApiVersion version) {
-    std::vector<const pb::Descriptor*> roots{
-        metav1::Status::descriptor(), metav1::DeleteOptions::descriptor(),
-        metav1::Patch::descriptor()};
+    std::vector<const pb::Descriptor*> roots{metav1::Status::descriptor(),
+                                             metav1::DeleteOptions::descriptor(),
+                                             metav1::Patch::descriptor()};
     for (const KindInfo* kind : kinds) {
         roots.push_back(kind->prototype->GetDescriptor());
         roots.push_back(kind->list_prototype->GetDescriptor());
@@ -82,7 +82,9 @@ json::object make_definitions(const std::vector<const KindInfo*>& kinds, OpenApi
     return out;
 }
 
-json::object make_info() { return {{"title", "Sluice"}, {"version", "v" SLUICE_VERSION}}; }
+json::object make_info() {
+    return {{"title", "Sluice"}, {"version", "v" SLUICE_VERSION}};
+}
 
 const json::object& v2_document() {
     static const json::object document = [] {

@@ -1,9 +1,9 @@
-// The OpenAPI documents of the API, derived from the descriptors of all kinds in the scheme: v2 as JSON
-// and as protobuf, v3 as an index and one document for each group version. `kubectl explain`, client-side
-// validation, --dry-run=server and apply read them.
+// The OpenAPI documents of the API, derived from the descriptors of all kinds in the scheme: v2 as
+// JSON and as protobuf, v3 as an index and one document for each group version. `kubectl explain`,
+// client-side validation, --dry-run=server and apply read them.
 //
-// Each document is made at its first use (milliseconds), kept for the life of the program, and the same in
-// every run of one build, so its hash serves as an ETag. Thread-safe.
+// Each document is made at its first use (milliseconds), kept for the life of the program, and the
+// same in every run of one build, so its hash serves as an ETag. Thread-safe.
 #pragma once
 
 #include <string>
@@ -19,7 +19,8 @@ struct OpenApiDocument {
 };
 
 inline constexpr std::string_view kOpenApiJsonContentType = "application/json";
-// The answer's Content-Type; clients ask for the same name with '@' in place of the last '.' of "v2.v1".
+// The answer's Content-Type; clients ask for the same name with '@' in place of the last '.' of
+// "v2.v1".
 inline constexpr std::string_view kOpenApiV2ProtobufContentType =
     "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 inline constexpr std::string_view kOpenApiV2ProtobufAccept =
@@ -31,7 +32,8 @@ inline constexpr std::string_view kOpenApiV2ProtobufAccept =
 
 // GET /openapi/v3: for each group version its URL, "/openapi/v3/api/v1?hash=HASH".
 [[nodiscard]] const OpenApiDocument& openapi_v3_index();
-// GET /openapi/v3/PATH. path: "api/v1" or "apis/GROUP/VERSION". Null when there is no such group version.
+// GET /openapi/v3/PATH. path: "api/v1" or "apis/GROUP/VERSION". Null when there is no such group
+// version.
 [[nodiscard]] const OpenApiDocument* openapi_v3_json(std::string_view path);
 
 }  // namespace sluice::codec

@@ -57,12 +57,16 @@ TEST(OpenApiV2, DescribesAKind) {
 }
 
 TEST(OpenApiV2, DescribesListsAndTheirPatches) {
-    EXPECT_EQ(without_description(at(v2(), "/definitions/io.k8s.api.core.v1.ServiceSpec/properties/ports")),
-              json::parse(R"({"type":"array","items":{"$ref":"#/definitions/io.k8s.api.core.v1.ServicePort"},
+    EXPECT_EQ(
+        without_description(
+            at(v2(), "/definitions/io.k8s.api.core.v1.ServiceSpec/properties/ports")),
+        json::parse(
+            R"({"type":"array","items":{"$ref":"#/definitions/io.k8s.api.core.v1.ServicePort"},
                   "x-kubernetes-list-map-keys":["port","protocol"],"x-kubernetes-list-type":"map",
                   "x-kubernetes-patch-merge-key":"port","x-kubernetes-patch-strategy":"merge"})"));
-    EXPECT_EQ(at(v2(), "/definitions/io.k8s.api.core.v1.PodSpec/properties/volumes/"
-                       "x-kubernetes-patch-strategy"),
+    EXPECT_EQ(at(v2(),
+                 "/definitions/io.k8s.api.core.v1.PodSpec/properties/volumes/"
+                 "x-kubernetes-patch-strategy"),
               "merge,retainKeys");
     EXPECT_EQ(at(v2(), "/definitions/io.k8s.api.core.v1.ServiceList/required"),
               json::parse(R"(["items"])"));
@@ -79,7 +83,8 @@ TEST(OpenApiV2, GivesTypesAndFormats) {
     EXPECT_EQ(member("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta/properties/generation"),
               json::parse(R"({"type":"integer","format":"int64"})"));
     EXPECT_EQ(member("io.k8s.api.core.v1.Secret/properties/data"),
-              json::parse(R"({"type":"object","additionalProperties":{"type":"string","format":"byte"}})"));
+              json::parse(
+                  R"({"type":"object","additionalProperties":{"type":"string","format":"byte"}})"));
     EXPECT_EQ(member("io.k8s.api.core.v1.ServiceSpec/properties/selector"),
               json::parse(R"({"type":"object","additionalProperties":{"type":"string"},
                               "x-kubernetes-map-type":"atomic"})"));
@@ -99,14 +104,17 @@ TEST(OpenApiV2, InlinesWhatJsonInlines) {
     EXPECT_TRUE(volume.get_object().contains("name"));
     EXPECT_FALSE(volume.get_object().contains("volumeSource"));
     EXPECT_FALSE(at(v2(), "/definitions").get_object().contains("io.k8s.api.core.v1.VolumeSource"));
-    EXPECT_TRUE(at(v2(), "/definitions/io.k8s.api.core.v1.Probe/properties").get_object().contains("exec"));
+    EXPECT_TRUE(
+        at(v2(), "/definitions/io.k8s.api.core.v1.Probe/properties").get_object().contains("exec"));
 }
 
 TEST(OpenApiV2, CarriesTheCommentsOfTheTypes) {
-    EXPECT_FALSE(at(v2(), "/definitions/io.k8s.api.core.v1.Service/description").get_string().empty());
-    EXPECT_FALSE(at(v2(), "/definitions/io.k8s.api.core.v1.ServiceSpec/properties/ports/description")
-                     .get_string()
-                     .empty());
+    EXPECT_FALSE(
+        at(v2(), "/definitions/io.k8s.api.core.v1.Service/description").get_string().empty());
+    EXPECT_FALSE(
+        at(v2(), "/definitions/io.k8s.api.core.v1.ServiceSpec/properties/ports/description")
+            .get_string()
+            .empty());
 }
 
 // Every kind of the scheme and every field of these kinds tells a reader what it is.
@@ -123,15 +131,16 @@ TEST(OpenApiV2, EveryKindIsDescribed) {
             for (const json::value& gvk : gvks->get_array()) {
                 if (gvk != json::value(want)) continue;
                 found = true;
-                EXPECT_TRUE(definition.value().get_object().contains("description")) << kind.gvk.kind;
+                EXPECT_TRUE(definition.value().get_object().contains("description"))
+                    << kind.gvk.kind;
             }
         }
         EXPECT_TRUE(found) << kind.gvk.kind;
     }
     for (const std::string_view name :
-         {"Service", "ServiceSpec", "ServicePort", "Endpoints", "EndpointSubset", "Namespace", "ConfigMap",
-          "Secret", "ServiceAccount", "Event", "Node", "NodeSpec", "NodeStatus", "Pod", "PodSpec",
-          "Container", "PodStatus"}) {
+         {"Service", "ServiceSpec", "ServicePort", "Endpoints", "EndpointSubset", "Namespace",
+          "ConfigMap", "Secret", "ServiceAccount", "Event", "Node", "NodeSpec", "NodeStatus", "Pod",
+          "PodSpec", "Container", "PodStatus"}) {
         const json::value type = definitions.at("io.k8s.api.core.v1." + std::string(name));
         for (const auto& property : type.at("properties").get_object()) {
             EXPECT_TRUE(property.value().get_object().contains("description"))
@@ -201,7 +210,8 @@ TEST(OpenApiV2, DescribesOperations) {
     for (const json::value& parameter : patch.at("parameters").get_array()) {
         names.emplace(parameter.at("name").get_string());
     }
-    EXPECT_EQ(names, (std::set<std::string>{"body", "dryRun", "fieldManager", "fieldValidation", "force"}));
+    EXPECT_EQ(names, (std::set<std::string>{"body", "dryRun", "fieldManager", "fieldValidation",
+                                            "force"}));
     const json::object paths = at(v2(), "/paths").get_object();
     const auto id = [&](std::string_view path, std::string_view method) {
         return paths.at(path).at(method).at("operationId");
@@ -220,7 +230,8 @@ TEST(OpenApiV2, TheProtobufFormSaysTheSame) {
     EXPECT_EQ(document.swagger(), "2.0");
     EXPECT_EQ(document.definitions().additional_properties_size(),
               static_cast<int>(at(v2(), "/definitions").get_object().size()));
-    EXPECT_EQ(document.paths().path_size(), static_cast<int>(at(v2(), "/paths").get_object().size()));
+    EXPECT_EQ(document.paths().path_size(),
+              static_cast<int>(at(v2(), "/paths").get_object().size()));
     const ::openapi::v2::Schema* ports = nullptr;
     for (const auto& definition : document.definitions().additional_properties()) {
         if (definition.name() != "io.k8s.api.core.v1.ServiceSpec") continue;
@@ -247,8 +258,9 @@ TEST(OpenApiV3, IndexNamesEachGroupVersionByItsHash) {
         const OpenApiDocument* document = openapi_v3_json(member.key());
         ASSERT_NE(document, nullptr);
         EXPECT_EQ(document->hash.size(), 32U);
-        EXPECT_EQ(member.value().at("serverRelativeURL"),
-                  json::value("/openapi/v3/" + std::string(member.key()) + "?hash=" + document->hash));
+        EXPECT_EQ(
+            member.value().at("serverRelativeURL"),
+            json::value("/openapi/v3/" + std::string(member.key()) + "?hash=" + document->hash));
         EXPECT_EQ(document->etag(), "\"" + document->hash + "\"");
     }
     EXPECT_EQ(openapi_v3_json("apis/example.com/v1"), nullptr);
@@ -258,25 +270,33 @@ TEST(OpenApiV3, IndexNamesEachGroupVersionByItsHash) {
 TEST(OpenApiV3, DiffersFromV2WhereItMust) {
     const json::object& document = v3("api/v1");
     EXPECT_EQ(document.at("openapi"), "3.0.0");
-    EXPECT_EQ(without_description(at(document, "/components/schemas/io.k8s.api.core.v1.Service/"
-                                               "properties/spec")),
-              json::parse(R"({"allOf":[{"$ref":"#/components/schemas/io.k8s.api.core.v1.ServiceSpec"}],
+    EXPECT_EQ(
+        without_description(at(document,
+                               "/components/schemas/io.k8s.api.core.v1.Service/"
+                               "properties/spec")),
+        json::parse(R"({"allOf":[{"$ref":"#/components/schemas/io.k8s.api.core.v1.ServiceSpec"}],
                               "default":{}})"));
-    EXPECT_EQ(without_description(at(document, "/components/schemas/io.k8s.api.core.v1.ServicePort/"
-                                               "properties/protocol")),
+    EXPECT_EQ(without_description(at(document,
+                                     "/components/schemas/io.k8s.api.core.v1.ServicePort/"
+                                     "properties/protocol")),
               json::parse(R"({"type":"string","default":"TCP"})"));
-    EXPECT_EQ(without_description(at(document, "/components/schemas/io.k8s.api.core.v1.ServicePort/"
-                                               "properties/port")),
+    EXPECT_EQ(without_description(at(document,
+                                     "/components/schemas/io.k8s.api.core.v1.ServicePort/"
+                                     "properties/port")),
               json::parse(R"({"type":"integer","format":"int32","default":0})"));
-    EXPECT_EQ(without_description(at(document, "/components/schemas/"
-                                               "io.k8s.apimachinery.pkg.util.intstr.IntOrString")),
-              json::parse(R"({"format":"int-or-string","oneOf":[{"type":"integer"},{"type":"string"}]})"));
+    EXPECT_EQ(without_description(at(document,
+                                     "/components/schemas/"
+                                     "io.k8s.apimachinery.pkg.util.intstr.IntOrString")),
+              json::parse(
+                  R"({"format":"int-or-string","oneOf":[{"type":"integer"},{"type":"string"}]})"));
     const json::value patch =
         at(document, "/paths/~1api~1v1~1namespaces~1{namespace}~1services~1{name}/patch");
-    EXPECT_TRUE(patch.at("requestBody").at("content").get_object().contains(
-        "application/strategic-merge-patch+json"));
-    EXPECT_FALSE(at(document, "/paths").get_object().contains(
-        "/apis/discovery.k8s.io/v1/endpointslices"));
+    EXPECT_TRUE(patch.at("requestBody")
+                    .at("content")
+                    .get_object()
+                    .contains("application/strategic-merge-patch+json"));
+    EXPECT_FALSE(
+        at(document, "/paths").get_object().contains("/apis/discovery.k8s.io/v1/endpointslices"));
 }
 
 }  // namespace

@@ -1,6 +1,4 @@
 // Operations are described once and then written in the form of either version.
-#include "api/codec/openapi/paths.h"
-
 #include <google/protobuf/message.h>
 
 #include <boost/json.hpp>
@@ -9,6 +7,8 @@
 #include <string>
 #include <string_view>
 #include <utility>
+
+#include "api/codec/openapi/paths_internal.h"
 
 namespace sluice::codec {
 namespace json = boost::json;
@@ -25,24 +25,27 @@ struct Parameter {
 
 constexpr Parameter kPretty{"pretty", "string", "\"true\" asks for indented output."};
 constexpr Parameter kDryRun{
-    "dryRun", "string",
-    "\"All\" runs every stage of the request except that nothing is stored."};
+    "dryRun", "string", "\"All\" runs every stage of the request except that nothing is stored."};
 constexpr Parameter kFieldManager{
     "fieldManager", "string",
     "Name under which the changes of this request are recorded, at most 128 printable characters."};
-constexpr Parameter kFieldValidation{
-    "fieldValidation", "string",
-    "What unknown and duplicate fields lead to: Ignore, Warn (the default) or Strict, which refuses them."};
+constexpr Parameter kFieldValidation{"fieldValidation", "string",
+                                     "What unknown and duplicate fields lead to: Ignore, Warn (the "
+                                     "default) or Strict, which refuses them."};
 
 constexpr Parameter kWriteParameters[] = {kDryRun, kFieldManager, kFieldValidation};
 constexpr Parameter kPatchParameters[] = {
-    kDryRun, kFieldManager, kFieldValidation,
+    kDryRun,
+    kFieldManager,
+    kFieldValidation,
     {"force", "boolean", "Takes over fields that other managers own; for apply patches only."}};
 constexpr Parameter kDeleteParameters[] = {
     kDryRun,
     {"gracePeriodSeconds", "integer",
-     "Seconds that the object is given to end; 0 deletes it at once, absent means the kind's default."},
-    {"orphanDependents", "boolean", "Older form of propagationPolicy: true leaves dependents alone."},
+     "Seconds that the object is given to end; 0 deletes it at once, absent means the kind's "
+     "default."},
+    {"orphanDependents", "boolean",
+     "Older form of propagationPolicy: true leaves dependents alone."},
     {"propagationPolicy", "string",
      "What happens to dependents: Orphan, Background or Foreground."}};
 constexpr Parameter kListParameters[] = {
@@ -52,8 +55,7 @@ constexpr Parameter kListParameters[] = {
     {"labelSelector", "string", "Only objects whose labels satisfy this."},
     {"limit", "integer", "Largest number of objects in one answer."},
     {"resourceVersion", "string", "Version of the data to answer from."},
-    {"resourceVersionMatch", "string",
-     "How resourceVersion is meant: Exact, or NotOlderThan."},
+    {"resourceVersionMatch", "string", "How resourceVersion is meant: Exact, or NotOlderThan."},
     {"timeoutSeconds", "integer", "Ends the list or watch after this time."},
     {"watch", "boolean", "Sends changes as they happen instead of a list."}};
 
@@ -79,9 +81,9 @@ struct Operation {
     std::string id_suffix;    // "ForAllNamespaces", "Status"
     std::string description;
     Body body = Body::kNone;
-    std::string answer;       // definition name of the answer
-    bool created = false;     // 201 is possible
-    bool watchable = false;   // may answer with a stream
+    std::string answer;      // definition name of the answer
+    bool created = false;    // 201 is possible
+    bool watchable = false;  // may answer with a stream
     std::span<const Parameter> parameters;
 };
 
@@ -136,7 +138,8 @@ json::object reference(const std::string& definition, OpenApiVersion version) {
     return {{"$ref", definition_reference(definition, version)}};
 }
 
-json::object write_parameter(std::string_view in, const Parameter& parameter, OpenApiVersion version) {
+json::object write_parameter(std::string_view in, const Parameter& parameter,
+                             OpenApiVersion version) {
     json::object out{{"description", parameter.description}, {"in", in}, {"name", parameter.name}};
     if (in == "path") out["required"] = true;
     if (version == OpenApiVersion::kV2) {
@@ -169,7 +172,8 @@ json::object write_responses(const Operation& operation, OpenApiVersion version)
     return responses;
 }
 
-json::object write_operation(const KindInfo& kind, const Operation& operation, OpenApiVersion version) {
+json::object write_operation(const KindInfo& kind, const Operation& operation,
+                             OpenApiVersion version) {
     const bool v2 = version == OpenApiVersion::kV2;
     json::object out{{"description", operation.description},
                      {"operationId", operation.verb + camel_group_version(kind.gvk) +
@@ -222,7 +226,8 @@ public:
 
     void run(std::map<std::string, json::object>* paths) {
         const std::string& group = kind_.gvk.group;
-        const std::string root = (group.empty() ? "/api/" : "/apis/" + group + "/") + kind_.gvk.version;
+        const std::string root =
+            (group.empty() ? "/api/" : "/apis/" + group + "/") + kind_.gvk.version;
         std::string collection = root + "/" + kind_.resource;
         std::vector<PathParameter> parameters;
         if (kind_.namespaced) {
@@ -232,7 +237,8 @@ public:
         }
         add(paths, collection, parameters, {list("", infix_), create(), delete_collection()});
         parameters.insert(parameters.begin(), kNameParameter);
-        add(paths, collection + "/{name}", parameters, {read(""), replace(""), patch(""), remove()});
+        add(paths, collection + "/{name}", parameters,
+            {read(""), replace(""), patch(""), remove()});
         if (kind_.has_status) {
             add(paths, collection + "/{name}/status", parameters,
                 {read("Status"), replace("Status"), patch("Status")});
@@ -241,15 +247,16 @@ public:
 
 private:
     void add(std::map<std::string, json::object>* paths, const std::string& path,
-             const std::vector<PathParameter>& parameters, const std::vector<Operation>& operations) {
+             const std::vector<PathParameter>& parameters,
+             const std::vector<Operation>& operations) {
         json::object item;
         for (const Operation& operation : operations) {
             item[operation.method] = write_operation(kind_, operation, version_);
         }
         json::array& list = item["parameters"].emplace_array();
         for (const PathParameter& parameter : parameters) {
-            list.emplace_back(
-                write_parameter("path", {parameter.name, "string", parameter.description}, version_));
+            list.emplace_back(write_parameter(
+                "path", {parameter.name, "string", parameter.description}, version_));
         }
         list.emplace_back(write_parameter("query", kPretty, version_));
         paths->emplace(path, std::move(item));
@@ -260,38 +267,70 @@ private:
     }
 
     Operation list(std::string suffix, std::string infix) {
-        return {"get", "list", "list", std::move(infix), std::move(suffix),
-                "Lists or watches objects of the kind " + kind_.gvk.kind + ".", Body::kNone, list_,
-                false, true, kListParameters};
+        return {"get",
+                "list",
+                "list",
+                std::move(infix),
+                std::move(suffix),
+                "Lists or watches objects of the kind " + kind_.gvk.kind + ".",
+                Body::kNone,
+                list_,
+                false,
+                true,
+                kListParameters};
     }
     Operation create() {
-        return {"post", "post", "create", infix_, "", "Creates one " + kind_.gvk.kind + ".",
-                Body::kObject, object_, true, false, kWriteParameters};
+        return {"post",
+                "post",
+                "create",
+                infix_,
+                "",
+                "Creates one " + kind_.gvk.kind + ".",
+                Body::kObject,
+                object_,
+                true,
+                false,
+                kWriteParameters};
     }
     Operation delete_collection() {
-        return {"delete", "deletecollection", "delete", "Collection" + infix_, "",
+        return {"delete",
+                "deletecollection",
+                "delete",
+                "Collection" + infix_,
+                "",
                 "Deletes the objects of the kind " + kind_.gvk.kind + " that the selectors choose.",
-                Body::kDeleteOptions, std::string(kMetaName) + "Status", false, false,
+                Body::kDeleteOptions,
+                std::string(kMetaName) + "Status",
+                false,
+                false,
                 kCollectionParameters};
     }
     Operation read(std::string suffix) {
         std::string text = "Reads " + what(suffix) + ".";
-        return {"get", "get", "read", infix_, std::move(suffix), std::move(text), Body::kNone, object_,
-                false, false, {}};
+        return {"get",   "get", "read", infix_, std::move(suffix), std::move(text), Body::kNone,
+                object_, false, false,  {}};
     }
     Operation replace(std::string suffix) {
         std::string text = "Replaces " + what(suffix) + ".";
-        return {"put", "put", "replace", infix_, std::move(suffix), std::move(text), Body::kObject,
-                object_, true, false, kWriteParameters};
+        return {"put",         "put",   "replace", infix_, std::move(suffix), std::move(text),
+                Body::kObject, object_, true,      false,  kWriteParameters};
     }
     Operation patch(std::string suffix) {
         std::string text = "Changes parts of " + what(suffix) + ".";
-        return {"patch", "patch", "patch", infix_, std::move(suffix), std::move(text), Body::kPatch,
-                object_, false, false, kPatchParameters};
+        return {"patch",      "patch", "patch", infix_, std::move(suffix), std::move(text),
+                Body::kPatch, object_, false,   false,  kPatchParameters};
     }
     Operation remove() {
-        return {"delete", "delete", "delete", infix_, "", "Deletes " + what("") + ".",
-                Body::kDeleteOptions, std::string(kMetaName) + "Status", false, false,
+        return {"delete",
+                "delete",
+                "delete",
+                infix_,
+                "",
+                "Deletes " + what("") + ".",
+                Body::kDeleteOptions,
+                std::string(kMetaName) + "Status",
+                false,
+                false,
                 kDeleteParameters};
     }
 

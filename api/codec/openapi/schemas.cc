@@ -1,7 +1,5 @@
-// Derives schemas from descriptors, options and comments. Types whose JSON is not that of their message
-// (Time, Quantity and the like) are written by hand, as the JSON codec does.
-#include "api/codec/openapi/schemas.h"
-
+// Derives schemas from descriptors, options and comments. Types whose JSON is not that of their
+// message (Time, Quantity and the like) are written by hand, as the JSON codec does.
 #include <google/protobuf/descriptor.h>
 
 #include <algorithm>
@@ -11,6 +9,7 @@
 #include <utility>
 
 #include "api/codec/openapi/documentation.h"
+#include "api/codec/openapi/schemas_internal.h"
 #include "api/kubernetes/options.pb.h"
 
 namespace sluice::codec {
@@ -21,7 +20,8 @@ namespace {
 
 constexpr std::string_view kMeta = "k8s.io.apimachinery.pkg.apis.meta.v1.";
 
-// The schema of a type that is not an object with its fields as members; nothing for ordinary types.
+// The schema of a type that is not an object with its fields as members; nothing for ordinary
+// types.
 std::optional<json::object> special_schema(std::string_view type, OpenApiVersion version) {
     const bool v3 = version == OpenApiVersion::kV3;
     if (type.starts_with(kMeta)) {
@@ -35,16 +35,17 @@ std::optional<json::object> special_schema(std::string_view type, OpenApiVersion
     }
     if (type == "k8s.io.apimachinery.pkg.api.resource.Quantity") {
         if (!v3) return json::object{{"type", "string"}};
-        return json::object{
-            {"oneOf", json::array{json::object{{"type", "string"}}, json::object{{"type", "number"}}}}};
+        return json::object{{"oneOf", json::array{json::object{{"type", "string"}},
+                                                  json::object{{"type", "number"}}}}};
     }
     if (type == "k8s.io.apimachinery.pkg.util.intstr.IntOrString") {
         if (!v3) return json::object{{"type", "string"}, {"format", "int-or-string"}};
-        return json::object{
-            {"format", "int-or-string"},
-            {"oneOf", json::array{json::object{{"type", "integer"}}, json::object{{"type", "string"}}}}};
+        return json::object{{"format", "int-or-string"},
+                            {"oneOf", json::array{json::object{{"type", "integer"}},
+                                                  json::object{{"type", "string"}}}}};
     }
-    if (type == "k8s.io.apimachinery.pkg.runtime.RawExtension") return json::object{{"type", "object"}};
+    if (type == "k8s.io.apimachinery.pkg.runtime.RawExtension")
+        return json::object{{"type", "object"}};
     return std::nullopt;
 }
 
@@ -59,7 +60,8 @@ std::string_view declared_default(std::string_view field) {
 
 class SchemaMaker {
 public:
-    SchemaMaker(const KindNames& kinds, OpenApiVersion version) : kinds_(kinds), version_(version) {}
+    SchemaMaker(const KindNames& kinds, OpenApiVersion version)
+        : kinds_(kinds), version_(version) {}
 
     void add(const pb::Descriptor& type) {
         if (!seen_.insert(&type).second) return;
@@ -111,8 +113,9 @@ private:
     static void add_type_members(std::map<std::string, json::object>* properties) {
         properties->emplace(
             "apiVersion",
-            json::object{{"description", "Group and version of the schema that this object follows."},
-                         {"type", "string"}});
+            json::object{
+                {"description", "Group and version of the schema that this object follows."},
+                {"type", "string"}});
         properties->emplace(
             "kind", json::object{{"description", "Name of the schema that this object follows."},
                                  {"type", "string"}});
@@ -147,7 +150,8 @@ private:
             out["type"] = "array";
             out["items"] = element(field);
         } else {
-            out = single(field, options.GetExtension(k8s::always) && !options.GetExtension(k8s::pointer));
+            out = single(field,
+                         options.GetExtension(k8s::always) && !options.GetExtension(k8s::pointer));
         }
         json::object beside;
         if (const std::string_view text = documentation_of(field.full_name()); !text.empty()) {
@@ -178,7 +182,8 @@ private:
         }
     }
 
-    // Elements of lists and maps are values, never absent, so they have their zero as default in v3.
+    // Elements of lists and maps are values, never absent, so they have their zero as default in
+    // v3.
     json::object element(const pb::FieldDescriptor& field) { return single(field, true); }
 
     // zero_default: an absent value is the zero value.

@@ -4,13 +4,13 @@
 #include <boost/json/object.hpp>
 #include <vector>
 
-#include "api/codec/openapi/schemas.h"
+#include "api/codec/openapi/schemas_internal.h"
 #include "api/codec/scheme.h"
 
 namespace sluice::codec {
 
-// The member "paths" of a document, for these kinds: for each kind its collection, its objects, their
-// status where it has one, and the collection over all namespaces where there are such.
+// The member "paths" of a document, for these kinds: for each kind its collection, its objects,
+// their status where it has one, and the collection over all namespaces where there are such.
 [[nodiscard]] boost::json::object make_paths(const std::vector<const KindInfo*>& kinds,
                                              OpenApiVersion version);
 

@@ -16,8 +16,8 @@ class Descriptor;
 
 namespace sluice::codec {
 
-// The two versions differ in where definitions live, in what stands beside a reference, and in defaults,
-// which only v3 has.
+// The two versions differ in where definitions live, in what stands beside a reference, and in
+// defaults, which only v3 has.
 enum class OpenApiVersion : std::uint8_t { kV2, kV3 };
 
 // "k8s.io.api.core.v1.Service" to "io.k8s.api.core.v1.Service".
