@@ -25,6 +25,15 @@ struct sluice_peer {
 };
 SLUICE_STATIC_ASSERT(sizeof(struct sluice_peer) == 48, "peer");
 
+/* Sockets that have a peer, by cookie (bpf/progs/socket_peers.h). Cookie 0: free. */
+#define SLUICE_PEER_SLOTS 8
+#define SLUICE_PEER_BUCKETS 8192 /* a power of two; 65,536 sockets, 3.5 MiB */
+struct sluice_peer_bucket {
+	__u64 cookie[SLUICE_PEER_SLOTS];
+	struct sluice_peer peer[SLUICE_PEER_SLOTS];
+};
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_peer_bucket) == 56 * SLUICE_PEER_SLOTS, "peer bucket");
+
 /* The backend that a UDP socket uses for a service while it serves. */
 struct sluice_udp_choice {
 	struct sluice_endpoint backend_at;
@@ -47,10 +56,9 @@ struct sluice_udp_socket {
 	struct bpf_spin_lock lock; /* guards entry[] and clock: threads share a socket */
 	__u32 overflowed;          /* 1 once the overflow maps hold entries of this socket */
 	__u64 clock;
-	struct sluice_peer peer; /* of a connected socket */
 	struct sluice_udp_entry entry[SLUICE_UDP_INLINE_ENTRIES];
 };
-SLUICE_STATIC_ASSERT(sizeof(struct sluice_udp_socket) == 64 + 64 * SLUICE_UDP_INLINE_ENTRIES,
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_udp_socket) == 16 + 64 * SLUICE_UDP_INLINE_ENTRIES,
 		     "udp socket");
 
 #define SLUICE_UDP_OVERFLOW_ENTRIES 16384

@@ -6,6 +6,7 @@
  *   sendmsg      the same per datagram, sticky per (socket, service) while the backend serves
  *   recvmsg      backend -> service in the source of what is received
  *   getpeername  backend -> service
+ *   sock_release the socket is gone: its peer is forgotten
  *
  * Refused traffic fails at once with ECONNREFUSED. What is to be dropped goes on unchanged and is
  * dropped by tc, since a failing connect() would not be silent. An IPv6 socket reaches IPv4
@@ -20,6 +21,7 @@
 #include "bpf/lib/select.h"
 #include "bpf/progs/affinity.h"
 #include "bpf/progs/socket_maps.h"
+#include "bpf/progs/socket_peers.h"
 #include "bpf/progs/socket_udp.h"
 
 #define SLUICE_ECONNREFUSED 111
@@ -131,23 +133,6 @@ SLUICE_ALWAYS_INLINE void classify(const struct sluice_view *view, const struct 
 	sluice_classify(view, &key, match);
 }
 
-/* A socket that connects elsewhere must not go on naming its former service. */
-SLUICE_ALWAYS_INLINE void forget_peer(struct bpf_sock *sk, __u32 protocol)
-{
-	struct sluice_udp_socket *udp;
-	struct sluice_peer *peer;
-
-	if (protocol == IPPROTO_TCP) {
-		peer = bpf_sk_storage_get(&sluice_peers, sk, 0, 0);
-		if (peer)
-			peer->service.port_be = 0;
-	} else {
-		udp = bpf_sk_storage_get(&sluice_udp, sk, 0, 0);
-		if (udp)
-			udp->peer.service.port_be = 0;
-	}
-}
-
 /*
  * Returns 1 if `at` became a backend; 0 if the hook's answer is in *answer. Without memory to
  * remember the service the socket is translated all the same; getpeername then names the backend.
@@ -159,9 +144,7 @@ SLUICE_ALWAYS_INLINE int translate_connect(struct bpf_sock_addr *ctx, struct slu
 	struct sluice_match match = {};
 	__u32 protocol = ctx->protocol;
 	struct bpf_sock *sk = ctx->sk;
-	struct sluice_udp_socket *udp;
 	struct sluice_peer peer = {};
-	struct sluice_peer *known;
 	struct sluice_view view;
 
 	*answer = SLUICE_HOOK_PROCEED;
@@ -171,7 +154,9 @@ SLUICE_ALWAYS_INLINE int translate_connect(struct bpf_sock_addr *ctx, struct slu
 		return 0;
 	classify(&view, at, (__u8)protocol, &match);
 	if (match.verdict != SLUICE_VERDICT_TRANSLATE) {
-		forget_peer(sk, protocol);
+		/* A TCP socket connects once; a datagram socket may go on elsewhere. */
+		if (protocol == IPPROTO_UDP)
+			peer_forget(ctx, sk);
 		*answer = turn_away(&view, &match);
 		return 0;
 	}
@@ -180,15 +165,7 @@ SLUICE_ALWAYS_INLINE int translate_connect(struct bpf_sock_addr *ctx, struct slu
 	peer.service = *at;
 	peer.backend.address = selection.address;
 	peer.backend.port_be = selection.port_be;
-	if (protocol == IPPROTO_TCP) {
-		known = bpf_sk_storage_get(&sluice_peers, sk, &peer, BPF_SK_STORAGE_GET_F_CREATE);
-		if (known)
-			*known = peer;
-	} else {
-		udp = bpf_sk_storage_get(&sluice_udp, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-		if (udp)
-			udp->peer = peer;
-	}
+	peer_remember(ctx, sk, &peer);
 	*at = peer.backend;
 	return 1;
 }
@@ -252,6 +229,18 @@ SLUICE_ALWAYS_INLINE int translate_send(struct bpf_sock_addr *ctx, struct sluice
 	return 1;
 }
 
+/* If the socket is connected to exactly this backend, as the hook chose: the service instead. */
+SLUICE_ALWAYS_INLINE int translate_by_peer(struct bpf_sock_addr *ctx, struct bpf_sock *sk,
+					   struct sluice_endpoint *at)
+{
+	struct sluice_peer *peer = peer_find(ctx, sk);
+
+	if (!peer || !peer->service.port_be || !sluice_endpoint_equal(&peer->backend, at))
+		return 0;
+	*at = peer->service;
+	return 1;
+}
+
 /* Returns 1 if `at`, a backend, became the service that the application knows. */
 SLUICE_ALWAYS_INLINE int translate_back(struct bpf_sock_addr *ctx, struct sluice_endpoint *at)
 {
@@ -260,31 +249,20 @@ SLUICE_ALWAYS_INLINE int translate_back(struct bpf_sock_addr *ctx, struct sluice
 
 	if (ctx->protocol != IPPROTO_UDP || !sk)
 		return 0;
+	if (translate_by_peer(ctx, sk, at))
+		return 1;
 	udp = bpf_sk_storage_get(&sluice_udp, sk, 0, 0);
 	return udp && sluice_udp_origin(udp, ctx, at);
 }
 
-/* getpeername: only if the socket is still connected to the backend that the hook chose. */
 SLUICE_ALWAYS_INLINE int translate_peer(struct bpf_sock_addr *ctx, struct sluice_endpoint *at)
 {
 	__u32 protocol = ctx->protocol;
 	struct bpf_sock *sk = ctx->sk;
-	struct sluice_udp_socket *udp;
-	struct sluice_peer *peer = 0;
 
-	if (!sk)
+	if ((protocol != IPPROTO_TCP && protocol != IPPROTO_UDP) || !sk)
 		return 0;
-	if (protocol == IPPROTO_TCP) {
-		peer = bpf_sk_storage_get(&sluice_peers, sk, 0, 0);
-	} else if (protocol == IPPROTO_UDP) {
-		udp = bpf_sk_storage_get(&sluice_udp, sk, 0, 0);
-		if (udp)
-			peer = &udp->peer;
-	}
-	if (!peer || !peer->service.port_be || !sluice_endpoint_equal(&peer->backend, at))
-		return 0;
-	*at = peer->service;
-	return 1;
+	return translate_by_peer(ctx, sk, at);
 }
 
 #define SLUICE_FORWARD_HOOK(section, name, translate, family)                                      \
@@ -321,5 +299,12 @@ SLUICE_BACKWARD_HOOK("cgroup/recvmsg4", sluice_recvmsg4, translate_back, 4)
 SLUICE_BACKWARD_HOOK("cgroup/recvmsg6", sluice_recvmsg6, translate_back, 6)
 SLUICE_BACKWARD_HOOK("cgroup/getpeername4", sluice_peername4, translate_peer, 4)
 SLUICE_BACKWARD_HOOK("cgroup/getpeername6", sluice_peername6, translate_peer, 6)
+
+SEC("cgroup/sock_release")
+int sluice_release(struct bpf_sock *ctx)
+{
+	peer_release(bpf_get_socket_cookie(ctx));
+	return SLUICE_HOOK_PROCEED;
+}
 
 char sluice_license[] SEC("license") = "GPL";

@@ -12,7 +12,7 @@
 
 #include "api/abi/socket.h"
 
-/* A connected TCP socket's peer as the application named it. Goes with the socket. */
+/* Peers of sockets that found no room in sluice_peer_tab. Goes with the socket. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -20,7 +20,7 @@ struct {
 	__type(value, struct sluice_peer);
 } sluice_peers SEC(".maps");
 
-/* A UDP socket's peer and what it has sent to services. Goes with the socket. */
+/* What an unconnected UDP socket has sent to services. Goes with the socket. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

@@ -110,10 +110,6 @@ SLUICE_ALWAYS_INLINE int sluice_udp_origin(struct sluice_udp_socket *socket,
 	__u64 best = 0;
 	int i;
 
-	if (socket->peer.service.port_be && sluice_endpoint_equal(&socket->peer.backend, source)) {
-		*source = socket->peer.service;
-		return 1;
-	}
 	bpf_spin_lock(&socket->lock);
 #pragma unroll
 	for (i = 0; i < SLUICE_UDP_INLINE_ENTRIES; i++) {

@@ -382,7 +382,7 @@ TEST_F(EbpfEngineTest, InspectorReadsThePinnedImageAndCountersOutliveIt) {
         ASSERT_TRUE(status);
         EXPECT_EQ(status->services, 2U);
         EXPECT_EQ(status->backends, 1U);
-        EXPECT_EQ(status->programs.size(), 8U);
+        EXPECT_EQ(status->programs.size(), 9U);
         EXPECT_GT(status->kernel_bytes, 0U);
         const auto drops = (*opened)->drops();
         ASSERT_TRUE(drops);

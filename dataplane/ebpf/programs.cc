@@ -73,9 +73,10 @@ std::vector<std::string> Features::missing() const {
     return out;
 }
 
-const std::array<SocketHook, 8>& socket_hooks() {
-    static const std::array<SocketHook, 8> hooks{{
+const std::array<SocketHook, 9>& socket_hooks() {
+    static const std::array<SocketHook, 9> hooks{{
         // Answers before questions: a hook that rewrites back is in place when the first goes out.
+        {"cgroup_release", "sluice_release", BPF_CGROUP_INET_SOCK_RELEASE, "cgroup/sock_release"},
         {"cgroup_recvmsg4", "sluice_recvmsg4", BPF_CGROUP_UDP4_RECVMSG, "cgroup/recvmsg4"},
         {"cgroup_recvmsg6", "sluice_recvmsg6", BPF_CGROUP_UDP6_RECVMSG, "cgroup/recvmsg6"},
         {"cgroup_peername4", "sluice_peername4", BPF_CGROUP_INET4_GETPEERNAME,

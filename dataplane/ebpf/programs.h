@@ -31,7 +31,7 @@ struct SocketHook {
     int attach_type;
     const char* label;    // "cgroup/connect4"
 };
-const std::array<SocketHook, 8>& socket_hooks();
+const std::array<SocketHook, 9>& socket_hooks();
 
 enum class TcProgram : std::uint8_t { kPodIngress, kNodeIngress, kNodeEgress };
 const char* tc_section(TcProgram program);
