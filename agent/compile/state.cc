@@ -135,6 +135,9 @@ std::vector<std::string> State::settle(const std::string& key,
                 frontend.port, std::get<2>(winner).display()));
             return true;
         });
+        const bool external = std::any_of(service.frontends.begin(), service.frontends.end(),
+                                          [](const image::Frontend& f) { return f.external; });
+        if (!external) service.external = {};
     }
     // A service port that answers nowhere is no entry of the table.
     std::erase_if(*services, [](const image::Service& service) { return service.frontends.empty(); });

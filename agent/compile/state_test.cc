@@ -1,0 +1,214 @@
+// The incremental result equals a fresh compile, whatever walk led to the objects.
+#include "agent/compile/state.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <random>
+
+#include "api/kubernetes/core/v1/service.pb.h"
+#include "api/kubernetes/discovery/v1/endpointslice.pb.h"
+
+namespace sluice::compile {
+namespace {
+
+using testing::IsEmpty;
+using testing::SizeIs;
+
+corev1::Service service(const std::string& name, const std::string& ip) {
+    corev1::Service out;
+    out.mutable_metadata()->set_namespace_("d");
+    out.mutable_metadata()->set_name(name);
+    out.mutable_spec()->set_clusterip(ip);
+    auto* port = out.mutable_spec()->add_ports();
+    port->set_name("http");
+    port->set_port(80);
+    return out;
+}
+
+discoveryv1::EndpointSlice slice(const std::string& name, const std::string& of,
+                                 const std::vector<std::string>& addresses) {
+    discoveryv1::EndpointSlice out;
+    out.mutable_metadata()->set_namespace_("d");
+    out.mutable_metadata()->set_name(name);
+    (*out.mutable_metadata()->mutable_labels())["kubernetes.io/service-name"] = of;
+    out.set_addresstype("IPv4");
+    auto* port = out.add_ports();
+    port->set_name("http");
+    port->set_port(8080);
+    for (const auto& address : addresses) out.add_endpoints()->add_addresses(address);
+    return out;
+}
+
+TEST(State, OnlyTheServiceOfAChangedSliceIsReported) {
+    State state("n1");
+    for (int i = 0; i < 20; ++i) {
+        const std::string name = "s" + std::to_string(i);
+        state.upsert(service(name, "10.96.0." + std::to_string(i + 1)));
+        state.upsert(slice(name, name, {"10.1.0.1"}));
+    }
+    EXPECT_THAT(state.take().change.upserts, SizeIs(20));
+    state.upsert(slice("s7", "s7", {"10.1.0.1", "10.1.0.2"}));
+    const Progress progress = state.take();
+    ASSERT_THAT(progress.change.upserts, SizeIs(1));
+    EXPECT_EQ(progress.change.upserts[0].key.service, "d/s7");
+    EXPECT_EQ(progress.compiled, 1U);
+    EXPECT_THAT(progress.change.removals, IsEmpty());
+}
+
+TEST(State, AnEqualObjectIsNoChange) {
+    State state("n1");
+    state.upsert(service("a", "10.96.0.1"));
+    state.upsert(slice("a", "a", {"10.1.0.1"}));
+    state.take();
+    auto same = service("a", "10.96.0.1");
+    same.mutable_metadata()->set_resourceversion("99");
+    (*same.mutable_metadata()->mutable_labels())["x"] = "y";
+    state.upsert(same);
+    state.upsert(slice("a", "a", {"10.1.0.1"}));
+    EXPECT_FALSE(state.dirty());
+}
+
+TEST(State, ADeletedServiceIsRemovedAndItsSlicesMayComeFirst) {
+    State state("n1");
+    state.upsert(slice("a", "a", {"10.1.0.1"}));
+    EXPECT_THAT(state.take().change.upserts, IsEmpty());
+    state.upsert(service("a", "10.96.0.1"));
+    EXPECT_THAT(state.take().change.upserts, SizeIs(1));
+    state.remove_service("d/a");
+    const Progress progress = state.take();
+    EXPECT_THAT(progress.change.removals, SizeIs(1));
+    EXPECT_THAT(state.all(), IsEmpty());
+}
+
+TEST(State, ASliceThatChangesItsLabelMovesBetweenServices) {
+    State state("n1");
+    state.upsert(service("a", "10.96.0.1"));
+    state.upsert(service("b", "10.96.0.2"));
+    state.upsert(slice("x", "a", {"10.1.0.1"}));
+    state.take();
+    state.upsert(slice("x", "b", {"10.1.0.1"}));
+    const auto all = (state.take(), state.all());
+    ASSERT_THAT(all, SizeIs(2));
+    EXPECT_THAT(all[0].internal.backends, IsEmpty());
+    EXPECT_THAT(all[1].internal.backends, SizeIs(1));
+}
+
+TEST(State, AnAddressGoesToTheNextClaimantWhenItsOwnerLeaves) {
+    State state("n1");
+    auto first = service("a", "10.96.0.1");
+    auto second = service("b", "10.96.0.2");
+    first.mutable_spec()->add_externalips("203.0.113.5");
+    second.mutable_spec()->add_externalips("203.0.113.5");
+    first.mutable_metadata()->mutable_creationtimestamp()->set_seconds(100);
+    second.mutable_metadata()->mutable_creationtimestamp()->set_seconds(200);
+    state.upsert(second);
+    EXPECT_THAT(state.take().change.upserts.at(0).frontends, SizeIs(2));
+    state.upsert(first);
+    const auto both = (state.take(), state.all());
+    EXPECT_THAT(both.at(0).frontends, SizeIs(2));
+    EXPECT_THAT(both.at(1).frontends, SizeIs(1));
+    state.remove_service("d/a");
+    const Progress progress = state.take();
+    ASSERT_THAT(progress.change.upserts, SizeIs(1));
+    EXPECT_EQ(progress.change.upserts[0].key.service, "d/b");
+    EXPECT_THAT(progress.change.upserts[0].frontends, SizeIs(2));
+}
+
+// A mirror of the objects, and one of what the changes reported add up to.
+class Walk {
+public:
+    explicit Walk(std::uint32_t seed) : random_(seed) {}
+
+    void step() {
+        const std::string name = "s" + std::to_string(pick(6));
+        switch (pick(6)) {
+            case 0: {
+                auto made = service(name, "10.96.0." + std::to_string(pick(6) + 1));
+                made.mutable_metadata()->mutable_creationtimestamp()->set_seconds(pick(3));
+                if (pick(2) == 0) made.mutable_spec()->add_externalips("203.0.113." + std::to_string(pick(3)));
+                if (pick(3) == 0) made.mutable_spec()->set_clusterip("None");
+                if (pick(3) == 0) made.mutable_spec()->set_internaltrafficpolicy("Local");
+                if (pick(3) == 0) made.mutable_spec()->mutable_ports(0)->set_nodeport(30'000 + pick(3));
+                services_[name] = made;
+                state_.upsert(made);
+                break;
+            }
+            case 1:
+                services_.erase(name);
+                state_.remove_service("d/" + name);
+                break;
+            case 2:
+                zone_ = pick(2) == 0 ? "z1" : "";
+                state_.set_zone(zone_);
+                break;
+            case 3: {
+                const std::string key = "x" + std::to_string(pick(8));
+                slices_.erase(key);
+                state_.remove_slice("d/" + key);
+                break;
+            }
+            default: {
+                const std::string key = "x" + std::to_string(pick(8));
+                auto made = slice(key, name, {});
+                for (int i = 0, n = pick(4); i < n; ++i) {
+                    auto* endpoint = made.add_endpoints();
+                    endpoint->add_addresses("10.1.0." + std::to_string(pick(5)));
+                    endpoint->set_nodename(pick(2) == 0 ? "n1" : "n2");
+                    endpoint->mutable_conditions()->set_ready(pick(3) > 0);
+                    endpoint->mutable_conditions()->set_terminating(pick(3) == 0);
+                    if (pick(3) > 0) {
+                        endpoint->mutable_hints()->add_forzones()->set_name(pick(2) == 0 ? "z1" : "z2");
+                    }
+                }
+                slices_[key] = made;
+                state_.upsert(made);
+            }
+        }
+    }
+
+    // Takes the change and compares with a state that saw only the objects there are, in another order.
+    void check() {
+        const Progress progress = state_.take();
+        for (const auto& upsert : progress.change.upserts) published_[upsert.key] = upsert;
+        for (const auto& key : progress.change.removals) EXPECT_EQ(published_.erase(key), 1U);
+        State fresh("n1");
+        for (const auto& [key, made] : slices_) fresh.upsert(made);
+        for (auto it = services_.rbegin(); it != services_.rend(); ++it) fresh.upsert(it->second);
+        fresh.set_zone(zone_);
+        const Progress expected = fresh.take();
+        EXPECT_EQ(state_.all(), fresh.all());
+        EXPECT_EQ(progress.no_local_internal, expected.no_local_internal);
+        EXPECT_EQ(progress.no_local_external, expected.no_local_external);
+        std::vector<image::Service> sum;
+        for (const auto& [key, made] : published_) sum.push_back(made);
+        EXPECT_EQ(sum, fresh.all());
+    }
+
+    int pick(int below) { return std::uniform_int_distribution<int>(0, below - 1)(random_); }
+
+private:
+    std::mt19937 random_;
+    State state_{"n1"};
+    std::string zone_;
+    std::map<std::string, corev1::Service> services_;
+    std::map<std::string, discoveryv1::EndpointSlice> slices_;
+    std::map<image::ServiceKey, image::Service> published_;
+};
+
+TEST(State, AnyWalkEndsEqualToAFreshCompile) {
+    for (std::uint32_t seed = 1; seed <= 60; ++seed) {
+        Walk walk(seed);
+        for (int i = 0; i < 120; ++i) {
+            walk.step();
+            if (walk.pick(3) == 0) walk.check();
+            if (testing::Test::HasFailure()) FAIL() << "seed " << seed << " step " << i;
+        }
+        walk.check();
+    }
+}
+
+}  // namespace
+}  // namespace sluice::compile
