@@ -210,8 +210,7 @@ TEST(OpenApiV2, DescribesOperations) {
     for (const json::value& parameter : patch.at("parameters").get_array()) {
         names.emplace(parameter.at("name").get_string());
     }
-    EXPECT_EQ(names, (std::set<std::string>{"body", "dryRun", "fieldManager", "fieldValidation",
-                                            "force"}));
+    EXPECT_EQ(names, (std::set<std::string>{"body", "dryRun", "fieldManager", "fieldValidation"}));
     const json::object paths = at(v2(), "/paths").get_object();
     const auto id = [&](std::string_view path, std::string_view method) {
         return paths.at(path).at(method).at("operationId");

@@ -34,11 +34,6 @@ constexpr Parameter kFieldValidation{"fieldValidation", "string",
                                      "default) or Strict, which refuses them."};
 
 constexpr Parameter kWriteParameters[] = {kDryRun, kFieldManager, kFieldValidation};
-constexpr Parameter kPatchParameters[] = {
-    kDryRun,
-    kFieldManager,
-    kFieldValidation,
-    {"force", "boolean", "Takes over fields that other managers own; for apply patches only."}};
 constexpr Parameter kDeleteParameters[] = {
     kDryRun,
     {"gracePeriodSeconds", "integer",
@@ -56,13 +51,15 @@ constexpr Parameter kListParameters[] = {
     {"limit", "integer", "Largest number of objects in one answer."},
     {"resourceVersion", "string", "Version of the data to answer from."},
     {"resourceVersionMatch", "string", "How resourceVersion is meant: Exact, or NotOlderThan."},
+    {"sendInitialEvents", "boolean",
+     "A watch begins with the objects that are there, then a bookmark that marks their end."},
     {"timeoutSeconds", "integer", "Ends the list or watch after this time."},
     {"watch", "boolean", "Sends changes as they happen instead of a list."}};
 
 constexpr Parameter kCollectionParameters[] = {
     kDeleteParameters[0], kDeleteParameters[1], kDeleteParameters[2], kDeleteParameters[3],
     kListParameters[1],   kListParameters[2],   kListParameters[3],   kListParameters[4],
-    kListParameters[5],   kListParameters[6],   kListParameters[7]};
+    kListParameters[5],   kListParameters[6],   kListParameters[8]};
 
 struct PathParameter {
     std::string_view name;
@@ -318,7 +315,7 @@ private:
     Operation patch(std::string suffix) {
         std::string text = "Changes parts of " + what(suffix) + ".";
         return {"patch",      "patch", "patch", infix_, std::move(suffix), std::move(text),
-                Body::kPatch, object_, false,   false,  kPatchParameters};
+                Body::kPatch, object_, false,   false,  kWriteParameters};
     }
     Operation remove() {
         return {"delete",
