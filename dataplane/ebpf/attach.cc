@@ -56,6 +56,23 @@ bpf_tc_hook filter_hook(int ifindex, bool egress) {
     return hook;
 }
 
+bool detach_filter(int ifindex, bool egress) {
+    bpf_tc_hook hook = filter_hook(ifindex, egress);
+    bpf_tc_opts options{};
+    options.sz = sizeof(options);
+    options.handle = kTcHandle;
+    options.priority = kTcPriority;
+    if (bpf_tc_query(&hook, &options) != 0) {
+        return false;
+    }
+    options.prog_fd = 0;
+    options.prog_id = 0;
+    options.flags = 0;
+    return bpf_tc_detach(&hook, &options) == 0;
+}
+
+}  // namespace
+
 Result<void> attach_filter(const DeviceHook& device, const std::string& name, int program) {
     bpf_tc_hook hook = filter_hook(device.ifindex, device.egress);
     int error = bpf_tc_hook_create(&hook);
@@ -74,23 +91,6 @@ Result<void> attach_filter(const DeviceHook& device, const std::string& name, in
     }
     return {};
 }
-
-bool detach_filter(int ifindex, bool egress) {
-    bpf_tc_hook hook = filter_hook(ifindex, egress);
-    bpf_tc_opts options{};
-    options.sz = sizeof(options);
-    options.handle = kTcHandle;
-    options.priority = kTcPriority;
-    if (bpf_tc_query(&hook, &options) != 0) {
-        return false;
-    }
-    options.prog_fd = 0;
-    options.prog_id = 0;
-    options.flags = 0;
-    return bpf_tc_detach(&hook, &options) == 0;
-}
-
-}  // namespace
 
 Result<Fd> Attachments::exchange_or_create(const std::string& pin, int attach_type, int target,
                                            std::uint64_t target_id, int program) {

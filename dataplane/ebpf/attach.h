@@ -56,6 +56,8 @@ private:
 
 // Removes everything under the directory, detaching links from their hooks. Returns what was removed.
 Result<std::vector<std::string>> detach_all(const std::string& directory);
+// Hangs a program on a device's clsact discipline, or exchanges the one that hangs there: for kernels without tcx.
+Result<void> attach_filter(const DeviceHook& hook, const std::string& name, int program);
 // Removes the clsact filters that attachments made in this network namespace.
 Result<std::vector<std::string>> remove_filters();
 // What is pinned in the directory and where it is attached.

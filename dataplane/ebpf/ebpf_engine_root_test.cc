@@ -1,18 +1,23 @@
 // The engine against the kernel: real sockets through the hooks, in a network namespace and cgroup of their own.
 #include "dataplane/ebpf/ebpf_engine.h"
 
+#include <bpf/bpf.h>
 #include <gtest/gtest.h>
+#include <linux/bpf.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <filesystem>
 #include <set>
 #include <thread>
 
+#include "dataplane/ebpf/attach.h"
 #include "dataplane/ebpf/inspect.h"
+#include "dataplane/ebpf/pins.h"
 #include "dataplane/ebpf/sandbox.h"
 
 namespace sluice::dataplane {
@@ -389,6 +394,70 @@ TEST_F(EbpfEngineTest, InspectorReadsThePinnedImageAndCountersOutliveIt) {
         EXPECT_EQ(drops->front().reason, "no_endpoint");
         EXPECT_EQ(drops->front().count, 10U);
         start({empty, web});
+    }
+}
+
+TEST_F(EbpfEngineTest, TcProgramsLoadAttachAndAreExchanged) {
+    const EchoServer one("127.0.0.1", 1);
+    const std::vector web{make_service("web", Protocol::kTcp, "10.96.0.1", 80, {one.backend()})};
+    auto with_tc = options();
+    with_tc.tc = true;
+    with_tc.devices = {"l?"};
+    with_tc.flow_entries = 4096;
+    for (int restart = 0; restart < 2; ++restart) {
+        engine.reset();
+        auto opened = open_ebpf_engine(with_tc);
+        ASSERT_TRUE(opened) << opened.error().to_string();
+        engine = std::move(*opened);
+        const auto done = engine->replace_all(node(), web);
+        ASSERT_TRUE(done) << done.error().to_string();
+        ASSERT_TRUE(engine->sync_devices());
+        const auto status = engine->status();
+        EXPECT_EQ(status.attached.size(), 11U);
+        EXPECT_EQ(tcp_reach(AF_INET, "10.96.0.1", 80).number, '1');
+        const auto links = describe_links(PinPaths::under(with_tc.bpffs).links);
+        EXPECT_NE(std::find(links.begin(), links.end(), "tcx_ingress_1 lo"), links.end());
+        EXPECT_NE(std::find(links.begin(), links.end(), "tcx_egress_1 lo"), links.end());
+    }
+    // Started without tc, what the earlier agent attached is taken off.
+    start(web);
+    EXPECT_EQ(engine->status().attached.size(), 9U);
+    EXPECT_EQ(describe_links(PinPaths::under(with_tc.bpffs).links).size(), 9U);
+}
+
+TEST_F(EbpfEngineTest, FiltersStandInForLinksAndAreRemoved) {
+    const bpf_insn code[] = {
+        {BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_0, 0, 0, 0},
+        {BPF_JMP | BPF_EXIT, 0, 0, 0, 0},
+    };
+    const Fd program(bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "pass", "GPL", code, 2, nullptr));
+    ASSERT_TRUE(program);
+    for (const bool egress : {false, true}) {
+        // Twice: the second exchanges the first.
+        for (int i = 0; i < 2; ++i) {
+            const auto done = attach_filter(DeviceHook{1, egress}, "lo", program.get());
+            ASSERT_TRUE(done) << done.error().to_string();
+        }
+    }
+    auto removed = remove_filters();
+    ASSERT_TRUE(removed);
+    EXPECT_EQ(*removed, (std::vector<std::string>{"tc filter on lo ingress",
+                                                  "tc filter on lo egress"}));
+    removed = remove_filters();
+    ASSERT_TRUE(removed);
+    EXPECT_TRUE(removed->empty());
+}
+
+TEST_F(EbpfEngineTest, ManyLiveSocketsKeepTheirPeers) {
+    const EchoServer one("127.0.0.1", 1);
+    start({make_service("dns", Protocol::kUdp, "10.96.0.10", 53, {one.backend()})});
+    std::vector<Fd> sockets;
+    for (int i = 0; i < 900; ++i) {
+        sockets.push_back(open_socket(AF_INET, SOCK_DGRAM));
+        ASSERT_EQ(connect_to(sockets.back().get(), AF_INET, "10.96.0.10", 53), 0);
+    }
+    for (const Fd& socket : sockets) {
+        ASSERT_EQ(peer_name(socket.get()), "10.96.0.10 53");
     }
 }
 

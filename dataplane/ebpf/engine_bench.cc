@@ -104,7 +104,7 @@ int run() {
         return 1;
     }
     EbpfOptions options;
-    options.object_dir = getenv("OD") ? getenv("OD") : SLUICE_BPF_DIR;
+    options.object_dir = SLUICE_BPF_DIR;
     options.bpffs = sandbox->bpffs();
     options.cgroup_root = sandbox->cgroup();
     options.tc = false;
@@ -112,7 +112,7 @@ int run() {
     const auto udp = make_service("udp", Protocol::kUdp, "10.96.0.1", 53, {server.backend()});
     const auto plain = [&] { return connect_batch(SOCK_DGRAM, "127.0.0.1", server.port()); };
 
-    for (const int services : {1, 1000}) {
+    for (const int services : {1, 1000, 10000, 50000}) {
         const int endpoints = services == 50000 ? 5 : 2;
         auto desired = many_services(services - 1, endpoints);
         desired.push_back(udp);
