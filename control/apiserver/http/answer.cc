@@ -36,6 +36,8 @@ bool Answer::write(std::string_view chunk) {
     if (queued > 0 && queued + chunk.size() > kMaxQueuedStreamBytes) {
         phase_ = Phase::kAborted;
         data_ = {};
+        // A wake() may be pending that waits for the write to end, which this one must not.
+        woken_ = false;
         wake_locked();
         return false;
     }
@@ -109,6 +111,11 @@ Answer::Work Answer::take() {
             break;
     }
     return work;
+}
+
+bool Answer::overflowed() {
+    const std::lock_guard lock(mutex_);
+    return phase_ == Phase::kAborted;
 }
 
 void Answer::written() {

@@ -57,6 +57,8 @@ public:
 
     // The connection's side, on its thread.
     [[nodiscard]] Work take();
+    // True if the next take() gives kAbort.
+    [[nodiscard]] bool overflowed();
     // The data of the last take() is on the wire.
     void written();
     // True if no answer had been given; then none will be taken from the handler any more.

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <ctime>
 #include <exception>
+#include <stdexcept>
 #include <utility>
 
 #include "api/base/log.h"
@@ -270,7 +271,13 @@ void Connection::on_bytes(const ErrorCode& error, std::size_t bytes) {
 void Connection::parse() {
     while (true) {
         ErrorCode error;
-        const std::size_t used = parser_->put(buffer_.data(), error);
+        std::size_t used = 0;
+        try {
+            used = parser_->put(buffer_.data(), error);
+        } catch (const std::length_error&) {
+            // How Beast says that one field is longer than its 16-bit lengths can tell.
+            error = beast_http::error::header_limit;
+        }
         buffer_.consume(used);
         if (!header_seen_ && parser_->is_header_done()) {
             header_seen_ = true;
@@ -281,16 +288,17 @@ void Connection::parse() {
             refuse(unauthorized());
             return;
         }
-        if (error == beast_http::error::need_more) {
-            read();
-            return;
-        }
-        if (error) {
+        if (error && error != beast_http::error::need_more) {
             parse_failed(error);
             return;
         }
         if (parser_->is_done()) {
             dispatch();
+            return;
+        }
+        // Only an unfinished header is reported as need_more; an unfinished body just takes what there is.
+        if (error || used == 0 || buffer_.size() == 0) {
+            read();
             return;
         }
     }
@@ -440,7 +448,10 @@ void Connection::wake() {
 }
 
 void Connection::pull() {
-    if (!answer_ || writing_ || state_ == State::kClosed || state_ == State::kClosing) return;
+    if (!answer_ || state_ == State::kClosed || state_ == State::kClosing) return;
+    // While a write is under way the rest waits in the Answer, but not for a reader that is too slow: the
+    // write may never end.
+    if (writing_ && !answer_->overflowed()) return;
     Answer::Work work = answer_->take();
     switch (work.kind) {
         case Answer::Work::Kind::kNothing:

@@ -6,6 +6,7 @@
 #include <boost/asio/post.hpp>
 #include <chrono>
 #include <ctime>
+#include <exception>
 #include <thread>
 #include <vector>
 
@@ -89,7 +90,7 @@ public:
             tick(loop.get());
             threads_.emplace_back([raw = loop.get()] {
                 raw->thread = std::this_thread::get_id();
-                raw->context.run();
+                run(raw);
             });
         }
         return {};
@@ -134,6 +135,19 @@ public:
     }
 
 private:
+    // Nothing here throws by design; should memory run out, the one connection is lost to its deadline and the
+    // others go on.
+    static void run(Loop* loop) {
+        while (true) {
+            try {
+                loop->context.run();
+                return;
+            } catch (const std::exception& exception) {
+                log::error(kComponent, "a connection failed: {}", exception.what());
+            }
+        }
+    }
+
     // Each accepted socket belongs to the loop it will live on from the start.
     void accept() {
         Loop* loop = loops_[next_loop_].get();

@@ -17,7 +17,7 @@ namespace sluice::http {
 
 // Limits, each answered with the status named when reached.
 inline constexpr std::size_t kMaxBodyBytes = 3U << 20U;         // 413, kube-apiserver's own limit
-inline constexpr std::size_t kMaxHeaderBytes = 1U << 20U;       // 431
+inline constexpr std::size_t kMaxHeaderBytes = 1U << 20U;       // 431; so is a single field above 64 KiB
 inline constexpr std::size_t kMaxConnections = 10'000;          // further ones are closed at once
 inline constexpr std::size_t kMaxQueuedStreamBytes = 8U << 20U; // a slower reader is closed
 inline constexpr std::size_t kMaxHeaderFields = 1'000;           // 431
@@ -67,8 +67,9 @@ public:
     virtual void on_close(std::function<void()> callback) = 0;
 };
 
-// Called on a server thread; must not block for long.
-using Handler = std::function<void(std::shared_ptr<const Request>, std::shared_ptr<Responder>)>;
+// Called on a server thread; must not block for long. The request is the handler's: it may complete it (the
+// identity, say) before it passes it on as const.
+using Handler = std::function<void(std::shared_ptr<Request>, std::shared_ptr<Responder>)>;
 
 // How long a client may take. Checked about once a second (or four times in the shortest one, if that
 // is less), so that no timer is set per request.

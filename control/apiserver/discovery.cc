@@ -1,0 +1,344 @@
+#include "control/apiserver/discovery.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <span>
+#include <utility>
+
+#include "api/codec/json.h"
+#include "api/codec/protobuf.h"
+#include "api/codec/scheme.h"
+#include "api/kubernetes/meta/v1/meta.pb.h"
+#include "control/apiserver/http/status_body.h"
+
+namespace sluice::apiserver {
+namespace {
+
+using http::json_quote;
+
+constexpr const char* kAggregatedType =
+    "application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList";
+constexpr std::string_view kProtobufType = "application/vnd.kubernetes.protobuf";
+
+struct GroupVersion {
+    std::string group;
+    std::string version;
+    std::vector<const codec::KindInfo*> kinds;  // by resource name
+    [[nodiscard]] std::string name() const {
+        return group.empty() ? version : group + "/" + version;
+    }
+};
+
+std::vector<GroupVersion> group_versions() {
+    std::vector<GroupVersion> all;
+    for (const auto& kind : codec::all_kinds()) {
+        const auto found = std::find_if(all.begin(), all.end(), [&](const GroupVersion& known) {
+            return known.group == kind.gvk.group && known.version == kind.gvk.version;
+        });
+        GroupVersion& target =
+            found == all.end()
+                ? all.emplace_back(GroupVersion{kind.gvk.group, kind.gvk.version, {}})
+                : *found;
+        target.kinds.push_back(&kind);
+    }
+    for (auto& entry : all) {
+        std::sort(entry.kinds.begin(), entry.kinds.end(),
+                  [](const auto* a, const auto* b) { return a->resource < b->resource; });
+    }
+    return all;
+}
+
+template <class Range, class Function>
+std::string json_array(const Range& range, Function element) {
+    std::string out = "[";
+    for (const auto& item : range) {
+        if (out.size() > 1) out += ',';
+        out += element(item);
+    }
+    return out + "]";
+}
+
+std::string string_array(const std::vector<std::string>& items) {
+    return json_array(items, [](const std::string& item) { return json_quote(item); });
+}
+
+// Namespaces are emptied one by one, so kube-apiserver offers no deletecollection for them.
+std::string verbs(const codec::KindInfo& kind) {
+    std::vector<std::string> all = {"create", "delete", "deletecollection", "get",
+                                    "list",   "patch",  "update",           "watch"};
+    if (kind.gvk.group.empty() && kind.resource == "namespaces") all.erase(all.begin() + 2);
+    return string_array(all);
+}
+
+constexpr std::string_view kStatusVerbs = R"(["get","patch","update"])";
+
+std::string resource_list(const GroupVersion& group_version) {
+    std::string resources = "[";
+    for (const auto* kind : group_version.kinds) {
+        if (resources.size() > 1) resources += ',';
+        resources += fmt::format(
+            R"({{"name":{},"singularName":{},"namespaced":{},"kind":{},"verbs":{})",
+            json_quote(kind->resource), json_quote(kind->singular), kind->namespaced,
+            json_quote(kind->gvk.kind), verbs(*kind));
+        if (!kind->short_names.empty()) {
+            resources += fmt::format(R"(,"shortNames":{})", string_array(kind->short_names));
+        }
+        if (!kind->categories.empty()) {
+            resources += fmt::format(R"(,"categories":{})", string_array(kind->categories));
+        }
+        resources += '}';
+        if (kind->has_status) {
+            resources += fmt::format(
+                R"(,{{"name":{},"singularName":"","namespaced":{},"kind":{},"verbs":{}}})",
+                json_quote(kind->resource + "/status"), kind->namespaced,
+                json_quote(kind->gvk.kind), kStatusVerbs);
+        }
+    }
+    // kube-apiserver writes no apiVersion in the core group's list.
+    return fmt::format(R"({{"kind":"APIResourceList",{}"groupVersion":{},"resources":{}]}})",
+                       group_version.group.empty() ? "" : R"("apiVersion":"v1",)",
+                       json_quote(group_version.name()), resources);
+}
+
+// `members`: the versions of one group, the preferred one first.
+std::string group_body(std::span<const GroupVersion* const> members) {
+    const auto version = [](const GroupVersion* member) {
+        return fmt::format(R"({{"groupVersion":{},"version":{}}})", json_quote(member->name()),
+                           json_quote(member->version));
+    };
+    return fmt::format(R"("name":{},"versions":{},"preferredVersion":{})",
+                       json_quote(members.front()->group), json_array(members, version),
+                       version(members.front()));
+}
+
+std::string aggregated_resource(const codec::KindInfo& kind) {
+    const std::string response_kind = fmt::format(
+        R"({{"group":{},"version":{},"kind":{}}})", json_quote(kind.gvk.group),
+        json_quote(kind.gvk.version), json_quote(kind.gvk.kind));
+    std::string out = fmt::format(
+        R"({{"resource":{},"responseKind":{},"scope":"{}","singularResource":{},"verbs":{})",
+        json_quote(kind.resource), response_kind, kind.namespaced ? "Namespaced" : "Cluster",
+        json_quote(kind.singular), verbs(kind));
+    if (!kind.short_names.empty()) {
+        out += fmt::format(R"(,"shortNames":{})", string_array(kind.short_names));
+    }
+    if (!kind.categories.empty()) {
+        out += fmt::format(R"(,"categories":{})", string_array(kind.categories));
+    }
+    if (kind.has_status) {
+        out += fmt::format(
+            R"(,"subresources":[{{"subresource":"status","responseKind":{},"verbs":{}}}])",
+            response_kind, kStatusVerbs);
+    }
+    return out + "}";
+}
+
+std::string aggregated_group(std::span<const GroupVersion* const> members) {
+    const auto version = [](const GroupVersion* member) {
+        return fmt::format(
+            R"({{"version":{},"resources":{},"freshness":"Current"}})", json_quote(member->version),
+            json_array(member->kinds, [](const auto* kind) { return aggregated_resource(*kind); }));
+    };
+    const std::string& group = members.front()->group;
+    return fmt::format(R"({{"metadata":{{{}"creationTimestamp":null}},"versions":{}}})",
+                       group.empty() ? "" : fmt::format(R"("name":{},)", json_quote(group)),
+                       json_array(members, version));
+}
+
+std::string aggregated_list(const std::vector<std::vector<const GroupVersion*>>& groups,
+                            std::string_view version) {
+    return fmt::format(
+        R"({{"kind":"APIGroupDiscoveryList","apiVersion":"apidiscovery.k8s.io/{}","metadata":{{}},"items":{}}})",
+        version, json_array(groups, [](const auto& members) { return aggregated_group(members); }));
+}
+
+template <class Message>
+std::string as_protobuf(const std::string& json, const char* kind) {
+    Message message;
+    const auto read = codec::decode_json(json, &message);
+    SLUICE_ASSERT(read.has_value());  // the text was made a moment ago, in this file
+    return codec::encode_protobuf(message, {"", "v1", kind});
+}
+
+enum class Form { kJson, kProtobuf, kAggregatedV2, kAggregatedV2beta1, kNone };
+
+std::string_view trim(std::string_view text) {
+    const std::size_t begin = text.find_first_not_of(" \t");
+    if (begin == std::string_view::npos) return {};
+    return text.substr(begin, text.find_last_not_of(" \t") - begin + 1);
+}
+
+// One media range of an Accept header. Clients list what they want in order of preference.
+Form form_of(std::string_view range, bool has_aggregated) {
+    std::string_view type;
+    std::string_view group;
+    std::string_view version;
+    std::string_view as;
+    bool first = true;
+    while (true) {
+        const std::size_t semicolon = range.find(';');
+        const std::string_view part = trim(range.substr(0, semicolon));
+        if (std::exchange(first, false)) {
+            type = part;
+        } else if (part.starts_with("g=")) {
+            group = part.substr(2);
+        } else if (part.starts_with("v=")) {
+            version = part.substr(2);
+        } else if (part.starts_with("as=")) {
+            as = part.substr(3);
+        }
+        if (semicolon == std::string_view::npos) break;
+        range.remove_prefix(semicolon + 1);
+    }
+    const bool json = type == "application/json" || type == "application/*" || type == "*/*";
+    if (!as.empty()) {
+        if (!has_aggregated || !json || as != "APIGroupDiscoveryList" ||
+            group != "apidiscovery.k8s.io") {
+            return Form::kNone;
+        }
+        if (version == "v2") return Form::kAggregatedV2;
+        return version == "v2beta1" ? Form::kAggregatedV2beta1 : Form::kNone;
+    }
+    if (json) return Form::kJson;
+    return type == kProtobufType ? Form::kProtobuf : Form::kNone;
+}
+
+Form choose(std::string_view accept, bool has_aggregated) {
+    if (trim(accept).empty()) return Form::kJson;
+    while (!accept.empty()) {
+        const std::size_t comma = accept.find(',');
+        const Form form = form_of(accept.substr(0, comma), has_aggregated);
+        if (form != Form::kNone) return form;
+        accept = comma == std::string_view::npos ? std::string_view{} : accept.substr(comma + 1);
+    }
+    return Form::kNone;
+}
+
+http::Response aggregated(const std::string& text, std::string_view version,
+                          const http::Request& request) {
+    http::Response response;
+    const std::string tag = entity_tag(text);
+    response.headers.emplace_back("ETag", tag);
+    response.headers.emplace_back("Vary", "Accept");
+    if (matches_entity_tag(request.header("if-none-match"), tag)) {
+        response.status = 304;
+        return response;
+    }
+    response.headers.emplace_back("Content-Type", fmt::format(fmt::runtime(kAggregatedType), version));
+    response.body = text;
+    return response;
+}
+
+}  // namespace
+
+Discovery::Discovery(const std::string& server_address) {
+    const std::vector<GroupVersion> all = group_versions();
+    std::vector<std::vector<const GroupVersion*>> core;
+    std::vector<std::vector<const GroupVersion*>> named;
+    for (const auto& entry : all) {
+        auto& groups = entry.group.empty() ? core : named;
+        const auto found = std::find_if(groups.begin(), groups.end(), [&](const auto& members) {
+            return members.front()->group == entry.group;
+        });
+        if (found == groups.end()) {
+            groups.push_back({&entry});
+        } else {
+            found->push_back(&entry);
+        }
+        Document& document =
+            documents_[(entry.group.empty() ? "/api/" : "/apis/") + entry.name()];
+        document.json = resource_list(entry);
+        document.protobuf =
+            as_protobuf<codec::metav1::APIResourceList>(document.json, "APIResourceList");
+    }
+    const std::string addresses = fmt::format(
+        R"([{{"clientCIDR":"0.0.0.0/0","serverAddress":{}}}])", json_quote(server_address));
+    Document& api = documents_["/api"];
+    api.json = fmt::format(
+        R"({{"kind":"APIVersions","versions":{},"serverAddressByClientCIDRs":{}}})",
+        json_array(core.empty() ? std::vector<const GroupVersion*>{} : core.front(),
+                   [](const auto* entry) { return json_quote(entry->version); }),
+        addresses);
+    api.protobuf = as_protobuf<codec::metav1::APIVersions>(api.json, "APIVersions");
+    api.aggregated_v2 = aggregated_list(core, "v2");
+    api.aggregated_v2beta1 = aggregated_list(core, "v2beta1");
+
+    Document& apis = documents_["/apis"];
+    apis.json = fmt::format(R"({{"kind":"APIGroupList","apiVersion":"v1","groups":{}}})",
+                            json_array(named, [](const auto& members) {
+                                return "{" + group_body(members) + "}";
+                            }));
+    apis.protobuf = as_protobuf<codec::metav1::APIGroupList>(apis.json, "APIGroupList");
+    apis.aggregated_v2 = aggregated_list(named, "v2");
+    apis.aggregated_v2beta1 = aggregated_list(named, "v2beta1");
+    for (const auto& members : named) {
+        Document& group = documents_["/apis/" + members.front()->group];
+        group.json =
+            fmt::format(R"({{"kind":"APIGroup","apiVersion":"v1",{}}})", group_body(members));
+        group.protobuf = as_protobuf<codec::metav1::APIGroup>(group.json, "APIGroup");
+    }
+}
+
+std::optional<http::Response> Discovery::answer(std::string_view path,
+                                                const http::Request& request) const {
+    const auto found = documents_.find(path);
+    if (found == documents_.end()) return std::nullopt;
+    if (request.method != "GET" && request.method != "HEAD") {
+        return http::status_response(405, "MethodNotAllowed",
+                                     "the server does not allow this method on the requested resource");
+    }
+    const Document& document = found->second;
+    switch (choose(request.header("accept"), !document.aggregated_v2.empty())) {
+        case Form::kAggregatedV2:
+            return aggregated(document.aggregated_v2, "v2", request);
+        case Form::kAggregatedV2beta1:
+            return aggregated(document.aggregated_v2beta1, "v2beta1", request);
+        case Form::kProtobuf: {
+            http::Response response;
+            response.headers.emplace_back("Content-Type", kProtobufType);
+            response.body = document.protobuf;
+            return response;
+        }
+        case Form::kJson:
+            return http::json_response(document.json);
+        case Form::kNone:
+            break;
+    }
+    return http::status_response(
+        406, "NotAcceptable",
+        "only the following media types are accepted: application/json, "
+        "application/vnd.kubernetes.protobuf");
+}
+
+std::vector<std::string> Discovery::paths() const {
+    std::vector<std::string> out;
+    out.reserve(documents_.size());
+    for (const auto& [path, document] : documents_) out.push_back(path);
+    return out;
+}
+
+// FNV-1a over 64 bits: the tag tells documents of one server apart, it guards nothing.
+std::string entity_tag(std::string_view text) {
+    std::uint64_t hash = 0xcbf29ce484222325U;
+    for (const char c : text) {
+        hash ^= static_cast<unsigned char>(c);
+        hash *= 0x100000001b3U;
+    }
+    return fmt::format("\"{:016X}{:X}\"", hash, text.size());
+}
+
+bool matches_entity_tag(std::string_view if_none_match, std::string_view tag) {
+    while (!if_none_match.empty()) {
+        const std::size_t comma = if_none_match.find(',');
+        std::string_view item = trim(if_none_match.substr(0, comma));
+        if (item.starts_with("W/")) item.remove_prefix(2);
+        if (item == tag || item == "*") return true;
+        if_none_match =
+            comma == std::string_view::npos ? std::string_view{} : if_none_match.substr(comma + 1);
+    }
+    return false;
+}
+
+}  // namespace sluice::apiserver

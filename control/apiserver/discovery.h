@@ -1,0 +1,43 @@
+// Discovery: which groups, versions and resources are served, in the legacy documents (/api, /apis, /api/v1,
+// /apis/G, /apis/G/V) and in the aggregated ones (/api and /apis as APIGroupDiscoveryList, v2 and v2beta1).
+// All made once from the scheme; answers are copies of ready text.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "control/apiserver/http/server.h"
+
+namespace sluice::apiserver {
+
+class Discovery {
+public:
+    // server_address: "10.0.0.1:6443", where clients are told to find the server.
+    explicit Discovery(const std::string& server_address);
+
+    // nullopt when the path (without a slash at its end) is not one of discovery. Thread-safe.
+    [[nodiscard]] std::optional<http::Response> answer(std::string_view path,
+                                                       const http::Request& request) const;
+    // The paths served here, for the index at "/".
+    [[nodiscard]] std::vector<std::string> paths() const;
+
+private:
+    struct Document {
+        std::string json;
+        std::string protobuf;       // in its envelope
+        std::string aggregated_v2;  // empty but for /api and /apis
+        std::string aggregated_v2beta1;
+    };
+    std::map<std::string, Document, std::less<>> documents_;
+};
+
+// An entity tag for a text: equal texts have equal tags, in every run.
+[[nodiscard]] std::string entity_tag(std::string_view text);
+// True if the If-None-Match header names the tag.
+[[nodiscard]] bool matches_entity_tag(std::string_view if_none_match, std::string_view tag);
+
+}  // namespace sluice::apiserver

@@ -1,0 +1,135 @@
+// sluice-control: the bundled control plane in one process.
+#include <fmt/core.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdio>
+#include <exception>
+
+#include "api/base/log.h"
+#include "control/main/network.h"
+#include "control/main/options.h"
+#include "control/main/serve.h"
+
+namespace {
+
+constexpr int kFailure = 1;
+constexpr int kWrongUsage = 2;
+
+int fail(int code, const sluice::Error& error) {
+    fmt::print(stderr, "sluice-control: {}\n", error.message);
+    if (code == kWrongUsage) fmt::print(stderr, "Run with --help for more information.\n");
+    return code;
+}
+
+struct Flags {
+    std::string data_dir;
+    std::string listen = sluice::control::kDefaultListen;
+    std::string service_cidrs = sluice::control::kDefaultServiceCidrs;
+    std::string node_ports = sluice::control::kDefaultNodePorts;
+    std::string components = sluice::control::kDefaultComponents;
+    std::vector<std::string> tls_sans;
+    std::string log_level = "info";
+    std::string user;
+    std::vector<std::string> groups;
+    std::string server;
+};
+
+sluice::Result<sluice::control::ServeOptions> read(const Flags& flags) {
+    using namespace sluice::control;
+    SLUICE_TRY_ASSIGN(const auto level, sluice::log::parse_level(flags.log_level));
+    sluice::log::set_level(level);
+    ServeOptions options;
+    options.data_dir = flags.data_dir;
+    while (options.data_dir.size() > 1 && options.data_dir.ends_with('/')) {
+        options.data_dir.pop_back();
+    }
+    SLUICE_TRY_ASSIGN(options.listen, parse_listen(flags.listen));
+    SLUICE_TRY_ASSIGN(options.service_cidrs, parse_service_cidrs(flags.service_cidrs));
+    SLUICE_TRY_ASSIGN(const auto ports, parse_node_ports(flags.node_ports));
+    options.node_port_min = ports.first;
+    options.node_port_max = ports.second;
+    SLUICE_TRY(check_components(flags.components));
+    SLUICE_TRY_ASSIGN(options.tls_sans, parse_tls_sans(flags.tls_sans));
+    return options;
+}
+
+int run_kubeconfig(const Flags& flags, const sluice::control::ServeOptions& options) {
+    std::string server = flags.server;
+    if (server.empty()) server = "https://" + options.listen.to_string();
+    const auto text = sluice::control::make_kubeconfig(options.data_dir, server, flags.user,
+                                                       flags.groups);
+    if (!text) {
+        return fail(text.error().code == sluice::Code::kInvalidArgument ? kWrongUsage : kFailure,
+                    text.error());
+    }
+    fmt::print("{}", *text);
+    return std::fflush(stdout) == 0 ? 0 : kFailure;
+}
+
+int run_server(const sluice::control::ServeOptions& options) {
+    // Before any thread exists, so that all inherit it and only sigwait takes these signals.
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+    std::signal(SIGPIPE, SIG_IGN);
+    sluice::control::raise_open_files_limit();
+    const auto done = sluice::control::serve(options, signals);
+    return done ? 0 : fail(kFailure, done.error());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    try {
+        Flags flags;
+        CLI::App app("The control plane of Sluice: a Kubernetes API server with its own store and "
+                     "certificate authority.",
+                     "sluice-control");
+        app.set_version_flag("--version", "sluice-control " SLUICE_VERSION);
+        app.add_option("--data-dir", flags.data_dir,
+                       "Where the store, the certificates and the kubeconfig files are kept")
+            ->required();
+        app.add_option("--listen", flags.listen, "Address and port to serve HTTPS on")
+            ->capture_default_str();
+        app.add_option("--service-cluster-ip-range", flags.service_cidrs,
+                       "ClusterIPs are taken from here; two ranges, separated by a comma, for dual "
+                       "stack")
+            ->capture_default_str();
+        app.add_option("--service-node-port-range", flags.node_ports,
+                       "NodePorts are taken from here, both ends included")
+            ->capture_default_str();
+        app.add_option("--components", flags.components,
+                       "Parts to run, separated by commas; this build has: apiserver")
+            ->capture_default_str();
+        app.add_option("--tls-san", flags.tls_sans,
+                       "Further name or address of the server certificate; may be repeated")
+            ->delimiter(',');
+        app.add_option("--log-level", flags.log_level, "trace, debug, info, warn, error or off")
+            ->capture_default_str();
+        CLI::App* kubeconfig = app.add_subcommand(
+            "kubeconfig", "Print a kubeconfig for a user, signed by the cluster's authority");
+        kubeconfig->fallthrough();
+        kubeconfig->add_option("--user", flags.user, "Name of the user")->required();
+        kubeconfig->add_option("--group", flags.groups, "Group of the user; may be repeated");
+        kubeconfig->add_option("--server", flags.server,
+                               "URL of the server; https:// and --listen by default");
+        try {
+            app.parse(argc, argv);
+        } catch (const CLI::ParseError& error) {
+            return app.exit(error) == 0 ? 0 : kWrongUsage;
+        }
+        const auto options = read(flags);
+        if (!options) return fail(kWrongUsage, options.error());
+        if (options->data_dir.empty()) {
+            return fail(kWrongUsage, sluice::make_error(sluice::Code::kInvalidArgument,
+                                                        "--data-dir must not be empty"));
+        }
+        return kubeconfig->parsed() ? run_kubeconfig(flags, *options) : run_server(*options);
+    } catch (const std::exception& exception) {
+        fmt::print(stderr, "sluice-control: {}\n", exception.what());
+        return kFailure;
+    }
+}

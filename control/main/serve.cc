@@ -1,0 +1,183 @@
+#include "control/main/serve.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <ctime>
+#include <filesystem>
+#include <memory>
+
+#include "api/base/log.h"
+#include "control/apiserver/handler.h"
+#include "control/apiserver/http/server.h"
+#include "control/apiserver/http/status_body.h"
+#include "control/apiserver/pki/files.h"
+#include "control/apiserver/pki/kubeconfig.h"
+#include "control/apiserver/pki/pki.h"
+#include "control/apiserver/registry/api.h"
+#include "control/main/network.h"
+#include "control/store/store.h"
+
+namespace sluice::control {
+namespace {
+
+constexpr std::string_view kComponent = "control";
+constexpr std::uint32_t kShutdownGraceMs = 10'000;
+constexpr std::size_t kMaxNameBytes = 256;
+
+constexpr const char* kAdminUser = "kubernetes-admin";
+constexpr const char* kAdminGroup = "system:masters";
+// The name and group that Kubernetes' own role for service proxies is bound to.
+constexpr const char* kAgentUser = "system:kube-proxy";
+constexpr const char* kAgentGroup = "system:node-proxiers";
+
+std::string pki_path(const std::string& data_dir) { return data_dir + "/pki"; }
+
+Result<void> make_data_directory(const std::string& path) {
+    const std::filesystem::path parent = std::filesystem::path(path).parent_path();
+    if (!parent.empty()) {
+        std::error_code error;
+        std::filesystem::create_directories(parent, error);
+        if (error) {
+            return errno_error(error.value(), "cannot make the directory {}: {}", parent.string(),
+                               error.message());
+        }
+    }
+    return pki::make_private_directory(path);
+}
+
+// Where clients on this machine reach the server.
+std::string local_url(const Endpoint& listen, std::uint16_t port) {
+    Endpoint endpoint{listen.address, port};
+    if (endpoint.address.is_unspecified()) {
+        endpoint.address = *IpAddress::parse(endpoint.address.is_v4() ? "127.0.0.1" : "::1");
+    }
+    return "https://" + endpoint.to_string();
+}
+
+struct Certificates {
+    std::string ca_pem;
+    pki::KeyPair server;
+    pki::KeyPair admin;
+    pki::KeyPair agent;
+};
+
+Result<Certificates> load_certificates(const ServeOptions& options) {
+    SLUICE_TRY_ASSIGN(auto directory, pki::Directory::open(pki_path(options.data_dir),
+                                                           std::time(nullptr)));
+    const ServerNames names = server_names(options.tls_sans, options.listen, options.service_cidrs,
+                                           host_name());
+    Certificates out;
+    out.ca_pem = directory.ca_pem();
+    SLUICE_TRY_ASSIGN(out.server, directory.server(names.dns, names.addresses));
+    SLUICE_TRY_ASSIGN(out.admin, directory.client("admin", kAdminUser, {kAdminGroup}));
+    SLUICE_TRY_ASSIGN(out.agent, directory.client("agent", kAgentUser, {kAgentGroup}));
+    return out;
+}
+
+}  // namespace
+
+Result<void> serve(const ServeOptions& options, const sigset_t& signals) {
+    SLUICE_TRY(make_data_directory(options.data_dir));
+    // The store first: its lock keeps a second process out of the whole directory.
+    store::SqliteOptions store_options;
+    store_options.path = options.data_dir + "/store.db";
+    SLUICE_TRY_ASSIGN(auto store, store::open_sqlite(store_options));
+    SLUICE_TRY_ASSIGN(const Certificates certificates, load_certificates(options));
+
+    // The listener comes before what it serves, so that the port, which may be any free one, is known.
+    std::atomic<apiserver::ApiServer*> serving{nullptr};
+    http::ServerOptions server_options;
+    server_options.address = options.listen.address.to_string();
+    server_options.port = options.listen.port;
+    server_options.certificate_pem = certificates.server.certificate_pem;
+    server_options.private_key_pem = certificates.server.private_key_pem;
+    server_options.client_ca_pem = certificates.ca_pem;
+    SLUICE_TRY_ASSIGN(
+        auto server,
+        http::listen(server_options, [&serving](std::shared_ptr<http::Request> request,
+                                                std::shared_ptr<http::Responder> responder) {
+            if (auto* api_server = serving.load(std::memory_order_acquire)) {
+                api_server->handle(std::move(request), std::move(responder));
+            } else {
+                responder->send(http::status_response(503, "ServiceUnavailable",
+                                                      "the server is starting"));
+            }
+        }));
+
+    registry::ApiOptions api_options;
+    api_options.service_cidrs = options.service_cidrs;
+    api_options.nodeport_min = options.node_port_min;
+    api_options.nodeport_max = options.node_port_max;
+    api_options.advertise_address = advertised_address(options.listen.address).to_string();
+    api_options.advertise_port = server->port();
+    const Endpoint advertised{advertised_address(options.listen.address), server->port()};
+    apiserver::ApiServer api_server(*store, advertised.to_string(),
+                                    [raw = server.get()] { return raw->stats(); });
+    serving.store(&api_server, std::memory_order_release);
+    auto api = registry::make_api(*store, api_options);
+    Result<void> done;
+    if (!api) {
+        done = api.error();
+    } else {
+        const std::string url = local_url(options.listen, server->port());
+        const std::string admin_path = options.data_dir + "/admin.kubeconfig";
+        done = pki::write_kubeconfig(admin_path,
+                                     {url, certificates.ca_pem, kAdminUser, certificates.admin});
+        if (done) {
+            done = pki::write_kubeconfig(options.data_dir + "/agent.kubeconfig",
+                                         {url, certificates.ca_pem, kAgentUser, certificates.agent});
+        }
+        if (done) {
+            api_server.set_api(api->get());
+            fmt::print(stderr, "sluice-control is ready at {}, kubeconfig {}\n", url, admin_path);
+            std::fflush(stderr);
+            int signal = 0;
+            sigwait(&signals, &signal);
+            log::info(kComponent, "signal {}: shutting down", signal);
+            // A second signal ends the process at once.
+            pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+        }
+        api_server.begin_shutdown();
+        (*api)->shutdown();
+    }
+    // Requests in flight finish, then what they use goes, the store last of all.
+    server->shutdown(kShutdownGraceMs);
+    if (api) api->reset();
+    store.reset();
+    if (done) log::info(kComponent, "stopped");
+    return done;
+}
+
+Result<std::string> make_kubeconfig(const std::string& data_dir, const std::string& server,
+                                    const std::string& user,
+                                    const std::vector<std::string>& groups) {
+    const auto check = [](const std::string& name, const char* flag) -> Result<void> {
+        const bool control = std::any_of(name.begin(), name.end(), [](char c) {
+            return static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
+        });
+        if (name.empty() || name.size() > kMaxNameBytes || control) {
+            return make_error(Code::kInvalidArgument,
+                              "{} needs 1 to {} bytes without control characters", flag,
+                              kMaxNameBytes);
+        }
+        return {};
+    };
+    SLUICE_TRY(check(user, "--user"));
+    SLUICE_TRY(check(server, "--server"));
+    for (const auto& group : groups) SLUICE_TRY(check(group, "--group"));
+    std::error_code error;
+    if (!std::filesystem::exists(pki_path(data_dir) + "/ca.crt", error)) {
+        return make_error(Code::kFailedPrecondition,
+                          "{} has no certificate authority; start sluice-control --data-dir {} first",
+                          pki_path(data_dir), data_dir);
+    }
+    SLUICE_TRY_ASSIGN(auto directory,
+                      pki::Directory::open(pki_path(data_dir), std::time(nullptr)));
+    SLUICE_TRY_ASSIGN(auto client, directory.issue_client(user, groups));
+    return pki::kubeconfig_text({server, directory.ca_pem(), user, std::move(client)});
+}
+
+}  // namespace sluice::control

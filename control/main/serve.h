@@ -1,0 +1,32 @@
+// Runs the control plane: wires store, certificates, HTTP server and resource API together, and takes them
+// down in order.
+#pragma once
+
+#include <csignal>
+#include <string>
+#include <vector>
+
+#include "api/base/result.h"
+#include "control/main/options.h"
+
+namespace sluice::control {
+
+struct ServeOptions {
+    std::string data_dir;
+    Endpoint listen;
+    std::vector<IpPrefix> service_cidrs;
+    std::uint16_t node_port_min = 0;
+    std::uint16_t node_port_max = 0;
+    ServerNames tls_sans;
+};
+
+// Blocks until one of `signals` arrives, then shuts down in order. REQUIRES: they are blocked in this thread, so
+// that the threads made here do not take them.
+Result<void> serve(const ServeOptions& options, const sigset_t& signals);
+
+// A kubeconfig for a user with these groups, signed by the CA in the data directory, which must exist.
+Result<std::string> make_kubeconfig(const std::string& data_dir, const std::string& server,
+                                    const std::string& user,
+                                    const std::vector<std::string>& groups);
+
+}  // namespace sluice::control
