@@ -283,8 +283,7 @@ private:
         SLUICE_TRY(charge(*field.value_plan));
         Message* sub = reflection.MutableMessage(message, descriptor);
         SLUICE_TRY(message_value(value, field, sub));
-        // What Go holds by value is absent when it is empty.
-        if (field.always && !field.pointer && is_zero(*sub, field.kind, *field.value_plan)) {
+        if (absent_when_zero(field) && is_zero(*sub, field.kind, *field.value_plan)) {
             reflection.ClearField(message, descriptor);
         }
         return {};

@@ -186,6 +186,17 @@ bool is_zero(const google::protobuf::Message& message, ValueKind kind, const Mes
     return set.empty();
 }
 
+bool absent_when_zero(const FieldPlan& field) {
+    switch (field.kind) {
+        case ValueKind::kTime:
+        case ValueKind::kMicroTime:
+        case ValueKind::kRawExtension:
+        case ValueKind::kFieldsV1:
+        case ValueKind::kStringList: return true;
+        default: return field.inlined || (field.always && !field.pointer);
+    }
+}
+
 const MessagePlan& plan_of(const Descriptor& type) {
     static Cache cache;
     return cache.find(type);

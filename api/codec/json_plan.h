@@ -84,6 +84,10 @@ struct MessagePlan {
 [[nodiscard]] bool is_zero(const google::protobuf::Message& message, ValueKind kind,
                            const MessagePlan& plan);
 
+// Whether the field's message, empty as it is, is to be absent: Go holds it by value, or JSON writes null
+// for it, which reads as absent.
+[[nodiscard]] bool absent_when_zero(const FieldPlan& field);
+
 // How a singular message of this type is written.
 [[nodiscard]] ValueKind message_kind(const google::protobuf::Descriptor& type);
 

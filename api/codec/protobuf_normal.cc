@@ -114,8 +114,7 @@ private:
         path_.push_back(&field);
         SLUICE_TRY(value(sub, field.kind, *field.value_plan));
         path_.pop_back();
-        const bool by_value = field.inlined || (field.always && !field.pointer);
-        if (by_value && is_zero(*sub, field.kind, *field.value_plan)) {
+        if (absent_when_zero(field) && is_zero(*sub, field.kind, *field.value_plan)) {
             reflection.ClearField(owner, field.field);
         }
         return {};
