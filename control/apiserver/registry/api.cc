@@ -1,0 +1,172 @@
+#include "control/apiserver/registry/api.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <random>
+
+#include "api/base/log.h"
+#include "api/kubernetes/core/v1/service.pb.h"
+#include "control/apiserver/registry/allocator/service_allocator.h"
+#include "control/apiserver/registry/bootstrap.h"
+#include "control/apiserver/registry/namespace_deletion/namespace_deletion.h"
+#include "control/apiserver/registry/rest/core.h"
+#include "control/apiserver/registry/rest/verbs.h"
+
+namespace sluice::registry {
+
+namespace {
+
+constexpr std::string_view kComponent = "registry";
+
+RowObject row_object(const http::Request& request) {
+    const auto wanted = request.parameter("includeObject").value_or("");
+    if (wanted == "Object") return RowObject::kFull;
+    if (wanted == "None") return RowObject::kNone;
+    return RowObject::kMetadata;
+}
+
+bool is_read(Verb verb) {
+    return verb == Verb::kGet || verb == Verb::kList || verb == Verb::kWatch;
+}
+
+void dispatch(const CallPtr& call) {
+    switch (call->info.verb) {
+        case Verb::kGet: return serve_get(call);
+        case Verb::kCreate: return serve_create(call);
+        case Verb::kUpdate: return serve_update(call);
+        case Verb::kPatch: return serve_patch(call);
+        case Verb::kDelete: return serve_delete(call);
+        // These may touch thousands of objects, so they leave the connection's thread alone.
+        case Verb::kList: return call->core->executor.post([call] { serve_list(call); });
+        case Verb::kWatch: return call->core->executor.post([call] { serve_watch(call); });
+        case Verb::kDeleteCollection:
+            return call->core->executor.post([call] { serve_delete_collection(call); });
+    }
+}
+
+class ApiImpl final : public Api {
+public:
+    ApiImpl(store::Store& store, const ApiOptions& options)
+        : allocator_(options.service_cidrs, options.nodeport_min, options.nodeport_max,
+                     std::random_device{}()),
+          strategies_(allocator_),
+          core_(store, strategies_) {}
+    ~ApiImpl() override {
+        ApiImpl::shutdown();
+        core_.wait_until_idle();
+    }
+
+    Result<void> start(const ApiOptions& options);
+    [[nodiscard]] bool handles(const std::string& path) const override;
+    void handle(std::shared_ptr<const http::Request> request,
+                std::shared_ptr<http::Responder> responder) override;
+    void shutdown() override;
+
+private:
+    Result<void> adopt_services();
+
+    ServiceAllocator allocator_;
+    StrategySet strategies_;
+    Core core_;
+    std::unique_ptr<NamespaceDeletion> namespace_deletion_;
+};
+
+Result<void> ApiImpl::adopt_services() {
+    const Strategy& services = strategies_.of(*codec::find_resource("", "v1", "services"));
+    SLUICE_TRY_ASSIGN(auto range, core_.store.range(services.storage_prefix() + "/", "", 0));
+    for (const store::KeyValue& item : range.items) {
+        auto object = core_.cache.get(services.kind(), item.mod_revision, *item.value);
+        if (!object) {
+            return make_error(Code::kDataLoss, "{}: {}", item.key, object.error().message);
+        }
+        const auto adopted =
+            allocator_.adopt(static_cast<const ServiceMessage&>((*object)->message()));
+        if (!adopted) log::warn(kComponent, "{}", adopted.error().message);
+    }
+    return {};
+}
+
+Result<void> ApiImpl::start(const ApiOptions& options) {
+    SLUICE_TRY(adopt_services());
+    SLUICE_TRY(bootstrap(core_, options));
+    SLUICE_TRY_ASSIGN(namespace_deletion_, start_namespace_deletion(core_));
+    return {};
+}
+
+bool ApiImpl::handles(const std::string& path) const {
+    const auto parsed = parse_resource_path(path);
+    if (!parsed) return false;
+    const auto kinds = codec::all_kinds();
+    return std::any_of(kinds.begin(), kinds.end(), [&parsed](const codec::KindInfo& kind) {
+        return kind.gvk.group == parsed->group && kind.gvk.version == parsed->version;
+    });
+}
+
+void ApiImpl::handle(std::shared_ptr<const http::Request> request,
+                     std::shared_ptr<http::Responder> responder) {
+    if (core_.stopping) {
+        return respond_error(*responder, unavailable("the server is shutting down"),
+                             Encoding::kJson);
+    }
+    const auto path = parse_resource_path(request->path);
+    if (!path) return respond_error(*responder, resource_not_found(), Encoding::kJson);
+    auto info = resolve_request(*path, request->method, query_flag(*request, "watch"));
+    const std::string_view accept = request->header("accept");
+    auto format = negotiate_output(accept, info ? is_read(info->verb) : true);
+    const Encoding encoding = format ? format->encoding : Encoding::kJson;
+    if (!info) return respond_error(*responder, info.error(), encoding);
+    if (!format) return respond_error(*responder, format.error(), Encoding::kJson);
+    const auto call = std::make_shared<Call>();
+    call->core = &core_;
+    call->strategy = &strategies_.of(*info->kind);
+    call->info = std::move(*info);
+    call->format = std::move(*format);
+    call->rows = row_object(*request);
+    call->request = std::move(request);
+    call->responder = std::move(responder);
+    dispatch(call);
+}
+
+void ApiImpl::shutdown() {
+    if (namespace_deletion_ != nullptr) namespace_deletion_->stop();
+    core_.stop();
+}
+
+Result<void> check_options(const ApiOptions& options) {
+    if (options.service_cidrs.empty() || options.service_cidrs.size() > 2) {
+        return make_error(Code::kInvalidArgument,
+                          "service CIDRs: one or two are needed, {} were given",
+                          options.service_cidrs.size());
+    }
+    if (options.service_cidrs.size() == 2 &&
+        options.service_cidrs[0].family() == options.service_cidrs[1].family()) {
+        return make_error(Code::kInvalidArgument, "service CIDRs {} and {} are of the same family",
+                          options.service_cidrs[0].to_string(),
+                          options.service_cidrs[1].to_string());
+    }
+    for (const IpPrefix& cidr : options.service_cidrs) {
+        constexpr std::uint8_t kMaxV4Bits = 29;
+        constexpr std::uint8_t kMaxV6Bits = 125;
+        if (cidr.bits > (cidr.address.is_v4() ? kMaxV4Bits : kMaxV6Bits)) {
+            return make_error(Code::kInvalidArgument, "service CIDR {} is too small",
+                              cidr.to_string());
+        }
+    }
+    if (options.nodeport_min == 0 || options.nodeport_min > options.nodeport_max) {
+        return make_error(Code::kInvalidArgument, "node port range {}-{} is empty",
+                          options.nodeport_min, options.nodeport_max);
+    }
+    return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Api>> make_api(store::Store& store, const ApiOptions& options) {
+    SLUICE_TRY(check_options(options));
+    auto api = std::make_unique<ApiImpl>(store, options);
+    SLUICE_TRY(api->start(options));
+    return std::unique_ptr<Api>(std::move(api));
+}
+
+}  // namespace sluice::registry

@@ -1,0 +1,27 @@
+// Empties namespaces that are being deleted, through the same code that serves DELETE, and then finalizes them.
+//
+//   Namespace with deletionTimestamp --watch--> delete everything in it --empty--> spec.finalizers = []
+//
+// What lingers (pods with grace, objects with finalizers) is looked at again after kRetryInterval.
+#pragma once
+
+#include <chrono>
+#include <memory>
+
+#include "control/apiserver/registry/rest/core.h"
+
+namespace sluice::registry {
+
+inline constexpr std::chrono::milliseconds kNamespaceRetryInterval{100};
+
+// Thread-safe. The core outlives it; stop() is called before the core's executor ends.
+class NamespaceDeletion {
+public:
+    virtual ~NamespaceDeletion() = default;
+    virtual void stop() = 0;
+};
+
+// Starts watching, also picking up namespaces whose deletion an earlier process had begun.
+Result<std::unique_ptr<NamespaceDeletion>> start_namespace_deletion(Core& core);
+
+}  // namespace sluice::registry

@@ -1,0 +1,158 @@
+#include "control/apiserver/registry/rest/body.h"
+
+#include <fmt/format.h>
+#include <google/protobuf/message.h>
+
+#include <boost/json/value.hpp>
+
+#include "api/codec/json.h"
+#include "api/codec/protobuf.h"
+#include "api/codec/yaml.h"
+#include "control/apiserver/registry/rest/negotiate.h"
+
+namespace sluice::registry {
+
+namespace {
+
+// Bytes of a broken body that the answer repeats.
+constexpr std::size_t kMaxShownBody = 128;
+
+StatusError unrecognized(const Strategy& strategy, std::string_view why, std::string_view body) {
+    const std::string shown(body.substr(0, kMaxShownBody));
+    return bad_request(
+        fmt::format("the object provided is unrecognized (must be of type {}): couldn't get "
+                    "version/kind; json parse error: {} ({})",
+                    strategy.kind().gvk.kind, why, shown));
+}
+
+StatusError cannot_handle(const Strategy& strategy, std::string_view kind,
+                          std::string_view version, std::string_view why) {
+    return bad_request(fmt::format("{} in version {} cannot be handled as a {}: {}", kind,
+                                   go_quote(version), strategy.kind().gvk.kind, why));
+}
+
+StatusError cannot_handle(const Strategy& strategy, std::string_view why) {
+    const auto& gvk = strategy.kind().gvk;
+    return cannot_handle(strategy, gvk.kind, gvk.version, why);
+}
+
+Answer<void> check_kind(const Strategy& strategy, const codec::GroupVersionKind& given) {
+    const auto& gvk = strategy.kind().gvk;
+    codec::GroupVersionKind claimed = given;
+    if (claimed.version.empty()) {
+        claimed.group = gvk.group;
+        claimed.version = gvk.version;
+    }
+    if (claimed.kind.empty()) claimed.kind = gvk.kind;
+    if (claimed == gvk) return {};
+    if (claimed.group != gvk.group || claimed.version != gvk.version) {
+        return refuse(bad_request(
+            fmt::format("the API version in the data ({}) does not match the expected API version "
+                        "({})",
+                        claimed.api_version(), gvk.api_version())));
+    }
+    if (codec::find_kind(claimed) == nullptr) {
+        return refuse(cannot_handle(
+            strategy, claimed.kind, claimed.version,
+            fmt::format("no kind {} is registered for version {} in scheme",
+                        go_quote(claimed.kind), go_quote(claimed.api_version()))));
+    }
+    return refuse(
+        cannot_handle(strategy, claimed.kind, claimed.version,
+                      fmt::format("converting ({}.{}) to ({}.{}): unknown conversion",
+                                  claimed.version, claimed.kind, strategy.go_package(), gvk.kind)));
+}
+
+Answer<void> apply_field_validation(const Strategy& strategy, codec::FieldWarnings found,
+                                    FieldValidation validation,
+                                    std::vector<std::string>* warnings) {
+    if (found.empty() || validation == FieldValidation::kIgnore) return {};
+    if (validation == FieldValidation::kStrict) {
+        return refuse(cannot_handle(
+            strategy, fmt::format("strict decoding error: {}", fmt::join(found, ", "))));
+    }
+    warnings->insert(warnings->end(), found.begin(), found.end());
+    return {};
+}
+
+Answer<codec::GroupVersionKind> kind_of_document(const Strategy& strategy,
+                                                 const boost::json::value& document) {
+    const auto* object = document.if_object();
+    if (object == nullptr) {
+        return refuse(cannot_handle(strategy,
+                                    "json: cannot unmarshal into Go value of type an object"));
+    }
+    std::string fields[2];
+    int at = 0;
+    for (const char* name : {"apiVersion", "kind"}) {
+        const auto* member = object->if_contains(name);
+        if (member != nullptr && member->is_string()) {
+            fields[at] = std::string(member->get_string().data(), member->get_string().size());
+        }
+        ++at;
+    }
+    auto gvk = codec::GroupVersionKind::parse(fields[0], fields[1]);
+    if (!gvk) return refuse(bad_request(gvk.error().message));
+    return std::move(*gvk);
+}
+
+Answer<std::unique_ptr<Message>> read_protobuf(const http::Request& request,
+                                               const Strategy& strategy) {
+    auto envelope = codec::open_envelope(request.body);
+    if (!envelope) return refuse(bad_request(envelope.error().message));
+    if (auto fits = check_kind(strategy, envelope->gvk); !fits) {
+        return refuse(std::move(fits).error());
+    }
+    auto message = strategy.kind().new_object();
+    if (auto done = codec::decode_protobuf_raw(envelope->raw, message.get()); !done) {
+        return refuse(cannot_handle(strategy, done.error().message));
+    }
+    return message;
+}
+
+}  // namespace
+
+Answer<std::unique_ptr<Message>> read_body(const http::Request& request, const Strategy& strategy,
+                                           FieldValidation validation,
+                                           std::vector<std::string>* warnings) {
+    auto encoding = negotiate_input(request.header("content-type"));
+    if (!encoding) return refuse(std::move(encoding).error());
+    if (*encoding == Encoding::kProtobuf) return read_protobuf(request, strategy);
+    if (*encoding == Encoding::kYaml) {
+        auto document = codec::yaml_to_json(request.body);
+        if (!document) return refuse(unrecognized(strategy, document.error().message, request.body));
+        return read_document(*document, strategy, validation, warnings);
+    }
+    auto claimed = codec::peek_json_kind(request.body);
+    if (!claimed) return refuse(unrecognized(strategy, claimed.error().message, request.body));
+    if (auto fits = check_kind(strategy, *claimed); !fits) return refuse(std::move(fits).error());
+    auto message = strategy.kind().new_object();
+    codec::FieldWarnings found;
+    if (auto done = codec::decode_json(request.body, message.get(), &found); !done) {
+        return refuse(cannot_handle(strategy, done.error().message));
+    }
+    if (auto ok = apply_field_validation(strategy, std::move(found), validation, warnings); !ok) {
+        return refuse(std::move(ok).error());
+    }
+    return message;
+}
+
+Answer<std::unique_ptr<Message>> read_document(const boost::json::value& document,
+                                               const Strategy& strategy,
+                                               FieldValidation validation,
+                                               std::vector<std::string>* warnings) {
+    auto claimed = kind_of_document(strategy, document);
+    if (!claimed) return refuse(std::move(claimed).error());
+    if (auto fits = check_kind(strategy, *claimed); !fits) return refuse(std::move(fits).error());
+    auto message = strategy.kind().new_object();
+    codec::FieldWarnings found;
+    if (auto done = codec::from_json_value(document, message.get(), &found); !done) {
+        return refuse(cannot_handle(strategy, done.error().message));
+    }
+    if (auto ok = apply_field_validation(strategy, std::move(found), validation, warnings); !ok) {
+        return refuse(std::move(ok).error());
+    }
+    return message;
+}
+
+}  // namespace sluice::registry

@@ -1,0 +1,29 @@
+// Request bodies into typed objects: JSON, YAML and the protobuf envelope, with Kubernetes' field validation.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "control/apiserver/registry/rest/options.h"
+#include "control/apiserver/registry/strategies/strategy.h"
+
+namespace boost::json {
+class value;
+}
+
+namespace sluice::registry {
+
+// The object in the body, which must be of the strategy's kind (kind and apiVersion may be absent). Unknown and
+// duplicate fields are refused, added to *warnings or passed over, as asked. Defaults are not yet set.
+Answer<std::unique_ptr<Message>> read_body(const http::Request& request, const Strategy& strategy,
+                                           FieldValidation validation,
+                                           std::vector<std::string>* warnings);
+
+// A patched document into a typed object, with the same field validation.
+Answer<std::unique_ptr<Message>> read_document(const boost::json::value& document,
+                                               const Strategy& strategy,
+                                               FieldValidation validation,
+                                               std::vector<std::string>* warnings);
+
+}  // namespace sluice::registry

@@ -1,0 +1,215 @@
+#include "control/apiserver/registry/rest/core.h"
+
+#include <fmt/format.h>
+#include <google/protobuf/message.h>
+
+#include <thread>
+
+#include "api/kubernetes/meta/v1/meta.pb.h"
+#include "control/apiserver/registry/rest/watch.h"
+
+namespace sluice::registry {
+
+namespace {
+
+// One worker less than the CPUs would starve small machines; more than a few only contend on the store's lock.
+std::size_t worker_count() {
+    const std::size_t cpus = std::thread::hardware_concurrency();
+    return cpus < 2 ? 2 : (cpus > 8 ? 8 : cpus);
+}
+
+// A warning longer than this is cut, as kube-apiserver does.
+constexpr std::size_t kMaxWarningBytes = 256;
+constexpr std::size_t kMaxWarnings = 32;
+
+std::string warning_value(const std::string& text) {
+    return fmt::format("299 - {}", go_quote(std::string_view(text).substr(0, kMaxWarningBytes)));
+}
+
+// The state of one change_object between its attempts.
+struct Attempt : std::enable_shared_from_this<Attempt> {
+    Attempt(Core& core_in, const Strategy& strategy_in) : core(core_in), strategy(strategy_in) {}
+
+    Core& core;
+    const Strategy& strategy;
+    std::string name_space;
+    std::string name;
+    std::string key;
+    bool dry_run = false;
+    Transform transform;
+    Done done;
+    int attempts = 0;
+
+    void run();
+    void written(const Result<store::WriteResult>& result, const ObjectPtr& existing,
+                 Change::Kind kind, const std::string& value,
+                 const std::shared_ptr<Reservation>& reservation);
+};
+
+void Attempt::run() {
+    auto current = core.store.get(key);
+    if (!current) return done(refuse(from_error(current.error())));
+    ObjectPtr existing;
+    if (*current) {
+        auto object = core.cache.get(strategy.kind(), (*current)->mod_revision, *(*current)->value);
+        if (!object) return done(refuse(std::move(object).error()));
+        existing = std::move(*object);
+    }
+    auto change = transform(existing);
+    if (!change) return done(refuse(std::move(change).error()));
+    if (change->kind == Change::Kind::kNothing) return done(Outcome{existing, false, false});
+    const bool deletes = change->kind == Change::Kind::kDelete;
+    if (dry_run) {
+        ObjectPtr object = existing;
+        if (!deletes) {
+            object = std::make_shared<const StoredObject>(strategy.kind(),
+                                                          std::move(change->object), 0);
+        }
+        return done(Outcome{std::move(object), existing == nullptr, deletes});
+    }
+    store::Write write;
+    write.key = key;
+    write.expected = existing == nullptr ? 0 : existing->revision();
+    std::string value;
+    if (!deletes) {
+        value = encode_stored(strategy.kind(), *change->object);
+        write.value = value;
+    }
+    {
+        const std::lock_guard lock(core.mutex);
+        ++core.writes;
+    }
+    core.store.write(
+        std::move(write),
+        [self = shared_from_this(), existing, kind = change->kind, value = std::move(value),
+         reservation = std::move(change->reservation)](Result<store::WriteResult> result) {
+            // The store's thread goes on with the next commit; the rest is for a worker.
+            self->core.executor.post([self, existing, kind, value, reservation,
+                                      result = std::move(result)] {
+                self->written(result, existing, kind, value, reservation);
+                const std::lock_guard lock(self->core.mutex);
+                --self->core.writes;
+                self->core.idle.notify_all();
+            });
+        });
+}
+
+void Attempt::written(const Result<store::WriteResult>& result, const ObjectPtr& existing,
+                      Change::Kind kind, const std::string& value,
+                      const std::shared_ptr<Reservation>& reservation) {
+    const bool condition_failed =
+        result ? result->condition_failed : result.error().code == Code::kAborted;
+    // Before another attempt, which may ask for the same values.
+    if ((condition_failed || !result) && reservation != nullptr) reservation->rollback();
+    if (condition_failed) {
+        if (++attempts >= kMaxWriteAttempts) {
+            return done(refuse(object_modified(strategy.kind(), name)));
+        }
+        return run();
+    }
+    if (!result) return done(refuse(from_error(result.error())));
+    if (reservation != nullptr) reservation->commit();
+    if (kind == Change::Kind::kDelete) {
+        std::unique_ptr<Message> copy(existing->message().New());
+        copy->CopyFrom(existing->message());
+        codec::object_meta(*copy).set_resourceversion(std::to_string(result->revision));
+        return done(Outcome{std::make_shared<const StoredObject>(strategy.kind(), std::move(copy),
+                                                                 result->revision),
+                            false, true});
+    }
+    auto object = core.cache.get(strategy.kind(), result->revision, value);
+    if (!object) return done(refuse(std::move(object).error()));
+    done(Outcome{std::move(*object), existing == nullptr, false});
+}
+
+}  // namespace
+
+Core::Core(store::Store& store_in, const StrategySet& strategies_in)
+    : store(store_in), strategies(strategies_in), executor(worker_count()) {}
+
+Core::~Core() = default;
+
+void Core::stop() {
+    stopping = true;
+    std::vector<std::shared_ptr<WatchStream>> open;
+    {
+        const std::lock_guard lock(mutex);
+        for (const auto& [key, stream] : watches) open.push_back(stream);
+    }
+    for (const auto& stream : open) stream->end();
+}
+
+void Core::wait_until_idle() {
+    std::unique_lock lock(mutex);
+    idle.wait(lock, [this] { return watches.empty() && writes == 0; });
+}
+
+void respond_error(http::Responder& responder, const StatusError& error, Encoding encoding) {
+    metav1::Status status;
+    fill_status(error, &status);
+    http::Response response;
+    response.status = error.code;
+    response.headers.emplace_back("Content-Type", std::string(media_type(encoding)));
+    if (error.retry_after_seconds > 0) {
+        response.headers.emplace_back("Retry-After", std::to_string(error.retry_after_seconds));
+    }
+    response.body = encode_status(status, encoding);
+    responder.send(std::move(response));
+}
+
+void Call::respond(StatusError error) const { respond_error(*responder, error, format.encoding); }
+
+void Call::respond(int status, const StoredObject& object) const {
+    send(status, encode_object(*strategy, object, format, rows));
+}
+
+void Call::respond(int status, const metav1::Status& message) const {
+    send(status, encode_status(message, format.encoding));
+}
+
+void Call::respond_list(const ListPage& page) const {
+    send(200, encode_list(*strategy, page, format, rows));
+}
+
+void Call::send(int status, std::string body) const {
+    http::Response response;
+    response.status = status;
+    response.headers.emplace_back("Content-Type", std::string(media_type(format.encoding)));
+    for (std::size_t i = 0; i < warnings.size() && i < kMaxWarnings; ++i) {
+        response.headers.emplace_back("Warning", warning_value(warnings[i]));
+    }
+    response.body = std::move(body);
+    responder->send(std::move(response));
+}
+
+std::string object_key(const Strategy& strategy, std::string_view name_space,
+                       std::string_view name) {
+    if (!strategy.kind().namespaced) return fmt::format("{}/{}", strategy.storage_prefix(), name);
+    return fmt::format("{}/{}/{}", strategy.storage_prefix(), name_space, name);
+}
+
+std::string Call::key(std::string_view name_space, std::string_view name) const {
+    return object_key(*strategy, name_space, name);
+}
+
+Answer<ObjectPtr> read_object(Core& core, const Strategy& strategy, std::string_view name_space,
+                              std::string_view name) {
+    auto found = core.store.get(object_key(strategy, name_space, name));
+    if (!found) return refuse(from_error(found.error()));
+    if (!*found) return refuse(not_found(strategy.kind(), name));
+    return core.cache.get(strategy.kind(), (*found)->mod_revision, *(*found)->value);
+}
+
+void change_object(Core& core, const Strategy& strategy, std::string name_space, std::string name,
+                   bool dry_run, Transform transform, Done done) {
+    const auto attempt = std::make_shared<Attempt>(core, strategy);
+    attempt->key = object_key(strategy, name_space, name);
+    attempt->name_space = std::move(name_space);
+    attempt->name = std::move(name);
+    attempt->dry_run = dry_run;
+    attempt->transform = std::move(transform);
+    attempt->done = std::move(done);
+    attempt->run();
+}
+
+}  // namespace sluice::registry

@@ -1,0 +1,110 @@
+// What every verb of the resource API works with, and the one way in which objects are changed.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "control/apiserver/http/server.h"
+#include "control/apiserver/registry/rest/encode.h"
+#include "control/apiserver/registry/rest/executor.h"
+#include "control/apiserver/registry/rest/options.h"
+#include "control/apiserver/registry/rest/request_info.h"
+#include "control/apiserver/registry/rest/stored_object.h"
+#include "control/apiserver/registry/strategies/strategies.h"
+
+namespace sluice::registry {
+
+namespace metav1 = ::sluice::codec::metav1;
+
+class WatchStream;
+
+// Attempts of one read-modify-write before the client is told of the conflict.
+inline constexpr int kMaxWriteAttempts = 32;
+
+// Thread-safe, and shared by all requests; the store outlives it.
+struct Core {
+    Core(store::Store& store_in, const StrategySet& strategies_in);
+    ~Core();
+
+    store::Store& store;
+    const StrategySet& strategies;
+    ObjectCache cache;     // what each change made
+    ObjectCache previous;  // what each change replaced, for watches with selectors
+    std::atomic<bool> stopping{false};
+
+    // Open watches and writes under way, which must end before the Core does.
+    std::mutex mutex;
+    std::condition_variable idle;
+    std::unordered_map<const WatchStream*, std::shared_ptr<WatchStream>> watches;
+    std::size_t writes = 0;
+
+    // Ends all watches and refuses new ones; returns at once.
+    void stop();
+    // Waits until no watch is open and no write is under way.
+    void wait_until_idle();
+
+    // Last, so that its threads end before what they use.
+    Executor executor;
+};
+
+// One request on its way through a verb.
+struct Call {
+    Core* core = nullptr;
+    std::shared_ptr<const http::Request> request;
+    std::shared_ptr<http::Responder> responder;
+    RequestInfo info;
+    const Strategy* strategy = nullptr;
+    OutputFormat format;
+    RowObject rows = RowObject::kMetadata;
+    std::vector<std::string> warnings;
+
+    void respond(StatusError error) const;
+    void respond(int status, const StoredObject& object) const;
+    void respond(int status, const metav1::Status& message) const;
+    void respond_list(const ListPage& page) const;
+    // The store's key of an object of this kind.
+    [[nodiscard]] std::string key(std::string_view name_space, std::string_view name) const;
+
+private:
+    void send(int status, std::string body) const;
+};
+using CallPtr = std::shared_ptr<Call>;
+
+// Refuses before a Call exists (no resource, no acceptable representation).
+void respond_error(http::Responder& responder, const StatusError& error, Encoding encoding);
+
+[[nodiscard]] std::string object_key(const Strategy& strategy, std::string_view name_space,
+                                     std::string_view name);
+Answer<ObjectPtr> read_object(Core& core, const Strategy& strategy, std::string_view name_space,
+                              std::string_view name);
+
+// What to do with one key, decided on its current value.
+struct Change {
+    enum class Kind { kNothing, kPut, kDelete };
+    Kind kind = Kind::kNothing;
+    std::unique_ptr<Message> object;           // kPut
+    std::shared_ptr<Reservation> reservation;  // committed with the write
+};
+// Called again with the newer object when another write came between; existing is null when there is none.
+using Transform = std::function<Answer<Change>(const ObjectPtr& existing)>;
+
+struct Outcome {
+    ObjectPtr object;  // as it now is; for a deletion as it was, with the deletion's version
+    bool created = false;
+    bool deleted = false;
+};
+using Done = std::function<void(Answer<Outcome>)>;
+
+// Reads, transforms and writes one object until no other write interferes. `done` runs on the calling thread or on
+// a worker. dry_run: everything but the write.
+void change_object(Core& core, const Strategy& strategy, std::string name_space, std::string name,
+                   bool dry_run, Transform transform, Done done);
+
+}  // namespace sluice::registry

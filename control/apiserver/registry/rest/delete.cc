@@ -1,0 +1,100 @@
+// delete and deletecollection.
+#include <google/protobuf/message.h>
+
+#include "api/kubernetes/meta/v1/meta.pb.h"
+#include "control/apiserver/registry/rest/lifecycle.h"
+#include "control/apiserver/registry/rest/selection.h"
+#include "control/apiserver/registry/rest/verbs.h"
+
+namespace sluice::registry {
+
+namespace {
+
+Transform deletion(const Strategy& strategy, std::string name, DeleteOptions options) {
+    return [&strategy, name = std::move(name),
+            options = std::move(options)](const ObjectPtr& existing) -> Answer<Change> {
+        if (existing == nullptr) return refuse(not_found(strategy.kind(), name));
+        return prepare_deletion(strategy, *existing, options);
+    };
+}
+
+void answer_deletion(const CallPtr& call, const Outcome& outcome) {
+    if (!outcome.deleted || call->strategy->returns_deleted_object()) {
+        return call->respond(200, *outcome.object);
+    }
+    const codec::KindInfo& kind = call->strategy->kind();
+    metav1::Status status;
+    status.mutable_metadata();
+    status.set_status("Success");
+    auto* details = status.mutable_details();
+    details->set_name(outcome.object->meta().name());
+    if (!kind.gvk.group.empty()) details->set_group(kind.gvk.group);
+    details->set_kind(kind.resource);
+    details->set_uid(outcome.object->meta().uid());
+    call->respond(200, status);
+}
+
+// One deletecollection on its way: objects go one after another, so that a large collection does not fill the
+// store's queue.
+struct Collection : std::enable_shared_from_this<Collection> {
+    CallPtr call;
+    DeleteOptions options;
+    ListPage page;
+    std::size_t next = 0;
+
+    void step();
+};
+
+void Collection::step() {
+    if (next == page.items.size()) return call->respond_list(page);
+    const auto& meta = page.items[next]->meta();
+    ++next;
+    change_object(*call->core, *call->strategy, meta.namespace_(), meta.name(), options.dry_run,
+                  deletion(*call->strategy, meta.name(), options),
+                  [self = shared_from_this()](Answer<Outcome> outcome) {
+                      // Gone already is what was asked for.
+                      if (!outcome && outcome.error().code != 404) {
+                          return self->call->respond(std::move(outcome).error());
+                      }
+                      // A fresh stack for each step: `done` may have been called from within change_object.
+                      self->call->core->executor.post([self] { self->step(); });
+                  });
+}
+
+}  // namespace
+
+void serve_delete(const CallPtr& call) {
+    auto options = parse_delete_options(*call->request);
+    if (!options) return call->respond(std::move(options).error());
+    change_object(*call->core, *call->strategy, call->info.name_space, call->info.name,
+                  options->dry_run, deletion(*call->strategy, call->info.name, *options),
+                  [call](Answer<Outcome> outcome) {
+                      if (!outcome) return call->respond(std::move(outcome).error());
+                      answer_deletion(call, *outcome);
+                  });
+}
+
+void serve_delete_collection(const CallPtr& call) {
+    auto options = parse_delete_options(*call->request);
+    if (!options) return call->respond(std::move(options).error());
+    auto list_options = parse_list_options(*call->request, false);
+    if (!list_options) return call->respond(std::move(list_options).error());
+    auto selection = Selection::make(*call->strategy, call->info, *list_options);
+    if (!selection) return call->respond(std::move(selection).error());
+    Core& core = *call->core;
+    auto range = core.store.range(selection->prefix(), "", 0);
+    if (!range) return call->respond(from_error(range.error()));
+    const auto work = std::make_shared<Collection>();
+    work->call = call;
+    work->options = std::move(*options);
+    work->page.revision = range->revision;
+    for (const store::KeyValue& item : range->items) {
+        if (!selection->covers_key(item.key)) continue;
+        auto object = core.cache.get(call->strategy->kind(), item.mod_revision, *item.value);
+        if (!object) return call->respond(std::move(object).error());
+        if (selection->matches(**object)) work->page.items.push_back(std::move(*object));
+    }
+    work->step();
+}
+
+}  // namespace sluice::registry

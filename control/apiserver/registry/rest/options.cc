@@ -1,0 +1,342 @@
+#include "control/apiserver/registry/rest/options.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <boost/json/serialize.hpp>
+#include <boost/json/value.hpp>
+#include <charconv>
+
+#include "api/codec/json.h"
+#include "api/codec/protobuf.h"
+#include "api/codec/yaml.h"
+#include "api/kubernetes/meta/v1/meta.pb.h"
+#include "control/apiserver/registry/rest/negotiate.h"
+#include "control/apiserver/registry/validation/field_errors.h"
+
+namespace sluice::registry {
+
+namespace metav1 = ::sluice::codec::metav1;
+
+namespace {
+
+// Longer tokens were not made by us.
+constexpr std::size_t kMaxContinueBytes = 4096;
+constexpr std::string_view kTokenVersion = "meta.k8s.io/v1";
+
+std::string query_text(const http::Request& request, std::string_view name) {
+    return std::string(request.parameter(name).value_or(""));
+}
+
+template <class Int>
+Answer<std::optional<Int>> query_number(const http::Request& request, std::string_view name) {
+    const auto text = request.parameter(name);
+    if (!text || text->empty()) return std::optional<Int>();
+    Int value{};
+    const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
+    if (error != std::errc() || end != text->data() + text->size()) {
+        return refuse(bad_request(fmt::format("strconv.ParseInt: parsing {}: invalid syntax",
+                                              go_quote(*text))));
+    }
+    return std::optional<Int>(value);
+}
+
+// All values of dryRun must be "All".
+void check_dry_run(const std::vector<std::string>& values, FieldErrors* errors) {
+    for (const std::string& value : values) {
+        if (value != "All") errors->not_supported("dryRun", value, {"All"});
+    }
+}
+
+std::vector<std::string> query_all(const http::Request& request, std::string_view name) {
+    std::vector<std::string> out;
+    for (const auto& [key, value] : request.query) {
+        if (key == name && !value.empty()) out.push_back(value);
+    }
+    return out;
+}
+
+VersionMatch parse_match(const std::string& text, FieldErrors* errors) {
+    if (text == "Exact") return VersionMatch::kExact;
+    if (text == "NotOlderThan") return VersionMatch::kNotOlderThan;
+    if (!text.empty()) {
+        errors->not_supported("resourceVersionMatch", text, {"Exact", "NotOlderThan", ""});
+    }
+    return VersionMatch::kUnset;
+}
+
+void check_version_match(const ListOptions& options, bool watch, FieldErrors* errors) {
+    const std::string field = "resourceVersionMatch";
+    const bool given = options.match != VersionMatch::kUnset;
+    if (watch || options.send_initial_events) {
+        if (given && !options.send_initial_events) {
+            errors->forbidden(field,
+                              "resourceVersionMatch is forbidden for watch unless "
+                              "sendInitialEvents is provided");
+        }
+        if (options.send_initial_events) {
+            if (!watch) {
+                errors->forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list");
+            } else if (options.match != VersionMatch::kNotOlderThan) {
+                errors->forbidden(field,
+                                  "sendInitialEvents requires setting resourceVersionMatch to "
+                                  "NotOlderThan");
+            }
+        }
+        return;
+    }
+    if (!given) return;
+    if (options.resource_version.empty()) {
+        errors->forbidden(field,
+                          "resourceVersionMatch is forbidden unless resourceVersion is provided");
+    }
+    if (!options.continue_token.empty()) {
+        errors->forbidden(field, "resourceVersionMatch is forbidden when continue is provided");
+    }
+    if (options.match == VersionMatch::kExact && options.resource_version == "0") {
+        errors->forbidden(
+            field, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
+    }
+}
+
+constexpr std::string_view kBase64Url =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+std::string base64url_encode(std::string_view bytes) {
+    std::string out;
+    std::uint32_t bits = 0;
+    int count = 0;
+    for (const char c : bytes) {
+        bits = (bits << 8U) | static_cast<unsigned char>(c);
+        count += 8;
+        while (count >= 6) {
+            count -= 6;
+            out += kBase64Url[(bits >> static_cast<unsigned>(count)) & 63U];
+        }
+    }
+    if (count > 0) out += kBase64Url[(bits << static_cast<unsigned>(6 - count)) & 63U];
+    return out;
+}
+
+// Returns the index of the first bad character, or npos.
+std::size_t base64url_decode(std::string_view text, std::string* out) {
+    std::uint32_t bits = 0;
+    int count = 0;
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        const std::size_t digit = kBase64Url.find(text[i]);
+        if (digit == std::string_view::npos) return i;
+        bits = (bits << 6U) | static_cast<std::uint32_t>(digit);
+        count += 6;
+        if (count >= 8) {
+            count -= 8;
+            out->push_back(static_cast<char>((bits >> static_cast<unsigned>(count)) & 0xffU));
+        }
+    }
+    return text.size() % 4 == 1 ? text.size() - 1 : std::string_view::npos;
+}
+
+Answer<void> read_delete_body(const http::Request& request, metav1::DeleteOptions* out) {
+    auto encoding = negotiate_input(request.header("content-type"));
+    if (!encoding) return refuse(std::move(encoding).error());
+    if (*encoding == Encoding::kProtobuf) {
+        auto envelope = codec::open_envelope(request.body);
+        if (!envelope) return refuse(bad_request(envelope.error().message));
+        if (auto done = codec::decode_protobuf_raw(envelope->raw, out); !done) {
+            return refuse(bad_request(done.error().message));
+        }
+        return {};
+    }
+    if (*encoding == Encoding::kYaml) {
+        auto json = codec::yaml_to_json(request.body);
+        if (!json) return refuse(bad_request(json.error().message));
+        if (auto done = codec::from_json_value(*json, out); !done) {
+            return refuse(bad_request(done.error().message));
+        }
+        return {};
+    }
+    if (auto done = codec::decode_json(request.body, out); !done) {
+        return refuse(bad_request(done.error().message));
+    }
+    return {};
+}
+
+}  // namespace
+
+bool query_flag(const http::Request& request, std::string_view name) {
+    const auto value = request.parameter(name);
+    if (!value) return false;
+    return *value != "0" && *value != "false" && *value != "False" && *value != "FALSE";
+}
+
+Answer<store::Revision> parse_resource_version(std::string_view text) {
+    if (text.empty()) return store::Revision{0};
+    store::Revision revision = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), revision);
+    if (error != std::errc() || end != text.data() + text.size()) {
+        return refuse(unclassified(
+            fmt::format("resourceVersion: Invalid value: {}: strconv.ParseUint: parsing {}: {}",
+                        go_quote(text), go_quote(text),
+                        error == std::errc::result_out_of_range ? "value out of range"
+                                                                : "invalid syntax")));
+    }
+    return revision;
+}
+
+Answer<ListOptions> parse_list_options(const http::Request& request, bool watch) {
+    ListOptions options;
+    options.label_selector = query_text(request, "labelSelector");
+    options.field_selector = query_text(request, "fieldSelector");
+    options.resource_version = query_text(request, "resourceVersion");
+    options.continue_token = query_text(request, "continue");
+    options.allow_bookmarks = query_flag(request, "allowWatchBookmarks");
+    if (request.parameter("sendInitialEvents")) {
+        options.send_initial_events = query_flag(request, "sendInitialEvents");
+    }
+    auto limit = query_number<std::int64_t>(request, "limit");
+    if (!limit) return refuse(std::move(limit).error());
+    options.limit = static_cast<std::uint64_t>(std::max<std::int64_t>(0, limit->value_or(0)));
+    auto timeout = query_number<std::int64_t>(request, "timeoutSeconds");
+    if (!timeout) return refuse(std::move(timeout).error());
+    if (*timeout && **timeout > 0) {
+        constexpr std::int64_t kMaxTimeout = 24 * 3600;
+        options.timeout_seconds = static_cast<std::uint32_t>(std::min(**timeout, kMaxTimeout));
+    }
+    FieldErrors errors;
+    options.match = parse_match(query_text(request, "resourceVersionMatch"), &errors);
+    check_version_match(options, watch, &errors);
+    if (!errors.empty()) return refuse(invalid_options("ListOptions", errors));
+    auto revision = parse_resource_version(options.resource_version);
+    if (!revision) return refuse(std::move(revision).error());
+    options.revision = *revision;
+    return options;
+}
+
+Answer<WriteOptions> parse_write_options(const http::Request& request,
+                                         std::string_view options_kind) {
+    WriteOptions options;
+    FieldErrors errors;
+    const auto dry_run = query_all(request, "dryRun");
+    options.dry_run = !dry_run.empty();
+    check_dry_run(dry_run, &errors);
+    // A manager's name is checked even though no managedFields are written.
+    const std::string manager = query_text(request, "fieldManager");
+    constexpr std::size_t kMaxManager = 128;
+    if (manager.size() > kMaxManager) errors.too_long("fieldManager", kMaxManager);
+    if (options_kind == "PatchOptions" && request.parameter("force")) {
+        errors.forbidden("force", "may not be specified for non-apply patch");
+    }
+    const std::string validation = query_text(request, "fieldValidation");
+    if (validation == "Ignore") {
+        options.validation = FieldValidation::kIgnore;
+    } else if (validation == "Strict") {
+        options.validation = FieldValidation::kStrict;
+    } else if (!validation.empty() && validation != "Warn") {
+        errors.not_supported("fieldValidation", validation, {"", "Ignore", "Strict", "Warn"});
+    }
+    if (!errors.empty()) return refuse(invalid_options(options_kind, errors));
+    return options;
+}
+
+Answer<DeleteOptions> parse_delete_options(const http::Request& request) {
+    metav1::DeleteOptions message;
+    if (!request.body.empty()) {
+        if (auto done = read_delete_body(request, &message); !done) {
+            return refuse(std::move(done).error());
+        }
+    } else {
+        auto grace = query_number<std::int64_t>(request, "gracePeriodSeconds");
+        if (!grace) return refuse(std::move(grace).error());
+        if (*grace) message.set_graceperiodseconds(**grace);
+        if (const auto policy = request.parameter("propagationPolicy")) {
+            message.set_propagationpolicy(std::string(*policy));
+        }
+        if (request.parameter("orphanDependents")) {
+            message.set_orphandependents(query_flag(request, "orphanDependents"));
+        }
+        for (const auto& value : query_all(request, "dryRun")) message.add_dryrun(value);
+    }
+    DeleteOptions options;
+    FieldErrors errors;
+    if (message.has_propagationpolicy() && message.has_orphandependents()) {
+        errors.invalid("propagationPolicy", message.propagationpolicy(),
+                       "orphanDependents and deletionPropagation cannot be both set");
+    }
+    const std::string& policy = message.propagationpolicy();
+    if (policy == "Foreground") {
+        options.propagation = Propagation::kForeground;
+    } else if (policy == "Background") {
+        options.propagation = Propagation::kBackground;
+    } else if (policy == "Orphan" || message.orphandependents()) {
+        options.propagation = Propagation::kOrphan;
+    } else if (message.has_propagationpolicy()) {
+        errors.not_supported("propagationPolicy", policy,
+                             {"Foreground", "Background", "Orphan", "nil"});
+    }
+    check_dry_run({message.dryrun().begin(), message.dryrun().end()}, &errors);
+    if (!errors.empty()) return refuse(invalid_options("DeleteOptions", errors));
+    options.dry_run = message.dryrun_size() > 0;
+    if (message.has_graceperiodseconds()) options.grace_seconds = message.graceperiodseconds();
+    if (message.preconditions().has_uid()) options.uid = message.preconditions().uid();
+    if (message.preconditions().has_resourceversion()) {
+        options.resource_version = message.preconditions().resourceversion();
+    }
+    return options;
+}
+
+std::string ContinueToken::encode() const {
+    const boost::json::value start(after + '\0');
+    // -1 stands for "go on at the newest version", as in kube-apiserver.
+    return base64url_encode(fmt::format(
+        R"({{"v":"{}","rv":{},"start":{}}})", kTokenVersion,
+        inconsistent ? std::string("-1") : std::to_string(revision), boost::json::serialize(start)));
+}
+
+Answer<ContinueToken> ContinueToken::parse(std::string_view text) {
+    const auto bad = [](std::string_view why) {
+        return refuse(bad_request(
+            fmt::format("invalid continue token: continue key is not valid: {}", why)));
+    };
+    if (text.size() > kMaxContinueBytes) return bad("the token is too long");
+    while (text.ends_with('=')) text.remove_suffix(1);
+    std::string json;
+    if (const std::size_t at = base64url_decode(text, &json); at != std::string_view::npos) {
+        return bad(fmt::format("illegal base64 data at input byte {}", at));
+    }
+    if (json.empty() || json.front() != '{') {
+        return bad(json.empty() ? std::string("unexpected end of JSON input")
+                                : fmt::format("invalid character '{}' looking for beginning of "
+                                              "value",
+                                              json.front()));
+    }
+    auto parsed = codec::parse_json(json);
+    if (!parsed) return bad(parsed.error().message);
+    const auto* object = parsed->if_object();
+    const auto* version = object != nullptr ? object->if_contains("v") : nullptr;
+    const auto* revision = object != nullptr ? object->if_contains("rv") : nullptr;
+    const auto* start = object != nullptr ? object->if_contains("start") : nullptr;
+    if (version == nullptr || !version->is_string() || version->get_string() != kTokenVersion) {
+        return bad("server does not recognize this encoded version");
+    }
+    if (revision == nullptr || start == nullptr || !start->is_string()) {
+        return bad("continue key is not valid");
+    }
+    boost::system::error_code not_a_number;
+    const auto number = revision->to_number<std::int64_t>(not_a_number);
+    if (not_a_number || number == 0 || number < -1) {
+        return bad("incorrect encoded start resourceVersion");
+    }
+    ContinueToken token;
+    token.inconsistent = number < 0;
+    token.revision = token.inconsistent ? 0 : static_cast<store::Revision>(number);
+    std::string_view after(start->get_string().data(), start->get_string().size());
+    if (after.ends_with('\0')) after.remove_suffix(1);
+    if (after.starts_with('/')) after.remove_prefix(1);
+    // A key that climbs out of the list's prefix would read other objects.
+    if (after.empty() || after.find("..") != std::string_view::npos) {
+        return bad("invalid start key");
+    }
+    token.after = after;
+    return token;
+}
+
+}  // namespace sluice::registry

@@ -1,0 +1,71 @@
+// Request options: the query parameters of each verb, and DeleteOptions bodies, read and checked.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "control/apiserver/http/server.h"
+#include "control/apiserver/registry/rest/status_error.h"
+#include "control/store/store.h"
+
+namespace sluice::registry {
+
+enum class VersionMatch { kUnset, kExact, kNotOlderThan };
+
+struct ListOptions {
+    std::string label_selector;
+    std::string field_selector;
+    std::string resource_version;  // "" is not "0"
+    store::Revision revision = 0;  // the same as a number
+    VersionMatch match = VersionMatch::kUnset;
+    std::uint64_t limit = 0;  // 0: all
+    std::string continue_token;
+    bool allow_bookmarks = false;
+    std::optional<bool> send_initial_events;
+    std::optional<std::uint32_t> timeout_seconds;
+};
+
+enum class FieldValidation { kIgnore, kWarn, kStrict };
+
+struct WriteOptions {
+    bool dry_run = false;
+    FieldValidation validation = FieldValidation::kWarn;
+};
+
+enum class Propagation { kDefault, kBackground, kForeground, kOrphan };
+
+struct DeleteOptions {
+    bool dry_run = false;
+    std::optional<std::int64_t> grace_seconds;
+    Propagation propagation = Propagation::kDefault;
+    std::optional<std::string> uid;
+    std::optional<std::string> resource_version;
+};
+
+Answer<ListOptions> parse_list_options(const http::Request& request, bool watch);
+// options_kind: CreateOptions, UpdateOptions or PatchOptions, as errors name it.
+Answer<WriteOptions> parse_write_options(const http::Request& request,
+                                         std::string_view options_kind);
+// The body (JSON, YAML or protobuf) if there is one, else the query.
+Answer<DeleteOptions> parse_delete_options(const http::Request& request);
+
+// A resourceVersion as Kubernetes reads it; "" is 0. The error is an unclassified 500, as upstream answers.
+Answer<store::Revision> parse_resource_version(std::string_view text);
+
+// A Go boolean query value: anything but "", "0" and "false" is true.
+[[nodiscard]] bool query_flag(const http::Request& request, std::string_view name);
+
+// Where a list goes on: the revision it is read at (0: the newest, the list was expired) and the last key seen,
+// relative to the list's prefix. The text is what kube-apiserver writes (base64url of JSON).
+struct ContinueToken {
+    store::Revision revision = 0;
+    bool inconsistent = false;
+    std::string after;
+
+    [[nodiscard]] std::string encode() const;
+    static Answer<ContinueToken> parse(std::string_view text);
+};
+
+}  // namespace sluice::registry

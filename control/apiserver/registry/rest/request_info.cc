@@ -1,0 +1,129 @@
+#include "control/apiserver/registry/rest/request_info.h"
+
+#include <vector>
+
+namespace sluice::registry {
+
+namespace {
+
+// Longer paths name nothing we serve.
+constexpr std::size_t kMaxSegments = 12;
+
+std::vector<std::string_view> split_path(std::string_view path) {
+    std::vector<std::string_view> segments;
+    while (!path.empty() && segments.size() <= kMaxSegments) {
+        if (path.front() == '/') {
+            path.remove_prefix(1);
+            continue;
+        }
+        const std::size_t end = path.find('/');
+        segments.push_back(path.substr(0, end));
+        path.remove_prefix(end == std::string_view::npos ? path.size() : end);
+    }
+    return segments;
+}
+
+}  // namespace
+
+std::string_view verb_name(Verb verb) {
+    switch (verb) {
+        case Verb::kGet: return "get";
+        case Verb::kList: return "list";
+        case Verb::kWatch: return "watch";
+        case Verb::kCreate: return "create";
+        case Verb::kUpdate: return "update";
+        case Verb::kPatch: return "patch";
+        case Verb::kDelete: return "delete";
+        case Verb::kDeleteCollection: return "deletecollection";
+    }
+    return "";
+}
+
+std::optional<ResourcePath> parse_resource_path(std::string_view path) {
+    const auto segments = split_path(path);
+    if (segments.empty() || segments.size() > kMaxSegments) return std::nullopt;
+    ResourcePath out;
+    std::size_t at = 0;
+    if (segments[0] == "api" && segments.size() >= 3) {
+        out.version = segments[1];
+        at = 2;
+    } else if (segments[0] == "apis" && segments.size() >= 4) {
+        out.group = segments[1];
+        out.version = segments[2];
+        at = 3;
+    } else {
+        return std::nullopt;
+    }
+    if (segments[at] == "watch") {
+        out.legacy_watch = true;
+        ++at;
+        if (at == segments.size()) return std::nullopt;
+    }
+    const std::size_t left = segments.size() - at;
+    // /namespaces/NAME, /namespaces/NAME/status and /namespaces/NAME/finalize are about the namespace itself;
+    // anything else below a namespace is a resource inside it.
+    if (segments[at] == "namespaces" && left >= 3 && segments[at + 2] != "status" &&
+        segments[at + 2] != "finalize") {
+        out.name_space = segments[at + 1];
+        at += 2;
+    }
+    out.resource = segments[at++];
+    if (at < segments.size()) out.name = segments[at++];
+    if (at < segments.size()) out.subresource = segments[at++];
+    if (at < segments.size()) return std::nullopt;
+    return out;
+}
+
+Answer<RequestInfo> resolve_request(const ResourcePath& path, std::string_view method,
+                                    bool watch) {
+    RequestInfo info;
+    info.kind = codec::find_resource(path.group, path.version, path.resource);
+    if (info.kind == nullptr) return refuse(resource_not_found());
+    info.name_space = path.name_space;
+    info.name = path.name;
+    info.subresource = path.subresource;
+    if (!info.kind->namespaced && !info.name_space.empty()) return refuse(resource_not_found());
+    const bool finalize = info.kind->gvk.kind == "Namespace" && info.subresource == "finalize";
+    if (!info.subresource.empty() && !finalize &&
+        !(info.subresource == "status" && info.kind->has_status)) {
+        return refuse(resource_not_found());
+    }
+    // An object of a namespaced kind is only reached through its namespace.
+    if (info.kind->namespaced && !info.name.empty() && info.name_space.empty()) {
+        return refuse(resource_not_found());
+    }
+    const bool collection = info.name.empty();
+    if (path.legacy_watch) {
+        if (method != "GET") return refuse(method_not_allowed());
+        info.verb = Verb::kWatch;
+        return info;
+    }
+    if (method == "GET" || method == "HEAD") {
+        info.verb = collection ? (watch ? Verb::kWatch : Verb::kList) : Verb::kGet;
+        // Old clients watch one object by its own path.
+        if (!collection && watch && info.subresource.empty()) info.verb = Verb::kWatch;
+    } else if (method == "POST") {
+        if (!collection || (info.kind->namespaced && info.name_space.empty())) {
+            return refuse(method_not_allowed());
+        }
+        info.verb = Verb::kCreate;
+    } else if (method == "PUT") {
+        if (collection) return refuse(method_not_allowed());
+        info.verb = Verb::kUpdate;
+    } else if (method == "PATCH") {
+        if (collection || finalize) return refuse(method_not_allowed());
+        info.verb = Verb::kPatch;
+    } else if (method == "DELETE") {
+        if (!info.subresource.empty() ||
+            (collection && info.kind->namespaced && info.name_space.empty())) {
+            return refuse(method_not_allowed());
+        }
+        info.verb = collection ? Verb::kDeleteCollection : Verb::kDelete;
+    } else {
+        return refuse(method_not_allowed());
+    }
+    if (finalize && info.verb != Verb::kUpdate) return refuse(method_not_allowed());
+    return info;
+}
+
+}  // namespace sluice::registry

@@ -1,0 +1,81 @@
+#include "control/apiserver/registry/rest/stored_object.h"
+
+#include <fmt/format.h>
+#include <google/protobuf/message.h>
+
+#include "api/codec/json.h"
+#include "api/codec/protobuf.h"
+#include "api/kubernetes/meta/v1/meta.pb.h"
+
+namespace sluice::registry {
+
+StoredObject::StoredObject(const codec::KindInfo& kind, std::unique_ptr<Message> message,
+                           store::Revision revision)
+    : kind_(kind), message_(std::move(message)), revision_(revision) {}
+
+StoredObject::~StoredObject() = default;
+
+const codec::metav1::ObjectMeta& StoredObject::meta() const {
+    return codec::object_meta(*message_);
+}
+
+const std::string& StoredObject::json() const {
+    std::call_once(json_once_, [this] { json_ = codec::encode_json(*message_); });
+    return json_;
+}
+
+const std::string& StoredObject::raw() const {
+    std::call_once(raw_once_, [this] { raw_ = message_->SerializeAsString(); });
+    return raw_;
+}
+
+Answer<ObjectPtr> decode_stored(const codec::KindInfo& kind, std::string_view value,
+                                store::Revision revision) {
+    auto envelope = codec::open_envelope(value);
+    if (!envelope) return refuse(from_error(envelope.error()));
+    auto message = kind.new_object();
+    const auto decoded = codec::decode_protobuf_raw(envelope->raw, message.get());
+    if (!decoded) {
+        return refuse(internal_error(
+            fmt::format("stored {} at revision {} cannot be read: {}", kind.gvk.kind, revision,
+                        decoded.error().message)));
+    }
+    codec::object_meta(*message).set_resourceversion(std::to_string(revision));
+    return std::make_shared<const StoredObject>(kind, std::move(message), revision);
+}
+
+std::string encode_stored(const codec::KindInfo& kind, const Message& object) {
+    if (!codec::object_meta(object).has_resourceversion()) {
+        return codec::encode_protobuf(object, kind.gvk);
+    }
+    std::unique_ptr<Message> copy(object.New());
+    copy->CopyFrom(object);
+    codec::object_meta(*copy).clear_resourceversion();
+    return codec::encode_protobuf(*copy, kind.gvk);
+}
+
+Answer<ObjectPtr> ObjectCache::get(const codec::KindInfo& kind, store::Revision revision,
+                                   std::string_view value) {
+    Shard& shard = shards_[revision % kShards];
+    {
+        const std::lock_guard lock(shard.mutex);
+        const auto found = shard.objects.find(revision);
+        if (found != shard.objects.end()) return found->second.first;
+    }
+    auto object = decode_stored(kind, value, revision);
+    if (!object) return object;
+    const std::lock_guard lock(shard.mutex);
+    const auto [at, inserted] = shard.objects.try_emplace(revision, *object, value.size());
+    if (!inserted) return at->second.first;  // another thread was first; share its encodings
+    shard.order.push_back(revision);
+    shard.bytes += value.size();
+    while (shard.bytes > kMaxValueBytes / kShards && shard.order.size() > 1) {
+        const auto oldest = shard.objects.find(shard.order.front());
+        shard.order.pop_front();
+        shard.bytes -= oldest->second.second;
+        shard.objects.erase(oldest);
+    }
+    return object;
+}
+
+}  // namespace sluice::registry

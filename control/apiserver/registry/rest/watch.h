@@ -1,0 +1,82 @@
+// One open watch: the store's events for a selection, as frames on a response stream.
+//
+//   store thread --push--> mailbox --post--> worker: filter, encode, write
+//
+// The store's thread only appends to the mailbox. Timers and the end of the connection go through the same mailbox, so
+// that one worker at a time touches the stream and the order of frames is the order of revisions.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "control/apiserver/registry/rest/core.h"
+#include "control/apiserver/registry/rest/selection.h"
+
+namespace sluice::registry {
+
+// Events that may wait for one watch; a watch that falls further behind is ended, and its client lists again.
+inline constexpr std::size_t kMaxQueuedWatchEvents = 100'000;
+inline constexpr std::chrono::seconds kBookmarkInterval{60};
+// Without timeoutSeconds a watch ends after a random time between this and twice this.
+inline constexpr std::chrono::seconds kMinWatchTime{1800};
+
+class WatchStream : public std::enable_shared_from_this<WatchStream> {
+public:
+    WatchStream(CallPtr call, ListOptions options, Selection selection);
+    ~WatchStream();
+
+    // Answers the call: begins the stream, sends what is there, and follows.
+    void start();
+    // Ends the stream; from any thread.
+    void end();
+
+private:
+    enum class Note { kStart, kEvents, kBookmark, kTimeout, kClosed };
+    struct Letter {
+        Note note = Note::kEvents;
+        Result<std::vector<store::Event>> events = std::vector<store::Event>();
+        store::Revision revision = 0;
+    };
+    // Outlives the stream while the store still calls into it.
+    struct Mailbox {
+        std::mutex mutex;
+        std::deque<Letter> letters;
+        std::size_t queued_events = 0;
+        bool scheduled = false;
+        bool overflowed = false;
+        Core* core = nullptr;
+        std::weak_ptr<WatchStream> stream;
+
+        void push(Letter letter);
+    };
+
+    void drain();
+    void begin();
+    // False when the stream is over.
+    bool handle(Letter letter);
+    bool deliver(const std::vector<store::Event>& events);
+    Answer<void> append_event(const store::Event& event);
+    bool send_initial();
+    void append_frame(EventType type, const StoredObject& object);
+    void append_bookmark(bool initial_end);
+    bool flush();
+    void fail(const StatusError& error);
+    void arm_bookmark();
+    void close();
+
+    const CallPtr call_;
+    const ListOptions options_;
+    const Selection selection_;
+    const std::shared_ptr<Mailbox> mailbox_;
+    std::unique_ptr<store::Watch> watch_;
+    std::string buffer_;
+    store::Revision progress_ = 0;
+    bool columns_sent_ = false;
+    bool closed_ = false;
+    std::vector<std::uint64_t> timers_;
+};
+
+}  // namespace sluice::registry

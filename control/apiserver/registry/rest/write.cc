@@ -1,0 +1,258 @@
+// create, update and patch.
+#include <fmt/format.h>
+#include <google/protobuf/message.h>
+
+#include <boost/json/value.hpp>
+
+#include "api/codec/json.h"
+#include "api/codec/patch.h"
+#include "api/codec/yaml.h"
+#include "api/kubernetes/core/v1/namespace.pb.h"
+#include "api/kubernetes/meta/v1/meta.pb.h"
+#include "control/apiserver/registry/rest/body.h"
+#include "control/apiserver/registry/rest/lifecycle.h"
+#include "control/apiserver/registry/rest/verbs.h"
+
+namespace sluice::registry {
+
+namespace {
+
+// Names tried for one generateName, as kube-apiserver does.
+constexpr int kMaxNameAttempts = 8;
+// A generated name keeps room for its suffix within a DNS label.
+constexpr std::size_t kMaxGeneratedBase = 58;
+
+struct Creation {
+    CallPtr call;
+    WriteOptions options;
+    std::shared_ptr<const Message> object;  // as the client sent it, placed in its namespace
+    bool generate = false;
+    int attempts = 0;
+};
+
+std::unique_ptr<Message> clone(const Message& message) {
+    std::unique_ptr<Message> copy(message.New());
+    copy->CopyFrom(message);
+    return copy;
+}
+
+void answer_outcome(const CallPtr& call, Answer<Outcome> outcome, bool may_create) {
+    if (!outcome) return call->respond(std::move(outcome).error());
+    call->respond(outcome->created && may_create ? 201 : 200, *outcome->object);
+}
+
+void run_creation(const std::shared_ptr<Creation>& creation) {
+    const CallPtr& call = creation->call;
+    std::string name = codec::object_meta(*creation->object).name();
+    if (creation->generate) {
+        const std::string& base = codec::object_meta(*creation->object).generatename();
+        name = base.substr(0, kMaxGeneratedBase) + name_suffix();
+    }
+    change_object(
+        *call->core, *call->strategy, call->info.name_space, name, creation->options.dry_run,
+        [creation, name](const ObjectPtr& existing) -> Answer<Change> {
+            const Strategy& strategy = *creation->call->strategy;
+            if (existing != nullptr) return refuse(already_exists(strategy.kind(), name));
+            auto object = clone(*creation->object);
+            codec::object_meta(*object).set_name(name);
+            return prepare_creation(strategy, std::move(object));
+        },
+        [creation](Answer<Outcome> outcome) {
+            if (!outcome && creation->generate && outcome.error().reason == "AlreadyExists") {
+                if (++creation->attempts < kMaxNameAttempts) return run_creation(creation);
+                outcome.error().message +=
+                    ", the server was not able to generate a unique name for the object";
+            }
+            answer_outcome(creation->call, std::move(outcome), true);
+        });
+}
+
+Answer<void> check_patch_error(const Result<void>& patched) {
+    if (patched) return {};
+    const Error& error = patched.error();
+    if (error.code == Code::kFailedPrecondition) {
+        StatusError refused;
+        refused.code = 422;
+        refused.reason = "Invalid";
+        refused.message = "the server rejected our request due to an error in our request";
+        refused.has_details = true;
+        return refuse(std::move(refused));
+    }
+    if (error.code == Code::kInternal) return refuse(unclassified(error.message));
+    return refuse(bad_request(error.message));
+}
+
+struct PatchRequest {
+    CallPtr call;
+    WriteOptions options;
+    PatchType type = PatchType::kMerge;
+    boost::json::value patch;
+    Part part = Part::kMain;
+};
+
+Answer<Change> apply_patch(PatchRequest& request, const ObjectPtr& existing) {
+    const Strategy& strategy = *request.call->strategy;
+    if (existing == nullptr) return refuse(not_found(strategy.kind(), request.call->info.name));
+    boost::json::value document =
+        codec::to_json_value(existing->message(), &strategy.kind().gvk);
+    Result<void> patched;
+    switch (request.type) {
+        case PatchType::kJson:
+            patched = codec::apply_json_patch(&document, request.patch);
+            break;
+        case PatchType::kMerge:
+            patched = codec::apply_merge_patch(&document, request.patch);
+            break;
+        case PatchType::kStrategicMerge:
+            patched = codec::apply_strategic_merge_patch(&document, request.patch,
+                                                         *existing->message().GetDescriptor());
+            break;
+    }
+    if (auto ok = check_patch_error(patched); !ok) return refuse(std::move(ok).error());
+    request.call->warnings.clear();
+    auto object = read_document(document, strategy, request.options.validation,
+                                &request.call->warnings);
+    if (!object) return refuse(std::move(object).error());
+    if (auto ok = place_in_namespace(request.call->info, object->get()); !ok) {
+        return refuse(std::move(ok).error());
+    }
+    if (auto ok = match_url_name(request.call->info, **object); !ok) {
+        return refuse(std::move(ok).error());
+    }
+    return prepare_update(strategy, *existing, std::move(*object), request.part);
+}
+
+Part part_of(const RequestInfo& info) {
+    if (info.subresource == "status") return Part::kStatus;
+    if (info.subresource == "finalize") return Part::kFinalize;
+    return Part::kMain;
+}
+
+// The finalize subresource of a Namespace changes spec.finalizers and nothing else.
+std::unique_ptr<Message> finalized(const Message& existing, const Message& wanted) {
+    namespace corev1 = ::k8s::io::api::core::v1;
+    auto object = clone(existing);
+    auto& to = static_cast<corev1::Namespace&>(*object);
+    const auto& from = static_cast<const corev1::Namespace&>(wanted);
+    *to.mutable_spec()->mutable_finalizers() = from.spec().finalizers();
+    to.mutable_metadata()->set_resourceversion(from.metadata().resourceversion());
+    return object;
+}
+
+Answer<Change> apply_update(const CallPtr& call, const std::shared_ptr<const Message>& wanted,
+                            Part part, const ObjectPtr& existing) {
+    const Strategy& strategy = *call->strategy;
+    const auto& meta = codec::object_meta(*wanted);
+    if (existing == nullptr) {
+        if (!strategy.allow_create_on_update() || part != Part::kMain) {
+            return refuse(not_found(strategy.kind(), call->info.name));
+        }
+        if (auto ok = check_namespace(*call->core, strategy.kind(), call->info.name_space,
+                                      call->info.name);
+            !ok) {
+            return refuse(std::move(ok).error());
+        }
+        auto object = clone(*wanted);
+        codec::object_meta(*object).clear_resourceversion();
+        return prepare_creation(strategy, std::move(object));
+    }
+    if (!meta.uid().empty() && meta.uid() != existing->meta().uid()) {
+        return refuse(uid_precondition_failed(strategy, *existing, meta.uid()));
+    }
+    auto object = part == Part::kFinalize ? finalized(existing->message(), *wanted)
+                                          : clone(*wanted);
+    return prepare_update(strategy, *existing, std::move(object), part);
+}
+
+}  // namespace
+
+Answer<void> check_namespace(Core& core, const codec::KindInfo& kind, std::string_view name_space,
+                             std::string_view object_name) {
+    if (!kind.namespaced) return {};
+    namespace corev1 = ::k8s::io::api::core::v1;
+    const codec::KindInfo* namespaces = codec::find_resource("", "v1", "namespaces");
+    SLUICE_ASSERT(namespaces != nullptr);
+    auto found = read_object(core, core.strategies.of(*namespaces), "", name_space);
+    if (!found) return refuse(std::move(found).error());
+    const auto& object = static_cast<const corev1::Namespace&>((*found)->message());
+    if (!object.metadata().has_deletiontimestamp()) return {};
+    StatusError error = forbidden(
+        kind, object_name,
+        fmt::format("unable to create new content in namespace {} because it is being terminated",
+                    name_space));
+    error.causes.push_back({"NamespaceTerminating",
+                            fmt::format("namespace {} is being terminated", name_space),
+                            "metadata.namespace"});
+    return refuse(std::move(error));
+}
+
+void serve_create(const CallPtr& call) {
+    auto options = parse_write_options(*call->request, "CreateOptions");
+    if (!options) return call->respond(std::move(options).error());
+    auto object =
+        read_body(*call->request, *call->strategy, options->validation, &call->warnings);
+    if (!object) return call->respond(std::move(object).error());
+    if (auto ok = place_in_namespace(call->info, object->get()); !ok) {
+        return call->respond(std::move(ok).error());
+    }
+    const auto& meta = codec::object_meta(**object);
+    if (auto ok = check_namespace(*call->core, call->strategy->kind(), call->info.name_space,
+                                  meta.name());
+        !ok) {
+        return call->respond(std::move(ok).error());
+    }
+    const auto creation = std::make_shared<Creation>();
+    creation->call = call;
+    creation->options = *options;
+    creation->generate = meta.name().empty() && !meta.generatename().empty();
+    creation->object = std::move(*object);
+    run_creation(creation);
+}
+
+void serve_update(const CallPtr& call) {
+    auto options = parse_write_options(*call->request, "UpdateOptions");
+    if (!options) return call->respond(std::move(options).error());
+    auto object =
+        read_body(*call->request, *call->strategy, options->validation, &call->warnings);
+    if (!object) return call->respond(std::move(object).error());
+    if (auto ok = place_in_namespace(call->info, object->get()); !ok) {
+        return call->respond(std::move(ok).error());
+    }
+    if (auto ok = match_url_name(call->info, **object); !ok) {
+        return call->respond(std::move(ok).error());
+    }
+    const std::shared_ptr<const Message> wanted = std::move(*object);
+    const Part part = part_of(call->info);
+    change_object(
+        *call->core, *call->strategy, call->info.name_space, call->info.name, options->dry_run,
+        [call, wanted, part](const ObjectPtr& existing) {
+            return apply_update(call, wanted, part, existing);
+        },
+        [call](Answer<Outcome> outcome) { answer_outcome(call, std::move(outcome), true); });
+}
+
+void serve_patch(const CallPtr& call) {
+    auto type = negotiate_patch(call->request->header("content-type"));
+    if (!type) return call->respond(std::move(type).error());
+    auto options = parse_write_options(*call->request, "PatchOptions");
+    if (!options) return call->respond(std::move(options).error());
+    auto patch = codec::parse_json(call->request->body);
+    // Clients may write any patch as YAML, as kube-apiserver lets them.
+    if (!patch && *type != PatchType::kJson) patch = codec::yaml_to_json(call->request->body);
+    if (!patch) {
+        return call->respond(
+            bad_request(fmt::format("error decoding patch: {}", patch.error().message)));
+    }
+    const auto request = std::make_shared<PatchRequest>();
+    request->call = call;
+    request->options = *options;
+    request->type = *type;
+    request->patch = std::move(*patch);
+    request->part = part_of(call->info);
+    change_object(
+        *call->core, *call->strategy, call->info.name_space, call->info.name, options->dry_run,
+        [request](const ObjectPtr& existing) { return apply_patch(*request, existing); },
+        [call](Answer<Outcome> outcome) { answer_outcome(call, std::move(outcome), false); });
+}
+
+}  // namespace sluice::registry

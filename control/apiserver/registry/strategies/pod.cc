@@ -1,0 +1,206 @@
+// Pod: containers that run together on one node.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "api/kubernetes/core/v1/pod.pb.h"
+#include "api/kubernetes/meta/v1/meta.pb.h"
+#include "control/apiserver/registry/strategies/kinds.h"
+#include "control/apiserver/registry/strategies/pod_defaults.h"
+#include "control/apiserver/registry/table/cells.h"
+#include "control/apiserver/registry/validation/pod.h"
+
+namespace sluice::registry {
+
+namespace {
+
+namespace corev1 = ::k8s::io::api::core::v1;
+
+constexpr Column kColumns[] = {
+    {"Name", "string", "name", "Name must be unique within a namespace."},
+    {"Ready", "string", "", "Containers that are ready, of all containers."},
+    {"Status", "string", "", "What the pod is doing."},
+    {"Restarts", "string", "", "How often its containers were restarted, and when last."},
+    {"Age", "string", "", "Time since the object was created."},
+    {"IP", "string", "", "The pod's address.", 1},
+    {"Node", "string", "", "The node it runs on.", 1},
+    {"Nominated Node", "string", "", "The node it may run on after preemption.", 1},
+    {"Readiness Gates", "string", "", "Readiness gates that are met, of all gates.", 1},
+};
+constexpr std::string_view kFields[] = {
+    "spec.nodeName",    "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName",
+    "spec.hostNetwork", "status.phase",       "status.podIP",       "status.podIPs",
+    "status.nominatedNodeName",
+};
+
+std::string terminated_reason(const corev1::ContainerStateTerminated& state) {
+    if (!state.reason().empty()) return state.reason();
+    if (state.signal() != 0) return fmt::format("Signal:{}", state.signal());
+    return fmt::format("ExitCode:{}", state.exitcode());
+}
+
+struct Summary {
+    std::string status;
+    std::int64_t ready = 0;
+    std::int64_t restarts = 0;
+    std::int64_t last_restart = 0;
+};
+
+void count_restarts(const corev1::ContainerStatus& container, Summary* out) {
+    out->restarts += container.restartcount();
+    const std::int64_t finished = container.laststate().terminated().finishedat().seconds();
+    out->last_restart = std::max(out->last_restart, finished);
+}
+
+// True when an init container keeps the pod from starting.
+bool summarize_init(const corev1::Pod& pod, Summary* out) {
+    for (int i = 0; i < pod.status().initcontainerstatuses_size(); ++i) {
+        const auto& container = pod.status().initcontainerstatuses(i);
+        const auto& state = container.state();
+        count_restarts(container, out);
+        if (state.has_terminated() && state.terminated().exitcode() == 0) continue;
+        if (state.has_terminated()) {
+            out->status = "Init:" + terminated_reason(state.terminated());
+        } else if (!state.waiting().reason().empty() &&
+                   state.waiting().reason() != "PodInitializing") {
+            out->status = "Init:" + state.waiting().reason();
+        } else {
+            out->status = fmt::format("Init:{}/{}", i, pod.spec().initcontainers_size());
+        }
+        return true;
+    }
+    return false;
+}
+
+bool is_ready(const corev1::Pod& pod) {
+    return std::any_of(pod.status().conditions().begin(), pod.status().conditions().end(),
+                       [](const corev1::PodCondition& condition) {
+                           return condition.type() == "Ready" && condition.status() == "True";
+                       });
+}
+
+Summary summarize(const corev1::Pod& pod) {
+    Summary out;
+    out.status = pod.status().reason().empty() ? pod.status().phase() : pod.status().reason();
+    if (!summarize_init(pod, &out)) {
+        out.restarts = 0;
+        out.last_restart = 0;
+        bool running = false;
+        for (int i = pod.status().containerstatuses_size(); i > 0; --i) {
+            const auto& container = pod.status().containerstatuses(i - 1);
+            const auto& state = container.state();
+            count_restarts(container, &out);
+            if (!state.waiting().reason().empty()) {
+                out.status = state.waiting().reason();
+            } else if (state.has_terminated()) {
+                out.status = terminated_reason(state.terminated());
+            } else if (container.ready() && state.has_running()) {
+                running = true;
+                ++out.ready;
+            }
+        }
+        if (out.status == "Completed" && running) out.status = is_ready(pod) ? "Running" : "NotReady";
+    }
+    if (pod.metadata().has_deletiontimestamp()) {
+        out.status = pod.status().reason() == "NodeLost" ? "Unknown" : "Terminating";
+    }
+    return out;
+}
+
+std::string or_none(const std::string& text) { return text.empty() ? "<none>" : text; }
+
+std::string gates_cell(const corev1::Pod& pod) {
+    const auto& gates = pod.spec().readinessgates();
+    if (gates.empty()) return "<none>";
+    std::int64_t met = 0;
+    for (const auto& gate : gates) {
+        for (const auto& condition : pod.status().conditions()) {
+            if (condition.type() == gate.conditiontype() && condition.status() == "True") ++met;
+        }
+    }
+    return fmt::format("{}/{}", met, gates.size());
+}
+
+class PodStrategy final : public TypedStrategy<corev1::Pod> {
+public:
+    using TypedStrategy::TypedStrategy;
+    [[nodiscard]] std::span<const Column> columns() const override { return kColumns; }
+    [[nodiscard]] std::span<const std::string_view> selectable_fields() const override {
+        return kFields;
+    }
+    [[nodiscard]] bool returns_deleted_object() const override { return true; }
+
+    [[nodiscard]] DeletionTerms deletion_terms(const Message& message,
+                                               std::optional<std::int64_t> grace) const override {
+        const auto& pod = static_cast<const corev1::Pod&>(message);
+        // What no kubelet runs has nobody to wait for.
+        const std::string& phase = pod.status().phase();
+        if (pod.spec().nodename().empty() || phase == "Failed" || phase == "Succeeded") return {};
+        std::int64_t seconds = grace.value_or(pod.spec().terminationgraceperiodseconds());
+        if (seconds < 0) seconds = 1;
+        return {seconds, false};
+    }
+
+protected:
+    void defaults(corev1::Pod* object) const override { default_pod(object); }
+    void prepare_create(corev1::Pod* object) const override {
+        admit_pod(object);
+        object->mutable_status()->Clear();
+        object->mutable_status()->set_phase("Pending");
+        object->mutable_status()->set_qosclass(qos_class(*object));
+    }
+    void prepare_update(corev1::Pod* object, const corev1::Pod& old) const override {
+        admit_pod(object);
+        copy_field(old, object, "status");
+    }
+    void check(const corev1::Pod& object, FieldErrors* errors) const override {
+        TypedStrategy::check(object, errors);
+        validate_pod(object, errors);
+    }
+    void check_update(const corev1::Pod& object, const corev1::Pod& old,
+                      FieldErrors* errors) const override {
+        check(object, errors);
+        validate_pod_update(object, old, errors);
+    }
+    [[nodiscard]] std::vector<Cell> cells(const corev1::Pod& object) const override {
+        const Summary summary = summarize(object);
+        std::string restarts = std::to_string(summary.restarts);
+        if (summary.restarts != 0 && summary.last_restart != 0) {
+            restarts += fmt::format(" ({} ago)", age_since(summary.last_restart));
+        }
+        return {object.metadata().name(),
+                fmt::format("{}/{}", summary.ready, object.spec().containers_size()),
+                summary.status,
+                restarts,
+                age_cell(object.metadata()),
+                or_none(object.status().podip()),
+                or_none(object.spec().nodename()),
+                or_none(object.status().nominatednodename()),
+                gates_cell(object)};
+    }
+    [[nodiscard]] std::string field_of(const corev1::Pod& object,
+                                       std::string_view field) const override {
+        const auto& spec = object.spec();
+        const auto& status = object.status();
+        if (field == "spec.nodeName") return spec.nodename();
+        if (field == "spec.restartPolicy") return spec.restartpolicy();
+        if (field == "spec.schedulerName") return spec.schedulername();
+        if (field == "spec.serviceAccountName") return spec.serviceaccountname();
+        if (field == "spec.hostNetwork") return spec.hostnetwork() ? "true" : "false";
+        if (field == "status.phase") return status.phase();
+        if (field == "status.podIP") return status.podip();
+        if (field == "status.podIPs") {
+            return status.podips_size() > 0 ? status.podips(0).ip() : std::string();
+        }
+        if (field == "status.nominatedNodeName") return status.nominatednodename();
+        return {};
+    }
+};
+
+}  // namespace
+
+std::unique_ptr<Strategy> make_pod_strategy(const codec::KindInfo& kind) {
+    return std::make_unique<PodStrategy>(kind);
+}
+
+}  // namespace sluice::registry

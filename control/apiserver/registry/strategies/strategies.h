@@ -1,0 +1,26 @@
+// All strategies, one for each kind of the scheme.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "control/apiserver/registry/strategies/strategy.h"
+
+namespace sluice::registry {
+
+class ServiceAllocator;
+
+// Immutable after construction. The allocator outlives it.
+class StrategySet {
+public:
+    explicit StrategySet(ServiceAllocator& allocator);
+    // REQUIRES: a kind of the scheme.
+    [[nodiscard]] const Strategy& of(const codec::KindInfo& kind) const;
+    [[nodiscard]] std::span<const std::unique_ptr<Strategy>> all() const { return strategies_; }
+
+private:
+    std::vector<std::unique_ptr<Strategy>> strategies_;  // in the order of codec::all_kinds()
+};
+
+}  // namespace sluice::registry

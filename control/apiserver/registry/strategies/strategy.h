@@ -1,0 +1,170 @@
+// What is particular to one kind: defaults, what a client may set, validation, deletion, table columns and the fields
+// that selectors may name. The generic verbs (rest/) call it and know no kind.
+//
+// Adding a kind: a class derived from TypedStrategy, and one line in strategies.cc.
+// Strategies are immutable after construction and thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "api/codec/scheme.h"
+#include "control/apiserver/registry/rest/status_error.h"
+#include "control/apiserver/registry/validation/field_errors.h"
+#include "control/apiserver/registry/validation/names.h"
+
+namespace sluice::registry {
+
+using Message = google::protobuf::Message;
+
+// Scarce values (addresses, ports) taken for a write that has not happened yet. commit() once it is durable: what the
+// object no longer uses is given back. rollback(), or destruction without commit: what was newly taken is given back.
+// Only the first of the two calls counts.
+class Reservation {
+public:
+    virtual ~Reservation() = default;
+    virtual void commit() = 0;
+    virtual void rollback() = 0;
+};
+
+// One column of kubectl's table.
+struct Column {
+    std::string_view name;
+    std::string_view type;    // "string", "integer"
+    std::string_view format;  // "name" or empty
+    std::string_view description;
+    int priority = 0;  // above 0: shown by -o wide only
+};
+using Cell = std::variant<std::nullptr_t, std::string, std::int64_t>;
+
+// How an object goes away, decided before the generic finalizer rules.
+struct DeletionTerms {
+    std::int64_t grace_seconds = 0;
+    bool lingers = false;  // stays with a deletionTimestamp although it has no finalizers and no grace
+};
+
+class Strategy {
+public:
+    explicit Strategy(const codec::KindInfo& kind) : kind_(kind) {}
+    virtual ~Strategy() = default;
+    Strategy(const Strategy&) = delete;
+    Strategy& operator=(const Strategy&) = delete;
+
+    [[nodiscard]] const codec::KindInfo& kind() const { return kind_; }
+    // The store's prefix without a closing slash, where Kubernetes keeps the kind in etcd.
+    [[nodiscard]] virtual std::string storage_prefix() const;
+    // The Go type's package as the "unknown conversion" answer names it.
+    [[nodiscard]] virtual std::string_view go_package() const;
+
+    // What Kubernetes fills into any object it reads; idempotent.
+    virtual void set_defaults(Message* object) const;
+    // Drops what a client may not set, sets what the server owns.
+    virtual void prepare_for_create(Message* object) const;
+    virtual void prepare_for_update(Message* object, const Message& old) const;
+    virtual void prepare_for_status_update(Message* object, const Message& old) const;
+    virtual void validate(const Message& object, FieldErrors* errors) const;
+    virtual void validate_update(const Message& object, const Message& old,
+                                 FieldErrors* errors) const;
+    virtual void validate_status_update(const Message& object, const Message& old,
+                                        FieldErrors* errors) const;
+    // After validation: takes scarce values and writes them into *object. old: null at creation.
+    virtual Answer<std::shared_ptr<Reservation>> reserve(Message* object, const Message* old) const;
+    // What a deleted object gives back on commit.
+    [[nodiscard]] virtual std::shared_ptr<Reservation> release(const Message& old) const;
+
+    [[nodiscard]] virtual bool allow_create_on_update() const { return false; }
+    [[nodiscard]] virtual bool allow_unconditional_update() const { return true; }
+    // DELETE answers with the object rather than a Status.
+    [[nodiscard]] virtual bool returns_deleted_object() const { return false; }
+    [[nodiscard]] virtual NameCheck name_check() const { return check_dns1123_subdomain; }
+
+    // 403 and the like for objects that must stay.
+    virtual Answer<void> check_deletion(const Message& object) const;
+    [[nodiscard]] virtual DeletionTerms deletion_terms(const Message& object,
+                                                       std::optional<std::int64_t> grace) const;
+    // Called when the object gets its deletionTimestamp.
+    virtual void mark_deleted(Message* object) const;
+
+    [[nodiscard]] virtual std::span<const Column> columns() const;
+    [[nodiscard]] virtual std::vector<Cell> row(const Message& object) const;
+
+    // Fields that a field selector may name; metadata.name and metadata.namespace are common to all.
+    [[nodiscard]] virtual std::span<const std::string_view> selectable_fields() const { return {}; }
+    [[nodiscard]] virtual std::string field_value(const Message& object,
+                                                  std::string_view field) const;
+    // The answer for a field that may not be named.
+    [[nodiscard]] std::string unknown_field_message(std::string_view field) const;
+
+protected:
+    // Copies the top-level field (such as status) from `from` to *to; clears it when unset there.
+    static void copy_field(const Message& from, Message* to, const char* field);
+    static void clear_field(Message* object, const char* field);
+    [[nodiscard]] static bool equal(const Message& a, const Message& b);
+    // Whether the top-level field is the same in both.
+    [[nodiscard]] static bool same_field(const Message& a, const Message& b, const char* field);
+
+private:
+    const codec::KindInfo& kind_;
+};
+
+// The same interface on the kind's own type. `T` is complete in the .cc file that derives.
+template <class T>
+class TypedStrategy : public Strategy {
+public:
+    using Strategy::Strategy;
+
+    void set_defaults(Message* object) const final { defaults(static_cast<T*>(object)); }
+    void prepare_for_create(Message* object) const final { prepare_create(static_cast<T*>(object)); }
+    void prepare_for_update(Message* object, const Message& old) const final {
+        prepare_update(static_cast<T*>(object), static_cast<const T&>(old));
+    }
+    void validate(const Message& object, FieldErrors* errors) const final {
+        check(static_cast<const T&>(object), errors);
+    }
+    void validate_update(const Message& object, const Message& old,
+                         FieldErrors* errors) const final {
+        Strategy::validate_update(object, old, errors);
+        check_update(static_cast<const T&>(object), static_cast<const T&>(old), errors);
+    }
+    [[nodiscard]] std::vector<Cell> row(const Message& object) const final {
+        return cells(static_cast<const T&>(object));
+    }
+    [[nodiscard]] std::string field_value(const Message& object,
+                                          std::string_view field) const final {
+        const std::string common = Strategy::field_value(object, field);
+        return common.empty() ? field_of(static_cast<const T&>(object), field) : common;
+    }
+
+protected:
+    virtual void defaults(T* object) const { (void)object; }
+    virtual void prepare_create(T* object) const { Strategy::prepare_for_create(object); }
+    virtual void prepare_update(T* object, const T& old) const {
+        Strategy::prepare_for_update(object, old);
+    }
+    // Everything about one object, metadata included.
+    virtual void check(const T& object, FieldErrors* errors) const {
+        Strategy::validate(object, errors);
+    }
+    // What differs from the old object; metadata is already checked.
+    virtual void check_update(const T& object, const T& old, FieldErrors* errors) const {
+        (void)old;
+        check(object, errors);
+    }
+    [[nodiscard]] virtual std::vector<Cell> cells(const T& object) const {
+        return Strategy::row(object);
+    }
+    [[nodiscard]] virtual std::string field_of(const T& object, std::string_view field) const {
+        (void)object;
+        (void)field;
+        return {};
+    }
+};
+
+}  // namespace sluice::registry

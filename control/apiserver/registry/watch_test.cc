@@ -1,0 +1,155 @@
+// Watches: what is sent, in which order, and in which frames.
+#include <gtest/gtest.h>
+
+#include "api/codec/protobuf.h"
+#include "api/kubernetes/core/v1/configmap.pb.h"
+#include "api/kubernetes/meta/v1/meta.pb.h"
+#include "api/kubernetes/runtime/runtime.pb.h"
+#include "control/apiserver/registry/test_util.h"
+
+namespace sluice::registry::testing {
+namespace {
+
+namespace metav1 = ::k8s::io::apimachinery::pkg::apis::meta::v1;
+
+constexpr const char* kMaps = "/api/v1/namespaces/default/configmaps";
+const Headers kMerge = {{"Content-Type", "application/merge-patch+json"}};
+
+std::string at(const std::string& line, std::string_view pointer) {
+    return Reply{200, line, {}}.at(pointer);
+}
+
+std::string summary(const std::string& line) {
+    return at(line, "/type") + " " + at(line, "/object/metadata/name");
+}
+
+void make_map(Cluster& cluster, const std::string& name, const std::string& labels = "{}") {
+    const Reply made = cluster.call(
+        "POST", kMaps, R"({"metadata":{"name":")" + name + R"(","labels":)" + labels + "}}");
+    ASSERT_EQ(made.status, 201) << made.body;
+}
+
+TEST(Watch, FromAVersionThenLive) {
+    Cluster cluster;
+    const std::string version = cluster.call("GET", kMaps).at("/metadata/resourceVersion");
+    make_map(cluster, "a");
+    const auto watch =
+        cluster.start("GET", std::string(kMaps) + "?watch=true&resourceVersion=" + version);
+    cluster.call("PATCH", std::string(kMaps) + "/a", R"({"data":{"x":"y"}})", kMerge);
+    cluster.call("DELETE", std::string(kMaps) + "/a");
+    const auto lines = watch->wait_lines(3);
+    ASSERT_GE(lines.size(), 3U);
+    EXPECT_EQ(summary(lines[0]), "ADDED a");
+    EXPECT_EQ(summary(lines[1]), "MODIFIED a");
+    EXPECT_EQ(summary(lines[2]), "DELETED a");
+    EXPECT_EQ(at(lines[0], "/object/kind"), "ConfigMap");
+    // A deletion carries its own version, and the object as it last was.
+    EXPECT_EQ(at(lines[2], "/object/data/x"), "y");
+    EXPECT_GT(std::stoull(at(lines[2], "/object/metadata/resourceVersion")),
+              std::stoull(at(lines[1], "/object/metadata/resourceVersion")));
+    watch->hang_up();
+}
+
+TEST(Watch, WithoutAVersionBeginsWithWhatIsThere) {
+    Cluster cluster;
+    make_map(cluster, "a");
+    const auto watch = cluster.start("GET", std::string(kMaps) + "?watch=1");
+    EXPECT_EQ(summary(watch->wait_lines(1).at(0)), "ADDED a");
+    const auto legacy = cluster.start("GET", "/api/v1/watch/namespaces/default/configmaps/a");
+    EXPECT_EQ(summary(legacy->wait_lines(1).at(0)), "ADDED a");
+}
+
+TEST(Watch, ObjectsEnterAndLeaveTheSelection) {
+    Cluster cluster;
+    const std::string version = cluster.call("GET", kMaps).at("/metadata/resourceVersion");
+    const auto watch = cluster.start(
+        "GET", std::string(kMaps) + "?watch=1&labelSelector=l%3Dw&resourceVersion=" + version);
+    make_map(cluster, "w", R"({"l":"w"})");
+    const std::string path = std::string(kMaps) + "/w";
+    cluster.call("PATCH", path, R"({"metadata":{"labels":{"l":"x"}}})", kMerge);
+    cluster.call("PATCH", path, R"({"metadata":{"labels":{"l":"w"}}})", kMerge);
+    cluster.call("DELETE", path);
+    const auto lines = watch->wait_lines(4);
+    ASSERT_EQ(lines.size(), 4U);
+    EXPECT_EQ(summary(lines[0]), "ADDED w");
+    EXPECT_EQ(summary(lines[1]), "DELETED w");
+    EXPECT_EQ(at(lines[1], "/object/metadata/labels/l"), "w");
+    EXPECT_EQ(summary(lines[2]), "ADDED w");
+    EXPECT_EQ(summary(lines[3]), "DELETED w");
+}
+
+TEST(Watch, TooOldIsOneErrorEvent) {
+    Cluster cluster;
+    make_map(cluster, "a");
+    make_map(cluster, "b");
+    ASSERT_TRUE(cluster.store().compact(cluster.store().revision()).has_value());
+    const Reply reply = cluster.call("GET", std::string(kMaps) + "?watch=1&resourceVersion=1");
+    EXPECT_EQ(reply.status, 200);
+    EXPECT_EQ(reply.at("/type"), "ERROR") << reply.body;
+    EXPECT_EQ(reply.at("/object/code"), "410");
+    EXPECT_EQ(reply.at("/object/reason"), "Expired");
+}
+
+TEST(Watch, InitialEventsEndWithABookmark) {
+    Cluster cluster;
+    make_map(cluster, "a");
+    const auto watch = cluster.start(
+        "GET", std::string(kMaps) +
+                   "?watch=1&sendInitialEvents=true&allowWatchBookmarks=true&"
+                   "resourceVersionMatch=NotOlderThan");
+    const auto lines = watch->wait_lines(2);
+    ASSERT_EQ(lines.size(), 2U);
+    EXPECT_EQ(summary(lines[0]), "ADDED a");
+    EXPECT_EQ(at(lines[1], "/type"), "BOOKMARK");
+    EXPECT_EQ(at(lines[1], "/object/metadata/annotations/k8s.io~1initial-events-end"), "true");
+}
+
+TEST(Watch, TablesNameTheirColumnsOnce) {
+    Cluster cluster;
+    make_map(cluster, "a");
+    make_map(cluster, "b");
+    const auto watch =
+        cluster.start("GET", std::string(kMaps) + "?watch=1", "",
+                      {{"Accept", "application/json;as=Table;v=v1;g=meta.k8s.io"}});
+    const auto lines = watch->wait_lines(2);
+    ASSERT_EQ(lines.size(), 2U);
+    EXPECT_EQ(at(lines[0], "/object/columnDefinitions/0/name"), "Name");
+    EXPECT_EQ(at(lines[1], "/object/columnDefinitions"), "null");
+    EXPECT_EQ(at(lines[1], "/object/rows/0/cells/0"), "b");
+}
+
+TEST(Watch, TimesOutAndShutsDown) {
+    Cluster cluster;
+    const Reply timed = cluster.call("GET", std::string(kMaps) + "?watch=1&timeoutSeconds=1");
+    EXPECT_EQ(timed.status, 200);
+    const auto open = cluster.start("GET", std::string(kMaps) + "?watch=1");
+    cluster.api().shutdown();
+    EXPECT_EQ(open->wait().status, 200);
+    EXPECT_EQ(cluster.call("GET", kMaps).status, 503);
+}
+
+TEST(Watch, ProtobufFramesAreLengthDelimited) {
+    Cluster cluster;
+    make_map(cluster, "a");
+    const Reply reply =
+        cluster.call("GET", std::string(kMaps) + "?watch=1&timeoutSeconds=1", "",
+                     {{"Accept", "application/vnd.kubernetes.protobuf"}});
+    EXPECT_EQ(reply.header("Content-Type"), "application/vnd.kubernetes.protobuf;stream=watch");
+    ASSERT_GT(reply.body.size(), 4U);
+    std::size_t size = 0;
+    for (int i = 0; i < 4; ++i) {
+        size = size << 8U | static_cast<unsigned char>(reply.body[static_cast<std::size_t>(i)]);
+    }
+    ASSERT_EQ(reply.body.size(), size + 4);
+    metav1::WatchEvent event;
+    ASSERT_TRUE(event.ParseFromString(reply.body.substr(4)));
+    EXPECT_EQ(event.type(), "ADDED");
+    const auto envelope = codec::open_envelope(event.object().raw());
+    ASSERT_TRUE(envelope.has_value());
+    ::k8s::io::api::core::v1::ConfigMap map;
+    ASSERT_TRUE(codec::decode_protobuf_raw(envelope->raw, &map).has_value());
+    EXPECT_EQ(map.metadata().name(), "a");
+}
+
+}  // namespace
+}  // namespace sluice::registry::testing
