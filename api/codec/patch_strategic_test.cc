@@ -136,11 +136,12 @@ INSTANTIATE_TEST_SUITE_P(
             R"({"spec":{"volumes":[{"name":"v","projected":{"defaultMode":420}}]}})",
             R"({"spec":{"volumes":[{"name":"v","projected":
                  {"sources":[{"secret":{"name":"a"}}],"defaultMode":420}}]}})"},
-        Case{
-            "EphemeralContainersInlineTheirKey",
-            R"({"spec":{"ephemeralContainers":[{"name":"d","env":[{"name":"A","value":"1"}]}]}})",
-            R"({"spec":{"ephemeralContainers":[{"name":"d","env":[{"name":"A","value":"2"}]}]}})",
-            R"({"spec":{"ephemeralContainers":[{"name":"d","env":[{"name":"A","value":"2"}]}]}})"}),
+        Case{"EphemeralContainersInlineTheirLists",
+             R"({"spec":{"ephemeralContainers":[{"name":"d","env":[{"name":"A","value":"1"},
+                 {"name":"B","value":"1"}]}]}})",
+             R"({"spec":{"ephemeralContainers":[{"name":"d","env":[{"name":"A","value":"2"}]}]}})",
+             R"({"spec":{"ephemeralContainers":[{"name":"d","env":[{"name":"A","value":"2"},
+                 {"name":"B","value":"1"}]}]}})"}),
     CaseName);
 
 TEST(StrategicMergePatchErrors, NameWhatIsWrong) {
