@@ -214,29 +214,34 @@ SLUICE_ALWAYS_INLINE int sluice_flow_find(const struct sluice_flow_view *view,
 
 	if (!set)
 		return 0;
+	*(volatile __u32 *)&hit->slot = SLUICE_FLOW_WAYS;
 	for (slot = 0; slot < SLUICE_FLOW_WAYS; slot++) {
 		word = SLUICE_READ_ONCE(set->word[slot]);
 		if (((word ^ tag) & 0xffff0000U) ||
 		    (word & SLUICE_FLOW_STATE_MASK) <= SLUICE_FLOW_BUSY)
 			continue;
 		sluice_flow_read_barrier();
-		if (!sluice_flow_key_equal(set, slot, tuple, v6))
-			continue;
-		sluice_flow_copy(set, slot, hit, v6);
-		hit->seen = SLUICE_READ_ONCE(set->seen[slot]);
-		sluice_flow_read_barrier();
-		/* Still the same half: what was copied belongs together. */
-		word ^= SLUICE_READ_ONCE(set->word[slot]);
-		if (word & SLUICE_FLOW_ID_MASK)
-			continue;
-		word = SLUICE_READ_ONCE(set->word[slot]);
-		hit->slot = bucket * SLUICE_FLOW_WAYS + slot;
-		hit->id = word & SLUICE_FLOW_ID_MASK;
-		hit->state = word & SLUICE_FLOW_STATE_MASK;
-		if (hit->state > SLUICE_FLOW_BUSY)
-			return 1;
+		if (sluice_flow_key_equal(set, slot, tuple, v6)) {
+			/*
+			 * Through memory, where the BPF verifier forgets which slot it is: what follows is
+			 * checked once instead of once for each slot.
+			 */
+			*(volatile __u32 *)&hit->slot = slot;
+			hit->id = word & SLUICE_FLOW_ID_MASK;
+			break;
+		}
 	}
-	return 0;
+	slot = *(volatile __u32 *)&hit->slot;
+	if (slot >= SLUICE_FLOW_WAYS)
+		return 0;
+	sluice_flow_copy(set, slot, hit, v6);
+	hit->seen = SLUICE_READ_ONCE(set->seen[slot]);
+	sluice_flow_read_barrier();
+	/* Still the same half: what was copied belongs together. */
+	word = SLUICE_READ_ONCE(set->word[slot]);
+	hit->slot = bucket * SLUICE_FLOW_WAYS + slot;
+	hit->state = word & SLUICE_FLOW_STATE_MASK;
+	return (word & SLUICE_FLOW_ID_MASK) == hit->id && hit->state > SLUICE_FLOW_BUSY;
 }
 
 /*

@@ -4,7 +4,6 @@
  *   tc/pod_ingress   the host's end of a pod's link: what pods send, and what backends answer
  *   tc/node_ingress  uplinks and overlays: NodePorts and the like, answers from other nodes' backends
  *   tc/node_egress   uplinks: the node's own traffic that no hook saw; answers of the node's own sockets
- *   tc/pod_egress    answers of the node's own sockets to pods
  *
  * Program type SCHED_CLS, direct action. Frames start with an Ethernet header.
  */
@@ -63,14 +62,22 @@ SLUICE_SUBPROGRAM int sluice_portless6(struct __sk_buff *ctx, struct sluice_scra
 	return sluice_process_portless(ctx, scratch, &image, error, 1);
 }
 
+SLUICE_SUBPROGRAM int sluice_parse_skb(struct __sk_buff *ctx, struct sluice_scratch *scratch)
+{
+	if (!scratch)
+		return SLUICE_PARSE_NOT_IP;
+	__builtin_memset(&scratch->work.packet, 0, sizeof(scratch->work.packet));
+	return sluice_parse_frame((const void *)(long)ctx->data, (const void *)(long)ctx->data_end,
+				  ctx->len, &scratch->work.packet);
+}
+
 SLUICE_ALWAYS_INLINE int handle(struct __sk_buff *ctx, __u32 place)
 {
 	struct sluice_scratch *scratch;
 	struct sluice_view image;
 	struct sluice_work *work;
 	__u32 zero = 0;
-	int parsed = SLUICE_PARSE_NOT_IP;
-	int attempt;
+	int parsed;
 
 	/* A tag that the device took off: the frame belongs to a VLAN device, which has programs of its own. */
 	if (ctx->vlan_present)
@@ -79,17 +86,10 @@ SLUICE_ALWAYS_INLINE int handle(struct __sk_buff *ctx, __u32 place)
 	if (!scratch)
 		return TC_ACT_OK;
 	work = &scratch->work;
-	for (attempt = 0; attempt < 2; attempt++) {
-		__builtin_memset(&work->packet, 0, sizeof(work->packet));
-		parsed = sluice_parse_frame((const void *)(long)ctx->data,
-					    (const void *)(long)ctx->data_end, ctx->len,
-					    &work->packet);
-		if (!work->packet.more_needed)
-			break;
-		if (bpf_skb_pull_data(ctx, ctx->len < SLUICE_PULL_BYTES ? ctx->len :
-									   SLUICE_PULL_BYTES))
-			break;
-	}
+	parsed = sluice_parse_skb(ctx, scratch);
+	if (work->packet.more_needed &&
+	    !bpf_skb_pull_data(ctx, ctx->len < SLUICE_PULL_BYTES ? ctx->len : SLUICE_PULL_BYTES))
+		parsed = sluice_parse_skb(ctx, scratch);
 	/* What is not IP, or broken beyond telling where it goes, is the stack's to judge. */
 	if (parsed == SLUICE_PARSE_NOT_IP || parsed == SLUICE_PARSE_BAD_IP)
 		return TC_ACT_OK;
@@ -121,12 +121,6 @@ SEC("tc/node_egress")
 int node_egress(struct __sk_buff *ctx)
 {
 	return handle(ctx, SLUICE_PLACE_NODE_EGRESS);
-}
-
-SEC("tc/pod_egress")
-int pod_egress(struct __sk_buff *ctx)
-{
-	return handle(ctx, SLUICE_PLACE_POD_EGRESS);
 }
 
 char sluice_license[] SEC("license") = "GPL";

@@ -14,7 +14,6 @@ enum sluice_place {
 	SLUICE_PLACE_POD_INGRESS,  /* sent by a pod */
 	SLUICE_PLACE_NODE_INGRESS, /* from other nodes and from outside */
 	SLUICE_PLACE_NODE_EGRESS,  /* leaving: the node's own, or forwarded */
-	SLUICE_PLACE_POD_EGRESS,   /* towards a pod: only replies of the node itself are of interest */
 };
 
 /* Everything about one packet on its way through. */
@@ -75,7 +74,7 @@ SLUICE_ALWAYS_INLINE int sluice_translate(struct __sk_buff *ctx, struct sluice_s
 				 !(hit->meta.flags & SLUICE_FLOW_REVERSE) :
 				 (hit->meta.flags & (SLUICE_FLOW_SNAT | SLUICE_FLOW_REVERSE)) ==
 					 SLUICE_FLOW_SNAT;
-	int may_route = work->place != SLUICE_PLACE_POD_EGRESS && work->packet.vlan_tags == 0;
+	int may_route = work->packet.vlan_tags == 0;
 	int route = SLUICE_ROUTE_LOCAL;
 	__u8 ttl = work->packet.ttl;
 	__u32 reason;
@@ -109,40 +108,85 @@ SLUICE_ALWAYS_INLINE int sluice_translate(struct __sk_buff *ctx, struct sluice_s
 	return (int)bpf_redirect_neigh(hop->ifindex, &hop->neighbour, sizeof(hop->neighbour), 0);
 }
 
-/* Whether the source is a pod of this cluster or this node: policy Local does not narrow its choice. */
-SLUICE_ALWAYS_INLINE int sluice_from_inside(const struct sluice_work *work,
-					  const struct sluice_view *image)
+/* Asks the image about the destination; the answer is in scratch->match. */
+SLUICE_SUBPROGRAM int sluice_ask(struct sluice_scratch *scratch, __u32 port_be, __u32 protocol)
 {
-	if (work->place == SLUICE_PLACE_POD_INGRESS || work->place == SLUICE_PLACE_NODE_EGRESS)
+	struct sluice_view image;
+
+	if (!scratch)
+		return 0;
+	__builtin_memset(&scratch->match, 0, sizeof(scratch->match));
+	if (!sluice_view_open(&image))
+		return 0;
+	scratch->key.address = scratch->work.packet.tuple.dst;
+	scratch->key.port_be = (__u16)port_be;
+	scratch->key.protocol = (__u8)protocol;
+	scratch->key.scope = SLUICE_SCOPE_ADDRESS;
+	sluice_classify(&image, &scratch->key, &scratch->match);
+	return 0;
+}
+
+/* Whether the source is in the pods' ranges. */
+SLUICE_SUBPROGRAM int sluice_from_pod_range(const struct sluice_scratch *scratch)
+{
+	struct sluice_view image;
+
+	if (!scratch || !sluice_view_open(&image))
+		return 0;
+	return sluice_in_any_cidr(&image, &scratch->work.packet.tuple.src, SLUICE_CIDR_CLUSTER);
+}
+
+/* Whether the source is a pod of this cluster or this node: policy Local does not narrow its choice. */
+SLUICE_ALWAYS_INLINE int sluice_from_inside(const struct sluice_scratch *scratch,
+					    const struct sluice_view *image)
+{
+	if (scratch->work.place == SLUICE_PLACE_POD_INGRESS ||
+	    scratch->work.place == SLUICE_PLACE_NODE_EGRESS)
 		return 1;
-	return (image->header->flags & SLUICE_HEADER_DETECT_LOCAL) &&
-	       sluice_in_any_cidr(image, &work->packet.tuple.src, SLUICE_CIDR_CLUSTER);
+	return (image->header->flags & SLUICE_HEADER_DETECT_LOCAL) && sluice_from_pod_range(scratch);
 }
 
 /* The table "Masquerade": whether the backend shall see the node instead of the client. */
-SLUICE_ALWAYS_INLINE int sluice_wants_snat(const struct sluice_work *work,
-					  const struct sluice_view *image,
-					   const struct sluice_match *match,
-					   const struct sluice_address *backend)
+SLUICE_ALWAYS_INLINE int sluice_wants_snat(const struct sluice_scratch *scratch,
+					   const struct sluice_view *image)
 {
-	const struct sluice_header *header = image->header;
+	__u32 flags = image->header->flags;
+	__u32 frontend = scratch->match.frontend_flags;
 
-	if (sluice_address_equal(&work->packet.tuple.src, backend))
+	if (sluice_address_equal(&scratch->work.packet.tuple.src, &scratch->selection.address))
 		return 1;
-	if (match->frontend_flags & SLUICE_FRONTEND_MASQUERADE)
+	if (frontend & SLUICE_FRONTEND_MASQUERADE)
 		return 1;
-	if (match->frontend_flags & SLUICE_FRONTEND_EXTERNAL)
-		return work->place == SLUICE_PLACE_NODE_EGRESS;
-	if (header->flags & SLUICE_HEADER_MASQUERADE_ALL)
+	if (frontend & SLUICE_FRONTEND_EXTERNAL)
+		return scratch->work.place == SLUICE_PLACE_NODE_EGRESS;
+	if (flags & SLUICE_HEADER_MASQUERADE_ALL)
 		return 1;
-	return (header->flags & SLUICE_HEADER_DETECT_LOCAL) &&
-	       !sluice_in_any_cidr(image, &work->packet.tuple.src, SLUICE_CIDR_CLUSTER);
+	return (flags & SLUICE_HEADER_DETECT_LOCAL) && !sluice_from_pod_range(scratch);
+}
+
+SLUICE_ALWAYS_INLINE int sluice_refuse_packet(struct __sk_buff *ctx, struct sluice_scratch *scratch,
+					      const int v6)
+{
+	const struct sluice_work *work = &scratch->work;
+
+	/* The node's own packet came down from the stack: its answer goes up again. */
+	return sluice_refuse(ctx, &work->flows, &work->packet, &scratch->reply,
+			     work->place == SLUICE_PLACE_NODE_EGRESS ? BPF_F_INGRESS : 0, v6);
+}
+
+SLUICE_SUBPROGRAM int sluice_refuse4(struct __sk_buff *ctx, struct sluice_scratch *scratch)
+{
+	return scratch ? sluice_refuse_packet(ctx, scratch, 0) : TC_ACT_SHOT;
+}
+
+SLUICE_SUBPROGRAM int sluice_refuse6(struct __sk_buff *ctx, struct sluice_scratch *scratch)
+{
+	return scratch ? sluice_refuse_packet(ctx, scratch, 1) : TC_ACT_SHOT;
 }
 
 SLUICE_ALWAYS_INLINE int sluice_turn_away(struct __sk_buff *ctx, struct sluice_scratch *scratch,
 				const struct sluice_view *image, const int v6)
 {
-	struct sluice_work *work = &scratch->work;
 	struct sluice_service_counters *counters;
 
 	if (scratch->match.has_service) {
@@ -153,31 +197,17 @@ SLUICE_ALWAYS_INLINE int sluice_turn_away(struct __sk_buff *ctx, struct sluice_s
 	sluice_count_drop(scratch->match.reason);
 	if (scratch->match.verdict != SLUICE_VERDICT_REFUSE)
 		return TC_ACT_SHOT;
-	return sluice_refuse(ctx, &work->flows, &work->packet, &scratch->reply,
-			     work->place == SLUICE_PLACE_NODE_EGRESS ? BPF_F_INGRESS : 0, v6);
-}
-
-/* Asks the image about the destination. */
-SLUICE_ALWAYS_INLINE void sluice_ask(const struct sluice_work *work,
-					  const struct sluice_view *image, struct sluice_scratch *scratch,
-				     __u16 port_be, __u8 protocol)
-{
-	__builtin_memset(&scratch->match, 0, sizeof(scratch->match));
-	scratch->key.address = work->packet.tuple.dst;
-	scratch->key.port_be = port_be;
-	scratch->key.protocol = protocol;
-	scratch->key.scope = SLUICE_SCOPE_ADDRESS;
-	sluice_classify(image, &scratch->key, &scratch->match);
+	return v6 ? sluice_refuse6(ctx, scratch) : sluice_refuse4(ctx, scratch);
 }
 
 /* External policy Local narrows the choice for traffic from outside only: inside chooses among all. */
-SLUICE_ALWAYS_INLINE void sluice_widen(const struct sluice_work *work,
-					  const struct sluice_view *image, struct sluice_match *match)
+SLUICE_ALWAYS_INLINE void sluice_widen(struct sluice_scratch *scratch, const struct sluice_view *image)
 {
+	struct sluice_match *match = &scratch->match;
 	const struct sluice_service *service;
 
 	if (!(match->frontend_flags & SLUICE_FRONTEND_EXTERNAL) ||
-	    (match->frontend_flags & SLUICE_FRONTEND_MASQUERADE) || !sluice_from_inside(work, image))
+	    (match->frontend_flags & SLUICE_FRONTEND_MASQUERADE) || !sluice_from_inside(scratch, image))
 		return;
 	service = sluice_view_service(image, match->service);
 	if (!service)
@@ -223,7 +253,7 @@ SLUICE_ALWAYS_INLINE __u32 sluice_plan_flow(struct __sk_buff *ctx, struct sluice
 	pair->snat = 0;
 	if (pair->fixed_port && selection->port_be != tuple->ports.port_be[SLUICE_DESTINATION])
 		return SLUICE_DROP_SCTP_PORT;
-	if (!sluice_wants_snat(work, image, &scratch->match, &selection->address) ||
+	if (!sluice_wants_snat(scratch, image) ||
 	    sluice_address_equal(&tuple->src, node))
 		return SLUICE_DROP_NONE;
 	/*
@@ -255,11 +285,11 @@ SLUICE_ALWAYS_INLINE int sluice_admit(struct __sk_buff *ctx, struct sluice_scrat
 	int chosen, result;
 	__u64 hash;
 
-	sluice_ask(work, image, scratch, tuple->ports.port_be[SLUICE_DESTINATION], tuple->protocol);
+	sluice_ask(scratch, tuple->ports.port_be[SLUICE_DESTINATION], tuple->protocol);
 	if (scratch->match.verdict == SLUICE_VERDICT_PASS)
 		return TC_ACT_OK;
 	if (scratch->match.has_service)
-		sluice_widen(work, image, &scratch->match);
+		sluice_widen(scratch, image);
 	if (scratch->match.verdict != SLUICE_VERDICT_TRANSLATE)
 		return sluice_turn_away(ctx, scratch, image, v6);
 	if (tuple->protocol == SLUICE_IPPROTO_TCP && (work->packet.tcp_flags & SLUICE_TCP_RST))
@@ -330,8 +360,6 @@ SLUICE_ALWAYS_INLINE int sluice_process(struct __sk_buff *ctx, struct sluice_scr
 		else if (sluice_flow_follow(&work->flows, hit, work->packet.tcp_flags, v6))
 			return sluice_translate(ctx, scratch, image, v6);
 	}
-	if (work->place == SLUICE_PLACE_POD_EGRESS)
-		return TC_ACT_OK;
 	return sluice_admit(ctx, scratch, image, v6);
 }
 
@@ -348,10 +376,8 @@ SLUICE_ALWAYS_INLINE int sluice_process_portless(struct __sk_buff *ctx, struct s
 	if (work->packet.tuple.protocol == (v6 ? SLUICE_IPPROTO_ICMPV6 : SLUICE_IPPROTO_ICMP) &&
 	    work->packet.icmp_type != (v6 ? 128 : 8) && !error && !work->packet.fragment)
 		return TC_ACT_OK;
-	if (work->place == SLUICE_PLACE_POD_EGRESS)
-		return TC_ACT_OK;
 	/* 255 is reserved, so that only entries for the whole address match. */
-	sluice_ask(work, image, scratch, 0, 255);
+	sluice_ask(scratch, 0, 255);
 	if (scratch->match.verdict == SLUICE_VERDICT_PASS)
 		return TC_ACT_OK;
 	if (scratch->match.verdict == SLUICE_VERDICT_REFUSE && (error || work->packet.fragment))
