@@ -41,8 +41,8 @@ std::string_view next_word(std::string_view* line) {
     return word;
 }
 
-// With forwarding on, the kernel takes advertisements only on links whose accept_ra is 2; a node that learned its default
-// route that way would lose it.
+// With forwarding on, the kernel takes advertisements only on links whose accept_ra is 2; a node
+// that learned its default route that way would lose it.
 void keep_router_advertisements() {
     const auto links = netlink::list_links();
     if (!links) return;

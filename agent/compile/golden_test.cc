@@ -1,5 +1,5 @@
-// Objects in, tables out. Each file of testdata/ is one line of the Service semantics: its first line quotes it, then come
-// the node, the objects as YAML, and the tables written by hand.
+// Objects in, tables out. Each file of testdata/ is one line of the Service semantics: its first
+// line quotes it, then come the node, the objects as YAML, and the tables written by hand.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

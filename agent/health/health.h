@@ -1,5 +1,5 @@
-// Whether this node's proxy does its work, as load balancers and kubelets ask over HTTP. Pure but for a mutex: the clock
-// is the caller's. Thread-safe.
+// Whether this node's proxy does its work, as load balancers and kubelets ask over HTTP. Pure but
+// for a mutex: the clock is the caller's. Thread-safe.
 #pragma once
 
 #include <chrono>

@@ -1,5 +1,5 @@
-// A small plain HTTP server for health and metrics: GET and HEAD, answers made at once on its one thread. Asio and Beast
-// stay behind http_server.cc.
+// A small plain HTTP server for health and metrics: GET and HEAD, answered at once on its one
+// thread. Asio and Beast stay behind http_server.cc.
 #pragma once
 
 #include <cstdint>
@@ -28,8 +28,8 @@ using HttpHandler = std::function<HttpAnswer(const std::string& path)>;
 class HttpServer {
 public:
     virtual ~HttpServer() = default;
-    // address: "0.0.0.0:10256", "[::]:10256", "127.0.0.1" with default_port; port 0 is any free one. Errors name the address
-    // and, when it is taken, say so.
+    // address: "0.0.0.0:10256", "[::]:10256", "127.0.0.1" with default_port; port 0 is any free one.
+    // Errors name the address and, when it is taken, say so.
     static Result<std::unique_ptr<HttpServer>> listen(const std::string& address,
                                                       std::uint16_t default_port,
                                                       HttpHandler handler);

@@ -44,8 +44,8 @@ struct NodeInputs {
     bool masquerade_all = false;
 };
 
-// NodePort addresses: with ranges, the machine's addresses inside them, and all of a family without a range; else those of
-// the Node object, or without one those of the links that lead out. Never loopback, link-local or unspecified ones.
+// NodePort addresses: with ranges, the machine's addresses inside them, and all of a family without a range; else
+// those of the Node object, or without one those of the links that lead out. Never loopback, link-local or unspecified ones.
 // Masquerade addresses are the machine's own: replies must come back to it.
 [[nodiscard]] image::Node make_node(const NodeInputs& inputs);
 

@@ -58,7 +58,7 @@ public:
     Sync(dataplane::Engine& engine, health::State& health, health::Metrics& metrics,
          SyncOptions options, Machine machine = {});
 
-    // Takes what arrived, publishes what can be; both may be empty. Never fails: what went wrong is logged and tried again.
+    // Takes what arrived, publishes what can be; both may be empty. What went wrong is logged and tried again.
     void step(std::vector<watch::Event> events);
     // When step() wants to be called next if nothing arrives.
     [[nodiscard]] Clock::time_point wake_at() const;

@@ -48,7 +48,7 @@ public:
 };
 
 // Puts LinksChanged into the queue when links, addresses or routes of the calling thread's network namespace may have
-// changed, at most once in kLinkSettleMs: a pod's start is a burst of messages. Its failure to start is an error; after that it tries for ever.
+// changed, at most once in kLinkSettleMs: a pod's start is a burst of messages. Once started it tries for ever.
 inline constexpr int kLinkSettleMs = 20;
 Result<std::unique_ptr<Watches>> watch_links(EventQueue& queue);
 

@@ -1,5 +1,5 @@
-// The typed client of a Kubernetes API server: get, list, watch, create, update, patch, delete. Protobuf first, JSON when
-// the server has only that. Objects are the messages of api/kubernetes, named by codec::KindInfo.
+// The typed client of a Kubernetes API server: get, list, watch, create, update, patch, delete.
+// Protobuf first, JSON when the server has only that. Objects are the messages of api/kubernetes, named by codec::KindInfo.
 //
 // Calls block; any number of threads may call. A stop token ends a call with kCancelled.
 #pragma once
@@ -57,7 +57,7 @@ struct WatchEvent {
     Object object;
 };
 
-// One event from a frame. An ERROR event comes back as the ApiError inside it; kDataLoss for what is no event of the kind.
+// One event from a frame. An ERROR event comes back as its ApiError; kDataLoss for what is no event of the kind.
 [[nodiscard]] ApiResult<WatchEvent> decode_watch_event(Encoding encoding, std::string_view frame,
                                                        const codec::KindInfo& kind);
 

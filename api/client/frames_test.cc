@@ -65,7 +65,7 @@ TEST(Frames, AFrameBeyondTheLimitIsRefusedBeforeItIsRead) {
 constexpr char kConfig[] = R"(apiVersion: v1
 kind: Config
 current-context: c
-contexts: [{name: c, context: {cluster: k, user: u, namespace: n}}]
+contexts: [{name: c, context: {cluster: k, user: u, namespace: team}}]
 clusters: [{name: k, cluster: {server: "https://[::1]:6443/p/", certificate-authority-data: Q0E=}}]
 users: [{name: u, user: {USER}}]
 )";
@@ -84,7 +84,7 @@ TEST(Kubeconfig, ReadsServerAuthorityAndToken) {
     EXPECT_EQ(config->path_prefix, "/p");
     EXPECT_EQ(config->ca_pem, "CA");
     EXPECT_EQ(config->token, "t");
-    EXPECT_EQ(config->namespace_name, "n");
+    EXPECT_EQ(config->namespace_name, "team");
     EXPECT_EQ(config->url(), "https://[::1]:6443/p");
 }
 

@@ -12,8 +12,8 @@
 namespace sluice::client {
 
 // Any number of producers, one consumer. An item has a weight; producers wait while the queue holds the limit
-// or more, so that a slow consumer slows the network reader down instead of filling memory. An item that is heavier than
-// the limit is let in when the queue is empty.
+// or more, so that a slow consumer slows the network reader down instead of filling memory. An item that is
+// heavier than the limit is let in when the queue is empty.
 template <class T>
 class Queue {
 public:

@@ -26,8 +26,8 @@ inline constexpr std::uint32_t kMinWatchSeconds = 300;
 inline constexpr std::uint32_t kMaxWatchSeconds = 600;
 inline constexpr std::uint32_t kMinBackoffMs = 800;
 inline constexpr std::uint32_t kMaxBackoffMs = 30'000;
-// Silence among the initial events of a streaming list, after which a plain list is tried: an old server sends the objects
-// but never the mark that ends them.
+// Silence among the initial events of a streaming list, after which a plain list is tried: an old server
+// sends the objects but never the mark that ends them.
 inline constexpr std::uint32_t kInitialEventsTimeoutMs = 5'000;
 // A watch that ran this long counts as a success: the backoff starts again.
 inline constexpr std::uint32_t kBackoffResetMs = 120'000;

@@ -56,20 +56,20 @@ FakeAnswer refused(int code, const std::string& reason) {
     return answer;
 }
 
-struct Run {
+struct Played {
     std::vector<std::string> targets;
     std::vector<std::string> told;  // "+d/a@3", "-d/b", "synced", "not served"
     std::vector<std::uint32_t> waits;
 };
 
-Run play(std::deque<FakeAnswer> script, bool streaming = false) {
+Played play(std::deque<FakeAnswer> script, bool streaming = false) {
     auto http = std::make_unique<FakeHttp>();
     FakeHttp* fake = http.get();
     fake->script = std::move(script);
     std::stop_source stop;
     fake->exhausted = [&] { stop.request_stop(); };
     Client client(std::move(http));
-    Run run;
+    Played run;
     ReflectorEnvironment environment;
     std::uint64_t now_ms = 0;
     environment.sleep = [&](std::uint32_t wait_ms, const std::stop_token& token) {
@@ -100,7 +100,7 @@ Run play(std::deque<FakeAnswer> script, bool streaming = false) {
 }
 
 TEST(Reflector, ListsAtZeroThenWatchesWithBookmarksFromThere) {
-    const Run run = play({list(7, {object("a", 3)}), watch({event("ADDED", object("b", 8))})});
+    const Played run = play({list(7, {object("a", 3)}), watch({event("ADDED", object("b", 8))})});
     EXPECT_THAT(run.targets,
                 ElementsAre("/api/v1/services?labelSelector=%21a%2Fb&resourceVersion=0",
                             "/api/v1/services?watch=true&labelSelector=%21a%2Fb&resourceVersion=7&"
@@ -113,7 +113,7 @@ TEST(Reflector, AnEmptyFirstListStillSaysSynced) {
 }
 
 TEST(Reflector, AWatchGoesOnFromTheLastVersionAndBookmarksCount) {
-    const Run run = play({list(7, {}), watch({event("ADDED", object("a", 9))}),
+    const Played run = play({list(7, {}), watch({event("ADDED", object("a", 9))}),
                           watch({event("BOOKMARK", object("", 20))}), watch({})});
     EXPECT_THAT(run.targets[2], HasSubstr("resourceVersion=9&"));
     EXPECT_THAT(run.targets[3], HasSubstr("resourceVersion=20&"));
@@ -121,7 +121,7 @@ TEST(Reflector, AWatchGoesOnFromTheLastVersionAndBookmarksCount) {
 }
 
 TEST(Reflector, AnExpiredVersionLeadsToAListAtTheLastVersionAndDeletesAreNoticed) {
-    const Run run = play({list(7, {object("a", 3), object("b", 4)}),
+    const Played run = play({list(7, {object("a", 3), object("b", 4)}),
                           watch({event("ERROR", status(410, "Expired"))}),
                           list(30, {object("b", 4), object("c", 25)})});
     EXPECT_THAT(run.targets[2], HasSubstr("resourceVersion=7"));
@@ -129,7 +129,7 @@ TEST(Reflector, AnExpiredVersionLeadsToAListAtTheLastVersionAndDeletesAreNoticed
 }
 
 TEST(Reflector, AListThatIsExpiredTooAsksForTheNewest) {
-    const Run run = play({list(7, {}), refused(410, "Expired"), refused(410, "Expired"), list(90, {})});
+    const Played run = play({list(7, {}), refused(410, "Expired"), refused(410, "Expired"), list(90, {})});
     EXPECT_THAT(run.targets[2], HasSubstr("resourceVersion=7"));
     EXPECT_THAT(run.targets[3], Not(HasSubstr("resourceVersion")));
 }
@@ -137,7 +137,7 @@ TEST(Reflector, AListThatIsExpiredTooAsksForTheNewest) {
 TEST(Reflector, ADroppedConnectionIsTakenUpFromTheLastVersionAfterAWait) {
     FakeAnswer dropped = watch({event("ADDED", object("a", 9)), R"({"type":"ADD)"});
     dropped.end = Error{Code::kUnavailable, "reset", 0};
-    const Run run = play({list(7, {}), dropped, watch({})});
+    const Played run = play({list(7, {}), dropped, watch({})});
     EXPECT_THAT(run.targets[2], HasSubstr("resourceVersion=9&"));
     ASSERT_FALSE(run.waits.empty());
     EXPECT_EQ(run.waits[0], 800U);
@@ -157,25 +157,25 @@ TEST(Reflector, TheServersRetryAfterIsObeyed) {
 }
 
 TEST(Reflector, GarbageInAWatchLeadsToAList) {
-    const Run run = play({list(7, {object("a", 3)}), watch({"garbage"}), list(8, {})});
+    const Played run = play({list(7, {object("a", 3)}), watch({"garbage"}), list(8, {})});
     EXPECT_THAT(run.targets[2], Not(HasSubstr("watch=true")));
     EXPECT_THAT(run.told, ElementsAre("+d/a@3", "synced", "-d/a"));
 }
 
 TEST(Reflector, PagesAreFollowedToTheEnd) {
-    const Run run = play({list(7, {object("a", 3)}, "t1"), list(7, {object("b", 4)})});
+    const Played run = play({list(7, {object("a", 3)}, "t1"), list(7, {object("b", 4)})});
     EXPECT_THAT(run.targets[1], HasSubstr("continue=t1"));
     EXPECT_THAT(run.told, ElementsAre("+d/a@3", "+d/b@4", "synced"));
 }
 
 TEST(Reflector, AKindThatIsNotServedIsToldOnceAndAskedForSlowly) {
-    const Run run = play({refused(404, "NotFound"), refused(404, "NotFound"), list(3, {})});
+    const Played run = play({refused(404, "NotFound"), refused(404, "NotFound"), list(3, {})});
     EXPECT_THAT(run.told, ElementsAre("not served", "synced"));
     EXPECT_THAT(run.waits, ElementsAre(60'000, 60'000));
 }
 
 TEST(Reflector, EventsThatArriveTogetherAreOneBatchWithTheLastStateOfEachObject) {
-    const Run run = play({list(7, {object("a", 3)}),
+    const Played run = play({list(7, {object("a", 3)}),
                           watch({event("MODIFIED", object("a", 8)) + event("ADDED", object("b", 9)) +
                                  event("MODIFIED", object("a", 10)) + event("DELETED", object("b", 11))})});
     EXPECT_THAT(run.told, ElementsAre("+d/a@3", "synced", "+d/a@10", "-d/b"));
@@ -184,7 +184,7 @@ TEST(Reflector, EventsThatArriveTogetherAreOneBatchWithTheLastStateOfEachObject)
 TEST(Reflector, AStreamingListEndsWithItsMark) {
     const std::string mark = R"({"kind":"Service","apiVersion":"v1","metadata":{"resourceVersion":"12",)"
                              R"("annotations":{"k8s.io/initial-events-end":"true"}}})";
-    const Run run = play({watch({event("ADDED", object("a", 3)), event("BOOKMARK", mark),
+    const Played run = play({watch({event("ADDED", object("a", 3)), event("BOOKMARK", mark),
                                  event("ADDED", object("b", 13))})}, true);
     EXPECT_THAT(run.targets[0], HasSubstr("sendInitialEvents=true&resourceVersionMatch=NotOlderThan"));
     EXPECT_THAT(run.targets, SizeIs(1));
@@ -192,7 +192,7 @@ TEST(Reflector, AStreamingListEndsWithItsMark) {
 }
 
 TEST(Reflector, AServerWithoutStreamingListsIsListed) {
-    const Run run = play({refused(422, "Invalid"), list(7, {object("a", 3)})}, true);
+    const Played run = play({refused(422, "Invalid"), list(7, {object("a", 3)})}, true);
     EXPECT_THAT(run.told, ElementsAre("+d/a@3", "synced"));
     EXPECT_THAT(run.waits, SizeIs(0));
 }
