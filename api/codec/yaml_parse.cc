@@ -23,6 +23,9 @@ namespace json = boost::json;
 
 constexpr std::string_view kTagPrefix = "tag:yaml.org,2002:";
 
+// Empty documents that may follow the one that counts.
+constexpr int kMaxYamlSeparators = 16;
+
 // Leaves the parser; caught in yaml_to_json.
 struct Refusal {
     Error error;
@@ -348,10 +351,15 @@ json::value parse_document(std::string_view text) {
     YAML::Parser parser(stream);
     TreeBuilder first;
     if (!parser.HandleNextDocument(first)) return nullptr;
-    // Separators after the document are harmless; another document is not.
-    for (;;) {
+    // Separators after the document are harmless; another document is not. The count is bounded because
+    // yaml-cpp gives one empty document after the other for a stray ",", without reading on.
+    for (int separators = 0;; ++separators) {
         TreeBuilder next;
         if (!parser.HandleNextDocument(next)) break;
+        if (separators >= kMaxYamlSeparators) {
+            throw Refusal{
+                make_error(Code::kInvalidArgument, "yaml: text after the end of the document")};
+        }
         if (!next.empty()) {
             throw Refusal{
                 make_error(Code::kInvalidArgument, "yaml: the text holds several documents")};

@@ -98,7 +98,7 @@ TEST(Yaml, Refusals) {
     EXPECT_EQ(as_json("a: 1\n---\nb: 2\n"), "error: yaml: the text holds several documents");
     EXPECT_EQ(as_json("a:\n\x04"), "error: yaml: line 2: control characters are not allowed");
     EXPECT_EQ(as_json("a: \xFF"), "error: yaml: the text is not UTF-8");
-    for (const char* text : {"a: b: c", "a: [1", "a: {", "\"x", "a:\n\t- b", "!!map [1]", "- a\nb: c",
+    for (const char* text : {"a: b: c", "a: [1", "a: {", "\"x", "a:\n\t- b", "!!map [1]", "- a\nb: c", "]", "}", "a: 1\n]", "[1]]", ",", "[1], 2",
                              "!!binary $$$"}) {
         EXPECT_TRUE(refused(text)) << text;
     }
