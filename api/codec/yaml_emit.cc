@@ -38,17 +38,19 @@ bool key_less(std::string_view a, std::string_view b) {
     const auto [left, right] = std::ranges::mismatch(a, b);
     if (left == a.end() || right == b.end()) return a.size() < b.size();
     auto at = static_cast<std::size_t>(left - a.begin());
-    if (is_letter(*left) && is_letter(*right)) {
-        return static_cast<unsigned char>(*left) < static_cast<unsigned char>(*right);
-    }
-    if (is_letter(*left) || is_letter(*right)) return is_letter(*right);
-    if (is_digit(*left) && is_digit(*right)) {
-        while (at > 0 && is_digit(a[at - 1])) --at;
+    // Numbers that began before the mismatch are compared whole, letters or not: otherwise "10", "1q" and
+    // "2" would go in circles, as they do in go-yaml.
+    while (at > 0 && is_digit(a[at - 1])) --at;
+    if (is_digit(a[at]) && is_digit(b[at])) {
         const auto x = number_at(a, at);
         const auto y = number_at(b, at);
         if (x.size() != y.size()) return x.size() < y.size();
         if (x != y) return x < y;
     }
+    if (is_letter(*left) && is_letter(*right)) {
+        return static_cast<unsigned char>(*left) < static_cast<unsigned char>(*right);
+    }
+    if (is_letter(*left) || is_letter(*right)) return is_letter(*right);
     return *left < *right;
 }
 
