@@ -20,8 +20,7 @@ constexpr std::size_t kMaxShownBody = 128;
 StatusError unrecognized(const Strategy& strategy, std::string_view why, std::string_view body) {
     const std::string shown(body.substr(0, kMaxShownBody));
     return bad_request(
-        fmt::format("the object provided is unrecognized (must be of type {}): couldn't get "
-                    "version/kind; json parse error: {} ({})",
+        fmt::format("the object provided is unrecognized (must be of type {}): {} ({})",
                     strategy.kind().gvk.kind, why, shown));
 }
 
