@@ -1,0 +1,312 @@
+// The request chain and what it serves itself, with a fake store and a fake resource API. What discovery must
+// say is taken from recordings of kube-apiserver 1.32.
+#include "control/apiserver/handler.h"
+
+#include <gtest/gtest.h>
+
+#include <boost/json.hpp>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "api/codec/protobuf.h"
+#include "api/kubernetes/meta/v1/meta.pb.h"
+#include "control/apiserver/registry/api.h"
+#include "control/store/store.h"
+
+namespace sluice::apiserver {
+namespace {
+
+class FakeStore final : public store::Store {
+public:
+    bool broken = false;
+    [[nodiscard]] store::Revision revision() const override { return 42; }
+    [[nodiscard]] store::Revision compacted() const override { return 7; }
+    [[nodiscard]] Result<std::optional<store::KeyValue>> get(std::string_view,
+                                                             store::Revision) const override {
+        if (broken) return make_error(Code::kUnavailable, "the disk at /secret/path is gone");
+        return std::optional<store::KeyValue>{};
+    }
+    [[nodiscard]] Result<store::RangeResult> range(std::string_view, std::string_view,
+                                                   std::uint64_t, store::Revision) const override {
+        return store::RangeResult{};
+    }
+    void write(store::Write, std::function<void(Result<store::WriteResult>)>) override {}
+    Result<std::unique_ptr<store::Watch>> watch(std::string, store::Revision,
+                                                store::WatchSink) override {
+        return make_error(Code::kUnimplemented, "no watches");
+    }
+    Result<void> compact(store::Revision) override { return {}; }
+};
+
+class FakeApi final : public registry::Api {
+public:
+    http::Identity seen;
+    [[nodiscard]] bool handles(const std::string& path) const override {
+        return path.starts_with("/api/v1/");
+    }
+    void handle(std::shared_ptr<const http::Request> request,
+                std::shared_ptr<http::Responder> responder) override {
+        seen = request->identity;
+        if (request->path.ends_with("dropped")) return;
+        http::Response response;
+        response.status = 201;
+        response.body = "resource";
+        responder->send(response);
+    }
+    void shutdown() override {}
+};
+
+class FakeResponder final : public http::Responder {
+public:
+    explicit FakeResponder(std::optional<http::Response>* out) : out_(out) {}
+    void send(http::Response response) override { *out_ = std::move(response); }
+    void begin_stream(http::Response head) override { *out_ = std::move(head); }
+    bool write(std::string) override { return true; }
+    void end_stream() override {}
+    void on_close(std::function<void()>) override {}
+
+private:
+    std::optional<http::Response>* out_;
+};
+
+class Chain : public ::testing::Test {
+protected:
+    Chain() { server.set_api(&api); }
+
+    http::Response request(const std::string& method, const std::string& path,
+                           std::vector<std::pair<std::string, std::string>> headers = {},
+                           const http::Identity& who = {"admin", {"system:masters"}}) {
+        auto request = std::make_shared<http::Request>();
+        request->method = method;
+        const std::size_t question = path.find('?');
+        request->path = path.substr(0, question);
+        if (question != std::string::npos) request->query.emplace_back(path.substr(question + 1), "");
+        request->headers = std::move(headers);
+        request->identity = who;
+        std::optional<http::Response> out;
+        server.handle(std::move(request), std::make_shared<FakeResponder>(&out));
+        return out.value_or(http::Response{.status = 0, .headers = {}, .body = {}});
+    }
+    http::Response get(const std::string& path, const std::string& accept = "",
+                       const http::Identity& who = {"admin", {"system:masters"}}) {
+        if (accept.empty()) return request("GET", path, {}, who);
+        return request("GET", path, {{"accept", accept}}, who);
+    }
+    boost::json::value json(const std::string& path, const std::string& accept = "") {
+        return boost::json::parse(get(path, accept).body);
+    }
+
+    FakeStore store;
+    FakeApi api;
+    ApiServer server{store, "192.0.2.2:16443", [] { return http::ServerStats{}; }};
+};
+
+std::string header(const http::Response& response, const std::string& name) {
+    for (const auto& [key, value] : response.headers) {
+        if (key == name) return value;
+    }
+    return {};
+}
+
+const http::Identity kAnonymous;
+
+TEST_F(Chain, AnonymousClientsMayAskForHealthAndVersionOnly) {
+    for (const char* path : {"/healthz", "/livez", "/readyz", "/readyz/store", "/version"}) {
+        EXPECT_EQ(get(path, "", kAnonymous).status, 200) << path;
+    }
+    for (const char* path : {"/", "/api", "/apis", "/metrics", "/openapi/v2", "/api/v1/pods",
+                             "/healthzz", "/nowhere"}) {
+        const auto response = get(path, "", kAnonymous);
+        EXPECT_EQ(response.status, 401) << path;
+        EXPECT_EQ(boost::json::parse(response.body).at("message"), "Unauthorized");
+    }
+    EXPECT_EQ(request("POST", "/version", {}, kAnonymous).status, 401);
+}
+
+TEST_F(Chain, IdentityReachesTheApi) {
+    EXPECT_EQ(get("/api/v1/pods", "", {"bob", {"dev"}}).body, "resource");
+    EXPECT_EQ(api.seen.user, "bob");
+    EXPECT_EQ(api.seen.groups, (std::vector<std::string>{"dev", "system:authenticated"}));
+}
+
+TEST_F(Chain, OnlyMastersImpersonate) {
+    const std::vector<std::pair<std::string, std::string>> as_bob = {
+        {"impersonate-user", "bob"}, {"impersonate-group", "g1"}, {"impersonate-group", "g2"}};
+    EXPECT_EQ(request("GET", "/api/v1/pods", as_bob).status, 201);
+    EXPECT_EQ(api.seen.user, "bob");
+    EXPECT_EQ(api.seen.groups, (std::vector<std::string>{"g1", "g2", "system:authenticated"}));
+    EXPECT_EQ(request("GET", "/api/v1/pods", as_bob, {"eve", {"dev"}}).status, 403);
+    EXPECT_EQ(request("GET", "/api/v1/pods", {{"impersonate-group", "g"}}).status, 400);
+}
+
+TEST_F(Chain, UnknownPathsAreText) {
+    const auto response = get("/apis/nope.io/v1/things");
+    EXPECT_EQ(response.status, 404);
+    EXPECT_EQ(response.body, "404 page not found\n");
+    EXPECT_EQ(header(response, "Content-Type"), "text/plain; charset=utf-8");
+}
+
+TEST_F(Chain, HealthTellsWhatFailsButNotWhy) {
+    EXPECT_EQ(get("/healthz").body, "ok");
+    EXPECT_EQ(get("/readyz?verbose").body,
+              "[+]ping ok\n[+]store ok\n[+]api ok\n[+]shutdown ok\nreadyz check passed\n");
+    EXPECT_EQ(get("/readyz/nonsense").status, 404);
+    store.broken = true;
+    const auto broken = get("/readyz");
+    EXPECT_EQ(broken.status, 500);
+    EXPECT_NE(broken.body.find("[-]store failed: reason withheld\n"), std::string::npos);
+    EXPECT_EQ(broken.body.find("secret"), std::string::npos);
+    EXPECT_EQ(get("/livez").status, 200);  // a restart would not mend the disk
+    store.broken = false;
+    server.begin_shutdown();
+    EXPECT_EQ(get("/readyz").status, 500);
+    EXPECT_EQ(get("/healthz").status, 200);
+}
+
+TEST_F(Chain, ResourcesWaitForTheApi) {
+    server.set_api(nullptr);
+    const auto response = get("/api/v1/pods");
+    EXPECT_EQ(response.status, 503);
+    EXPECT_EQ(header(response, "Retry-After"), "1");
+    EXPECT_EQ(get("/readyz").status, 500);
+}
+
+TEST_F(Chain, Version) {
+    const auto version = json("/version");
+    EXPECT_EQ(version.at("major"), "1");
+    EXPECT_EQ(version.at("minor"), "32");
+    EXPECT_EQ(version.at("gitVersion"), "v1.32.0+sluice." SLUICE_VERSION);
+    EXPECT_TRUE(version.at("platform").as_string().starts_with("linux/"));
+}
+
+TEST_F(Chain, AnswersMayNotBeCachedBlindly) {
+    EXPECT_EQ(header(get("/api/v1/pods"), "Cache-Control"), "no-cache, private");
+}
+
+TEST_F(Chain, MetricsCount) {
+    get("/api/v1/pods");
+    get("/api/v1/namespaces/a/services/b");
+    get("/api/v1/dropped");
+    get("/api", "", kAnonymous);
+    const std::string text = get("/metrics").body;
+    for (const char* line : {
+             "apiserver_request_total{verb=\"LIST\",group=\"\",version=\"v1\",resource=\"pods\","
+             "subresource=\"\",code=\"201\"} 1\n",
+             "apiserver_request_total{verb=\"GET\",group=\"\",version=\"v1\",resource=\"services\","
+             "subresource=\"\",code=\"201\"} 1\n",
+             "code=\"500\"} 1\n",
+             "code=\"401\"} 1\n",
+             "apiserver_request_duration_seconds_count{verb=\"LIST\",group=\"\",version=\"v1\","
+             "resource=\"pods\"} 1\n",
+             "apiserver_current_inflight_requests{request_kind=\"readOnly\"} 1\n",
+             "sluice_store_revision 42\n",
+             "sluice_apiserver_unauthenticated_requests_total 1\n",
+         }) {
+        EXPECT_NE(text.find(line), std::string::npos) << line << text;
+    }
+}
+
+TEST_F(Chain, LegacyDiscovery) {
+    // As recorded from kube-apiserver, byte for byte.
+    EXPECT_EQ(get("/api").body,
+              "{\"kind\":\"APIVersions\",\"versions\":[\"v1\"],\"serverAddressByClientCIDRs\":"
+              "[{\"clientCIDR\":\"0.0.0.0/0\",\"serverAddress\":\"192.0.2.2:16443\"}]}");
+    EXPECT_EQ(get("/apis/coordination.k8s.io").body,
+              "{\"kind\":\"APIGroup\",\"apiVersion\":\"v1\",\"name\":\"coordination.k8s.io\","
+              "\"versions\":[{\"groupVersion\":\"coordination.k8s.io/v1\",\"version\":\"v1\"}],"
+              "\"preferredVersion\":{\"groupVersion\":\"coordination.k8s.io/v1\",\"version\":\"v1\"}}");
+    std::set<std::string> groups;
+    const auto apis = json("/apis");
+    for (const auto& group : apis.at("groups").as_array()) {
+        groups.insert(std::string(group.at("name").as_string()));
+    }
+    EXPECT_TRUE(groups.contains("discovery.k8s.io"));
+    EXPECT_TRUE(groups.contains("coordination.k8s.io"));
+    EXPECT_FALSE(groups.contains(""));
+    const auto core = json("/api/v1");
+    EXPECT_EQ(core.at("groupVersion"), "v1");
+    std::string services;
+    std::set<std::string> names;
+    for (const auto& resource : core.at("resources").as_array()) {
+        names.insert(std::string(resource.at("name").as_string()));
+        if (resource.at("name") == "services") services = serialize(resource);
+    }
+    for (const char* name : {"configmaps", "endpoints", "events", "namespaces", "nodes", "pods",
+                             "pods/status", "secrets", "serviceaccounts", "services/status"}) {
+        EXPECT_TRUE(names.contains(name)) << name;
+    }
+    EXPECT_EQ(services,
+              "{\"name\":\"services\",\"singularName\":\"service\",\"namespaced\":true,"
+              "\"kind\":\"Service\",\"verbs\":[\"create\",\"delete\",\"deletecollection\",\"get\","
+              "\"list\",\"patch\",\"update\",\"watch\"],\"shortNames\":[\"svc\"],"
+              "\"categories\":[\"all\"]}");
+    EXPECT_EQ(get("/api/v1/").status, 200);
+    EXPECT_EQ(request("POST", "/api").status, 405);
+}
+
+TEST_F(Chain, AggregatedDiscovery) {
+    const std::string accept =
+        "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,"
+        "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,"
+        "application/json";
+    const auto response = get("/apis", accept);
+    EXPECT_EQ(header(response, "Content-Type"),
+              "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList");
+    const auto list = boost::json::parse(response.body);
+    EXPECT_EQ(list.at("kind"), "APIGroupDiscoveryList");
+    EXPECT_EQ(list.at("apiVersion"), "apidiscovery.k8s.io/v2");
+    bool leases = false;
+    for (const auto& group : list.at("items").as_array()) {
+        if (group.at("metadata").at("name") != "coordination.k8s.io") continue;
+        const auto& resource = group.at("versions").as_array().at(0).at("resources").as_array().at(0);
+        leases = resource.at("resource") == "leases" && resource.at("scope") == "Namespaced" &&
+                 resource.at("responseKind").at("kind") == "Lease";
+    }
+    EXPECT_TRUE(leases);
+    // Unchanged documents are not sent again.
+    const std::string tag = header(response, "ETag");
+    const auto again = request("GET", "/apis", {{"accept", accept}, {"if-none-match", tag}});
+    EXPECT_EQ(again.status, 304);
+    EXPECT_TRUE(again.body.empty());
+    EXPECT_EQ(json("/api", accept.substr(accept.find(',') + 1)).at("apiVersion"),
+              "apidiscovery.k8s.io/v2beta1");
+    // A version of tomorrow falls back to the next form the client takes.
+    EXPECT_EQ(json("/apis", "application/json;g=apidiscovery.k8s.io;v=v9;as=APIGroupDiscoveryList,"
+                            "application/json")
+                  .at("kind"),
+              "APIGroupList");
+    EXPECT_EQ(get("/apis", "text/html").status, 406);
+}
+
+TEST_F(Chain, DiscoveryInProtobuf) {
+    const auto response = get("/api/v1", "application/vnd.kubernetes.protobuf");
+    const auto envelope = codec::open_envelope(response.body);
+    ASSERT_TRUE(envelope);
+    EXPECT_EQ(envelope->gvk.kind, "APIResourceList");
+    codec::metav1::APIResourceList list;
+    ASSERT_TRUE(codec::decode_protobuf_raw(envelope->raw, &list));
+    EXPECT_EQ(list.groupversion(), "v1");
+    EXPECT_GT(list.resources_size(), 9);
+}
+
+TEST_F(Chain, OpenApiIsTagged) {
+    const auto response = get("/openapi/v3");
+    EXPECT_EQ(response.status, 200);
+    EXPECT_EQ(request("GET", "/openapi/v3", {{"if-none-match", header(response, "ETag")}}).status,
+              304);
+    const auto protobuf =
+        get("/openapi/v2", "application/com.github.proto-openapi.spec.v2@v1.0+protobuf");
+    EXPECT_EQ(header(protobuf, "Content-Type"),
+              "application/com.github.proto-openapi.spec.v2.v1.0+protobuf");
+    EXPECT_EQ(header(get("/openapi/v2"), "Content-Type"), "application/json");
+    EXPECT_EQ(get("/openapi/v3/apis/nope/v1").status, 404);
+}
+
+}  // namespace
+}  // namespace sluice::apiserver
