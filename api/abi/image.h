@@ -1,16 +1,17 @@
 /*
  * The table image: what the agent publishes and every engine reads.
  *
- * Flat arrays, no pointers, indices only. Integers are in host order unless the name ends in _be (network
- * order). Each array is one BPF map with BPF_F_MMAPABLE, or one span of shared memory; user space
- * writes with plain stores, in the order that makes every state that a packet can see complete:
- * backends, then set slots, then the service word; frontend record, then the bucket slot. What was
- * unpublished is reused only after a grace period.
+ * Flat arrays, no pointers, indices only. Integers are in host order unless the name ends in _be
+ * (network order). Each array is one BPF map with BPF_F_MMAPABLE, or one span of shared memory;
+ * user space writes with plain stores, in the order that makes every state that a packet can see
+ * complete: backends, then set slots, then the service word; frontend record, then the bucket slot.
+ * What was unpublished is reused only after a grace period.
  *
  * A look-up: bucket slot -> frontend -> service -> word -> set slot -> backend (bpf/lib/lookup.h).
  *
- * The header does not change while the image lives, but for `generation`: other node facts make a new image, so
- * that no packet sees half of a change. Element sizes are multiples of 8, which is the stride of BPF arrays.
+ * The header does not change while the image lives, but for `generation`: other node facts make a
+ * new image, so that no packet sees half of a change. Element sizes are multiples of 8, which is
+ * the stride of BPF arrays.
  */
 #ifndef SLUICE_ABI_IMAGE_H
 #define SLUICE_ABI_IMAGE_H
@@ -28,18 +29,21 @@ SLUICE_STATIC_ASSERT(sizeof(struct sluice_address) == 16, "address");
 
 /* Which traffic a frontend takes, chosen by where the destination was found. */
 enum sluice_scope {
-	SLUICE_SCOPE_ADDRESS = 0,  /* this address: ClusterIP, external or load-balancer address */
-	/* Any address marked SLUICE_FRONTEND_NODE. The key holds the family's unspecified address (::ffff:0.0.0.0
-	 * or ::), since a dual-stack service has one port number and two sets of backends. */
+	SLUICE_SCOPE_ADDRESS = 0, /* this address: ClusterIP, external or load-balancer address */
+	/* Any address marked SLUICE_FRONTEND_NODE. The key holds the family's unspecified address
+	 * (::ffff:0.0.0.0 or ::), since a dual-stack service has one port number and two sets of
+	 * backends. */
 	SLUICE_SCOPE_NODEPORT = 1,
 };
 
 /* frontend.flags */
 #define SLUICE_FRONTEND_EXTERNAL 0x1 /* follow the external word; else the internal one */
 #define SLUICE_FRONTEND_OWNED 0x2    /* port and protocol 0: refuse what no other entry lists */
-#define SLUICE_FRONTEND_NODE 0x4     /* port and protocol 0: an address of this node; try NODEPORT, else
-                                      * leave the packet to the host */
-#define SLUICE_FRONTEND_MASQUERADE 0x8 /* source NAT towards the backend (external, policy Cluster) */
+#define SLUICE_FRONTEND_NODE                                                                       \
+	0x4 /* port and protocol 0: an address of this node; try NODEPORT, else                    \
+	     * leave the packet to the host */
+#define SLUICE_FRONTEND_MASQUERADE                                                                 \
+	0x8 /* source NAT towards the backend (external, policy Cluster) */
 
 struct sluice_frontend_key {
 	struct sluice_address address;
@@ -58,9 +62,10 @@ struct sluice_frontend {
 SLUICE_STATIC_ASSERT(sizeof(struct sluice_frontend) == 32, "frontend");
 
 /*
- * One cache line. A slot is published and retired with one 8-byte store: low half the tag (never 0), high half the
- * frontend's index. Slot 0 is empty. A key lives in one of two buckets (bpf/lib/hash.h), the
- * emptier when it was inserted; no bucket holds one tag twice, so a tag match is the only candidate.
+ * One cache line. A slot is published and retired with one 8-byte store: low half the tag (never
+ * 0), high half the frontend's index. Slot 0 is empty. A key lives in one of two buckets
+ * (bpf/lib/hash.h), the emptier when it was inserted; no bucket holds one tag twice, so a tag match
+ * is the only candidate.
  */
 #define SLUICE_BUCKET_SLOTS 8
 struct sluice_bucket {
@@ -78,7 +83,8 @@ SLUICE_STATIC_ASSERT(sizeof(struct sluice_bucket) == 64, "bucket");
 #define SLUICE_WORD_GENERATION_SHIFT 52
 #define SLUICE_MAX_SET_SIZE 0xfffffU
 
-/* One member of a backend set. A backend's incarnation is repeated so that who chooses needs no second look. */
+/* One member of a backend set. A backend's incarnation is repeated so that who chooses needs no
+ * second look. */
 struct sluice_set_slot {
 	__u32 backend;
 	__u32 incarnation;
@@ -86,8 +92,9 @@ struct sluice_set_slot {
 SLUICE_STATIC_ASSERT(sizeof(struct sluice_set_slot) == 8, "set slot");
 
 enum sluice_empty {
-	SLUICE_EMPTY_REFUSE = 0, /* no usable endpoint anywhere: RST, port unreachable, ECONNREFUSED */
-	SLUICE_EMPTY_DROP = 1,   /* usable elsewhere, but the policy is Local: silence */
+	SLUICE_EMPTY_REFUSE =
+	    0, /* no usable endpoint anywhere: RST, port unreachable, ECONNREFUSED */
+	SLUICE_EMPTY_DROP = 1, /* usable elsewhere, but the policy is Local: silence */
 };
 
 enum sluice_traffic {
@@ -115,9 +122,9 @@ SLUICE_STATIC_ASSERT(sizeof(struct sluice_service) == 64, "service");
 #define SLUICE_BACKEND_TERMINATING 0x2 /* serving out its last connections */
 
 /*
- * A backend belongs to one service. `incarnation` is even while the slot is free and odd while it is in use;
- * it rises by one at each change, so a flow that remembers (index, incarnation) knows in one load
- * whether its backend still serves.
+ * A backend belongs to one service. `incarnation` is even while the slot is free and odd while it
+ * is in use; it rises by one at each change, so a flow that remembers (index, incarnation) knows in
+ * one load whether its backend still serves.
  */
 struct sluice_backend {
 	struct sluice_address address;
@@ -132,7 +139,8 @@ SLUICE_STATIC_ASSERT(sizeof(struct sluice_backend) == 32, "backend");
 /* Address ranges that concern the node as a whole. */
 enum sluice_cidr_kind {
 	SLUICE_CIDR_SERVICE = 1, /* ServiceCIDR: unallocated addresses are dropped */
-	SLUICE_CIDR_CLUSTER = 2, /* pods' addresses (detectLocal): others are source-NATed to ClusterIPs */
+	SLUICE_CIDR_CLUSTER =
+	    2, /* pods' addresses (detectLocal): others are source-NATed to ClusterIPs */
 };
 struct sluice_cidr {
 	struct sluice_address address;
@@ -161,7 +169,8 @@ struct sluice_header {
 	__u32 name_bytes;
 	__u32 cpu_count; /* rows of the counters */
 	__u32 cidr_count;
-	struct sluice_address node_address[2]; /* source of masqueraded traffic; [0] IPv4, [1] IPv6; zero: none */
+	struct sluice_address
+	    node_address[2]; /* source of masqueraded traffic; [0] IPv4, [1] IPv6; zero: none */
 	__u16 snat_port_min; /* host order, both ends included */
 	__u16 snat_port_max;
 	__u32 reserved0;
@@ -172,9 +181,9 @@ struct sluice_header {
 SLUICE_STATIC_ASSERT(sizeof(struct sluice_header) == 112 + 48 * SLUICE_MAX_CIDRS, "header");
 
 /*
- * Counters, [row][service] with service_capacity cells a row: rows 0 to cpu_count-1 are written by that
- * CPU's programs, row cpu_count by user space alone (what earlier images had counted). The drop counters are the
- * same, [row][reason], SLUICE_DROP_STRIDE cells a row.
+ * Counters, [row][service] with service_capacity cells a row: rows 0 to cpu_count-1 are written by
+ * that CPU's programs, row cpu_count by user space alone (what earlier images had counted). The
+ * drop counters are the same, [row][reason], SLUICE_DROP_STRIDE cells a row.
  */
 #define SLUICE_DROP_STRIDE 64
 struct sluice_service_counters {

@@ -102,8 +102,8 @@ Result<Fd> Attachments::exchange_or_create(const std::string& pin, int attach_ty
     }
     // Not attached yet, or to something that is gone or no longer meant.
     const Fd stale = std::move(link);
-    const int fd = bpf_link_create(program, target, static_cast<bpf_attach_type>(attach_type),
-                                   nullptr);
+    const int fd =
+        bpf_link_create(program, target, static_cast<bpf_attach_type>(attach_type), nullptr);
     if (fd < 0) {
         return errno_error(-fd, "cannot attach {}", pin);
     }
@@ -124,7 +124,7 @@ Result<Fd> Attachments::exchange_or_create(const std::string& pin, int attach_ty
 Result<void> Attachments::socket_hook(const SocketHook& hook, const std::string& cgroup,
                                       int program) {
     const Fd directory(open(cgroup.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    struct stat info {};
+    struct stat info{};
     if (!directory || fstat(directory.get(), &info) != 0) {
         return errno_error(errno, "cannot open the cgroup {}", cgroup);
     }
@@ -153,9 +153,9 @@ void Attachments::drop_socket_hooks() {
 Result<void> Attachments::device(const DeviceHook& hook, const std::string& name, int program) {
     const char* direction = hook.egress ? "egress" : "ingress";
     if (!tcx_missing_) {
-        auto link = exchange_or_create(device_pin(hook), hook.egress ? kTcxEgress : kTcxIngress,
-                                       hook.ifindex, static_cast<std::uint64_t>(hook.ifindex),
-                                       program);
+        auto link =
+            exchange_or_create(device_pin(hook), hook.egress ? kTcxEgress : kTcxIngress,
+                               hook.ifindex, static_cast<std::uint64_t>(hook.ifindex), program);
         if (link) {
             devices_[hook] =
                 Attached{std::move(*link), fmt::format("tc/{} {} (tcx)", direction, name)};

@@ -1,5 +1,6 @@
-// Attachments: which program runs at which hook. Each is a BPF link, pinned, inside which programs are exchanged
-// atomically; where the kernel has no links for tc (before 6.6), a filter of the clsact discipline.
+// Attachments: which program runs at which hook. Each is a BPF link, pinned, inside which programs
+// are exchanged atomically; where the kernel has no links for tc (before 6.6), a filter of the
+// clsact discipline.
 #pragma once
 
 #include <cstdint>
@@ -54,9 +55,11 @@ private:
     std::map<DeviceHook, Attached> devices_;
 };
 
-// Removes everything under the directory, detaching links from their hooks. Returns what was removed.
+// Removes everything under the directory, detaching links from their hooks. Returns what was
+// removed.
 Result<std::vector<std::string>> detach_all(const std::string& directory);
-// Hangs a program on a device's clsact discipline, or exchanges the one that hangs there: for kernels without tcx.
+// Hangs a program on a device's clsact discipline, or exchanges the one that hangs there: for
+// kernels without tcx.
 Result<void> attach_filter(const DeviceHook& hook, const std::string& name, int program);
 // Removes the clsact filters that attachments made in this network namespace.
 Result<std::vector<std::string>> remove_filters();

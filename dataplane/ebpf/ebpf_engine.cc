@@ -1,9 +1,11 @@
-// The engine: keeps the image in step with what is desired, and replaces it whole when it must grow.
+// The engine: keeps the image in step with what is desired, and replaces it whole when it must
+// grow.
 //
-// Growth, restart and a change of node facts are one mechanism (docs/adr/0002): a complete new image in new maps, the
-// programs loaded against it, its pins made and named current, then each attachment turned to the new programs. Both
-// images say the same while attachments are turned one by one, and a death at any point leaves links that
-// forward, with a complete image for the next start to take over from.
+// Growth, restart and a change of node facts are one mechanism (docs/adr/0002): a complete new
+// image in new maps, the programs loaded against it, its pins made and named current, then each
+// attachment turned to the new programs. Both images say the same while attachments are turned one
+// by one, and a death at any point leaves links that forward, with a complete image for the next
+// start to take over from.
 #include "dataplane/ebpf/ebpf_engine.h"
 
 #include <bpf/libbpf.h>
@@ -166,8 +168,8 @@ Result<void> EbpfEngine::turn_to(const Programs& programs) {
         return {};
     }
     for (const SocketHook& hook : socket_hooks()) {
-        SLUICE_TRY(attachments_.socket_hook(hook, options_.cgroup_root,
-                                            programs.socket_program(hook)));
+        SLUICE_TRY(
+            attachments_.socket_hook(hook, options_.cgroup_root, programs.socket_program(hook)));
     }
     return {};
 }
@@ -182,7 +184,8 @@ Result<void> EbpfEngine::attach_devices(const Programs& programs) {
         if (attached) {
             keep.push_back(hook);
         } else if (attached.error().sys_errno != ENODEV) {
-            // A device that went away meanwhile needs nothing; another must not keep the rest from theirs.
+            // A device that went away meanwhile needs nothing; another must not keep the rest from
+            // theirs.
             outcome = attached.error();
         }
     };
@@ -193,9 +196,9 @@ Result<void> EbpfEngine::attach_devices(const Programs& programs) {
                 options_.devices.begin(), options_.devices.end(), [&](const std::string& pattern) {
                     return fnmatch(pattern.c_str(), link.name.c_str(), 0) == 0;
                 });
-            role = !named                             ? netlink::Role::kIgnore
+            role = !named                        ? netlink::Role::kIgnore
                    : role == netlink::Role::kPod ? netlink::Role::kPod
-                                                      : netlink::Role::kNode;
+                                                 : netlink::Role::kNode;
         }
         if (role == netlink::Role::kPod) {
             attach(link, false, TcProgram::kPodIngress);
@@ -215,7 +218,8 @@ Result<void> EbpfEngine::install(Images next) {
         done = turn_to(*next.programs);
     }
     if (!done) {
-        // Back to what was in force; without a former image nothing was, and nothing stays half attached.
+        // Back to what was in force; without a former image nothing was, and nothing stays half
+        // attached.
         if (former && live_.programs) {
             auto back = set_current_image(paths_, *former);
             if (back) {
@@ -271,8 +275,7 @@ Result<void> EbpfEngine::build(const image::Node& node, std::span<const image::S
             former = std::move(*opened);
             carried = image::Carried::from(former->tables());
         } else {
-            log::warn("ebpf", "starting without the former image: {}",
-                      opened.error().to_string());
+            log::warn("ebpf", "starting without the former image: {}", opened.error().to_string());
         }
     }
     Capacities least;
@@ -313,8 +316,8 @@ Result<void> EbpfEngine::build(const image::Node& node, std::span<const image::S
         }
         return {};
     }
-    return make_error(Code::kResourceExhausted, "no table image of a bounded size holds {} services",
-                      services.size());
+    return make_error(Code::kResourceExhausted,
+                      "no table image of a bounded size holds {} services", services.size());
 }
 
 Result<void> EbpfEngine::replace_image(Capacities capacities, const image::Node& node) {
@@ -355,8 +358,8 @@ Result<void> EbpfEngine::replace_image(Capacities capacities, const image::Node&
                       capacities.buckets);
 }
 
-// Runs a step of publishing; when a table is full, takes back what was retired, else grows the image, and
-// tries again.
+// Runs a step of publishing; when a table is full, takes back what was retired, else grows the
+// image, and tries again.
 template <class Step>
 Result<void> EbpfEngine::with_room(Step step) {
     Result<void> outcome;
@@ -393,7 +396,8 @@ bool EbpfEngine::collect() {
         return freed;
     }
     if (!waiting_.empty() || !wait_for_grace_period()) {
-        // The kernel would not wait: these pieces are lost until the next start, never reused too early.
+        // The kernel would not wait: these pieces are lost until the next start, never reused too
+        // early.
         return freed;
     }
     publisher_->release(retired);

@@ -13,25 +13,27 @@
 namespace sluice::dataplane {
 
 struct EbpfOptions {
-    std::string object_dir;                         // where the .o files are: build/lib/bpf
-    std::string bpffs = "/sys/fs/bpf";              // pins go to <bpffs>/sluice
-    std::string cgroup_root = "/sys/fs/cgroup";     // socket hooks attach here (a cgroup2 directory)
+    std::string object_dir;                      // where the .o files are: build/lib/bpf
+    std::string bpffs = "/sys/fs/bpf";           // pins go to <bpffs>/sluice
+    std::string cgroup_root = "/sys/fs/cgroup";  // socket hooks attach here (a cgroup2 directory)
     // Names or shell patterns of the devices for tc; empty: chosen by role (dataplane/netlink).
     std::vector<std::string> devices;
     bool socket_hooks = true;
     bool tc = true;
     std::uint32_t flow_entries = 1U << 19U;  // live flows to have room for, per family
-    std::uint16_t snat_port_min = 1024;  // source ports for NAT, both ends included; keep them out of the
-    std::uint16_t snat_port_max = 29999; // node's ephemeral and NodePort ranges
+    std::uint16_t snat_port_min =
+        1024;  // source ports for NAT, both ends included; keep them out of the
+    std::uint16_t snat_port_max = 29999;  // node's ephemeral and NodePort ranges
 };
 
-// Probes the kernel and says what is missing and what to do (root or CAP_BPF and CAP_NET_ADMIN, bpffs mounted, cgroup2,
-// kernel 5.15). Adopts pins of an earlier agent with the same layout version. Nothing is attached yet when there
-// are none: that is replace_all's work, so that no packet sees an empty table.
+// Probes the kernel and says what is missing and what to do (root or CAP_BPF and CAP_NET_ADMIN,
+// bpffs mounted, cgroup2, kernel 5.15). Adopts pins of an earlier agent with the same layout
+// version. Nothing is attached yet when there are none: that is replace_all's work, so that no
+// packet sees an empty table.
 Result<std::unique_ptr<Engine>> open_ebpf_engine(const EbpfOptions& options);
 
-// Detaches and unpins everything under <bpffs>/sluice, and the tc programs on all links of this network namespace.
-// Harmless when nothing is there. Returns what was removed, for people.
+// Detaches and unpins everything under <bpffs>/sluice, and the tc programs on all links of this
+// network namespace. Harmless when nothing is there. Returns what was removed, for people.
 Result<std::vector<std::string>> cleanup_ebpf(const EbpfOptions& options);
 
 }  // namespace sluice::dataplane

@@ -1,6 +1,5 @@
-// The engine against the kernel: real sockets through the hooks, in a network namespace and cgroup of their own.
-#include "dataplane/ebpf/ebpf_engine.h"
-
+// The engine against the kernel: real sockets through the hooks, in a network namespace and cgroup
+// of their own.
 #include <bpf/bpf.h>
 #include <gtest/gtest.h>
 #include <linux/bpf.h>
@@ -16,6 +15,7 @@
 #include <thread>
 
 #include "dataplane/ebpf/attach.h"
+#include "dataplane/ebpf/ebpf_engine.h"
 #include "dataplane/ebpf/inspect.h"
 #include "dataplane/ebpf/pins.h"
 #include "dataplane/ebpf/sandbox.h"
@@ -184,9 +184,9 @@ TEST_F(EbpfEngineTest, OneUdpSocketTalksToManyServices) {
     for (int i = 0; i < kServices; ++i) {
         servers.push_back(std::make_unique<EchoServer>("127.0.0.1", 1));
         servers.push_back(std::make_unique<EchoServer>("127.0.0.1", 2));
-        services.push_back(make_service(
-            fmt::format("udp-{}", i), Protocol::kUdp, fmt::format("10.96.1.{}", i), 53,
-            {servers[servers.size() - 2]->backend(), servers.back()->backend()}));
+        services.push_back(
+            make_service(fmt::format("udp-{}", i), Protocol::kUdp, fmt::format("10.96.1.{}", i), 53,
+                         {servers[servers.size() - 2]->backend(), servers.back()->backend()}));
     }
     start(services);
     const Fd socket = open_socket(AF_INET, SOCK_DGRAM);
@@ -309,8 +309,9 @@ TEST_F(EbpfEngineTest, GrowsUnderLoad) {
     load.stop();
     EXPECT_EQ(load.failed_, 0) << std::strerror(load.last_error_);
     for (int i = 0; i < kTestServices; i += 97) {
-        EXPECT_EQ(tcp_reach(AF_INET, fmt::format("10.96.{}.{}", 1 + i / 250, 1 + i % 250), 80).number,
-                  '1');
+        EXPECT_EQ(
+            tcp_reach(AF_INET, fmt::format("10.96.{}.{}", 1 + i / 250, 1 + i % 250), 80).number,
+            '1');
     }
 }
 
@@ -326,10 +327,10 @@ TEST_F(EbpfEngineTest, SurvivesKillsWhilePublishing) {
             if (!opened || !(*opened)->replace_all(node(), std::vector{web})) _exit(1);
             for (int i = 0;; ++i) {
                 image::Change change;
-                change.upserts = {web, make_service(fmt::format("s{}", i), Protocol::kTcp,
-                                                    fmt::format("10.96.{}.{}", 1 + i / 250 % 250,
-                                                                1 + i % 250),
-                                                    80, {one.backend(), two.backend()})};
+                change.upserts = {
+                    web, make_service(fmt::format("s{}", i), Protocol::kTcp,
+                                      fmt::format("10.96.{}.{}", 1 + i / 250 % 250, 1 + i % 250),
+                                      80, {one.backend(), two.backend()})};
                 if (i > 700) {
                     change.removals = {make_service(fmt::format("s{}", i - 700), Protocol::kTcp,
                                                     "10.96.0.1", 80, {})
@@ -441,8 +442,8 @@ TEST_F(EbpfEngineTest, FiltersStandInForLinksAndAreRemoved) {
     }
     auto removed = remove_filters();
     ASSERT_TRUE(removed);
-    EXPECT_EQ(*removed, (std::vector<std::string>{"tc filter on lo ingress",
-                                                  "tc filter on lo egress"}));
+    EXPECT_EQ(*removed,
+              (std::vector<std::string>{"tc filter on lo ingress", "tc filter on lo egress"}));
     removed = remove_filters();
     ASSERT_TRUE(removed);
     EXPECT_TRUE(removed->empty());

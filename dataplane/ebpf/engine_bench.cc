@@ -1,7 +1,9 @@
-// What a connect through the hook costs, and how fast state gets into force. Prints one line a figure. Needs root.
+// What a connect through the hook costs, and how fast state gets into force. Prints one line a
+// figure. Needs root.
 //
-// The kinds of connect are interleaved in one run, for absolute figures drift with the machine. connect() of a fresh
-// UDP socket is the measure of the hook: it sends nothing, so little else is in it.
+// The kinds of connect are interleaved in one run, for absolute figures drift with the machine.
+// connect() of a fresh UDP socket is the measure of the hook: it sends nothing, so little else is
+// in it.
 #include <bpf/bpf.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
@@ -77,10 +79,9 @@ std::vector<Service> many_services(int count, int endpoints) {
                      .value(),
                  8080, false, false, fmt::format("default/pod-{}", number)});
         }
-        out.push_back(make_service(fmt::format("s{}", i), Protocol::kTcp,
-                                   fmt::format("10.{}.{}.{}", 64 + i / 62500, i / 250 % 250,
-                                               1 + i % 250),
-                                   80, backends));
+        out.push_back(make_service(
+            fmt::format("s{}", i), Protocol::kTcp,
+            fmt::format("10.{}.{}.{}", 64 + i / 62500, i / 250 % 250, 1 + i % 250), 80, backends));
     }
     return out;
 }
@@ -158,16 +159,20 @@ int run() {
         }
         const auto inspector = Inspector::open(options.bpffs);
         const auto status = inspector ? (*inspector)->status() : Result<ImageStatus>(Error{});
-        std::printf("services %6d  connect us: no hook %.3f  empty hook %.3f  sluice %.3f  "
-                    "pod directly, hook loaded %.3f\n",
-                    services, undisturbed(none), undisturbed(empty), undisturbed(hook), undisturbed(direct));
-        std::printf("services %6d  hook over an empty one: service %.3f us, pod %.3f us\n", services,
-                    undisturbed(hook) - undisturbed(empty), undisturbed(direct) - undisturbed(empty));
+        std::printf(
+            "services %6d  connect us: no hook %.3f  empty hook %.3f  sluice %.3f  "
+            "pod directly, hook loaded %.3f\n",
+            services, undisturbed(none), undisturbed(empty), undisturbed(hook),
+            undisturbed(direct));
+        std::printf("services %6d  hook over an empty one: service %.3f us, pod %.3f us\n",
+                    services, undisturbed(hook) - undisturbed(empty),
+                    undisturbed(direct) - undisturbed(empty));
         std::printf("services %6d  replace_all %.1f ms (%d endpoints)", services, cold / 1000,
                     (services - 1) * endpoints + 1);
         if (!changes.empty()) {
             std::sort(changes.begin(), changes.end());
-            std::printf("  one endpoint change p50 %.1f us, p99 %.1f us", changes[100], changes[198]);
+            std::printf("  one endpoint change p50 %.1f us, p99 %.1f us", changes[100],
+                        changes[198]);
         }
         std::printf("  resident %ld KiB  kernel %.1f MiB\n", resident_kb(),
                     status ? static_cast<double>(status->kernel_bytes) / 1048576 : 0.0);
@@ -180,4 +185,6 @@ int run() {
 }  // namespace
 }  // namespace sluice::dataplane
 
-int main() { return sluice::dataplane::run(); }
+int main() {
+    return sluice::dataplane::run();
+}

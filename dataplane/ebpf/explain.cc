@@ -109,7 +109,9 @@ std::string range_text(const sluice_cidr& cidr) {
     return fmt::format("{}/{}", address.to_string(), address.is_v4() ? bits - 96 : bits);
 }
 
-const char* outcome(bool found) { return found ? "found" : "no entry"; }
+const char* outcome(bool found) {
+    return found ? "found" : "no entry";
+}
 
 // The look-ups that sluice_classify makes, one by one and in its order.
 std::vector<std::string> steps_of(const sluice_view& view, const Question& question) {
@@ -141,8 +143,8 @@ std::vector<std::string> steps_of(const sluice_view& view, const Question& quest
         return steps;
     }
     steps.push_back(fmt::format("address {}: this node's", question.destination.to_string()));
-    key.address = image::image_address(question.destination.is_v4() ? IpAddress::from_v4_be(0)
-                                                                    : IpAddress{});
+    key.address =
+        image::image_address(question.destination.is_v4() ? IpAddress::from_v4_be(0) : IpAddress{});
     key.port_be = htons(question.destination_port);
     key.protocol = static_cast<std::uint8_t>(question.protocol);
     key.scope = SLUICE_SCOPE_NODEPORT;
@@ -191,7 +193,8 @@ ImageStatus read_status(const Tables& tables) {
         }
     });
     std::sort(out.node_addresses.begin(), out.node_addresses.end());
-    for (std::uint32_t i = 0; i < std::min<std::uint32_t>(header.cidr_count, SLUICE_MAX_CIDRS); ++i) {
+    for (std::uint32_t i = 0; i < std::min<std::uint32_t>(header.cidr_count, SLUICE_MAX_CIDRS);
+         ++i) {
         if (header.cidr[i].kind == SLUICE_CIDR_SERVICE) {
             out.service_cidrs.push_back(range_text(header.cidr[i]));
         }

@@ -1,4 +1,5 @@
-// Reads an image into the views of inspect.h. On Tables alone, so that it is tested without a kernel.
+// Reads an image into the views of inspect.h. On Tables alone, so that it is tested without a
+// kernel.
 #pragma once
 
 #include <vector>

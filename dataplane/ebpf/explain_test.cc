@@ -10,7 +10,9 @@
 namespace sluice::dataplane {
 namespace {
 
-IpAddress ip(const char* text) { return IpAddress::parse(text).value(); }
+IpAddress ip(const char* text) {
+    return IpAddress::parse(text).value();
+}
 
 class ExplainTest : public testing::Test {
 protected:

@@ -20,8 +20,7 @@ Result<void> wait_by_outer_map() {
     }
     LIBBPF_OPTS(bpf_map_create_opts, options,
                 .inner_map_fd = static_cast<std::uint32_t>(inner.get()));
-    const Fd outer(
-        bpf_map_create(BPF_MAP_TYPE_ARRAY_OF_MAPS, "sluice_grace", 4, 4, 1, &options));
+    const Fd outer(bpf_map_create(BPF_MAP_TYPE_ARRAY_OF_MAPS, "sluice_grace", 4, 4, 1, &options));
     if (!outer) {
         return errno_error(errno, "cannot create the outer map that a grace period needs");
     }

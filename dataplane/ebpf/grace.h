@@ -9,9 +9,9 @@
 
 namespace sluice::dataplane {
 
-// Blocks for one RCU grace period (tens of milliseconds). Programs of the hooks and of tc run under rcu_read_lock,
-// which membarrier's global command waits for; where that is refused (nohz_full), the update of an
-// outer map, after which the kernel itself waits.
+// Blocks for one RCU grace period (tens of milliseconds). Programs of the hooks and of tc run under
+// rcu_read_lock, which membarrier's global command waits for; where that is refused (nohz_full),
+// the update of an outer map, after which the kernel itself waits.
 Result<void> wait_for_grace_period();
 
 // Waits in its own thread, so that the apply path need not. One period at a time.

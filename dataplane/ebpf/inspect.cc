@@ -1,4 +1,5 @@
-// Answers the person's questions from the pinned image; what a packet would meet is asked of bpf/lib itself.
+// Answers the person's questions from the pinned image; what a packet would meet is asked of
+// bpf/lib itself.
 #include "dataplane/ebpf/inspect.h"
 
 #include "dataplane/ebpf/attach.h"
@@ -18,7 +19,8 @@ public:
 
     [[nodiscard]] Result<ImageStatus> status() const override;
     [[nodiscard]] Result<std::vector<ServiceView>> services() const override {
-        return image::read_stable(image_->tables(), [&] { return read_services(image_->tables()); });
+        return image::read_stable(image_->tables(),
+                                  [&] { return read_services(image_->tables()); });
     }
     [[nodiscard]] Result<std::vector<DropView>> drops() const override {
         return read_drops(image_->tables());

@@ -1,4 +1,5 @@
-// Read-only access to the pinned image, for `sluice`: works without the agent, and while it publishes.
+// Read-only access to the pinned image, for `sluice`: works without the agent, and while it
+// publishes.
 #pragma once
 
 #include <cstdint>
@@ -48,8 +49,8 @@ struct DropView {
 
 // What the tables say about a packet; decided with the very look-up code of bpf/lib.
 struct Explanation {
-    std::string verdict;             // "translate", "refuse", "drop", "pass"
-    std::string reason;              // one sentence: why
+    std::string verdict;  // "translate", "refuse", "drop", "pass"
+    std::string reason;   // one sentence: why
     std::optional<ServiceView> service;
     std::optional<FrontendView> frontend;
     std::vector<BackendView> candidates;  // each equally likely
@@ -76,7 +77,8 @@ public:
     [[nodiscard]] virtual Result<ImageStatus> status() const = 0;
     [[nodiscard]] virtual Result<std::vector<ServiceView>> services() const = 0;
     [[nodiscard]] virtual Result<std::vector<DropView>> drops() const = 0;
-    // Ports in host order. from_outside: as if it came in on a node device rather than from a pod or the node.
+    // Ports in host order. from_outside: as if it came in on a node device rather than from a pod
+    // or the node.
     [[nodiscard]] virtual Result<Explanation> explain(IpAddress source, IpAddress destination,
                                                       std::uint16_t destination_port,
                                                       Protocol protocol,

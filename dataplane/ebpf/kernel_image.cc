@@ -45,12 +45,12 @@ Result<void> KernelImage::map(const std::array<TableSpec, kTableCount>& specs, b
 
 Result<std::unique_ptr<KernelImage>> KernelImage::create(const Capacities& capacities) {
     if (!capacities.within_limits()) {
-        return make_error(Code::kResourceExhausted,
-                          "the table image would exceed its limits: {} services of {}, {} frontends "
-                          "of {}, {} backends of {}, {} set slots of {}",
-                          capacities.services, image::kMaxServices, capacities.frontends,
-                          image::kMaxFrontends, capacities.backends, image::kMaxBackends,
-                          capacities.set_slots, image::kMaxSetSlots);
+        return make_error(
+            Code::kResourceExhausted,
+            "the table image would exceed its limits: {} services of {}, {} frontends "
+            "of {}, {} backends of {}, {} set slots of {}",
+            capacities.services, image::kMaxServices, capacities.frontends, image::kMaxFrontends,
+            capacities.backends, image::kMaxBackends, capacities.set_slots, image::kMaxSetSlots);
     }
     std::unique_ptr<KernelImage> out(new KernelImage);
     out->capacities_ = capacities;

@@ -21,7 +21,9 @@ namespace {
 
 constexpr std::string_view kImagePrefix = "image-v";
 
-std::string image_prefix() { return fmt::format("{}{}-", kImagePrefix, SLUICE_LAYOUT_VERSION); }
+std::string image_prefix() {
+    return fmt::format("{}{}-", kImagePrefix, SLUICE_LAYOUT_VERSION);
+}
 
 }  // namespace
 
@@ -124,7 +126,7 @@ std::vector<std::string> stale_images(const PinPaths& paths, const std::string& 
 }
 
 Result<void> check_bpffs(const std::string& path) {
-    struct statfs info {};
+    struct statfs info{};
     if (statfs(path.c_str(), &info) != 0) {
         return errno_error(errno, "the BPF file system {} cannot be read", path);
     }
@@ -137,7 +139,7 @@ Result<void> check_bpffs(const std::string& path) {
 }
 
 Result<void> check_cgroup2(const std::string& path) {
-    struct statfs info {};
+    struct statfs info{};
     if (statfs(path.c_str(), &info) != 0) {
         return errno_error(errno, "the cgroup root {} cannot be read", path);
     }

@@ -107,8 +107,7 @@ Programs::~Programs() {
 }
 
 Result<std::unique_ptr<Programs>> Programs::load(const EbpfOptions& options,
-                                                 const Features& features,
-                                                 const KernelImage& image,
+                                                 const Features& features, const KernelImage& image,
                                                  const std::string& state_directory) {
     std::unique_ptr<Programs> out(new Programs);
     if (options.socket_hooks) {
@@ -204,8 +203,8 @@ Result<void> Programs::keep_state(bpf_object* object, const std::string& state_d
             continue;
         }
         if (name == "sluice_flow_cfg") {
-            // How large the flow tables are; written before any program can run. The rest of it is the
-            // programs' own.
+            // How large the flow tables are; written before any program can run. The rest of it is
+            // the programs' own.
             sluice_flow_config config{};
             const std::uint32_t key = 0;
             config.bucket_count4 = config.bucket_count6 = 0;

@@ -1,4 +1,5 @@
-// Loads the BPF objects against one table image. Every program passes the verifier before any is attached.
+// Loads the BPF objects against one table image. Every program passes the verifier before any is
+// attached.
 #pragma once
 
 #include <array>
@@ -29,7 +30,7 @@ struct SocketHook {
     const char* pin;      // of its link
     const char* program;  // in socket.o
     int attach_type;
-    const char* label;    // "cgroup/connect4"
+    const char* label;  // "cgroup/connect4"
 };
 const std::array<SocketHook, 9>& socket_hooks();
 
@@ -42,8 +43,9 @@ public:
     Programs& operator=(const Programs&) = delete;
     ~Programs();
 
-    // State maps (flows, socket storage, affinity) are taken from their pins in state_directory, or made and
-    // pinned there. A state map of another shape is replaced: its layout version should have changed.
+    // State maps (flows, socket storage, affinity) are taken from their pins in state_directory, or
+    // made and pinned there. A state map of another shape is replaced: its layout version should
+    // have changed.
     static Result<std::unique_ptr<Programs>> load(const EbpfOptions& options,
                                                   const Features& features,
                                                   const KernelImage& image,

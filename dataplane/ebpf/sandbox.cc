@@ -270,9 +270,8 @@ Reached udp_reach(int socket, int family, const std::string& address, std::uint1
     return out;
 }
 
-image::Service make_service(const std::string& name, Protocol protocol,
-                            const std::string& address, std::uint16_t port,
-                            std::vector<image::Backend> backends) {
+image::Service make_service(const std::string& name, Protocol protocol, const std::string& address,
+                            std::uint16_t port, std::vector<image::Backend> backends) {
     image::Service out;
     const IpAddress where = IpAddress::parse(address).value();
     out.key = image::ServiceKey{"default/" + name, "main", protocol, where.family()};

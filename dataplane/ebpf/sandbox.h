@@ -1,4 +1,5 @@
-// For tests and benchmarks: a network namespace, a BPF file system and a cgroup of the process's own, and small servers.
+// For tests and benchmarks: a network namespace, a BPF file system and a cgroup of the process's
+// own, and small servers.
 #pragma once
 
 #include <atomic>
@@ -15,8 +16,8 @@
 
 namespace sluice::dataplane {
 
-// Enters the sandbox for the whole process; call before any thread is made. Gone when the process ends, but for the
-// cgroup, which leave() removes.
+// Enters the sandbox for the whole process; call before any thread is made. Gone when the process
+// ends, but for the cgroup, which leave() removes.
 class Sandbox {
 public:
     static std::unique_ptr<Sandbox> enter();  // null, with the reason on stderr
@@ -30,7 +31,8 @@ private:
     std::string parent_cgroup_;
 };
 
-// Answers every TCP connection and every datagram with its number. On an ephemeral port of a loopback address.
+// Answers every TCP connection and every datagram with its number. On an ephemeral port of a
+// loopback address.
 class EchoServer {
 public:
     EchoServer(const std::string& address, int number);
@@ -51,9 +53,9 @@ private:
 };
 
 struct Reached {
-    int error = 0;       // errno of what failed
-    char number = 0;     // of the server
-    std::string peer;    // "address port" by getpeername, or the source of the answer
+    int error = 0;     // errno of what failed
+    char number = 0;   // of the server
+    std::string peer;  // "address port" by getpeername, or the source of the answer
 };
 
 // family: the socket's; an IPv4 address on an AF_INET6 socket is mapped.
@@ -65,8 +67,7 @@ std::string peer_name(int socket);
 Fd open_socket(int family, int type);
 int connect_to(int socket, int family, const std::string& address, std::uint16_t port);
 
-image::Service make_service(const std::string& name, Protocol protocol,
-                            const std::string& address, std::uint16_t port,
-                            std::vector<image::Backend> backends);
+image::Service make_service(const std::string& name, Protocol protocol, const std::string& address,
+                            std::uint16_t port, std::vector<image::Backend> backends);
 
 }  // namespace sluice::dataplane

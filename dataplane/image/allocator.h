@@ -1,4 +1,5 @@
-// Who owns which piece of a table: single entries, and runs of entries. Bookkeeping in user space only.
+// Who owns which piece of a table: single entries, and runs of entries. Bookkeeping in user space
+// only.
 #pragma once
 
 #include <cstdint>
@@ -50,7 +51,7 @@ private:
 
     std::uint32_t capacity_;
     std::uint32_t free_entries_ = 0;
-    std::map<std::uint32_t, std::uint32_t> by_place_;               // first -> count
+    std::map<std::uint32_t, std::uint32_t> by_place_;              // first -> count
     std::set<std::pair<std::uint32_t, std::uint32_t>> by_length_;  // (count, first)
 };
 

@@ -2,6 +2,8 @@
 
 namespace sluice::image {
 
-std::string ServiceKey::display() const { return port.empty() ? service : service + ":" + port; }
+std::string ServiceKey::display() const {
+    return port.empty() ? service : service + ":" + port;
+}
 
 }  // namespace sluice::image

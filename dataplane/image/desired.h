@@ -1,5 +1,5 @@
-// The desired state as compile hands it to an engine: what each service port means on this node, already
-// decided (policies, topology, terminating fallback), with no layout in it. Values only.
+// The desired state as compile hands it to an engine: what each service port means on this node,
+// already decided (policies, topology, terminating fallback), with no layout in it. Values only.
 #pragma once
 
 #include <compare>
@@ -72,10 +72,11 @@ struct Node {
     auto operator<=>(const Node&) const = default;
 };
 
-// Addresses that services own as a whole follow from the frontends (scope kAddress); they are not listed.
+// Addresses that services own as a whole follow from the frontends (scope kAddress); they are not
+// listed.
 
-// A difference. Removals are applied after the upserts (make before break); a frontend that moves from one service
-// to another is never without an owner.
+// A difference. Removals are applied after the upserts (make before break); a frontend that moves
+// from one service to another is never without an owner.
 struct Change {
     std::vector<Service> upserts;
     std::vector<ServiceKey> removals;

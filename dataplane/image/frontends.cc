@@ -46,14 +46,13 @@ std::optional<std::uint32_t> choose_bucket(const sluice_hash& hash, Used used, H
 }
 
 std::uint32_t used_slots(const sluice_bucket& bucket) {
-    return static_cast<std::uint32_t>(std::count_if(
-        std::begin(bucket.slot), std::end(bucket.slot), [](auto slot) { return slot != 0; }));
+    return static_cast<std::uint32_t>(std::count_if(std::begin(bucket.slot), std::end(bucket.slot),
+                                                    [](auto slot) { return slot != 0; }));
 }
 
 bool holds_tag(const sluice_bucket& bucket, std::uint32_t tag) {
-    return std::any_of(std::begin(bucket.slot), std::end(bucket.slot), [&](auto slot) {
-        return static_cast<std::uint32_t>(slot) == tag;
-    });
+    return std::any_of(std::begin(bucket.slot), std::end(bucket.slot),
+                       [&](auto slot) { return static_cast<std::uint32_t>(slot) == tag; });
 }
 
 bool insert_slot(const Tables& tables, const sluice_frontend_key& key, std::uint32_t record) {
@@ -110,8 +109,8 @@ sluice_frontend_key frontend_key(const Frontend& frontend, Protocol protocol, Ip
     key.protocol = static_cast<std::uint8_t>(protocol);
     if (frontend.scope == Scope::kNodePort) {
         key.scope = SLUICE_SCOPE_NODEPORT;
-        key.address = image_address(family == IpFamily::kIpv4 ? IpAddress::from_v4_be(0)
-                                                              : IpAddress{});
+        key.address =
+            image_address(family == IpFamily::kIpv4 ? IpAddress::from_v4_be(0) : IpAddress{});
     } else {
         key.scope = SLUICE_SCOPE_ADDRESS;
         key.address = image_address(frontend.address);
@@ -193,8 +192,8 @@ std::uint32_t FrontendIndex::write_record(const Tables& tables, const sluice_fro
     return *record;
 }
 
-void FrontendIndex::replace_owner(const Tables& tables, const sluice_frontend_key& key, Owner& owner,
-                                  const Claim& claim, Retired& retired) {
+void FrontendIndex::replace_owner(const Tables& tables, const sluice_frontend_key& key,
+                                  Owner& owner, const Claim& claim, Retired& retired) {
     const std::uint32_t record = write_record(tables, key, claim.flags, claim.service);
     change_slot(tables, key, owner.record, record);
     retired.frontends.push_back(owner.record);
@@ -241,7 +240,8 @@ void FrontendIndex::add(const Tables& tables, const Claim& claim, Retired& retir
     Owner& owner = found->second;
     const sluice_frontend_key whole = whole_address(claim.key.address);
     const bool owns = owns_address(claim.key, claim.flags);
-    // The address is owned once per claim, won or lost, so that the loser's is still counted when it wins.
+    // The address is owned once per claim, won or lost, so that the loser's is still counted when
+    // it wins.
     bool owned_before = false;
 
     if (inserted) {
@@ -329,7 +329,8 @@ void FrontendIndex::set_node_addresses(const Tables& tables, std::span<const IpA
     std::vector<sluice_frontend_key> gone;
     for (const auto& [key, address] : addresses_) {
         const IpAddress here = address_of(key.address);
-        if (address.node && std::find(addresses.begin(), addresses.end(), here) == addresses.end()) {
+        if (address.node &&
+            std::find(addresses.begin(), addresses.end(), here) == addresses.end()) {
             gone.push_back(key);
         }
     }

@@ -1,7 +1,9 @@
-// Which service a destination belongs to: claims on frontend keys, whole addresses, and the buckets that publish them.
+// Which service a destination belongs to: claims on frontend keys, whole addresses, and the buckets
+// that publish them.
 //
-// Two services may claim one key (say, one external address and port). The service that precedes wins, so that the
-// outcome depends on the present claims alone; the next one takes over in one store when it leaves.
+// Two services may claim one key (say, one external address and port). The service that precedes
+// wins, so that the outcome depends on the present claims alone; the next one takes over in one
+// store when it leaves.
 #pragma once
 
 #include <cstdint>
@@ -55,10 +57,12 @@ public:
     FrontendIndex(std::uint32_t capacity, Precedes precedes)
         : free_(capacity), precedes_(std::move(precedes)) {}
 
-    // The table that is too full for all these claims (and node addresses) together; nothing is changed.
+    // The table that is too full for all these claims (and node addresses) together; nothing is
+    // changed.
     [[nodiscard]] std::optional<Table> lacking(const Tables& tables, std::span<const Claim> claims,
                                                std::span<const IpAddress> node_addresses) const;
-    // Publishes a claim, or replaces the same service's claim on that key. REQUIRES: lacking() said no.
+    // Publishes a claim, or replaces the same service's claim on that key. REQUIRES: lacking() said
+    // no.
     void add(const Tables& tables, const Claim& claim, Retired& retired);
     // Whether withdraw needs a frontend record for the claim that takes over.
     [[nodiscard]] bool contested(const sluice_frontend_key& key) const {
@@ -72,8 +76,8 @@ public:
     void set_node_addresses(const Tables& tables, std::span<const IpAddress> addresses,
                             Retired& retired);
 
-    // Publishes everything into another image's empty buckets, whose frontend records are already copied.
-    // False: a key finds both its buckets full.
+    // Publishes everything into another image's empty buckets, whose frontend records are already
+    // copied. False: a key finds both its buckets full.
     [[nodiscard]] bool rebuild(const Tables& tables) const;
     void release(std::span<const std::uint32_t> records);
     void extend(std::uint32_t capacity) { free_.extend(capacity); }

@@ -89,9 +89,8 @@ Carried Carried::from(const Tables& tables) {
     for (std::uint32_t i = 0; i < header.service_capacity; ++i) {
         const sluice_service& service = tables.services[i];
         if (service.flags & SLUICE_SERVICE_IN_USE) {
-            out.services.emplace(identity(read_name(tables, service.name), service.protocol,
-                                          service.family),
-                                 i);
+            out.services.emplace(
+                identity(read_name(tables, service.name), service.protocol, service.family), i);
             out.usage.services = i + 1;
         }
     }

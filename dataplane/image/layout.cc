@@ -14,7 +14,8 @@ constexpr std::size_t kSlotsInUse = 5;
 
 std::uint32_t room(std::size_t used, std::size_t factor_halves, std::uint32_t least,
                    std::uint32_t most) {
-    const std::size_t wanted = std::bit_ceil(std::max<std::size_t>(used * factor_halves / 2, least));
+    const std::size_t wanted =
+        std::bit_ceil(std::max<std::size_t>(used * factor_halves / 2, least));
     return static_cast<std::uint32_t>(std::min<std::size_t>(wanted, most));
 }
 

@@ -1,5 +1,6 @@
-// The table image as memory: which tables there are, how large, and where. Engines provide the memory (BPF arrays,
-// shared memory, a test's heap); everything in this folder works on Tables alone.
+// The table image as memory: which tables there are, how large, and where. Engines provide the
+// memory (BPF arrays, shared memory, a test's heap); everything in this folder works on Tables
+// alone.
 #pragma once
 
 #include <array>

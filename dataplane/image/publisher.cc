@@ -14,8 +14,6 @@
 namespace sluice::image {
 namespace {
 
-constexpr std::uint32_t kNameUnit = 8;
-
 std::uint32_t name_units(std::size_t length) {
     return static_cast<std::uint32_t>(length / kNameUnit + 1);
 }
@@ -25,7 +23,9 @@ std::string_view bounded_name(std::string_view name) {
     return name.substr(0, std::min(name.find('\0'), kMaxNameLength - 1));
 }
 
-auto place_of(const Backend& backend) { return std::tie(backend.address, backend.port); }
+auto place_of(const Backend& backend) {
+    return std::tie(backend.address, backend.port);
+}
 
 std::uint16_t flags_of(const Backend& backend) {
     return static_cast<std::uint16_t>((backend.local ? SLUICE_BACKEND_LOCAL : 0) |
@@ -99,8 +99,8 @@ struct Publisher::Plan {
         bool internal;
         bool external;
     };
-    std::vector<Member> members;          // the union of both sets, ordered by place
-    std::vector<std::uint32_t> leaving;   // backends of the record that are in neither set
+    std::vector<Member> members;         // the union of both sets, ordered by place
+    std::vector<std::uint32_t> leaving;  // backends of the record that are in neither set
     std::array<std::vector<std::uint32_t>, SLUICE_TRAFFIC_KINDS> sets;
     std::array<Run, SLUICE_TRAFFIC_KINDS> runs;
     std::array<bool, SLUICE_TRAFFIC_KINDS> write_run{};
@@ -168,65 +168,6 @@ private:
     std::vector<Run> names_;
 };
 
-std::size_t Publisher::KeyHash::operator()(const ServiceKey& key) const noexcept {
-    std::size_t hash = std::hash<std::string>{}(key.service);
-    hash = hash * 31 + std::hash<std::string>{}(key.port);
-    return hash * 31 + static_cast<std::size_t>(key.protocol) * 16 +
-           static_cast<std::size_t>(key.family);
-}
-
-Publisher::Publisher(const Tables& tables, const Carried& carried)
-    : tables_(tables),
-      wanted_(capacities_of(*tables.header)),
-      services_free_(wanted_.services),
-      backends_free_(wanted_.backends),
-      sets_free_(wanted_.set_slots),
-      names_free_(wanted_.name_bytes / kNameUnit),
-      keys_(wanted_.services),
-      frontends_(wanted_.frontends,
-                 [this](std::uint32_t a, std::uint32_t b) {
-                     SLUICE_ASSERT(keys_[a] != nullptr && keys_[b] != nullptr);
-                     return *keys_[a] < *keys_[b];
-                 }),
-      carried_services_(wanted_.services) {
-    SLUICE_ASSERT(carried.backends.size() <= wanted_.backends);
-    // Offset 0 is the empty name.
-    names_free_.take(1);
-    std::vector<bool> services_taken(carried.usage.services);
-    std::vector<bool> backends_taken(carried.backends.size());
-    std::vector<bool> known(carried.usage.services);
-    for (const auto& [identity, index] : carried.services) {
-        SLUICE_ASSERT(index < wanted_.services);
-        carried_index_.emplace(identity, index);
-        services_taken[index] = true;
-        known[index] = true;
-    }
-    for (std::uint32_t i = 0; i < carried.backends.size(); ++i) {
-        sluice_backend& backend = tables_.backends[i];
-        backend = carried.backends[i];
-        backend.name = 0;
-        if (backend.incarnation % 2 == 0) {
-            continue;
-        }
-        if (backend.service < known.size() && known[backend.service]) {
-            carried_backends_[backend.service].push_back(i);
-            backends_taken[i] = true;
-        } else {
-            ++backend.incarnation;
-        }
-    }
-    services_free_.reset(services_taken);
-    backends_free_.reset(backends_taken);
-    for (auto& [service, backends] : carried_backends_) {
-        std::sort(backends.begin(), backends.end(), [&](std::uint32_t a, std::uint32_t b) {
-            const sluice_backend& left = tables_.backends[a];
-            const sluice_backend& right = tables_.backends[b];
-            const int order = std::memcmp(&left.address, &right.address, sizeof(left.address));
-            return order != 0 ? order < 0 : ntohs(left.port_be) < ntohs(right.port_be);
-        });
-    }
-}
-
 Error Publisher::lack(Table table, const ServiceKey& key) {
     wanted_ = capacities_of(*tables_.header);
     const auto twice = [](std::uint32_t& value) {
@@ -268,17 +209,16 @@ void Publisher::plan_backends(const Service& service, const std::vector<std::uin
     auto ex = external.begin();
     auto old = existing.begin();
     while (in != internal.end() || ex != external.end()) {
-        const bool take_in = in != internal.end() &&
-                             (ex == external.end() || place_of(*in) <= place_of(*ex));
-        const bool take_ex = ex != external.end() &&
-                             (in == internal.end() || place_of(*ex) <= place_of(*in));
+        const bool take_in =
+            in != internal.end() && (ex == external.end() || place_of(*in) <= place_of(*ex));
+        const bool take_ex =
+            ex != external.end() && (in == internal.end() || place_of(*ex) <= place_of(*in));
         Plan::Member member{take_in ? &*in : &*ex, 0, true, false, 0, take_in, take_ex};
         while (old != existing.end() &&
                compare_place(tables_.backends[*old], *member.backend) < 0) {
             plan.leaving.push_back(*old++);
         }
-        if (old != existing.end() &&
-            compare_place(tables_.backends[*old], *member.backend) == 0) {
+        if (old != existing.end() && compare_place(tables_.backends[*old], *member.backend) == 0) {
             const sluice_backend& record = tables_.backends[*old];
             member.index = *old++;
             member.fresh = false;
@@ -314,9 +254,8 @@ void Publisher::plan_frontends(const Service& service, const Record& record, Pla
     const auto& before = record.frontends;
     for (const Frontend& frontend : plan.frontends) {
         if (std::find(before.begin(), before.end(), frontend) == before.end()) {
-            const std::uint32_t flags =
-                (frontend.external ? SLUICE_FRONTEND_EXTERNAL : 0U) |
-                (frontend.masquerade ? SLUICE_FRONTEND_MASQUERADE : 0U);
+            const std::uint32_t flags = (frontend.external ? SLUICE_FRONTEND_EXTERNAL : 0U) |
+                                        (frontend.masquerade ? SLUICE_FRONTEND_MASQUERADE : 0U);
             plan.claims.push_back(Claim{key_of(frontend), flags, 0});
         }
     }
@@ -568,10 +507,11 @@ Result<void> Publisher::remove(const ServiceKey& key) {
     }
     begin_change();
     for (const Frontend& frontend : record.frontends) {
-        frontends_.withdraw(tables_, frontend_key(frontend, key.protocol, key.family),
-                            record.index, retired_);
+        frontends_.withdraw(tables_, frontend_key(frontend, key.protocol, key.family), record.index,
+                            retired_);
     }
-    // Programs that found the frontend before go on reading the word and its set until the grace period ends.
+    // Programs that found the frontend before go on reading the word and its set until the grace
+    // period ends.
     sluice_service& service = tables_.services[record.index];
     __atomic_store_n(&service.flags, service.flags & ~std::uint32_t{SLUICE_SERVICE_IN_USE},
                      __ATOMIC_RELAXED);
@@ -612,51 +552,6 @@ Result<void> Publisher::set_node_addresses(std::span<const IpAddress> addresses)
     return {};
 }
 
-void Publisher::finish_carrying() {
-    begin_change();
-    for (const auto& [service, backends] : carried_backends_) {
-        for (const std::uint32_t backend : backends) {
-            retire_backend(backend);
-        }
-    }
-    for (const auto& [identity, index] : carried_index_) {
-        retired_.services.push_back(index);
-    }
-    carried_backends_.clear();
-    carried_index_.clear();
-    end_change();
-}
-
-Result<void> Publisher::copy_into(const Tables& successor) const {
-    const sluice_header& from = *tables_.header;
-    const sluice_header& to = *successor.header;
-    SLUICE_ASSERT(to.frontend_capacity >= from.frontend_capacity &&
-                  to.service_capacity >= from.service_capacity &&
-                  to.set_slot_capacity >= from.set_slot_capacity &&
-                  to.backend_capacity >= from.backend_capacity && to.name_bytes >= from.name_bytes);
-    std::copy_n(tables_.frontends, from.frontend_capacity, successor.frontends);
-    std::copy_n(tables_.services, from.service_capacity, successor.services);
-    std::copy_n(tables_.sets, from.set_slot_capacity, successor.sets);
-    std::copy_n(tables_.backends, from.backend_capacity, successor.backends);
-    std::copy_n(tables_.names, from.name_bytes, successor.names);
-    if (!frontends_.rebuild(successor)) {
-        return make_error(Code::kResourceExhausted, "table sluice_buckets is full");
-    }
-    return {};
-}
-
-void Publisher::switch_to(const Tables& successor) {
-    tables_ = successor;
-    wanted_ = capacities_of(*successor.header);
-    services_free_.extend(wanted_.services);
-    backends_free_.extend(wanted_.backends);
-    sets_free_.extend(wanted_.set_slots);
-    names_free_.extend(wanted_.name_bytes / kNameUnit);
-    frontends_.extend(wanted_.frontends);
-    keys_.resize(wanted_.services);
-    carried_services_.resize(wanted_.services);
-}
-
 void Publisher::retire_backend(std::uint32_t index) {
     sluice_backend& record = tables_.backends[index];
     __atomic_store_n(&record.incarnation, record.incarnation + 1, __ATOMIC_RELEASE);
@@ -684,39 +579,6 @@ void Publisher::begin_change() {
 
 void Publisher::end_change() {
     __atomic_store_n(&tables_.header->generation, tables_.header->generation + 1, __ATOMIC_RELEASE);
-}
-
-Retired Publisher::take_retired() { return std::exchange(retired_, Retired{}); }
-
-void Publisher::release(const Retired& retired) {
-    frontends_.release(retired.frontends);
-    for (const auto index : retired.services) services_free_.give_back(index);
-    for (const auto index : retired.backends) backends_free_.give_back(index);
-    for (const auto& run : retired.sets) sets_free_.give_back(run.first, run.count);
-    for (const auto& run : retired.names) names_free_.give_back(run.first, run.count);
-}
-
-std::size_t Publisher::retired_count() const {
-    return retired_.frontends.size() + retired_.services.size() + retired_.backends.size() +
-           retired_.sets.size();
-}
-
-std::vector<ServiceKey> Publisher::keys() const {
-    std::vector<ServiceKey> out;
-    out.reserve(records_.size());
-    for (const auto& [key, record] : records_) {
-        out.push_back(key);
-    }
-    return out;
-}
-
-Usage Publisher::usage() const {
-    std::size_t backends = 0;
-    for (const auto& [key, record] : records_) {
-        backends += record.backends.size();
-    }
-    return Usage{records_.size(), frontends_.size(), backends, sets_free_.in_use(),
-                 std::size_t{names_free_.in_use()} * kNameUnit};
 }
 
 }  // namespace sluice::image

@@ -1,12 +1,14 @@
 // Publishes desired services into a table image while packets are looked up in it.
 //
-// Order, so that every state a packet can see is complete: backends, set slots, service word (one 8-byte
-// release store); frontend record, then bucket slot. What is unpublished is retired and may be used again only
-// after release(), which the caller does after a grace period. A service is planned whole before anything of it
-// is written: when a table is too full, nothing has changed, and wanted() says what image would do. The caller then
-// makes one, copy_into()s it, turns the packet programs to it and switch_to()es it; indices stay, so flows do.
+// Order, so that every state a packet can see is complete: backends, set slots, service word (one
+// 8-byte release store); frontend record, then bucket slot. What is unpublished is retired and may
+// be used again only after release(), which the caller does after a grace period. A service is
+// planned whole before anything of it is written: when a table is too full, nothing has changed,
+// and wanted() says what image would do. The caller then makes one, copy_into()s it, turns the
+// packet programs to it and switch_to()es it; indices stay, so flows do.
 //
-// One thread. The bookkeeping is about 200 bytes a service and 4 a backend; addresses are read back from the image.
+// One thread. The bookkeeping is about 200 bytes a service and 4 a backend; addresses are read back
+// from the image.
 #pragma once
 
 #include <array>
@@ -39,7 +41,8 @@ bool same_header(const Node& a, const Node& b);
 Result<void> write_header(const Tables& tables, const Capacities& capacities,
                           const HeaderFacts& facts, std::uint64_t generation);
 
-// What a successor keeps of an image: which index a service and a backend had. Tolerates any content.
+// What a successor keeps of an image: which index a service and a backend had. Tolerates any
+// content.
 struct Carried {
     std::unordered_map<std::string, std::uint32_t> services;  // by identity()
     std::vector<sluice_backend> backends;
@@ -55,9 +58,13 @@ struct Carried {
 // Upper bound of what the services need.
 Usage usage_of(const Node& node, std::span<const Service> services);
 
+// Names are kept in units of this many bytes.
+inline constexpr std::uint32_t kNameUnit = 8;
+
 class Publisher {
 public:
-    // REQUIRES: write_header() was done, the capacities hold carried indices, and tables outlives this.
+    // REQUIRES: write_header() was done, the capacities hold carried indices, and tables outlives
+    // this.
     Publisher(const Tables& tables, const Carried& carried);
 
     // kInvalidArgument names the service and the field; kResourceExhausted the table: see wanted().

@@ -1,5 +1,5 @@
-// The publisher against a plain model: whatever the order of changes, what bpf/lib finds in the image is what the
-// present services say, and nothing leaks.
+// The publisher against a plain model: whatever the order of changes, what bpf/lib finds in the
+// image is what the present services say, and nothing leaks.
 #include "dataplane/image/publisher.h"
 
 #include <arpa/inet.h>
@@ -18,17 +18,19 @@
 namespace sluice::image {
 namespace {
 
-IpAddress ip(const std::string& text) { return IpAddress::parse(text).value(); }
+IpAddress ip(const std::string& text) {
+    return IpAddress::parse(text).value();
+}
 
 Backend backend(int number, std::uint16_t port = 8080) {
-    return Backend{ip(fmt::format("10.0.{}.{}", number / 250, 1 + number % 250)), port, false, false,
-                   fmt::format("default/pod-{}", number)};
+    return Backend{ip(fmt::format("10.0.{}.{}", number / 250, 1 + number % 250)), port, false,
+                   false, fmt::format("default/pod-{}", number)};
 }
 
 Service service(int number, std::vector<Backend> backends, std::vector<Frontend> frontends) {
     Service out;
-    out.key = ServiceKey{fmt::format("default/s{}", number), "http", Protocol::kTcp,
-                         IpFamily::kIpv4};
+    out.key =
+        ServiceKey{fmt::format("default/s{}", number), "http", Protocol::kTcp, IpFamily::kIpv4};
     out.port = 80;
     std::sort(backends.begin(), backends.end());
     out.internal.backends = backends;
@@ -138,8 +140,12 @@ private:
 };
 
 constexpr const char* kPass = "0/0";
-std::string refused(int reason) { return fmt::format("2/{}", reason); }
-std::string dropped(int reason) { return fmt::format("3/{}", reason); }
+std::string refused(int reason) {
+    return fmt::format("2/{}", reason);
+}
+std::string dropped(int reason) {
+    return fmt::format("3/{}", reason);
+}
 
 TEST(PublisherTest, FindsTranslatesRefusesAndDropsInOrder) {
     Node node;
@@ -291,8 +297,8 @@ TEST(PublisherTest, ChoiceIsUniform) {
     constexpr int kDraws = 30000;
     for (int i = 0; i < kDraws; ++i) {
         sluice_selection selection{};
-        ASSERT_TRUE(sluice_select(&view, match.word, static_cast<std::uint32_t>(random()),
-                                  &selection));
+        ASSERT_TRUE(
+            sluice_select(&view, match.word, static_cast<std::uint32_t>(random()), &selection));
         ++seen[selection.backend];
     }
     ASSERT_EQ(seen.size(), 3U);
@@ -325,9 +331,11 @@ TEST(PublisherTest, RandomWalksEndWhereTheModelSays) {
                 for (const int member : members) backends.push_back(backend(member));
                 std::vector<Frontend> frontends = {
                     cluster_ip(fmt::format("10.96.0.{}", 1 + number))};
-                if (below(2)) frontends.push_back(cluster_ip(fmt::format("10.96.0.{}", 1 + number), 443));
+                if (below(2))
+                    frontends.push_back(cluster_ip(fmt::format("10.96.0.{}", 1 + number), 443));
                 if (below(2)) {
-                    frontends.push_back(external_ip(fmt::format("198.51.100.{}", 1 + below(kShared))));
+                    frontends.push_back(
+                        external_ip(fmt::format("198.51.100.{}", 1 + below(kShared))));
                 }
                 Service next = service(number, backends, frontends);
                 if (below(3) == 0) next.external.backends.resize(next.external.backends.size() / 2);
@@ -361,9 +369,8 @@ TEST(PublisherTest, RandomWalksEndWhereTheModelSays) {
             EXPECT_EQ(image.answer(address, 80), expected_set(present, present.internal));
             const bool second = std::any_of(present.frontends.begin(), present.frontends.end(),
                                             [](const Frontend& f) { return f.port == 443; });
-            EXPECT_EQ(image.answer(address, 443), second
-                                                      ? expected_set(present, present.internal)
-                                                      : refused(SLUICE_DROP_PORT_NOT_SERVED));
+            EXPECT_EQ(image.answer(address, 443), second ? expected_set(present, present.internal)
+                                                         : refused(SLUICE_DROP_PORT_NOT_SERVED));
             backends += present.internal.backends.size();
         }
         for (int i = 1; i <= kShared; ++i) {

@@ -31,7 +31,8 @@ std::string read_name(const Tables& tables, std::uint32_t offset) {
     if (offset >= tables.header->name_bytes) {
         return {};
     }
-    const std::size_t room = std::min<std::size_t>(tables.header->name_bytes - offset, kMaxNameLength);
+    const std::size_t room =
+        std::min<std::size_t>(tables.header->name_bytes - offset, kMaxNameLength);
     return {tables.names + offset, strnlen(tables.names + offset, room)};
 }
 

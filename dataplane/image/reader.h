@@ -1,5 +1,6 @@
-// Reads an image that someone else writes. Nothing in it is trusted: indices are checked against the tables, lengths are
-// bounded, so that a torn or corrupt image gives wrong words but never a wrong read.
+// Reads an image that someone else writes. Nothing in it is trusted: indices are checked against
+// the tables, lengths are bounded, so that a torn or corrupt image gives wrong words but never a
+// wrong read.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +16,8 @@ namespace sluice::image {
 // Longest name read back: "namespace/name:port", or "namespace/pod".
 inline constexpr std::size_t kMaxNameLength = 512;
 
-// kFailedPrecondition unless the header is of this layout and its capacities are what the tables have.
+// kFailedPrecondition unless the header is of this layout and its capacities are what the tables
+// have.
 Result<void> check_header(const sluice_header& header, const Capacities& actual);
 
 std::string read_name(const Tables& tables, std::uint32_t offset);
