@@ -43,10 +43,10 @@ TEST(Names, PortNames) {
 }
 
 TEST(Names, ConfigKeys) {
-    for (const char* good : {"a", ".a", "A_b-c.d", "..."}) {
-        EXPECT_EQ(check_config_key(good).empty(), std::string(good) != "...") << good;
+    for (const char* good : {"a", ".a", "A_b-c.d"}) {
+        EXPECT_TRUE(check_config_key(good).empty()) << good;
     }
-    for (const char* bad : {"", ".", "..", "a/b", "a b"}) {
+    for (const char* bad : {"", ".", "..", "...", "..a", "a/b", "a b"}) {
         EXPECT_FALSE(check_config_key(bad).empty()) << bad;
     }
 }
