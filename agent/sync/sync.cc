@@ -60,6 +60,7 @@ Clock::time_point Sync::wake_at() const {
     if (!following_) at = machine_.now() + kReclaimInterval;
     if (!following_ && grace_until_) at = std::min(at, *grace_until_);
     if (retry_at_) at = std::min(at, *retry_at_);
+    if (devices_retry_at_) at = std::min(at, *devices_retry_at_);
     return at;
 }
 
@@ -208,23 +209,34 @@ void Sync::compile() {
 
 void Sync::publish() {
     const bool due = !retry_at_ || machine_.now() >= *retry_at_;
-    if (!following_ || (due && failures_ >= kReplaceAfterFailures)) {
+    if (!following_) {
         if (due) publish_all();
         return;
     }
+    if (due && failures_ >= kReplaceAfterFailures) publish_all();
+    // After a success nothing is left of these; after a failure new changes still go ahead of what is owed.
     publish_node();
     publish_change();
-    if (devices_dirty_ && (due || failures_ == 0)) {
-        if (auto synced = engine_.sync_devices(); !synced) {
-            failed(synced.error(), "attaching to devices");
-        } else {
-            devices_dirty_ = false;
-        }
-    }
-    if (owed_.empty() && !node_owed_ && !devices_dirty_) {
+    sync_devices();
+    if (owed_.empty() && !node_owed_) {
         failures_ = 0;
         retry_at_.reset();
     }
+}
+
+void Sync::sync_devices() {
+    const auto now = machine_.now();
+    if (!devices_dirty_ || (devices_retry_at_ && now < *devices_retry_at_)) return;
+    // Counted apart: a device that cannot be attached to must not hold changes of services back.
+    if (auto synced = engine_.sync_devices(); !synced) {
+        devices_retry_at_ = now + kDeviceRetry;
+        metrics_.sync_failed();
+        log::error(kComponent, "attaching to devices failed: {}; again in {} ms",
+                   synced.error().to_string(), kDeviceRetry.count());
+        return;
+    }
+    devices_dirty_ = false;
+    devices_retry_at_.reset();
 }
 
 void Sync::publish_all() {
@@ -249,11 +261,7 @@ void Sync::publish_all() {
         log::info(kComponent, "{} services with {} service ports and {} slices are in force after {:.1f} ms",
                   state_.services(), all.size(), state_.slices(), took.count());
     }
-    if (auto synced = engine_.sync_devices(); !synced) {
-        failed(synced.error(), "attaching to devices");
-    } else {
-        devices_dirty_ = false;
-    }
+    sync_devices();
 }
 
 void Sync::publish_node() {

@@ -32,6 +32,7 @@ inline constexpr std::chrono::milliseconds kMinRetry{100};
 inline constexpr std::chrono::milliseconds kMaxRetry{30'000};
 // After so many failures in a row everything is published anew.
 inline constexpr int kReplaceAfterFailures = 5;
+inline constexpr std::chrono::milliseconds kDeviceRetry{5'000};
 // How long the own Node and the ServiceCIDRs are waited for after the kinds that must be there.
 inline constexpr std::chrono::milliseconds kOptionalGrace{1'000};
 inline constexpr std::chrono::milliseconds kReclaimInterval{1'000};
@@ -79,6 +80,7 @@ private:
     void publish_all();
     void publish_change();
     void publish_node();
+    void sync_devices();
     void succeeded(Clock::time_point started, bool full);
     void failed(const Error& error, const char* what);
 
@@ -110,6 +112,7 @@ private:
     std::map<image::ServiceKey, std::optional<image::Service>> owed_;
     int failures_ = 0;
     std::optional<Clock::time_point> retry_at_;
+    std::optional<Clock::time_point> devices_retry_at_;
     Clock::time_point reclaim_at_;
     Clock::time_point links_at_;
 

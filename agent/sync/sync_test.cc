@@ -43,6 +43,7 @@ public:
     }
     Result<void> sync_devices() override {
         ++device_syncs;
+        if (devices_fail) return make_error(Code::kUnavailable, "no such device");
         return {};
     }
     void reclaim() override {}
@@ -50,6 +51,7 @@ public:
 
     int fail = 0;
     int device_syncs = 0;
+    bool devices_fail = false;
     std::vector<std::string> calls;
     image::Node node;
     std::map<image::ServiceKey, image::Service> services;
@@ -203,6 +205,18 @@ TEST_F(SyncTest, AChangeOfLinksIsFollowed) {
     EXPECT_THAT(engine.node.nodeport_addresses,
                 ElementsAre(*IpAddress::parse("192.0.2.9"), *IpAddress::parse("198.51.100.1")));
     EXPECT_EQ(engine.node.masquerade_v4, *IpAddress::parse("192.0.2.9"));
+}
+
+TEST_F(SyncTest, ADeviceThatCannotBeAttachedToHoldsNoChangeBack) {
+    engine.devices_fail = true;
+    start();
+    for (int i = 0; i < 2 * kReplaceAfterFailures; ++i) {
+        now += kDeviceRetry;
+        sync->step({});
+    }
+    give(watch::services_kind(), service("b", "10.96.0.2"));
+    EXPECT_THAT(engine.calls, ElementsAre("replace_all 1", "apply +1 -0"));
+    EXPECT_EQ(engine.device_syncs, 1 + 2 * kReplaceAfterFailures);
 }
 
 TEST_F(SyncTest, ServiceCidrsOfTheApiReachTheEngine) {
