@@ -1,4 +1,4 @@
-#include "control/apiserver/http/connection.h"
+#include "control/apiserver/http/connection_private.h"
 
 #include <fmt/core.h>
 

@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "api/base/log.h"
-#include "control/apiserver/http/connection.h"
+#include "control/apiserver/http/connection_private.h"
 #include "control/apiserver/http/head.h"
-#include "control/apiserver/http/loop.h"
+#include "control/apiserver/http/loop_private.h"
 #include "control/apiserver/http/tls.h"
 
 namespace sluice::http {

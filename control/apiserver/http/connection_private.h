@@ -22,7 +22,7 @@
 
 #include "control/apiserver/http/answer.h"
 #include "control/apiserver/http/head.h"
-#include "control/apiserver/http/loop.h"
+#include "control/apiserver/http/loop_private.h"
 #include "control/apiserver/http/tls.h"
 
 namespace sluice::http {
