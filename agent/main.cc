@@ -23,10 +23,8 @@
 
 namespace {
 
-using sluice::Code;
 using sluice::Error;
 using sluice::IpPrefix;
-using sluice::make_error;
 using sluice::Result;
 namespace log = sluice::log;
 
@@ -156,6 +154,25 @@ Result<void> cleanup(const Flags& flags) {
     return {};
 }
 
+// What can be told from the flags alone, so that wrong usage is never mistaken for a fault of the machine or of a file.
+Result<void> check_flags(const Flags& flags) {
+    SLUICE_TRY(sync_options(flags));
+    if (!flags.master.empty()) {
+        sluice::client::ClientConfig config;
+        if (auto parsed = sluice::client::parse_server_url(flags.master, &config); !parsed) {
+            return parsed.error().with_context("--master");
+        }
+    }
+    const auto address = [](const char* flag, const std::string& text) -> Result<void> {
+        if (text.empty()) return {};
+        auto checked = sluice::health::HttpServer::check_address(text);
+        if (!checked) return checked.error().with_context(flag);
+        return {};
+    };
+    SLUICE_TRY(address("--healthz-bind-address", flags.healthz_address));
+    return address("--metrics-bind-address", flags.metrics_address);
+}
+
 // Runs until SIGTERM or SIGINT, which are blocked in every thread.
 Result<void> serve(const Flags& flags, const sigset_t& signals) {
     SLUICE_TRY_ASSIGN(const auto config, client_config(flags));
@@ -202,7 +219,7 @@ Result<void> serve(const Flags& flags, const sigset_t& signals) {
 
 int fail(const Error& error) {
     log::error(kComponent, "{}", error.to_string());
-    return error.code == Code::kInvalidArgument ? kExitUsage : kExitFailure;
+    return kExitFailure;
 }
 
 int run(int argc, char** argv) {
@@ -224,6 +241,10 @@ int run(int argc, char** argv) {
         std::fprintf(stderr, "--engine: %s\n",
                      flags.engine == "dpdk" ? "dpdk is not in this build; use ebpf"
                                             : ("\"" + flags.engine + "\" is no engine; use ebpf").c_str());
+        return kExitUsage;
+    }
+    if (const auto checked = check_flags(flags); !checked) {
+        std::fprintf(stderr, "%s\n", checked.error().message.c_str());
         return kExitUsage;
     }
     if (flags.cleanup) {

@@ -39,13 +39,18 @@ void State::set_node_eligible(bool eligible) {
     node_eligible_ = eligible;
 }
 
-bool State::healthy_locked(Time now) const {
+bool State::alive_locked(Time now) const {
     return !oldest_queued_ || now - *oldest_queued_ < kHealthyDelay;
 }
 
-bool State::healthy(Time now) const {
+bool State::alive(Time now) const {
     const std::lock_guard lock(mutex_);
-    return healthy_locked(now);
+    return alive_locked(now);
+}
+
+bool State::ready(Time now) const {
+    const std::lock_guard lock(mutex_);
+    return last_published_ && alive_locked(now);
 }
 
 bool State::node_eligible() const {
@@ -53,9 +58,17 @@ bool State::node_eligible() const {
     return node_eligible_;
 }
 
-HttpAnswer State::answer(Time now, bool with_node) const {
+HttpAnswer State::livez(Time now) const {
     const std::lock_guard lock(mutex_);
-    const bool healthy = healthy_locked(now);
+    return answer_locked(now, alive_locked(now), false);
+}
+
+HttpAnswer State::healthz(Time now) const {
+    const std::lock_guard lock(mutex_);
+    return answer_locked(now, last_published_ && alive_locked(now), true);
+}
+
+HttpAnswer State::answer_locked(Time now, bool healthy, bool with_node) const {
     const std::string updated =
         last_published_ ? format_time(*last_published_) : "0001-01-01T00:00:00Z";
     const std::string one =
@@ -75,8 +88,8 @@ HttpAnswer State::answer(Time now, bool with_node) const {
 HttpHandler health_handler(const State& state, Metrics& metrics) {
     return [&state, &metrics](const std::string& path) {
         if (path != "/healthz" && path != "/livez") return not_found();
-        const bool with_node = path == "/healthz";
-        HttpAnswer answer = state.answer(std::chrono::system_clock::now(), with_node);
+        const auto now = std::chrono::system_clock::now();
+        HttpAnswer answer = path == "/healthz" ? state.healthz(now) : state.livez(now);
         metrics.served(path.substr(1), answer.status);
         return answer;
     };
@@ -89,8 +102,8 @@ HttpHandler metrics_handler(const State& state, Metrics& metrics, std::string mo
         }
         if (path == "/proxyMode") return {200, "text/plain; charset=utf-8", mode};
         if (path == "/healthz") {
-            const bool healthy = state.healthy(std::chrono::system_clock::now());
-            return {healthy ? 200 : 503, "text/plain; charset=utf-8", healthy ? "ok" : "not synced"};
+            const bool ready = state.ready(std::chrono::system_clock::now());
+            return {ready ? 200 : 503, "text/plain; charset=utf-8", ready ? "ok" : "not synced"};
         }
         return not_found();
     };

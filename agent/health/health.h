@@ -26,13 +26,21 @@ public:
     // The node is being deleted, or carries the taint ToBeDeletedByClusterAutoscaler.
     void set_node_eligible(bool eligible);
 
-    [[nodiscard]] bool healthy(Time now) const;
+    // No change waits for longer than kHealthyDelay. An agent that is still waiting for the API server is alive: to
+    // restart it would not help.
+    [[nodiscard]] bool alive(Time now) const;
+    // Alive, and something was published: before, this process has put nothing in force, and traffic that is sent
+    // here may find no service.
+    [[nodiscard]] bool ready(Time now) const;
     [[nodiscard]] bool node_eligible() const;
-    // 200 or 503 with the JSON body; with_node: also say and obey whether the node is eligible (/healthz, not /livez).
-    [[nodiscard]] HttpAnswer answer(Time now, bool with_node) const;
+    // 200 or 503 with the JSON body. /livez: alive(). /healthz: ready(), and it says and obeys whether the node is
+    // eligible.
+    [[nodiscard]] HttpAnswer livez(Time now) const;
+    [[nodiscard]] HttpAnswer healthz(Time now) const;
 
 private:
-    [[nodiscard]] bool healthy_locked(Time now) const;
+    [[nodiscard]] bool alive_locked(Time now) const;
+    [[nodiscard]] HttpAnswer answer_locked(Time now, bool healthy, bool with_node) const;
 
     mutable std::mutex mutex_;
     std::optional<Time> oldest_queued_;

@@ -15,36 +15,55 @@ using testing::HasSubstr;
 using testing::StartsWith;
 using namespace std::chrono_literals;
 
+TEST(Health, ANodeThatHasProgrammedNothingGetsNoTrafficAndIsNotRestarted) {
+    State state;
+    const State::Time start{std::chrono::hours(24)};
+    EXPECT_EQ(state.healthz(start).status, 503);
+    EXPECT_THAT(state.healthz(start).body, HasSubstr("\"healthy\":false"));
+    EXPECT_FALSE(state.ready(start));
+    // The API server may be away for long.
+    EXPECT_EQ(state.livez(start + 24h).status, 200);
+    EXPECT_THAT(state.livez(start + 24h).body, HasSubstr("\"healthy\":true"));
+    state.change_queued(start);
+    EXPECT_EQ(state.healthz(start + 1s).status, 503);
+    EXPECT_EQ(state.livez(start + 1s).status, 200);
+    state.all_published(start + 1s);
+    EXPECT_EQ(state.healthz(start + 1s).status, 200);
+    EXPECT_TRUE(state.ready(start + 1s));
+}
+
 TEST(Health, AnUpdateThatIsNotAppliedForTwoSyncPeriodsIs503) {
     State state;
     const State::Time start{std::chrono::hours(24)};
-    EXPECT_EQ(state.answer(start, true).status, 200);
+    state.all_published(start);
+    EXPECT_EQ(state.healthz(start).status, 200);
     state.change_queued(start);
     state.change_queued(start + 30s);
-    EXPECT_EQ(state.answer(start + 59s, true).status, 200);
-    EXPECT_EQ(state.answer(start + 60s, true).status, 503);
-    EXPECT_EQ(state.answer(start + 60s, false).status, 503);
+    EXPECT_EQ(state.healthz(start + 59s).status, 200);
+    EXPECT_EQ(state.healthz(start + 60s).status, 503);
+    EXPECT_EQ(state.livez(start + 60s).status, 503);
     state.all_published(start + 61s);
-    EXPECT_EQ(state.answer(start + 62s, true).status, 200);
+    EXPECT_EQ(state.healthz(start + 62s).status, 200);
 }
 
 TEST(Health, AnIneligibleNodeFailsHealthzButNotLivez) {
     State state;
     state.set_node_eligible(false);
     const State::Time now{std::chrono::hours(24)};
-    EXPECT_EQ(state.answer(now, true).status, 503);
-    EXPECT_EQ(state.answer(now, false).status, 200);
+    state.all_published(now);
+    EXPECT_EQ(state.healthz(now).status, 503);
+    EXPECT_EQ(state.livez(now).status, 200);
 }
 
 TEST(Health, TheBodyHasTheFieldsThatLoadBalancersRead) {
     State state;
     state.all_published(State::Time(1500ms));
-    EXPECT_EQ(state.answer(State::Time(2s), true).body,
+    EXPECT_EQ(state.healthz(State::Time(2s)).body,
               "{\"lastUpdated\":\"1970-01-01T00:00:01.500000Z\",\"currentTime\":\"1970-01-01T00:00:02."
               "000000Z\",\"nodeEligible\":true,\"healthy\":true,\"status\":{\"IPv4\":{\"lastUpdated\":"
               "\"1970-01-01T00:00:01.500000Z\",\"healthy\":true},\"IPv6\":{\"lastUpdated\":\"1970-01-01T00:"
               "00:01.500000Z\",\"healthy\":true}}}\n");
-    EXPECT_EQ(state.answer(State::Time(2s), false).body.find("nodeEligible"), std::string::npos);
+    EXPECT_EQ(state.livez(State::Time(2s)).body.find("nodeEligible"), std::string::npos);
 }
 
 std::string fetch(std::uint16_t port, const std::string& request) {
@@ -77,7 +96,11 @@ TEST(HttpServer, ServesHealthMetricsAndRefusesTheRest) {
     const auto get = [](std::uint16_t port, const std::string& path, const std::string& method = "GET") {
         return fetch(port, method + " " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     };
+    EXPECT_THAT(get((*health)->port(), "/healthz"), StartsWith("HTTP/1.1 503"));
+    EXPECT_THAT(get((*other)->port(), "/healthz"), StartsWith("HTTP/1.1 503"));
+    state.all_published(std::chrono::system_clock::now());
     EXPECT_THAT(get((*health)->port(), "/healthz?x=1"), StartsWith("HTTP/1.1 200"));
+    EXPECT_THAT(get((*other)->port(), "/healthz"), StartsWith("HTTP/1.1 200"));
     EXPECT_THAT(get((*health)->port(), "/livez"), HasSubstr("\"healthy\":true"));
     EXPECT_THAT(get((*health)->port(), "/metrics"), StartsWith("HTTP/1.1 404"));
     EXPECT_THAT(get((*health)->port(), "/healthz", "POST"), StartsWith("HTTP/1.1 405"));
@@ -93,6 +116,12 @@ TEST(HttpServer, ServesHealthMetricsAndRefusesTheRest) {
     ASSERT_FALSE(taken);
     EXPECT_THAT(taken.error().message, HasSubstr("taken"));
     EXPECT_FALSE(HttpServer::listen("nonsense", 1, health_handler(state, metrics)));
+    for (const char* bad : {"nonsense", "127.0.0.1:", "127.0.0.1:65536", "[::1", "[::1]8"}) {
+        EXPECT_FALSE(HttpServer::check_address(bad)) << bad;
+    }
+    for (const char* good : {"0.0.0.0:10256", "127.0.0.1", "[::1]:0", "::"}) {
+        EXPECT_TRUE(HttpServer::check_address(good)) << good;
+    }
 }
 
 }  // namespace

@@ -178,4 +178,9 @@ Result<std::unique_ptr<HttpServer>> HttpServer::listen(const std::string& addres
     return std::unique_ptr<HttpServer>(std::move(server));
 }
 
+Result<void> HttpServer::check_address(const std::string& address) {
+    SLUICE_TRY(parse_endpoint(address, 0));
+    return {};
+}
+
 }  // namespace sluice::health

@@ -33,6 +33,8 @@ public:
     static Result<std::unique_ptr<HttpServer>> listen(const std::string& address,
                                                       std::uint16_t default_port,
                                                       HttpHandler handler);
+    // Whether listen() would understand the address; nothing is opened.
+    static Result<void> check_address(const std::string& address);
     [[nodiscard]] virtual std::uint16_t port() const = 0;
 };
 

@@ -76,10 +76,10 @@ Result<NodePortAddresses> NodePortAddresses::parse(const std::vector<std::string
         if (text == "primary") {
             if (texts.size() == 1) return out;
             return make_error(Code::kInvalidArgument,
-                              "nodeport-addresses: \"primary\" stands alone or not at all");
+                              "--nodeport-addresses: \"primary\" stands alone or not at all");
         }
         auto range = IpPrefix::parse(text);
-        if (!range) return range.error().with_context("nodeport-addresses");
+        if (!range) return range.error().with_context("--nodeport-addresses");
         out.ranges.push_back(*range);
     }
     return out;

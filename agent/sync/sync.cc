@@ -79,7 +79,8 @@ void Sync::take(client::Batch& batch) {
     }
     if (batch.deltas.empty()) return;
     if (!oldest_arrival_) oldest_arrival_ = batch.received;
-    health_.change_queued(std::chrono::system_clock::now());
+    // Before the first publish it is the API server that is waited for; publish_all() starts the clock.
+    if (following_) health_.change_queued(std::chrono::system_clock::now());
     metrics_.queued();
     for (auto& delta : batch.deltas) {
         if (batch.kind == &watch::services_kind()) {
@@ -219,6 +220,8 @@ void Sync::publish() {
     publish_change();
     sync_devices();
     if (owed_.empty() && !node_owed_) {
+        // Also after a failure that no arrival stood behind, such as that of a link's new address.
+        if (failures_ > 0) health_.all_published(std::chrono::system_clock::now());
         failures_ = 0;
         retry_at_.reset();
     }
@@ -242,6 +245,7 @@ void Sync::sync_devices() {
 void Sync::publish_all() {
     const auto started = machine_.now();
     const std::vector<image::Service> all = state_.all();
+    health_.change_queued(std::chrono::system_clock::now());
     if (auto replaced = engine_.replace_all(node_, all); !replaced) {
         failed(replaced.error(), "publishing everything");
         return;

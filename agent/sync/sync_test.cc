@@ -38,6 +38,7 @@ public:
     }
     Result<void> set_node(const image::Node& given) override {
         calls.emplace_back("set_node");
+        if (fail > 0 && fail-- > 0) return make_error(Code::kResourceExhausted, "full");
         node = given;
         return {};
     }
@@ -132,6 +133,24 @@ TEST_F(SyncTest, NothingIsPublishedBeforeServicesAndSlicesAreListed) {
     EXPECT_THAT(engine.calls, ElementsAre("replace_all 1"));
 }
 
+TEST_F(SyncTest, ANodeIsReadyOnceItsFirstPublishIsInForce) {
+    const auto later = [] { return std::chrono::system_clock::now() + 2 * health::kHealthyDelay; };
+    give(watch::services_kind(), service("a", "10.96.0.1"), true);
+    // Half of the state is here and the API server is away: alive for ever, not ready.
+    EXPECT_TRUE(health.alive(later()));
+    EXPECT_FALSE(health.ready(std::chrono::system_clock::now()));
+    engine.fail = 1;
+    start();
+    // An engine that refuses is another matter.
+    EXPECT_FALSE(health.ready(std::chrono::system_clock::now()));
+    EXPECT_TRUE(health.alive(std::chrono::system_clock::now()));
+    EXPECT_FALSE(health.alive(later()));
+    now += kMinRetry;
+    sync->step({});
+    EXPECT_TRUE(health.ready(std::chrono::system_clock::now()));
+    EXPECT_TRUE(health.alive(later()));
+}
+
 TEST_F(SyncTest, TheOwnNodeIsWaitedForNoLongerThanItIsListed) {
     start();
     EXPECT_THAT(engine.calls, ElementsAre("replace_all 1"));
@@ -205,6 +224,21 @@ TEST_F(SyncTest, AChangeOfLinksIsFollowed) {
     EXPECT_THAT(engine.node.nodeport_addresses,
                 ElementsAre(*IpAddress::parse("192.0.2.9"), *IpAddress::parse("198.51.100.1")));
     EXPECT_EQ(engine.node.masquerade_v4, *IpAddress::parse("192.0.2.9"));
+}
+
+TEST_F(SyncTest, ALinksAddressThatTookTwoTriesLeavesTheNodeHealthy) {
+    start();
+    links[0].addresses = {*IpAddress::parse("192.0.2.9")};
+    engine.fail = 1;
+    std::vector<watch::Event> events;
+    events.emplace_back(watch::LinksChanged{});
+    sync->step(std::move(events));
+    const auto later = std::chrono::system_clock::now() + 2 * health::kHealthyDelay;
+    EXPECT_FALSE(health.ready(later));
+    now += kMinRetry;
+    sync->step({});
+    EXPECT_THAT(engine.node.nodeport_addresses, testing::Contains(*IpAddress::parse("192.0.2.9")));
+    EXPECT_TRUE(health.ready(later));
 }
 
 TEST_F(SyncTest, ADeviceThatCannotBeAttachedToHoldsNoChangeBack) {
