@@ -9,6 +9,7 @@ API=127.0.0.1:6443
 NODE_NAME="$(hostname | tr '[:upper:]' '[:lower:]')"
 POD_CIDR4=10.244.0
 POD_CIDR6=fd00:10:244:
+SERVICE_CIDRS=10.96.0.0/16,fd00:10:96::/112
 DEMO_PODS="1 2"
 
 kube() { kubectl --kubeconfig "$KUBECONFIG_FILE" "$@"; }

@@ -42,6 +42,20 @@ def two_nodes():
         both.close()
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A failure shows what the agents and the control plane of its cluster said last."""
+    outcome = yield
+    report = outcome.get_result()
+    if not report.failed:
+        return
+    for value in item.funcargs.values():
+        if isinstance(value, harness.Cluster):
+            for path in value.logs():
+                with open(path) as log:
+                    report.sections.append((os.path.basename(path), "".join(log.readlines()[-25:])))
+
+
 def debian_kubectl():
     """Debian's kubectl 1.20 (the last of the old wire habits), unpacked into the build folder, not installed."""
     folder = os.path.join(harness.BUILD, "debian-kubectl")

@@ -4,11 +4,8 @@ import json
 import os
 import subprocess
 
-from harness.cluster import BIN, eventually
+from harness.cluster import BIN, eventually, pins_in
 
-
-def programs_in(directory):
-    return [os.path.join(root, f) for root, _, files in os.walk(directory) for f in files]
 
 
 def test_status_explain_and_cleanup(one_node):
@@ -47,12 +44,12 @@ def test_status_explain_and_cleanup(one_node):
     assert connections()["default/web:tcp"] == before + 50
 
     assert node.stop_agent() == 0
-    assert programs_in(node.bpffs), "the dataplane outlives the agent"
+    assert pins_in(node.bpffs), "the dataplane outlives the agent"
     assert node.load(address, 80, count=10)["ok"] == 10
     removed = node.ns.run([os.path.join(BIN, "sluice-agent"), "--cleanup", "--bpffs", node.bpffs,
                            "--cgroup-root", node.cgroup])
     assert removed.returncode == 0
-    assert os.listdir(node.bpffs) == []
+    assert pins_in(node.bpffs) == []
     tree = subprocess.run(["bpftool", "cgroup", "tree", node.cgroup], capture_output=True, text=True)
     assert "sock_addr" not in tree.stdout and "connect4" not in tree.stdout, tree.stdout
     for device in ["eth0"] + [pod.device for pod in node.pods]:

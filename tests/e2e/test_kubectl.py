@@ -6,6 +6,7 @@ import re
 import stat
 import subprocess
 import time
+import zlib
 
 import pytest
 
@@ -38,7 +39,7 @@ def control():
 @pytest.fixture()
 def kube(control, kubectl_binary, request):
     """kubectl(*args, input=...) in a namespace of the test's own."""
-    namespace = "t" + str(abs(hash(request.node.name)) % 10**8)
+    namespace = f"t{zlib.crc32(request.node.name.encode())}"
 
     def run(*args, **kwargs):
         return control.kubectl("-n", namespace, *args, binary=kubectl_binary, **kwargs)
@@ -112,15 +113,17 @@ def test_create_delete_of_each_kind(kube):
     assert kube("get", "secret", "key", "-o", "jsonpath={.data.password}").stdout == "czNjcmV0"
     kube("create", "serviceaccount", "robot")
     kube("create", "service", "clusterip", "plain", "--tcp=80:8080")
-    kube("create", "service", "nodeport", "outer", "--tcp=81:8080", "--node-port=31999")
-    assert "81:31999/TCP" in kube("get", "svc", "outer").stdout
+    port = 31000 + zlib.crc32(kube.namespace.encode()) % 1000
+    outer = ("create", "service", "nodeport", "outer", "--tcp=81:8080", f"--node-port={port}")
+    kube(*outer)
+    assert f"81:{port}/TCP" in kube("get", "svc", "outer").stdout
     for kind, name in (("cm", "settings"), ("secret", "key"), ("sa", "robot"), ("svc", "plain"),
                        ("svc", "outer")):
         assert "deleted" in kube("delete", kind, name).stdout
         missing = kube("get", kind, name, check=False)
         assert missing.returncode == 1 and "NotFound" in missing.stderr
     # The port is free again.
-    kube("create", "service", "nodeport", "outer", "--tcp=81:8080", "--node-port=31999")
+    kube(*outer)
 
 
 def test_describe(kube):

@@ -5,6 +5,9 @@ traffic from outside to a NodePort with policy Cluster arrives with the node's a
 """
 
 import itertools
+import json
+import socket
+import struct
 
 import pytest
 
@@ -130,6 +133,58 @@ def test_host_ports_and_other_traffic_are_left_alone(two_nodes, service, family)
         result = node.load(service["addresses"][family], 9090, where=where, hooked=hooked, count=1)
         assert result["errors"] == {"connect: Connection refused": 1}, (where, hooked, result)
     server.kill()
+
+
+@pytest.mark.parametrize("address", ("10.96.254.254", "fd00:10:96::fefe"))
+@pytest.mark.parametrize("hooked", (True, False), ids=("socket-hook", "tc"))
+def test_unallocated_service_address_is_silent_and_counted(two_nodes, service, address, hooked):
+    node = two_nodes.node
+
+    def dropped():
+        counts = json.loads(node.sluice("drops", "-o", "json").stdout)
+        return {drop["reason"]: drop["count"] for drop in counts}["unallocated"]
+    before = dropped()
+    result = node.load(address, 80, where=service["client"], hooked=hooked, count=1, timeout_ms=200)
+    assert result["errors"] == {"connect: Connection timed out": 1}, result
+    assert dropped() > before
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("alive", (False, True), ids=("closed-flow", "live-flow"))
+def test_direct_connection_is_not_taken_for_a_flow_of_the_service(two_nodes, service, family, alive):
+    """A pod that reaches a backend by the Service, then directly from the same source port."""
+    backend = two_nodes.nodes[1].pods[0]
+    address, target = service["addresses"][family], backend.address(family)
+
+    def connect(where, port):
+        sock = socket.socket(socket.AF_INET if family == 4 else socket.AF_INET6)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        sock.settimeout(1)
+        sock.bind(("", port))
+        sock.connect(where)
+        return sock, sock.recv(100).split()[0].decode()
+
+    def run():
+        tried = 0
+        for port in range(20000, 20040):
+            first, name = connect((address, 80), port)
+            if name == backend.name:
+                tried += 1
+                if not alive:
+                    first.close()
+                second, name = connect((target, 8080), port)
+                assert name == backend.name
+                if alive:
+                    first.send(b"ping")
+                    assert first.recv(4) == b"ping"
+                second.send(b"pong")
+                assert second.recv(4) == b"pong"
+                second.close()
+            first.close()
+        return tried
+
+    assert service["client"].ns.call(run) > 0
 
 
 class _Outside:

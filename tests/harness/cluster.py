@@ -25,6 +25,7 @@ BUILD = os.path.realpath(BUILD)
 BIN = os.path.join(BUILD, "bin")
 TESTPEER = os.path.join(BUILD, "test-bin", "testpeer")
 CONTROL_ADDRESS = "172.30.0.1:6443"
+SERVICE_CIDRS = "10.96.0.0/16,fd00:10:96::/112"
 OUTSIDE_V4, OUTSIDE_V6 = "172.30.0.100", "fd00:30::100"
 
 
@@ -34,6 +35,11 @@ def cgroup2_root():
             if line.split()[2] == "cgroup2":
                 return line.split()[1]
     raise RuntimeError("no cgroup2 hierarchy is mounted")
+
+
+def pins_in(bpffs):
+    """What is pinned; the kernel's own two files of every BPF file system do not count."""
+    return [name for name in os.listdir(bpffs) if name not in ("progs.debug", "maps.debug")]
 
 
 def eventually(check, timeout=10, what="condition", interval=0.01):
@@ -123,7 +129,8 @@ class Node:
     def agent_command(self, *more):
         return [os.path.join(BIN, "sluice-agent"), "--kubeconfig", self.cluster.kubeconfig,
                 "--node-name", self.name, "--cgroup-root", self.cgroup, "--bpffs", self.bpffs,
-                "--cluster-cidr", "10.244.0.0/16,fd00:10:244::/48", *more]
+                "--cluster-cidr", "10.244.0.0/16,fd00:10:244::/48",
+                "--service-cluster-ip-range", SERVICE_CIDRS, *more]
 
     def start_agent(self, wait=True, more=()):
         with open(self.agent_log, "a") as log:
@@ -225,7 +232,7 @@ class Cluster:
         with open(self.control_log, "a") as log:
             self.control = self.node.ns.popen(
                 [os.path.join(BIN, "sluice-control"), "--data-dir",
-                 os.path.join(self.directory, "control"), "--listen", CONTROL_ADDRESS],
+                 os.path.join(self.directory, "control"), "--listen", CONTROL_ADDRESS, "--service-cluster-ip-range", SERVICE_CIDRS],
                 stdout=log, stderr=log)
 
         def ready():
@@ -301,6 +308,10 @@ class Cluster:
         for family in (4, 6):
             self.api.delete(f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices/"
                             f"{service}-v{family}")
+
+    def logs(self):
+        paths = [self.control_log] + [node.agent_log for node in self.nodes]
+        return [path for path in paths if os.path.exists(path)]
 
     def close(self):
         for node in self.nodes:
