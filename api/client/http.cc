@@ -3,6 +3,7 @@
 #include "api/client/http.h"
 
 #include <openssl/evp.h>
+#include <openssl/x509_vfy.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -66,9 +67,17 @@ public:
             config_.tls_server_name.empty() ? config_.host : config_.tls_server_name;
         error_code numeric;
         asio::ip::make_address(name, numeric);
-        if (numeric) SSL_set_tlsext_host_name(tls_->native_handle(), name.c_str());
+        SSL* const ssl = tls_->native_handle();
+        if (numeric) SSL_set_tlsext_host_name(ssl, name.c_str());
         if (!config_.insecure_skip_tls_verify) {
-            tls_->set_verify_callback(asio::ssl::host_name_verification(name));
+            // By OpenSSL itself rather than by Asio's callback, whose refusal has no reason in the verify result.
+            X509_VERIFY_PARAM* const expected = SSL_get0_param(ssl);
+            const int set = numeric ? X509_VERIFY_PARAM_set1_host(expected, name.data(), name.size())
+                                    : X509_VERIFY_PARAM_set1_ip_asc(expected, name.c_str());
+            if (set != 1) {
+                return make_error(Code::kInvalidArgument, "{}: \"{}\" cannot be looked for in a certificate",
+                                  config_.url(), name);
+            }
         }
         error = run(kConnectTimeoutMs, stop, [&](auto done) {
             tls_->async_handshake(asio::ssl::stream_base::client, [done](error_code e) { done(e); });
@@ -240,6 +249,8 @@ public:
             return make_error(Code::kInvalidArgument, "{}: {}: {}", config_.url(), what,
                               error.message());
         };
+        // OpenSSL would ask for the password of an encrypted key on the terminal, and wait.
+        tls_->set_password_callback([](std::size_t, asio::ssl::context::password_purpose) { return std::string(); });
         tls_->set_verify_mode(config_.insecure_skip_tls_verify ? asio::ssl::verify_none
                                                                : asio::ssl::verify_peer);
         if (!config_.insecure_skip_tls_verify) {
