@@ -262,6 +262,11 @@ TEST(Json, NumbersAreWrittenAsGoWritesThem) {
     EXPECT_EQ(written("-0.0"), "-0");
     EXPECT_EQ(written("100000000000000000000"), "100000000000000000000");
     EXPECT_EQ(written("1e21"), "1e+21");
+    // The shortest digits that read back as the value, then zeros.
+    EXPECT_EQ(written("-6006000000066964594.0"), "-6006000000066964000");
+    EXPECT_EQ(written("1.2345678901234567e19"), "12345678901234567000");
+    EXPECT_EQ(written("9007199254740992.0"), "9007199254740992");
+    EXPECT_EQ(written("1e16"), "10000000000000000");
     EXPECT_EQ(written("0.000001"), "0.000001");
     EXPECT_EQ(written("0.0000001"), "1e-7");
     EXPECT_EQ(written("1e300"), "1e+300");

@@ -257,16 +257,32 @@ void append_json_uint(std::uint64_t value, std::string* out) {
     out->append(buffer.data(), end.ptr);
 }
 
+// 2^53: above, not every integer is a double, and the shortest digits of one are fewer than its own.
+constexpr double kExactIntegers = 9007199254740992.0;
+
 std::string format_double(double value) {
     if (std::isnan(value)) return "NaN";
     if (std::isinf(value)) return value > 0 ? "+Inf" : "-Inf";
     const double magnitude = std::fabs(value);
     const bool scientific = magnitude != 0 && (magnitude < 1e-6 || magnitude >= 1e21);
+    // Beyond 2^53 to_chars writes all digits of the value in fixed form; the shortest ones and zeros are due.
+    const bool zeros = !scientific && magnitude >= kExactIntegers;
     std::array<char, 64> buffer{};
     const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value,
-                                   scientific ? std::chars_format::scientific
-                                              : std::chars_format::fixed);
+                                   scientific || zeros ? std::chars_format::scientific
+                                                       : std::chars_format::fixed);
     std::string text(buffer.data(), end.ptr);
+    if (zeros) {
+        // "-6.006e+18": the sign, digits around a point, and how many follow the first.
+        const std::size_t first = text.front() == '-' ? 1 : 0;
+        const auto mark = text.find('e');
+        std::size_t digits = 0;
+        std::from_chars(text.data() + mark + 2, text.data() + text.size(), digits);
+        text.resize(mark);
+        if (mark > first + 1) text.erase(first + 1, 1);
+        text.append(first + 1 + digits - text.size(), '0');
+        return text;
+    }
     // Exponents have no leading zero: 1e-7, where to_chars gives 1e-07.
     const auto exponent = text.find('e');
     if (exponent != std::string::npos && exponent + 2 < text.size() && text[exponent + 2] == '0') {

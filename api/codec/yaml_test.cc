@@ -1,9 +1,13 @@
 // YAML as go-yaml v2 reads and writes it, which is what kubectl and kube-apiserver use.
 #include "api/codec/yaml.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <boost/json/value.hpp>
+#include <set>
+#include <vector>
 
 #include "api/codec/json.h"
 
@@ -183,6 +187,34 @@ metadata:
     EXPECT_EQ(write_json(*yaml_to_json(json_to_yaml(*value))).size(), write_json(*value).size());
     EXPECT_EQ(json_to_yaml(boost::json::value("a\nb")), "|-\n  a\n  b\n");
     EXPECT_EQ(json_to_yaml(boost::json::object()), "{}\n");
+}
+
+// Numbers are compared whole, wherever the texts begin to differ: otherwise 10 < 1q < 2 < 10.
+TEST(Yaml, KeysHaveOneOrderWhateverOrderTheyComeIn) {
+    std::vector<std::pair<std::string, std::string>> members = {
+        {"1q", "b"}, {"10", "d"}, {"2", "c"}, {"a10", "i"}, {"a1b", "g"}, {"a2", "h"}};
+    std::ranges::sort(members);
+    std::set<std::string> outputs;
+    do {
+        boost::json::object object;
+        for (const auto& [key, value] : members) object[key] = value;
+        outputs.insert(json_to_yaml(object));
+    } while (std::ranges::next_permutation(members).found);
+    EXPECT_THAT(outputs, testing::ElementsAre("1q: b\n\"2\": c\n\"10\": d\na1b: g\na2: h\na10: i\n"));
+}
+
+// Digits that are no octal number are a float to YAML 1.1, which is written without a fraction and read back as an
+// integer: another tree, but the same text.
+TEST(Yaml, AFloatOfManyDigitsIsWrittenAlikeAfterARoundTrip) {
+    const auto first = yaml_to_json("06006000000066964594");
+    ASSERT_TRUE(first);
+    EXPECT_TRUE(first->is_double());
+    const std::string text = json_to_yaml(*first);
+    EXPECT_EQ(text, "6006000000066964000\n");
+    const auto again = yaml_to_json(text);
+    ASSERT_TRUE(again);
+    EXPECT_EQ(json_to_yaml(*again), text);
+    EXPECT_EQ(write_json(*again), "6006000000066964000");
 }
 
 }  // namespace
