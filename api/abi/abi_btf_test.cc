@@ -83,6 +83,7 @@ TEST_F(AbiTest, Header)
 	EXPECT_FIELD(sluice_header, snat_port_max);
 	EXPECT_FIELD(sluice_header, hash_seed);
 	EXPECT_FIELD(sluice_header, cidr);
+	EXPECT_FIELD(sluice_header, filter);
 }
 
 TEST_F(AbiTest, Frontends)

@@ -9,8 +9,8 @@
  *
  * A look-up: bucket slot -> frontend -> service -> word -> set slot -> backend (bpf/lib/lookup.h).
  *
- * The header does not change while the image lives, but for `generation`: other node facts make a
- * new image, so that no packet sees half of a change. Element sizes are multiples of 8, which is
+ * The header does not change while the image lives, but for `generation` and `filter`: other node
+ * facts make a new image, so that no packet sees half of a change. Element sizes are multiples of 8, which is
  * the stride of BPF arrays.
  */
 #ifndef SLUICE_ABI_IMAGE_H
@@ -155,6 +155,9 @@ SLUICE_STATIC_ASSERT(sizeof(struct sluice_cidr) == 48, "cidr");
 #define SLUICE_HEADER_MASQUERADE_ALL 0x1 /* source NAT for all ClusterIP traffic */
 #define SLUICE_HEADER_DETECT_LOCAL 0x2   /* the CLUSTER ranges decide what is a pod */
 
+/* Words of the filter; a power of two. */
+#define SLUICE_FILTER_WORDS 4096
+
 struct sluice_header {
 	__u64 magic;
 	__u32 layout_version;
@@ -176,9 +179,16 @@ struct sluice_header {
 	__u32 reserved0;
 	__u64 hash_seed; /* of the frontends' hash; random, so that nobody can aim at a bucket */
 	__u32 reserved[2];
-	struct sluice_cidr cidr[SLUICE_MAX_CIDRS];
+	struct sluice_cidr cidr[SLUICE_MAX_CIDRS]; /* SLUICE_CIDR_SERVICE before the others */
+	/*
+	 * Which addresses frontends have (bpf/lib/hash.h: two bits of one word each). Set before a frontend is
+	 * published, and never cleared while the image lives: a bit says "perhaps", its absence "no".
+	 */
+	__u64 filter[SLUICE_FILTER_WORDS];
 };
-SLUICE_STATIC_ASSERT(sizeof(struct sluice_header) == 112 + 48 * SLUICE_MAX_CIDRS, "header");
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_header) ==
+			 112 + 48 * SLUICE_MAX_CIDRS + 8 * SLUICE_FILTER_WORDS,
+		     "header");
 
 /*
  * Counters, [row][service] with service_capacity cells a row: rows 0 to cpu_count-1 are written by

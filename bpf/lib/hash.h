@@ -18,21 +18,44 @@ struct sluice_hash {
 	__u32 second;
 };
 
-/* bucket_count is a power of two. */
-SLUICE_ALWAYS_INLINE struct sluice_hash sluice_hash_key(__u64 seed, __u32 bucket_count,
-							const struct sluice_frontend_key *key)
+/* The part of the hash that all keys of an address share. */
+SLUICE_ALWAYS_INLINE __u64 sluice_hash_address(__u64 seed, const struct sluice_address *address)
 {
-	__u64 high = (__u64)key->address.word_be[0] << 32 | key->address.word_be[1];
-	__u64 low = (__u64)key->address.word_be[2] << 32 | key->address.word_be[3];
-	__u64 rest = (__u64)key->port_be << 16 | (__u64)key->protocol << 8 | key->scope;
-	__u32 mask = bucket_count - 1;
-	struct sluice_hash hash;
+	__u64 high = (__u64)address->word_be[0] << 32 | address->word_be[1];
+	__u64 low = (__u64)address->word_be[2] << 32 | address->word_be[3];
 	__u64 h;
 
 	h = (high ^ seed) * 0x9e3779b97f4a7c15ULL;
 	h ^= h >> 32;
 	h = (h + low) * 0xd6e8feb86659fd93ULL;
-	h ^= h >> 29;
+	return h ^ h >> 29;
+}
+
+/* Which bits of the header's filter stand for an address. */
+struct sluice_filter_bits {
+	__u32 word;
+	__u64 mask;
+};
+
+SLUICE_ALWAYS_INLINE struct sluice_filter_bits
+sluice_filter_of(__u64 seed, const struct sluice_address *address)
+{
+	__u64 h = sluice_hash_address(seed, address);
+	struct sluice_filter_bits bits;
+
+	bits.word = (__u32)(h >> 40) & (SLUICE_FILTER_WORDS - 1);
+	bits.mask = 1ULL << (h >> 58) | 1ULL << (h >> 52 & 63);
+	return bits;
+}
+
+/* The rest of it. bucket_count is a power of two. */
+SLUICE_ALWAYS_INLINE struct sluice_hash sluice_hash_finish(__u64 h, __u32 bucket_count,
+							   __u16 port_be, __u8 protocol, __u8 scope)
+{
+	__u64 rest = (__u64)port_be << 16 | (__u64)protocol << 8 | scope;
+	__u32 mask = bucket_count - 1;
+	struct sluice_hash hash;
+
 	h = (h ^ rest) * 0xa0761d6478bd642fULL;
 	h ^= h >> 32;
 	h *= 0xe7037ed1a0b428dbULL;
@@ -45,6 +68,13 @@ SLUICE_ALWAYS_INLINE struct sluice_hash sluice_hash_key(__u64 seed, __u32 bucket
 	 * equals it. */
 	hash.second = (hash.first ^ ((hash.tag * 0x5bd1e995U) >> 7 | 1)) & mask;
 	return hash;
+}
+
+SLUICE_ALWAYS_INLINE struct sluice_hash sluice_hash_key(__u64 seed, __u32 bucket_count,
+							const struct sluice_frontend_key *key)
+{
+	return sluice_hash_finish(sluice_hash_address(seed, &key->address), bucket_count,
+				  key->port_be, key->protocol, key->scope);
 }
 
 #endif

@@ -143,6 +143,30 @@ sluice_find_frontend(const struct sluice_view *view, const struct sluice_fronten
 	return sluice_find_in_bucket(view, hash.second, hash.tag, key, index);
 }
 
+/*
+ * Whether sluice_classify could say anything but PASS of an address. Cheap, for most packets are not ours: one word of
+ * the header's filter and the service ranges are read. A stranger is taken for ours when others have set its two
+ * bits: less than one in a hundred at 10,000 addresses, one in ten at 50,000. Never 0 for what is ours.
+ */
+SLUICE_ALWAYS_INLINE int sluice_may_be_ours(const struct sluice_view *view,
+					    const struct sluice_address *address)
+{
+	const struct sluice_header *header = view->header;
+	struct sluice_filter_bits bits = sluice_filter_of(header->hash_seed, address);
+	__u32 i;
+
+	if ((SLUICE_READ_ONCE(header->filter[bits.word]) & bits.mask) == bits.mask)
+		return 1;
+	for (i = 0; i < SLUICE_MAX_CIDRS; i++) {
+		/* The service ranges stand first. */
+		if (i >= header->cidr_count || header->cidr[i].kind != SLUICE_CIDR_SERVICE)
+			break;
+		if (sluice_in_cidr(address, &header->cidr[i]))
+			return 1;
+	}
+	return 0;
+}
+
 /* Fills the match from a frontend that stands for a service. */
 SLUICE_ALWAYS_INLINE void sluice_follow_frontend(const struct sluice_view *view,
 						 const struct sluice_frontend *frontend,

@@ -58,6 +58,12 @@ struct sluice_packet {
 };
 SLUICE_STATIC_ASSERT(sizeof(struct sluice_packet) == 60, "packet");
 
+/*
+ * Passes a value through the packet record. A BPF verifier keeps no account of what lies in a map's memory, so behind
+ * this it checks the code once, and not once for each value that the field can have.
+ */
+#define SLUICE_PARSE_FORGET(field) (*(volatile __typeof__(field) *)&(field))
+
 SLUICE_ALWAYS_INLINE int sluice_parse_fails(struct sluice_packet *packet, int result, __u8 reason)
 {
 	packet->error = reason;
@@ -76,14 +82,14 @@ SLUICE_ALWAYS_INLINE int sluice_parse_short(struct sluice_packet *packet, int re
 SLUICE_ALWAYS_INLINE int sluice_parse_l4(const void *data, const void *data_end, __u32 frame_len,
 					 struct sluice_packet *packet)
 {
-	__u8 protocol = packet->tuple.protocol;
-	__u32 offset = packet->l4;
+	__u8 protocol = SLUICE_PARSE_FORGET(packet->tuple.protocol);
+	__u32 offset = SLUICE_PARSE_FORGET(packet->l4);
 	const __u8 *p;
 	__u32 size;
 
 	if (offset > SLUICE_MAX_L4_OFFSET)
 		return sluice_parse_fails(packet, SLUICE_PARSE_BAD_L4, SLUICE_DROP_BAD_HEADER);
-	if (packet->fragment == SLUICE_LATER_FRAGMENT)
+	if (SLUICE_PARSE_FORGET(packet->fragment) == SLUICE_LATER_FRAGMENT)
 		return SLUICE_PARSE_NO_PORTS;
 	if (protocol == SLUICE_IPPROTO_TCP)
 		size = 20;
@@ -121,26 +127,29 @@ SLUICE_ALWAYS_INLINE int sluice_parse_l4(const void *data, const void *data_end,
 SLUICE_ALWAYS_INLINE int sluice_parse_ipv4(const void *data, const void *data_end, __u32 frame_len,
 					   struct sluice_packet *packet)
 {
-	const __u8 *ip = (const __u8 *)data + packet->l3;
+	__u32 l3 = SLUICE_PARSE_FORGET(packet->l3);
+	const __u8 *ip = (const __u8 *)data + l3;
 	__u32 header, total;
 	__u16 fragment;
 
+	if (l3 > SLUICE_MAX_L4_OFFSET)
+		return sluice_parse_fails(packet, SLUICE_PARSE_BAD_IP, SLUICE_DROP_BAD_HEADER);
 	if (ip + 20 > (const __u8 *)data_end)
-		return sluice_parse_short(packet, SLUICE_PARSE_BAD_IP, packet->l3 + 20, frame_len);
+		return sluice_parse_short(packet, SLUICE_PARSE_BAD_IP, l3 + 20, frame_len);
 	header = (__u32)(ip[0] & 0xf) * 4;
 	if ((ip[0] >> 4) != 4 || header < 20)
 		return sluice_parse_fails(packet, SLUICE_PARSE_BAD_IP, SLUICE_DROP_BAD_HEADER);
 	total = SLUICE_NTOH16(sluice_load16(ip + 2));
 	/* Zero stands for more than 64 KiB in a frame that the device will cut up. */
 	if (total == 0 && frame_len > 0xffff)
-		total = frame_len - packet->l3;
+		total = frame_len - l3;
 	if (total < header)
 		return sluice_parse_fails(packet, SLUICE_PARSE_BAD_IP, SLUICE_DROP_BAD_HEADER);
-	if (packet->l3 + total > frame_len)
+	if (l3 + total > frame_len)
 		return sluice_parse_fails(packet, SLUICE_PARSE_BAD_IP, SLUICE_DROP_TRUNCATED);
 	packet->family = 4;
-	packet->l4 = packet->l3 + header;
-	packet->end = packet->l3 + total;
+	packet->l4 = l3 + header;
+	packet->end = l3 + total;
 	packet->ttl = ip[8];
 	packet->tuple.protocol = ip[9];
 	sluice_set_v4(&packet->tuple.src, sluice_load32(ip + 12));
@@ -156,14 +165,17 @@ SLUICE_ALWAYS_INLINE int sluice_parse_ipv4(const void *data, const void *data_en
 SLUICE_ALWAYS_INLINE int sluice_parse_ipv6(const void *data, const void *data_end, __u32 frame_len,
 					   struct sluice_packet *packet)
 {
-	const __u8 *ip = (const __u8 *)data + packet->l3;
-	__u32 offset = packet->l3 + 40;
+	__u32 l3 = SLUICE_PARSE_FORGET(packet->l3);
+	const __u8 *ip = (const __u8 *)data + l3;
+	__u32 offset = l3 + 40;
 	__u32 payload;
 	const __u8 *p;
 	__u16 fragment;
 	__u8 next;
 	int i;
 
+	if (l3 > SLUICE_MAX_L4_OFFSET)
+		return sluice_parse_fails(packet, SLUICE_PARSE_BAD_IP, SLUICE_DROP_BAD_HEADER);
 	if (ip + 40 > (const __u8 *)data_end)
 		return sluice_parse_short(packet, SLUICE_PARSE_BAD_IP, offset, frame_len);
 	if ((ip[0] >> 4) != 6)
@@ -185,8 +197,10 @@ SLUICE_ALWAYS_INLINE int sluice_parse_ipv6(const void *data, const void *data_en
 		/* Hop-by-hop, routing, fragment, authentication, destination options. */
 		if (next != 0 && next != 43 && next != 44 && next != 51 && next != 60)
 			break;
-		packet->l4 = offset;
-		packet->tuple.protocol = next;
+		SLUICE_PARSE_FORGET(packet->l4) = offset;
+		SLUICE_PARSE_FORGET(packet->tuple.protocol) = next;
+		offset = SLUICE_PARSE_FORGET(packet->l4);
+		next = SLUICE_PARSE_FORGET(packet->tuple.protocol);
 		if (offset > SLUICE_MAX_L4_OFFSET)
 			return sluice_parse_fails(packet, SLUICE_PARSE_BAD_L4,
 						  SLUICE_DROP_BAD_HEADER);
@@ -210,11 +224,11 @@ SLUICE_ALWAYS_INLINE int sluice_parse_ipv6(const void *data, const void *data_en
 			offset += ((__u32)p[1] + 1) * 8;
 		}
 		next = p[0];
-		if (packet->fragment == SLUICE_LATER_FRAGMENT)
+		if (SLUICE_PARSE_FORGET(packet->fragment) == SLUICE_LATER_FRAGMENT)
 			break;
 	}
-	packet->l4 = offset;
-	packet->tuple.protocol = next;
+	SLUICE_PARSE_FORGET(packet->l4) = offset;
+	SLUICE_PARSE_FORGET(packet->tuple.protocol) = next;
 	if (i == SLUICE_MAX_EXTENSION_HEADERS)
 		return sluice_parse_fails(packet, SLUICE_PARSE_BAD_L4, SLUICE_DROP_BAD_HEADER);
 	return sluice_parse_l4(data, data_end, frame_len, packet);
@@ -255,7 +269,7 @@ SLUICE_ALWAYS_INLINE int sluice_parse_frame(const void *data, const void *data_e
 		offset += 4;
 		packet->vlan_tags++;
 	}
-	packet->l3 = offset;
+	SLUICE_PARSE_FORGET(packet->l3) = offset;
 	return sluice_parse_ip(data, data_end, frame_len, ethertype, packet);
 }
 

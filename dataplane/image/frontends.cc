@@ -56,6 +56,12 @@ bool holds_tag(const sluice_bucket& bucket, std::uint32_t tag) {
 }
 
 bool insert_slot(const Tables& tables, const sluice_frontend_key& key, std::uint32_t record) {
+    if (key.scope == SLUICE_SCOPE_ADDRESS) {
+        // Before the slot: whoever finds the bits missing need not look for the slot.
+        const sluice_filter_bits bits =
+            sluice_filter_of(tables.header->hash_seed, &key.address);
+        __atomic_fetch_or(&tables.header->filter[bits.word], bits.mask, __ATOMIC_RELEASE);
+    }
     const sluice_hash hash = hash_in(tables, key);
     const auto bucket = choose_bucket(
         hash, [&](std::uint32_t index) { return used_slots(tables.buckets[index]); },
