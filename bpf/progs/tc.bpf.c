@@ -4,6 +4,11 @@
  *   tc/pod_ingress   the host's end of a pod's link: what pods send, and what backends answer
  *   tc/node_ingress  uplinks and overlays: NodePorts and the like, answers from other nodes' backends
  *   tc/node_egress   uplinks: the node's own traffic that no hook saw; answers of the node's own sockets
+ *   tc/pod_egress    the host's end of a pod's link: answers of the node's own sockets to a pod
+ *
+ * Each takes a first look, and hands on what may be ours to one program for all places, so that the verifier checks
+ * that one once. It is reached by a tail call through sluice_stages. The map belongs to the programs of one image and
+ * has to stay pinned while they are attached: its entries go with its last pin or descriptor.
  *
  * Program type SCHED_CLS, direct action. Frames start with an Ethernet header.
  */
@@ -19,6 +24,7 @@
 #include "bpf/lib/select.h"
 #include "bpf/progs/affinity.h"
 #include "bpf/progs/tc_translate.h"
+#include "bpf/progs/tc_glance.h"
 
 /* Made linear when headers are spread over fragments of the frame. */
 #define SLUICE_PULL_BYTES 256
@@ -71,7 +77,9 @@ SLUICE_SUBPROGRAM int sluice_parse_skb(struct __sk_buff *ctx, struct sluice_scra
 				  ctx->len, &scratch->work.packet);
 }
 
-SLUICE_ALWAYS_INLINE int handle(struct __sk_buff *ctx, __u32 place)
+/* For all places; which one it is stands in the scratch. */
+SEC("tc/process")
+int sluice_process_packet(struct __sk_buff *ctx)
 {
 	struct sluice_scratch *scratch;
 	struct sluice_view image;
@@ -79,9 +87,6 @@ SLUICE_ALWAYS_INLINE int handle(struct __sk_buff *ctx, __u32 place)
 	__u32 zero = 0;
 	int parsed;
 
-	/* A tag that the device took off: the frame belongs to a VLAN device, which has programs of its own. */
-	if (ctx->vlan_present)
-		return TC_ACT_OK;
 	scratch = bpf_map_lookup_elem(&sluice_scratch, &zero);
 	if (!scratch)
 		return TC_ACT_OK;
@@ -93,34 +98,66 @@ SLUICE_ALWAYS_INLINE int handle(struct __sk_buff *ctx, __u32 place)
 	/* What is not IP, or broken beyond telling where it goes, is the stack's to judge. */
 	if (parsed == SLUICE_PARSE_NOT_IP || parsed == SLUICE_PARSE_BAD_IP)
 		return TC_ACT_OK;
-	work->place = place;
-	work->reserved = 0;
 	if (!sluice_view_open(&image) || image.header->magic != SLUICE_IMAGE_MAGIC ||
 	    !sluice_flow_view_open(&work->flows))
 		return TC_ACT_OK;
 	if (parsed == SLUICE_PARSE_OK && work->packet.fragment == SLUICE_WHOLE)
 		return work->packet.family == 4 ? sluice_process4(ctx, scratch) : sluice_process6(ctx, scratch);
+	if (work->place == SLUICE_PLACE_POD_EGRESS)
+		return TC_ACT_OK;
 	return work->packet.family == 4 ?
 		       sluice_portless4(ctx, scratch, parsed == SLUICE_PARSE_BAD_L4 ? work->packet.error : 0) :
 		       sluice_portless6(ctx, scratch, parsed == SLUICE_PARSE_BAD_L4 ? work->packet.error : 0);
 }
 
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__array(values, int(void *));
+} sluice_stages SEC(".maps") = {
+	.values = { [0] = (void *)&sluice_process_packet },
+};
+
+SLUICE_ALWAYS_INLINE int enter(struct __sk_buff *ctx, const __u32 place)
+{
+	struct sluice_scratch *scratch;
+	__u32 zero = 0;
+
+	/* A tag that the device took off: the frame belongs to a VLAN device, which has programs of its own. */
+	if (ctx->vlan_present || !sluice_glance(ctx, place))
+		return TC_ACT_OK;
+	scratch = bpf_map_lookup_elem(&sluice_scratch, &zero);
+	if (!scratch)
+		return TC_ACT_OK;
+	scratch->work.place = place;
+	bpf_tail_call(ctx, &sluice_stages, 0);
+	/* Nobody there: the loader fills the map before it attaches, and removes it after. */
+	return sluice_drop(SLUICE_DROP_STALE_IMAGE);
+}
+
 SEC("tc/pod_ingress")
 int pod_ingress(struct __sk_buff *ctx)
 {
-	return handle(ctx, SLUICE_PLACE_POD_INGRESS);
+	return enter(ctx, SLUICE_PLACE_POD_INGRESS);
 }
 
 SEC("tc/node_ingress")
 int node_ingress(struct __sk_buff *ctx)
 {
-	return handle(ctx, SLUICE_PLACE_NODE_INGRESS);
+	return enter(ctx, SLUICE_PLACE_NODE_INGRESS);
 }
 
 SEC("tc/node_egress")
 int node_egress(struct __sk_buff *ctx)
 {
-	return handle(ctx, SLUICE_PLACE_NODE_EGRESS);
+	return enter(ctx, SLUICE_PLACE_NODE_EGRESS);
+}
+
+SEC("tc/pod_egress")
+int pod_egress(struct __sk_buff *ctx)
+{
+	return enter(ctx, SLUICE_PLACE_POD_EGRESS);
 }
 
 char sluice_license[] SEC("license") = "GPL";

@@ -14,6 +14,7 @@ enum sluice_place {
 	SLUICE_PLACE_POD_INGRESS,  /* sent by a pod */
 	SLUICE_PLACE_NODE_INGRESS, /* from other nodes and from outside */
 	SLUICE_PLACE_NODE_EGRESS,  /* leaving: the node's own, or forwarded */
+	SLUICE_PLACE_POD_EGRESS,   /* to a pod: only answers of the node's own sockets are still to be translated */
 };
 
 /* Everything about one packet on its way through. */
@@ -80,8 +81,9 @@ SLUICE_ALWAYS_INLINE int sluice_translate(struct __sk_buff *ctx, struct sluice_s
 	__u32 reason;
 
 	sluice_count_packet(ctx, image, hit->meta.service);
-	/* A reply that leaves by an uplink was routed for its client already. */
-	if (work->place == SLUICE_PLACE_NODE_EGRESS && (hit->meta.flags & SLUICE_FLOW_REVERSE))
+	/* An answer that leaves by a device was routed for its client already. */
+	if (work->place == SLUICE_PLACE_POD_EGRESS ||
+	    (work->place == SLUICE_PLACE_NODE_EGRESS && (hit->meta.flags & SLUICE_FLOW_REVERSE)))
 		may_route = 0;
 	if (may_route) {
 		route = sluice_route(ctx, &work->packet, &hit->new_src, &hit->new_dst,
@@ -274,20 +276,90 @@ SLUICE_ALWAYS_INLINE __u32 sluice_plan_flow(struct __sk_buff *ctx, struct sluice
 	return SLUICE_DROP_NONE;
 }
 
-/* A packet without a flow. */
+/*
+ * A connection that no service translates may still be answered with a tuple that a flow claims: a client reaches a
+ * backend through the service and directly, from one source port. A flow that is over makes room; beside a live one
+ * the new connection gets another source port, as a translated one would. Returns 1 if the pair of such a flow was
+ * filled in.
+ */
+SLUICE_ALWAYS_INLINE int sluice_avoid_flow(struct sluice_scratch *scratch,
+					   const struct sluice_view *image, const int v6)
+{
+	const struct sluice_tuple *tuple = &scratch->work.packet.tuple;
+	const struct sluice_flow_view *flows = &scratch->work.flows;
+	struct sluice_flow_pair *pair = &scratch->pair;
+	struct sluice_flow_hit *hit = &scratch->hit;
+
+	pair->forward = *tuple;
+	pair->reverse = *tuple;
+	pair->reverse.src = tuple->dst;
+	pair->reverse.dst = tuple->src;
+	pair->reverse.ports.port_be[SLUICE_SOURCE] = tuple->ports.port_be[SLUICE_DESTINATION];
+	pair->reverse.ports.port_be[SLUICE_DESTINATION] = tuple->ports.port_be[SLUICE_SOURCE];
+	if (!sluice_flow_find(flows, &pair->reverse, sluice_flow_hash(flows, &pair->reverse, v6), hit, v6))
+		return 0;
+	if (hit->state == SLUICE_FLOW_CLOSED || hit->state == SLUICE_FLOW_CLOSING ||
+	    sluice_flow_expired(flows, hit)) {
+		sluice_flow_forget(flows, hit, v6);
+		return 0;
+	}
+	pair->service = hit->meta.service;
+	pair->backend = hit->meta.backend;
+	pair->incarnation = hit->meta.incarnation;
+	pair->random = bpf_get_prandom_u32();
+	pair->port_min = image->header->snat_port_min;
+	pair->port_max = image->header->snat_port_max;
+	pair->fixed_port = 0;
+	pair->state = SLUICE_FLOW_NEW;
+	pair->snat = 0;
+	return 1;
+}
+
+/* Inserts scratch->pair and finds the flow that is then in the table. Returns 0, or why there is none. */
+SLUICE_ALWAYS_INLINE __u32 sluice_establish(struct sluice_scratch *scratch, const struct sluice_view *image,
+					    const int v6)
+{
+	struct sluice_flow_view *flows = &scratch->work.flows;
+	const struct sluice_tuple *tuple = &scratch->work.packet.tuple;
+	struct sluice_service_counters *counters;
+	int result = v6 ? sluice_flow_insert6(flows, &scratch->pair) :
+			  sluice_flow_insert4(flows, &scratch->pair);
+
+	if (result == SLUICE_FLOW_FULL)
+		return SLUICE_DROP_FLOW_TABLE_FULL;
+	if (result == SLUICE_FLOW_NO_PORT)
+		return SLUICE_DROP_NO_SNAT_PORT;
+	if (result == SLUICE_FLOW_INSERTED && scratch->match.has_service) {
+		counters = sluice_counters_of(image, scratch->match.service);
+		if (counters)
+			SLUICE_COUNT(counters->connections, 1);
+	}
+	/* Inserted here or by another CPU: the table's choice is the choice. */
+	if (!sluice_flow_find(flows, tuple, sluice_flow_hash(flows, tuple, v6), &scratch->hit, v6))
+		return SLUICE_DROP_FLOW_TABLE_FULL;
+	return SLUICE_DROP_NONE;
+}
+
+/* What sluice_admit returns when scratch->pair is a flow to establish; no TC action. */
+#define SLUICE_ADMITTED 0x100
+
+/* A packet without a flow: the action that ends its way here, or SLUICE_ADMITTED. */
 SLUICE_ALWAYS_INLINE int sluice_admit(struct __sk_buff *ctx, struct sluice_scratch *scratch,
 				const struct sluice_view *image, const int v6)
 {
 	struct sluice_work *work = &scratch->work;
 	const struct sluice_tuple *tuple = &work->packet.tuple;
-	struct sluice_service_counters *counters;
 	__u32 reason;
-	int chosen, result;
-	__u64 hash;
+	int chosen;
 
 	sluice_ask(scratch, tuple->ports.port_be[SLUICE_DESTINATION], tuple->protocol);
-	if (scratch->match.verdict == SLUICE_VERDICT_PASS)
-		return TC_ACT_OK;
+	if (scratch->match.verdict == SLUICE_VERDICT_PASS) {
+		if (tuple->protocol != SLUICE_IPPROTO_TCP || work->place == SLUICE_PLACE_NODE_EGRESS ||
+		    (work->packet.tcp_flags & (SLUICE_TCP_SYN | SLUICE_TCP_ACK)) != SLUICE_TCP_SYN ||
+		    !sluice_avoid_flow(scratch, image, v6))
+			return TC_ACT_OK;
+		return SLUICE_ADMITTED;
+	}
 	if (scratch->match.has_service)
 		sluice_widen(scratch, image);
 	if (scratch->match.verdict != SLUICE_VERDICT_TRANSLATE)
@@ -306,21 +378,7 @@ SLUICE_ALWAYS_INLINE int sluice_admit(struct __sk_buff *ctx, struct sluice_scrat
 	reason = sluice_plan_flow(ctx, scratch, image, v6);
 	if (reason)
 		return sluice_drop(reason);
-	result = v6 ? sluice_flow_insert6(&work->flows, &scratch->pair) :
-		      sluice_flow_insert4(&work->flows, &scratch->pair);
-	if (result == SLUICE_FLOW_FULL || result == SLUICE_FLOW_NO_PORT)
-		return sluice_drop(result == SLUICE_FLOW_FULL ? SLUICE_DROP_FLOW_TABLE_FULL :
-								SLUICE_DROP_NO_SNAT_PORT);
-	if (result == SLUICE_FLOW_INSERTED) {
-		counters = sluice_counters_of(image, scratch->match.service);
-		if (counters)
-			SLUICE_COUNT(counters->connections, 1);
-	}
-	/* Inserted here or by another CPU: the table's choice is the choice. */
-	hash = sluice_flow_hash(&work->flows, tuple, v6);
-	if (!sluice_flow_find(&work->flows, tuple, hash, &scratch->hit, v6))
-		return sluice_drop(SLUICE_DROP_FLOW_TABLE_FULL);
-	return sluice_translate(ctx, scratch, image, v6);
+	return SLUICE_ADMITTED;
 }
 
 /*
@@ -353,14 +411,30 @@ SLUICE_ALWAYS_INLINE int sluice_process(struct __sk_buff *ctx, struct sluice_scr
 	const struct sluice_tuple *tuple = &work->packet.tuple;
 	__u64 hash = sluice_flow_hash(&work->flows, tuple, v6);
 	struct sluice_flow_hit *hit = &scratch->hit;
+	int known = 0;
+	int action;
+	__u32 reason;
 
 	if (sluice_flow_find(&work->flows, tuple, hash, hit, v6)) {
+		/* What a service's client sends was translated where it came in. */
+		if (work->place == SLUICE_PLACE_POD_EGRESS && !(hit->meta.flags & SLUICE_FLOW_REVERSE))
+			return TC_ACT_OK;
 		if (!sluice_flow_usable(work, image, hit))
 			sluice_flow_forget(&work->flows, hit, v6);
-		else if (sluice_flow_follow(&work->flows, hit, work->packet.tcp_flags, v6))
-			return sluice_translate(ctx, scratch, image, v6);
+		else
+			known = sluice_flow_follow(&work->flows, hit, work->packet.tcp_flags, v6);
 	}
-	return sluice_admit(ctx, scratch, image, v6);
+	if (!known) {
+		if (work->place == SLUICE_PLACE_POD_EGRESS)
+			return TC_ACT_OK;
+		action = sluice_admit(ctx, scratch, image, v6);
+		if (action != SLUICE_ADMITTED)
+			return action;
+		reason = sluice_establish(scratch, image, v6);
+		if (reason)
+			return sluice_drop(reason);
+	}
+	return sluice_translate(ctx, scratch, image, v6);
 }
 
 /*

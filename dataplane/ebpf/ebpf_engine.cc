@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <future>
 #include <optional>
 #include <unordered_set>
 
@@ -91,11 +92,13 @@ private:
                                             std::span<const image::Service> services,
                                             const image::Carried& carried, Capacities& wanted);
     Result<void> replace_image(Capacities capacities, const image::Node& node);
-    Result<Images> stage(std::unique_ptr<KernelImage> tables);
+    [[nodiscard]] Result<std::unique_ptr<Programs>> load(const KernelImage& tables) const;
+    Result<Images> stage(std::unique_ptr<KernelImage> tables, std::unique_ptr<Programs> programs);
     Result<void> turn_to(const Programs& programs);
     Result<void> attach_devices(const Programs& programs);
     // Makes the staged image the one in force. On error the former one still is.
     Result<void> install(Images next);
+    void remove_former_images();
     template <class Step>
     Result<void> with_room(Step step);
     bool collect();
@@ -138,15 +141,22 @@ Result<void> EbpfEngine::prepare() {
     return {};
 }
 
-Result<Images> EbpfEngine::stage(std::unique_ptr<KernelImage> tables) {
+Result<std::unique_ptr<Programs>> EbpfEngine::load(const KernelImage& tables) const {
+    return Programs::load(options_, features_, tables, paths_.state);
+}
+
+Result<Images> EbpfEngine::stage(std::unique_ptr<KernelImage> tables,
+                                 std::unique_ptr<Programs> programs) {
     Images next;
     next.tables = std::move(tables);
-    SLUICE_TRY_ASSIGN(next.programs,
-                      Programs::load(options_, features_, *next.tables, paths_.state));
+    next.programs = std::move(programs);
     next.directory = paths_.image(next_image_number(paths_));
     auto pinned = make_directory(next.directory);
     if (pinned) {
         pinned = next.tables->pin(next.directory);
+    }
+    if (pinned) {
+        pinned = next.programs->pin(next.directory);
     }
     if (!pinned) {
         if (auto removed = remove_directory(next.directory); !removed) {
@@ -202,6 +212,7 @@ Result<void> EbpfEngine::attach_devices(const Programs& programs) {
         }
         if (role == netlink::Role::kPod) {
             attach(link, false, TcProgram::kPodIngress);
+            attach(link, true, TcProgram::kPodEgress);
         } else if (role == netlink::Role::kNode) {
             attach(link, false, TcProgram::kNodeIngress);
             attach(link, true, TcProgram::kNodeEgress);
@@ -237,12 +248,17 @@ Result<void> EbpfEngine::install(Images next) {
         return done;
     }
     live_ = std::move(next);
+    return {};
+}
+
+// Only after a grace period: a program of the former image may still be running, and finds the
+// program that it hands packets to as long as that is pinned.
+void EbpfEngine::remove_former_images() {
     for (const std::string& stale : stale_images(paths_, live_.directory)) {
         if (auto removed = remove_directory(stale); !removed) {
             log::warn("ebpf", "{}", removed.error().to_string());
         }
     }
-    return {};
 }
 
 Result<std::unique_ptr<Publisher>> EbpfEngine::fill(const KernelImage& tables,
@@ -293,7 +309,10 @@ Result<void> EbpfEngine::build(const image::Node& node, std::span<const image::S
     for (int attempt = 0; attempt < kMaxGrowths; ++attempt) {
         SLUICE_TRY_ASSIGN(std::unique_ptr<KernelImage> tables, KernelImage::create(capacities));
         Capacities wanted = capacities;
+        // The verifier and the publisher work at the same time: neither looks at what the other does.
+        auto loading = std::async(std::launch::async, [&] { return load(*tables); });
         auto publisher = fill(*tables, node, services, carried, wanted);
+        auto programs = loading.get();
         if (!publisher) {
             if (publisher.error().code != Code::kResourceExhausted) {
                 return publisher.error();
@@ -306,14 +325,23 @@ Result<void> EbpfEngine::build(const image::Node& node, std::span<const image::S
         if (former) {
             carry_counters(former->tables(), now, kept);
         }
-        SLUICE_TRY_ASSIGN(Images next, stage(std::move(tables)));
+        if (!programs) {
+            return programs.error();
+        }
+        SLUICE_TRY_ASSIGN(Images next, stage(std::move(tables), std::move(*programs)));
         const image::Tables installed = next.tables->tables();
         SLUICE_TRY(install(std::move(next)));
         publisher_ = std::move(*publisher);
         node_ = node;
-        if (former && wait_for_grace_period()) {
+        if (stale_images(paths_, live_.directory).empty()) {
+            return {};
+        }
+        if (auto passed = wait_for_grace_period(); !passed) {
+            log::warn("ebpf", "{}", passed.error().to_string());
+        } else if (former) {
             carry_counters(former->tables(), installed, kept);
         }
+        remove_former_images();
         return {};
     }
     return make_error(Code::kResourceExhausted,
@@ -333,7 +361,8 @@ Result<void> EbpfEngine::replace_image(Capacities capacities, const image::Node&
         // Everything has the index it had; free cells are counted from zero again when taken.
         const std::vector<bool> all(live_.tables->capacities().services, true);
         carry_counters(live_.tables->tables(), tables->tables(), all);
-        SLUICE_TRY_ASSIGN(Images next, stage(std::move(tables)));
+        SLUICE_TRY_ASSIGN(std::unique_ptr<Programs> programs, load(*tables));
+        SLUICE_TRY_ASSIGN(Images next, stage(std::move(tables), std::move(programs)));
         // The former image must stay mapped until its last counts are carried over.
         Images former;
         const image::Tables successor = next.tables->tables();
@@ -350,6 +379,7 @@ Result<void> EbpfEngine::replace_image(Capacities capacities, const image::Node&
         } else {
             log::warn("ebpf", "{}", passed.error().to_string());
         }
+        remove_former_images();
         log::info("ebpf", "new image {}: {} services, {} backends, {} buckets", live_.directory,
                   capacities.services, capacities.backends, capacities.buckets);
         return {};

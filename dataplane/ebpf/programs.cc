@@ -5,10 +5,12 @@
 #include <linux/bpf.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <cstdarg>
 #include <cstring>
+#include <ctime>
 #include <filesystem>
 #include <mutex>
 
@@ -38,9 +40,32 @@ int keep_complaint(libbpf_print_level level, const char* format, va_list args) {
 }
 
 void listen_to_libbpf() {
-    static std::once_flag once;
-    std::call_once(once, [] { libbpf_set_print(keep_complaint); });
+    quiet_libbpf();
     complaint.clear();
+}
+
+// The tables of the image and libbpf's own maps belong to the image, arrays of programs to the
+// programs; the rest is state that outlives both.
+bool is_state(const bpf_map* map) {
+    const std::string_view name = bpf_map__name(map);
+    if (bpf_map__is_internal(map) || bpf_map__type(map) == BPF_MAP_TYPE_PROG_ARRAY) {
+        return false;
+    }
+    const auto specs = image::table_specs(image::Capacities{});
+    return std::none_of(specs.begin(), specs.end(),
+                        [&](const auto& spec) { return name == spec.name; });
+}
+
+// So that a tick of the flow table is about a second, whatever the kernel's HZ: the coarse clock
+// advances once a jiffy.
+std::uint32_t tick_shift() {
+    constexpr long kNsPerSecond = 1000000000L;
+    timespec jiffy{};
+    if (clock_getres(CLOCK_MONOTONIC_COARSE, &jiffy) != 0 || jiffy.tv_sec != 0 ||
+        jiffy.tv_nsec <= 0) {
+        return SLUICE_FLOW_DEFAULT_TICK_SHIFT;
+    }
+    return tick_shift_for(static_cast<std::uint32_t>(kNsPerSecond / jiffy.tv_nsec));
 }
 
 std::uint32_t flow_buckets(const EbpfOptions& options) {
@@ -56,6 +81,19 @@ std::uint32_t state_entries(const EbpfOptions& options, std::string_view map) {
 }
 
 }  // namespace
+
+void quiet_libbpf() {
+    static std::once_flag once;
+    std::call_once(once, [] { libbpf_set_print(keep_complaint); });
+}
+
+std::uint32_t tick_shift_for(std::uint32_t jiffies_per_second) {
+    // 2^shift jiffies are between 0.71 s and 1.41 s: the nearest power of two, in its logarithm.
+    const auto floor = static_cast<std::uint32_t>(std::bit_width(jiffies_per_second | 1U)) - 1;
+    const std::uint64_t square = std::uint64_t{jiffies_per_second} * jiffies_per_second;
+    const std::uint32_t nearest = square > (std::uint64_t{2} << (2 * floor)) ? floor + 1 : floor;
+    return std::max(nearest, 1U);
+}
 
 Features Features::probe() {
     listen_to_libbpf();
@@ -96,6 +134,7 @@ const char* tc_section(TcProgram program) {
         case TcProgram::kPodIngress: return "tc/pod_ingress";
         case TcProgram::kNodeIngress: return "tc/node_ingress";
         case TcProgram::kNodeEgress: return "tc/node_egress";
+        case TcProgram::kPodEgress: return "tc/pod_egress";
     }
     return "";
 }
@@ -121,8 +160,7 @@ Result<std::unique_ptr<Programs>> Programs::load(const EbpfOptions& options,
     }
     if (options.tc) {
         SLUICE_TRY(out->load_object(options, features, image, state_directory, "tc.o"));
-        for (const TcProgram program :
-             {TcProgram::kPodIngress, TcProgram::kNodeIngress, TcProgram::kNodeEgress}) {
+        for (const TcProgram program : kTcPrograms) {
             if (out->tc_program(program) < 0) {
                 return make_error(Code::kFailedPrecondition, "{}/tc.o lacks the section {}",
                                   options.object_dir, tc_section(program));
@@ -138,7 +176,7 @@ Result<void> Programs::adopt_maps(bpf_object* object, const EbpfOptions& options
     bpf_map* map = nullptr;
     bpf_object__for_each_map(map, object) {
         const std::string_view name = bpf_map__name(map);
-        if (bpf_map__is_internal(map)) {
+        if (bpf_map__is_internal(map) || bpf_map__type(map) == BPF_MAP_TYPE_PROG_ARRAY) {
             continue;
         }
         int fd = -1;
@@ -193,21 +231,16 @@ Result<void> Programs::keep_state(bpf_object* object, const std::string& state_d
     bpf_map* map = nullptr;
     bpf_object__for_each_map(map, object) {
         const std::string_view name = bpf_map__name(map);
-        const auto specs = image::table_specs(image::Capacities{});
-        bool table = bpf_map__is_internal(map);
-        for (const auto& spec : specs) {
-            table = table || name == spec.name;
-        }
         const std::string path = fmt::format("{}/{}", state_directory, name);
-        if (table || access(path.c_str(), F_OK) == 0) {
+        if (!is_state(map) || access(path.c_str(), F_OK) == 0) {
             continue;
         }
         if (name == "sluice_flow_cfg") {
-            // How large the flow tables are; written before any program can run. The rest of it is
-            // the programs' own.
+            // How large the flow tables are and how long a tick is; written before any program can
+            // run. The seed is the programs' own.
             sluice_flow_config config{};
             const std::uint32_t key = 0;
-            config.bucket_count4 = config.bucket_count6 = 0;
+            config.tick_shift = tick_shift();
             for (const char* table_name : {"sluice_flows4", "sluice_flows6"}) {
                 const bpf_map* flows = bpf_object__find_map_by_name(object, table_name);
                 if (flows == nullptr) {
@@ -272,9 +305,25 @@ Result<void> Programs::load_object(const EbpfOptions& options, const Features& f
         return errno_error(-error, "the kernel refused the programs of {}: {}", path, complaint);
     }
     SLUICE_TRY(keep_state(object, state_directory));
+    bpf_object__for_each_map(map, object) {
+        if (bpf_map__type(map) == BPF_MAP_TYPE_PROG_ARRAY) {
+            stages_[bpf_map__name(map)] = bpf_map__fd(map);
+        }
+    }
     bpf_object__for_each_program(program, object) {
         by_section_[bpf_program__section_name(program)] = bpf_program__fd(program);
         by_name_[bpf_program__name(program)] = bpf_program__fd(program);
+    }
+    return {};
+}
+
+Result<void> Programs::pin(const std::string& directory) const {
+    for (const auto& [name, fd] : stages_) {
+        const std::string path = fmt::format("{}/{}", directory, name);
+        const int error = bpf_obj_pin(fd, path.c_str());
+        if (error != 0) {
+            return errno_error(-error, "cannot pin {}", path);
+        }
     }
     return {};
 }

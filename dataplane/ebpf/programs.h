@@ -17,6 +17,9 @@ struct bpf_object;
 
 namespace sluice::dataplane {
 
+// The shift that makes a tick of the flow table, jiffies >> shift, last about a second.
+std::uint32_t tick_shift_for(std::uint32_t jiffies_per_second);
+
 // What this kernel has; found by asking it.
 struct Features {
     bool set_retval = false;  // Linux 5.18: a refused connect reads ECONNREFUSED, else EPERM
@@ -34,8 +37,13 @@ struct SocketHook {
 };
 const std::array<SocketHook, 9>& socket_hooks();
 
-enum class TcProgram : std::uint8_t { kPodIngress, kNodeIngress, kNodeEgress };
+enum class TcProgram : std::uint8_t { kPodIngress, kNodeIngress, kNodeEgress, kPodEgress };
+inline constexpr std::array kTcPrograms{TcProgram::kPodIngress, TcProgram::kNodeIngress,
+                                        TcProgram::kNodeEgress, TcProgram::kPodEgress};
 const char* tc_section(TcProgram program);
+
+// Keeps libbpf's warnings off stderr: what matters of them is in the errors returned.
+void quiet_libbpf();
 
 class Programs {
 public:
@@ -50,6 +58,10 @@ public:
                                                   const Features& features,
                                                   const KernelImage& image,
                                                   const std::string& state_directory);
+
+    // Pins what has to live as long as the programs are attached, whoever still holds this object:
+    // the kernel empties an array of programs with its last pin or user's descriptor.
+    Result<void> pin(const std::string& directory) const;
 
     // -1 if the object was not asked for.
     [[nodiscard]] int socket_program(const SocketHook& hook) const;
@@ -67,6 +79,7 @@ private:
     std::vector<bpf_object*> objects_;
     std::map<std::string, int> by_section_;  // program descriptors, owned by the objects
     std::map<std::string, int> by_name_;
+    std::map<std::string, int> stages_;  // arrays of programs by name, owned by the objects
 };
 
 }  // namespace sluice::dataplane

@@ -99,13 +99,16 @@ void Harness::remove(const image::ServiceKey& key) {
     check(publisher_->remove(key));
 }
 
+std::uint32_t Harness::device_of(TcProgram program) const {
+    const bool pod = program == TcProgram::kPodIngress || program == TcProgram::kPodEgress;
+    return pod ? pod_ifindex_ : node_ifindex_;
+}
+
 Outcome Harness::run(TcProgram program, const packets::Bytes& frame) {
     Outcome out;
     out.frame.resize(frame.size() + 512);
     __sk_buff context{};
-    const std::uint32_t ifindex =
-        program == TcProgram::kPodIngress ? pod_ifindex_ : node_ifindex_;
-    context.ifindex = ifindex;
+    context.ifindex = device_of(program);
     LIBBPF_OPTS(bpf_test_run_opts, options);
     options.data_in = frame.data();
     options.data_size_in = static_cast<__u32>(frame.size());
@@ -131,7 +134,7 @@ Outcome Harness::run(TcProgram program, const packets::Bytes& frame) {
 std::uint32_t Harness::time_ns(TcProgram program, const packets::Bytes& frame,
                                std::uint32_t repeat) {
     __sk_buff context{};
-    context.ifindex = program == TcProgram::kPodIngress ? pod_ifindex_ : node_ifindex_;
+    context.ifindex = device_of(program);
     LIBBPF_OPTS(bpf_test_run_opts, options);
     options.data_in = frame.data();
     options.data_size_in = static_cast<__u32>(frame.size());

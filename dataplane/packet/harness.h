@@ -51,6 +51,7 @@ public:
 
 private:
     Harness() = default;
+    [[nodiscard]] std::uint32_t device_of(TcProgram program) const;
     std::unique_ptr<Sandbox> sandbox_;
     EbpfOptions options_;
     image::Node node_;
