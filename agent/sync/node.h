@@ -45,7 +45,8 @@ struct NodeInputs {
 };
 
 // NodePort addresses: with ranges, the machine's addresses inside them, and all of a family without a range; else
-// those of the Node object, or without one those of the links that lead out. Never loopback, link-local or unspecified ones.
+// those of the Node object, or without one those of the links that lead out. Never loopback, link-local or
+// unspecified ones.
 // Masquerade addresses are the machine's own: replies must come back to it.
 [[nodiscard]] image::Node make_node(const NodeInputs& inputs);
 

@@ -1,5 +1,6 @@
 // The typed client of a Kubernetes API server: get, list, watch, create, update, patch, delete.
-// Protobuf first, JSON when the server has only that. Objects are the messages of api/kubernetes, named by codec::KindInfo.
+// Protobuf first, JSON when the server has only that. Objects are the messages of api/kubernetes, named by
+// codec::KindInfo.
 //
 // Calls block; any number of threads may call. A stop token ends a call with kCancelled.
 #pragma once

@@ -7,7 +7,7 @@
 
 #include "api/codec/json.h"
 #include "api/codec/json_map.h"
-#include "api/codec/json_plan.h"
+#include "api/codec/json_plan_internal.h"
 #include "api/codec/json_text.h"
 #include "api/codec/time.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"

@@ -12,7 +12,7 @@
 
 #include "api/codec/json.h"
 #include "api/codec/json_text.h"
-#include "api/codec/json_tree.h"
+#include "api/codec/json_tree_internal.h"
 
 namespace sluice::codec {
 namespace {

@@ -1,4 +1,4 @@
-#include "api/codec/json_plan.h"
+#include "api/codec/json_plan_internal.h"
 
 #include <memory>
 #include <mutex>

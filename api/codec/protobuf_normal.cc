@@ -3,8 +3,8 @@
 
 #include "api/codec/json.h"
 #include "api/codec/json_map.h"
-#include "api/codec/json_plan.h"
-#include "api/codec/json_tree.h"
+#include "api/codec/json_plan_internal.h"
+#include "api/codec/json_tree_internal.h"
 #include "api/codec/protobuf.h"
 #include "api/codec/quantity.h"
 #include "api/codec/time.h"

@@ -1,6 +1,6 @@
 #include "api/codec/protobuf_scan.h"
 
-#include "api/codec/json_plan.h"
+#include "api/codec/json_plan_internal.h"
 #include "api/codec/protobuf.h"
 
 namespace sluice::codec {

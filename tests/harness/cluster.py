@@ -232,7 +232,8 @@ class Cluster:
         with open(self.control_log, "a") as log:
             self.control = self.node.ns.popen(
                 [os.path.join(BIN, "sluice-control"), "--data-dir",
-                 os.path.join(self.directory, "control"), "--listen", CONTROL_ADDRESS, "--service-cluster-ip-range", SERVICE_CIDRS],
+                 os.path.join(self.directory, "control"), "--listen", CONTROL_ADDRESS,
+                 "--service-cluster-ip-range", SERVICE_CIDRS],
                 stdout=log, stderr=log)
 
         def ready():
