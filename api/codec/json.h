@@ -42,7 +42,7 @@ using FieldWarnings = std::vector<std::string>;
 
 // An object (or a list, or any message) as JSON text without white space. Without gvk, no kind and
 // apiVersion are written; a gvk without version gives no apiVersion. Embedded documents that are not JSON
-// become null. Cost: about 1 us per Service, 5 us per Pod.
+// become null. Cost: 3.4 us per Service of 0.7 kB, 13 us per Pod of 2.3 kB (README.md).
 [[nodiscard]] std::string encode_json(const google::protobuf::Message& message,
                                       const GroupVersionKind* gvk = nullptr);
 // The same, appended to *out.
