@@ -12,18 +12,17 @@ import sys
 import tidy
 
 CXX_FLAGS = ["-std=c++20", "-c", "-O0", "-w"]
-# Headers that want a view of the tables defined before them, and the one that defines it natively.
-PRELUDES = {"bpf/lib/lookup.h": "bpf/lib/view_memory.h", "bpf/lib/select.h": "bpf/lib/view_memory.h",
-            "bpf/lib/flow.h": "bpf/lib/flow_memory.h", "bpf/lib/flow_insert.h": "bpf/lib/flow_memory.h"}
+# Headers that want a view of the tables defined before them, and those that define it natively.
+_VIEW, _FLOWS = "bpf/lib/view_memory.h", "bpf/lib/flow_memory.h"
+PRELUDES = {"bpf/lib/lookup.h": [_VIEW], "bpf/lib/select.h": [_VIEW], "bpf/lib/flow.h": [_VIEW, _FLOWS],
+            "bpf/lib/flow_insert.h": [_VIEW, _FLOWS, "bpf/lib/flow.h"]}
 
 
 def compile_header(root, build, scratch, path):
     """A source that includes the header alone, through ccache where there is one: a repeat takes seconds."""
     name = path.replace("/", "_")
     source = os.path.join(scratch, name + ".cc")
-    text = f'#include "{path}"\n'
-    if path in PRELUDES:
-        text = f'#include "{PRELUDES[path]}"\n' + text
+    text = "".join(f'#include "{header}"\n' for header in [*PRELUDES.get(path, []), path])
     if not os.path.exists(source) or open(source).read() != text:
         with open(source, "w") as out:
             out.write(text)
