@@ -152,7 +152,8 @@ SLUICE_ALWAYS_INLINE int translate_connect(struct bpf_sock_addr *ctx, struct slu
 		return 0;
 	if (!sluice_view_open(&view))
 		return 0;
-	classify(&view, at, (__u8)protocol, &match);
+	if (sluice_may_be_ours(&view, &at->address))
+		classify(&view, at, (__u8)protocol, &match);
 	if (match.verdict != SLUICE_VERDICT_TRANSLATE) {
 		/* A TCP socket connects once; a datagram socket may go on elsewhere. */
 		if (protocol == IPPROTO_UDP)
@@ -190,6 +191,8 @@ SLUICE_ALWAYS_INLINE int translate_send(struct bpf_sock_addr *ctx, struct sluice
 	if (ctx->protocol != IPPROTO_UDP || !sk)
 		return 0;
 	if (!sluice_view_open(&view))
+		return 0;
+	if (!sluice_may_be_ours(&view, &at->address))
 		return 0;
 	classify(&view, at, IPPROTO_UDP, &match);
 	if (match.verdict != SLUICE_VERDICT_TRANSLATE) {

@@ -19,10 +19,28 @@ struct {
 	__type(value, struct sluice_peer_bucket);
 } sluice_peer_tab SEC(".maps");
 
-/* Cookies are handed out in sequence, so their low bits spread evenly. */
+/* Not 0 once some socket's peer lies in storage: until then nobody needs to look there. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} sluice_peer_over SEC(".maps");
+
+SLUICE_ALWAYS_INLINE __u64 *peer_overflowed(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&sluice_peer_over, &zero);
+}
+
+/*
+ * Cookies are handed out in sequence on each CPU, so neighbours fill a bucket and share its cache lines, and no two
+ * CPUs do.
+ */
 SLUICE_ALWAYS_INLINE struct sluice_peer_bucket *peer_bucket(__u64 cookie)
 {
-	__u32 index = (__u32)cookie & (SLUICE_PEER_BUCKETS - 1);
+	__u32 index = (__u32)(cookie / SLUICE_PEER_SLOTS) & (SLUICE_PEER_BUCKETS - 1);
 
 	return bpf_map_lookup_elem(&sluice_peer_tab, &index);
 }
@@ -60,12 +78,16 @@ SLUICE_ALWAYS_INLINE struct sluice_peer *peer_find(struct bpf_sock_addr *ctx, st
 	__u64 cookie = bpf_get_socket_cookie(ctx);
 	struct sluice_peer_bucket *bucket = peer_bucket(cookie);
 	struct sluice_peer *peer = 0;
+	__u64 *overflowed;
 
 	if (bucket)
 		peer = peer_slot(bucket, cookie);
-	if (!peer)
-		peer = bpf_sk_storage_get(&sluice_peers, sk, 0, 0);
-	return peer;
+	if (peer)
+		return peer;
+	overflowed = peer_overflowed();
+	if (!overflowed || !*overflowed)
+		return 0;
+	return bpf_sk_storage_get(&sluice_peers, sk, 0, 0);
 }
 
 /* Without memory the socket is translated all the same; getpeername then names the backend. */
@@ -75,22 +97,36 @@ SLUICE_ALWAYS_INLINE void peer_remember(struct bpf_sock_addr *ctx, struct bpf_so
 	__u64 cookie = bpf_get_socket_cookie(ctx);
 	struct sluice_peer_bucket *bucket = peer_bucket(cookie);
 	struct sluice_peer *slot = 0;
+	__u64 *overflowed;
 
 	if (bucket) {
 		slot = peer_slot(bucket, cookie);
 		if (!slot)
 			slot = peer_claim(bucket, cookie);
 	}
-	if (!slot)
+	if (!slot) {
+		overflowed = peer_overflowed();
+		if (!overflowed)
+			return;
+		*(volatile __u64 *)overflowed = 1;
 		slot = bpf_sk_storage_get(&sluice_peers, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	}
 	if (slot)
 		*slot = *peer;
 }
 
-/* A socket that connects elsewhere must not go on naming its former service. */
+/*
+ * A socket that connects elsewhere must not go on naming its former service. One that is not connected has none to
+ * name, and most are new. (Who dissolves an association with a service by AF_UNSPEC and then connects to the very
+ * backend it had is told the service; that the kernel does not say so here is the price.)
+ */
 SLUICE_ALWAYS_INLINE void peer_forget(struct bpf_sock_addr *ctx, struct bpf_sock *sk)
 {
-	struct sluice_peer *peer = peer_find(ctx, sk);
+	struct sluice_peer *peer;
+
+	if (sk->state != BPF_TCP_ESTABLISHED)
+		return;
+	peer = peer_find(ctx, sk);
 
 	if (peer)
 		peer->service.port_be = 0;
