@@ -24,6 +24,7 @@
 #include "dataplane/ebpf/grace.h"
 #include "dataplane/ebpf/kernel_image.h"
 #include "dataplane/ebpf/pins.h"
+#include "dataplane/ebpf/privileges.h"
 #include "dataplane/ebpf/programs.h"
 #include "dataplane/image/publisher.h"
 #include "dataplane/netlink/links.h"
@@ -124,16 +125,17 @@ Result<void> EbpfEngine::prepare() {
                           "the source port range {}-{} is empty or starts at 0",
                           options_.snat_port_min, options_.snat_port_max);
     }
-    SLUICE_TRY(check_bpffs(options_.bpffs));
+    SLUICE_TRY(check_privileges());
     if (options_.socket_hooks) {
         SLUICE_TRY(check_cgroup2(options_.cgroup_root));
     }
+    SLUICE_TRY(check_bpffs(options_.bpffs));
     // Fails here, before anything is touched, on a kernel or with rights that cannot do it.
     auto probe = KernelImage::create(Capacities{});
     if (!probe) {
         return probe.error().with_context(
             "this kernel or user cannot make memory-mapped BPF arrays (Linux 5.15 and root, or "
-            "CAP_BPF and CAP_NET_ADMIN, are needed)");
+            "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, are needed)");
     }
     SLUICE_TRY(make_directory(paths_.root));
     SLUICE_TRY(make_directory(paths_.links));
@@ -539,6 +541,7 @@ Result<std::unique_ptr<Engine>> open_ebpf_engine(const EbpfOptions& options) {
 }
 
 Result<std::vector<std::string>> cleanup_ebpf(const EbpfOptions& options) {
+    quiet_libbpf();
     const PinPaths paths = PinPaths::under(options.bpffs);
     SLUICE_TRY_ASSIGN(std::vector<std::string> removed, detach_all(paths.links));
     SLUICE_TRY_ASSIGN(const std::vector<std::string> filters, remove_filters());

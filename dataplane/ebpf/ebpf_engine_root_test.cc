@@ -5,6 +5,7 @@
 #include <linux/bpf.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -475,6 +476,31 @@ TEST_F(EbpfEngineTest, CleanupLeavesNothing) {
     const auto again = cleanup_ebpf(options());
     ASSERT_TRUE(again);
     EXPECT_TRUE(again->empty());
+}
+
+TEST_F(EbpfEngineTest, SaysWhichRightsAreMissingBeforeAnythingElse) {
+    auto wrong = options();
+    wrong.bpffs = "/tmp";
+    wrong.cgroup_root = "/tmp";
+    std::string message;
+    std::thread([&] {
+        // The system call itself changes this thread alone.
+        ASSERT_EQ(syscall(SYS_setresuid, 65534, 65534, 65534), 0);
+        auto opened = open_ebpf_engine(wrong);
+        ASSERT_FALSE(opened);
+        message = opened.error().message;
+    }).join();
+    EXPECT_NE(message.find("root"), std::string::npos) << message;
+    EXPECT_NE(message.find("CAP_BPF"), std::string::npos) << message;
+    auto opened = open_ebpf_engine(wrong);
+    ASSERT_FALSE(opened);
+    EXPECT_NE(opened.error().message.find("cgroup2"), std::string::npos);
+}
+
+TEST_F(EbpfEngineTest, CleanupIsSilent) {
+    testing::internal::CaptureStderr();
+    ASSERT_TRUE(cleanup_ebpf(options()));
+    EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
 }
 
 TEST_F(EbpfEngineTest, SaysWhatIsMissing) {
