@@ -169,6 +169,81 @@ TEST_F(Journey, NodeEgressIsRoutedAnew) {
     expect(reply, cluster_ip(false), 80, node(false), port_);
 }
 
+// A backend in the node's own network: its answer leaves by the pod's link, and is the node's own packet.
+TEST_F(Journey, NodesOwnBackendAnswersAPod) {
+    for (const Shape shape : shapes()) {
+        harness_->upsert(service(shape.v6, shape.protocol, {node(shape.v6)}));
+        const Spec there = packet(shape, pod(shape.v6), cluster_ip(shape.v6), port_, 80);
+        const Outcome out = harness_->run(TcProgram::kPodIngress, there);
+        EXPECT_EQ(out.action, kActionOk) << "for the node itself: up the stack";
+        expect(out, pod(shape.v6), port_, node(shape.v6), 8080);
+        const Outcome reply = harness_->run(
+            TcProgram::kPodEgress,
+            packet(shape, node(shape.v6), pod(shape.v6), 8080, port_, kSyn | kAck));
+        EXPECT_EQ(reply.action, kActionOk) << "it is on its way to the pod already";
+        expect(reply, cluster_ip(shape.v6), 80, pod(shape.v6), port_);
+        EXPECT_EQ(reply.view.ttl, 64);
+    }
+}
+
+TEST_F(Journey, WhatElseGoesToAPodIsLeftAlone) {
+    const Shape shape{false, Protocol::kTcp};
+    harness_->upsert(service(false, Protocol::kTcp, {remote_pod(false)}));
+    const Spec question = packet(shape, pod(false), cluster_ip(false), port_, 80);
+    EXPECT_EQ(harness_->run(TcProgram::kPodIngress, question).action, kActionRedirect);
+    Spec ping = packet(shape, node(false), cluster_ip(false), 0, 0);
+    ping.protocol = 1;
+    for (const Spec& spec :
+         {question,                                                          // a flow's own key
+          packet(shape, outside(false), cluster_ip(false), port_, 80),       // would be admitted
+          packet(shape, outside(false), "10.96.9.9", port_, 80), ping}) {    // would be dropped, refused
+        const Bytes frame = packets::build(spec);
+        const Outcome out = harness_->run(TcProgram::kPodEgress, frame);
+        EXPECT_EQ(out.action, kActionOk);
+        EXPECT_EQ(out.frame, frame);
+    }
+}
+
+// A client may reach a backend by the service and directly from one source port: the answers must differ.
+TEST_F(Journey, DirectConnectionBesideAFlowGetsAPortOfItsOwn) {
+    for (const bool v6 : {false, true}) {
+        const Shape shape{v6, Protocol::kTcp};
+        harness_->upsert(service(v6, Protocol::kTcp, {remote_pod(v6)}));
+        const Spec by_service = packet(shape, pod(v6), cluster_ip(v6), port_, 80);
+        const Spec directly = packet(shape, pod(v6), remote_pod(v6), port_, 8080);
+        EXPECT_EQ(harness_->run(TcProgram::kPodIngress, by_service).action, kActionRedirect);
+        const Outcome out = harness_->run(TcProgram::kPodIngress, directly);
+        EXPECT_EQ(out.view.error, "");
+        EXPECT_EQ(out.view.src, pod(v6));
+        EXPECT_EQ(out.view.dst, remote_pod(v6));
+        EXPECT_NE(out.view.sport, port_);
+        const Outcome reply =
+            harness_->run(TcProgram::kNodeIngress, packet(shape, remote_pod(v6), pod(v6), 8080,
+                                                          out.view.sport, kSyn | kAck));
+        expect(reply, remote_pod(v6), 8080, pod(v6), port_);
+        const Outcome other =
+            harness_->run(TcProgram::kNodeIngress,
+                          packet(shape, remote_pod(v6), pod(v6), 8080, port_, kSyn | kAck));
+        expect(other, cluster_ip(v6), 80, pod(v6), port_);
+    }
+}
+
+TEST_F(Journey, DirectConnectionAfterAFlowIsOverKeepsItsPort) {
+    const Shape shape{false, Protocol::kTcp};
+    harness_->upsert(service(false, Protocol::kTcp, {remote_pod(false)}));
+    const Spec by_service = packet(shape, pod(false), cluster_ip(false), port_, 80);
+    Spec reset = by_service;
+    reset.tcp_flags = kRst;
+    EXPECT_EQ(harness_->run(TcProgram::kPodIngress, by_service).action, kActionRedirect);
+    EXPECT_EQ(harness_->run(TcProgram::kPodIngress, reset).action, kActionRedirect);
+    const Bytes directly =
+        packets::build(packet(shape, pod(false), remote_pod(false), port_, 8080));
+    const Bytes answer = packets::build(
+        packet(shape, remote_pod(false), pod(false), 8080, port_, kSyn | kAck));
+    EXPECT_EQ(harness_->run(TcProgram::kPodIngress, directly).frame, directly);
+    EXPECT_EQ(harness_->run(TcProgram::kNodeIngress, answer).frame, answer);
+}
+
 TEST_F(Journey, VlanTagsAndOptionsAreKept) {
     const Shape shape{false, Protocol::kTcp};
     harness_->upsert(service(false, Protocol::kTcp, {remote_pod(false)}));
@@ -359,7 +434,7 @@ TEST_F(Journey, EverythingElsePassesUntouched) {
     for (const Bytes& frame :
          {arp, packets::build(other), packets::build(host), packets::build(error)}) {
         for (const TcProgram program :
-             {TcProgram::kPodIngress, TcProgram::kNodeIngress, TcProgram::kNodeEgress}) {
+             kTcPrograms) {
             Outcome out;
             out = harness_->run(program, frame);
             EXPECT_EQ(out.action, kActionOk);

@@ -44,6 +44,7 @@ public:
         out->add("backend1", "10.244.1.6", "fd01::6", true);
         out->add("backend2", "10.244.1.7", "fd01::7", true);
         out->add("outside", "192.0.2.7", "2001:db8::7", false);
+        out->namespaces_["node"] = ::dup(out->node_);
         return out;
     }
     ~Cluster() {
@@ -66,11 +67,13 @@ public:
         }).join();
     }
 
-    // Answers connections and datagrams on port 8080 with the digit.
-    void serve(const std::string& name, char digit) {
+    // Answers connections and datagrams on port 8080 with the digit. The node names its addresses: a datagram socket
+    // of any address would answer with the one that its route prefers.
+    void serve(const std::string& name, char digit, const std::string& address4 = "0.0.0.0",
+               const std::string& address6 = "::") {
         for (const int family : {AF_INET, AF_INET6}) {
             for (const int type : {SOCK_STREAM, SOCK_DGRAM}) {
-                threads_.emplace_back([this, name, digit, family, type] {
+                threads_.emplace_back([this, name, digit, family, type, address4, address6] {
                     (void)::setns(namespaces_.at(name), CLONE_NEWNET);
                     const Fd socket = open_socket(family, type);
                     const int one = 1;
@@ -80,6 +83,8 @@ public:
                     v6.sin6_family = AF_INET6;
                     v4.sin_family = AF_INET;
                     v6.sin6_port = v4.sin_port = htons(8080);
+                    ::inet_pton(AF_INET, address4.c_str(), &v4.sin_addr);
+                    ::inet_pton(AF_INET6, address6.c_str(), &v6.sin6_addr);
                     const bool is_v4 = family == AF_INET;
                     const auto* const at = is_v4 ? reinterpret_cast<const sockaddr*>(&v4)
                                                  : reinterpret_cast<const sockaddr*>(&v6);
@@ -253,6 +258,7 @@ TEST(Live, PodsAndOutsideReachServicesAndAreRefusedOrIgnored) {
     }
     cluster->serve("backend1", '1');
     cluster->serve("backend2", '2');
+    cluster->serve("node", '9', "192.0.2.1", "2001:db8::1");
     EbpfOptions options;
     options.object_dir = SLUICE_BPF_DIR;
     options.bpffs = cluster->sandbox().bpffs();
@@ -307,6 +313,26 @@ TEST(Live, PodsAndOutsideReachServicesAndAreRefusedOrIgnored) {
         spread("client", node_ip(v6), 30080);
         spread("outside", node_ip(v6), 30080);
         spread("backend1", cluster_ip(v6), 80);  // every other one is a hairpin
+    });
+
+    // A backend in the node's own network, for a pod whose connect no hook saw.
+    image::Change host;
+    for (const auto& service : services) {
+        const bool v6 = service.key.family == IpFamily::kIpv6;
+        host.upserts.push_back(web(v6, service.key.protocol, {node_ip(v6)}));
+    }
+    ASSERT_TRUE((*engine)->apply(host));
+    each([&](bool v6, Protocol protocol) {
+        for (const char* who : {"client", "backend1"}) {
+            cluster->in(who, [&] {
+                for (int i = 0; i < 5; ++i) {
+                    const Answer answer = reach(v6, protocol, cluster_ip(v6), 80, false, kTimeoutMs);
+                    ASSERT_EQ(answer.error, 0) << who << " " << std::strerror(answer.error);
+                    EXPECT_EQ(answer.digit, '9') << who;
+                    EXPECT_EQ(answer.from, std::string(cluster_ip(v6)) + " 80") << who;
+                }
+            });
+        }
     });
 
     image::Change empty;
