@@ -1,5 +1,5 @@
-// Fuzzes the three patches: the input is a document, a zero byte and a patch. Looks for crashes,
-// and checks that a refused patch leaves the document as it was.
+// Fuzzes the three patches: the input is a document on one line, and a patch. Looks for crashes, and
+// checks that a refused patch leaves the document as it was.
 #include <boost/json.hpp>
 #include <cstddef>
 #include <cstdint>
@@ -13,7 +13,7 @@ namespace json = boost::json;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     const std::string_view input(reinterpret_cast<const char*>(data), size);
-    const std::size_t split = input.find('\0');
+    const std::size_t split = input.find('\n');
     if (split == std::string_view::npos) return 0;
     boost::system::error_code error;
     const json::value document = json::parse(input.substr(0, split), error);

@@ -57,11 +57,18 @@ find_package(SQLite3 REQUIRED)
 pkg_check_modules(BPF REQUIRED IMPORTED_TARGET libbpf)
 pkg_check_modules(NL REQUIRED IMPORTED_TARGET libnl-3.0 libnl-route-3.0)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
+pkg_check_modules(LDNS REQUIRED IMPORTED_TARGET ldns)
 
 # Our own code is compiled with every warning as an error; generated and third-party code is not.
 add_library(sluice_warnings INTERFACE)
 target_compile_options(sluice_warnings INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion
-    $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor> -Werror)
+    $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor> -Werror
+    # The std::stable_sort of libstdc++ 12 uses a function that libstdc++ 12 deprecates; GCC keeps that to itself.
+    $<$<COMPILE_LANG_AND_ID:CXX,Clang>:-Wno-deprecated-declarations>)
+if(SLUICE_FUZZ)
+    # Our code tells libFuzzer what it reached; without this, inputs are made blindly.
+    target_compile_options(sluice_warnings INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 target_include_directories(sluice_warnings INTERFACE "${PROJECT_SOURCE_DIR}")
 target_include_directories(sluice_warnings SYSTEM INTERFACE "${SLUICE_GEN_DIR}")
 target_compile_definitions(sluice_warnings INTERFACE SLUICE_VERSION="${PROJECT_VERSION}")
