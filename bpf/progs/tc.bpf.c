@@ -124,6 +124,11 @@ SLUICE_ALWAYS_INLINE int enter(struct __sk_buff *ctx, const __u32 place)
 	struct sluice_scratch *scratch;
 	__u32 zero = 0;
 
+	if (place == SLUICE_PLACE_NODE_EGRESS && ctx->tc_index == SLUICE_TRANSLATED)
+		return TC_ACT_OK;
+	/* What was forwarded to a pod has been looked at where it came in. */
+	if (place == SLUICE_PLACE_POD_EGRESS && !ctx->sk)
+		return TC_ACT_OK;
 	/* A tag that the device took off: the frame belongs to a VLAN device, which has programs of its own. */
 	if (ctx->vlan_present || !sluice_glance(ctx, place))
 		return TC_ACT_OK;

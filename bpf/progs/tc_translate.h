@@ -17,6 +17,12 @@ enum sluice_place {
 	SLUICE_PLACE_POD_EGRESS,   /* to a pod: only answers of the node's own sockets are still to be translated */
 };
 
+/*
+ * In a redirected packet's tc_index: the program at the egress of its device is to let it pass. What it has become may
+ * be the key of another flow, that of a direct connection between the same two ends.
+ */
+#define SLUICE_TRANSLATED 0x51ce
+
 /* Everything about one packet on its way through. */
 struct sluice_work {
 	struct sluice_packet packet;
@@ -107,6 +113,7 @@ SLUICE_ALWAYS_INLINE int sluice_translate(struct __sk_buff *ctx, struct sluice_s
 		return sluice_drop(reason);
 	if (route != SLUICE_ROUTE_FORWARD)
 		return TC_ACT_OK;
+	ctx->tc_index = SLUICE_TRANSLATED;
 	return (int)bpf_redirect_neigh(hop->ifindex, &hop->neighbour, sizeof(hop->neighbour), 0);
 }
 
