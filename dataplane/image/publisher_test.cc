@@ -104,8 +104,11 @@ public:
         const sluice_view view = view_of(tables());
         sluice_frontend_key key{image_address(ip(address)), htons(port),
                                 static_cast<std::uint8_t>(protocol), SLUICE_SCOPE_ADDRESS};
+        const bool perhaps = sluice_may_be_ours(&view, &key.address) != 0;
         sluice_match match{};
         sluice_classify(&view, &key, &match);
+        EXPECT_TRUE(perhaps || match.verdict == SLUICE_VERDICT_PASS)
+            << address << ": the filter hides what is published";
         return match;
     }
     // "name: address:port ..." of what would be translated, else the verdict and reason.
@@ -179,6 +182,32 @@ TEST(PublisherTest, ExternalAddressesAreNotOwnedAsAWhole) {
     const sluice_match match = image.ask("198.51.100.7", 80);
     EXPECT_EQ(match.frontend_flags,
               std::uint32_t{SLUICE_FRONTEND_EXTERNAL | SLUICE_FRONTEND_MASQUERADE});
+}
+
+// The filter may err in one direction only (every ask() checks the other), and not often.
+TEST(PublisherTest, FilterKnowsMostStrangers) {
+    Node node;
+    node.service_cidrs = {IpPrefix::parse("10.96.0.0/16").value()};
+    Image image(node);
+    constexpr int kServices = 2000;
+    for (int i = 0; i < kServices; ++i) {
+        const std::string tail = fmt::format("{}.{}", i / 250, 1 + i % 250);
+        image.upsert(service(i, {backend(1)},
+                             {cluster_ip("172.16." + tail), external_ip("198.18." + tail)}));
+    }
+    EXPECT_GT(image.growths, 0) << "successors must carry the filter";
+    const sluice_view view = view_of(image.tables());
+    int taken = 0;
+    for (int i = 0; i < kServices; ++i) {
+        const std::string tail = fmt::format("{}.{}", i / 250, 1 + i % 250);
+        EXPECT_NE(image.answer("172.16." + tail, 80), kPass);
+        EXPECT_NE(image.answer("198.18." + tail, 80), kPass);
+        const sluice_address stranger = image_address(ip("203.0." + tail));
+        taken += sluice_may_be_ours(&view, &stranger);
+    }
+    EXPECT_LT(taken, kServices / 100);
+    const sluice_address unallocated = image_address(ip("10.96.77.77"));
+    EXPECT_EQ(sluice_may_be_ours(&view, &unallocated), 1);
 }
 
 TEST(PublisherTest, InternalAndExternalSetsAreSeparateAndSharedWhenEqual) {

@@ -1,7 +1,7 @@
 // The links of this network namespace as the dataplane sees them: which are there, what part each plays, and a
 // file descriptor that says when to look again. libnl stays behind the .cc file.
 //
-// Which role a link has decides the tc programs it gets: kPod gets tc/pod_ingress, kNode gets
+// Which role a link has decides the tc programs it gets: kPod gets tc/pod_ingress and tc/pod_egress, kNode gets
 // tc/node_ingress and tc/node_egress. The rule is classify(); `--devices` overrides it.
 #pragma once
 

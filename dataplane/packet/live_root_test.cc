@@ -315,6 +315,19 @@ TEST(Live, PodsAndOutsideReachServicesAndAreRefusedOrIgnored) {
         spread("backend1", cluster_ip(v6), 80);  // every other one is a hairpin
     });
 
+    // The agent goes, and what it attached forwards on; the next one takes over.
+    engine->reset();
+    each([&](bool v6, Protocol protocol) {
+        cluster->in("client", [&] {
+            const Answer answer = reach(v6, protocol, cluster_ip(v6), 80, false, kTimeoutMs);
+            EXPECT_EQ(answer.error, 0) << std::strerror(answer.error);
+        });
+    });
+    engine = open_ebpf_engine(options);
+    ASSERT_TRUE(engine) << engine.error().to_string();
+    ASSERT_TRUE((*engine)->replace_all(node, services));
+    ASSERT_TRUE((*engine)->sync_devices());
+
     // A backend in the node's own network, for a pod whose connect no hook saw.
     image::Change host;
     for (const auto& service : services) {
