@@ -29,6 +29,10 @@ struct Flags {
     std::string node_ports = sluice::control::kDefaultNodePorts;
     std::string components = sluice::control::kDefaultComponents;
     std::vector<std::string> tls_sans;
+    std::string dns_listen = sluice::dns::kDefaultListen;
+    std::string cluster_domain = sluice::dns::kDefaultDomain;
+    std::string dns_upstream;
+    std::string dns_flag;  // one of these three, if it was given
     std::string log_level = "info";
     std::string user;
     std::vector<std::string> groups;
@@ -49,8 +53,17 @@ sluice::Result<sluice::control::ServeOptions> read(const Flags& flags) {
     SLUICE_TRY_ASSIGN(const auto ports, parse_node_ports(flags.node_ports));
     options.node_port_min = ports.first;
     options.node_port_max = ports.second;
-    SLUICE_TRY(check_components(flags.components));
+    SLUICE_TRY_ASSIGN(const auto components, parse_components(flags.components));
     SLUICE_TRY_ASSIGN(options.tls_sans, parse_tls_sans(flags.tls_sans));
+    if (components.dns) {
+        SLUICE_TRY_ASSIGN(options.dns,
+                          sluice::dns::parse_options(flags.dns_listen, flags.cluster_domain,
+                                                     flags.dns_upstream, sluice::dns::kResolvConf));
+        options.dns->service_cidrs = options.service_cidrs;
+    } else if (!flags.dns_flag.empty()) {
+        return sluice::make_error(sluice::Code::kInvalidArgument,
+                                  "{} needs the component dns in --components", flags.dns_flag);
+    }
     return options;
 }
 
@@ -102,8 +115,20 @@ int main(int argc, char** argv) {
                        "NodePorts are taken from here, both ends included")
             ->capture_default_str();
         app.add_option("--components", flags.components,
-                       "Parts to run, separated by commas; this build has: apiserver")
+                       "Parts to run, separated by commas; this build has: apiserver, dns")
             ->capture_default_str();
+        const auto* dns_listen = app.add_option(
+            "--dns-listen", flags.dns_listen,
+            "Addresses and ports of the cluster DNS, UDP and TCP, separated by commas")
+            ->capture_default_str();
+        const auto* cluster_domain =
+            app.add_option("--cluster-domain", flags.cluster_domain,
+                           "The domain that names of Services end in")
+                ->capture_default_str();
+        const auto* dns_upstream = app.add_option(
+            "--dns-upstream", flags.dns_upstream,
+            "DNS servers that know all other names, separated by commas; none to refuse them; those "
+            "of /etc/resolv.conf by default");
         app.add_option("--tls-san", flags.tls_sans,
                        "Further name or address of the server certificate; may be repeated")
             ->delimiter(',');
@@ -120,6 +145,9 @@ int main(int argc, char** argv) {
             app.parse(argc, argv);
         } catch (const CLI::ParseError& error) {
             return app.exit(error) == 0 ? 0 : kWrongUsage;
+        }
+        for (const auto* option : {dns_listen, cluster_domain, dns_upstream}) {
+            if (option->count() > 0) flags.dns_flag = option->get_name();
         }
         const auto options = read(flags);
         if (!options) return fail(kWrongUsage, options.error());

@@ -119,25 +119,30 @@ Result<std::pair<std::uint16_t, std::uint16_t>> parse_node_ports(std::string_vie
     return std::pair(*first, *last);
 }
 
-Result<void> check_components(std::string_view text) {
-    static constexpr std::array<std::string_view, 3> kLater = {"controllers", "scheduler", "dns"};
+Result<Components> parse_components(std::string_view text) {
+    static constexpr std::array<std::string_view, 2> kLater = {"controllers", "scheduler"};
+    static constexpr std::string_view kHere = "apiserver, dns";
     bool has_apiserver = false;
+    Components components;
     for (const std::string_view name : split(text, ',')) {
         if (name == "apiserver") {
             has_apiserver = true;
+        } else if (name == "dns") {
+            components.dns = true;
         } else if (std::find(kLater.begin(), kLater.end(), name) != kLater.end()) {
             return make_error(Code::kInvalidArgument,
-                              "--components: \"{}\" is not in this build; it has: apiserver", name);
+                              "--components: \"{}\" is not in this build; it has: {}", name, kHere);
         } else {
             return make_error(Code::kInvalidArgument,
-                              "--components: there is no component \"{}\"; this build has: apiserver",
-                              name);
+                              "--components: there is no component \"{}\"; this build has: {}", name,
+                              kHere);
         }
     }
     if (!has_apiserver) {
-        return make_error(Code::kInvalidArgument, "--components: \"{}\" names no component", text);
+        return make_error(Code::kInvalidArgument,
+                          "--components: \"{}\" lacks apiserver, which the others need", text);
     }
-    return {};
+    return components;
 }
 
 Result<ServerNames> parse_tls_sans(const std::vector<std::string>& values) {

@@ -35,8 +35,12 @@ Result<std::vector<IpPrefix>> parse_service_cidrs(std::string_view text);
 // "30000-32767": both ends included, from 1, the first not above the second.
 Result<std::pair<std::uint16_t, std::uint16_t>> parse_node_ports(std::string_view text);
 
+// The parts to run besides the API server, which is always among them as all others need it.
+struct Components {
+    bool dns = false;
+};
 // Refuses names of components that do not exist or are not in this build.
-Result<void> check_components(std::string_view text);
+Result<Components> parse_components(std::string_view text);
 
 // The names a server certificate stands for.
 struct ServerNames {

@@ -32,6 +32,7 @@ constexpr const char* kAdminGroup = "system:masters";
 // The name and group that Kubernetes' own role for service proxies is bound to.
 constexpr const char* kAgentUser = "system:kube-proxy";
 constexpr const char* kAgentGroup = "system:node-proxiers";
+constexpr const char* kDnsUser = "system:dns";
 
 std::string pki_path(const std::string& data_dir) { return data_dir + "/pki"; }
 
@@ -62,6 +63,7 @@ struct Certificates {
     pki::KeyPair server;
     pki::KeyPair admin;
     pki::KeyPair agent;
+    std::optional<pki::KeyPair> dns;
 };
 
 Result<Certificates> load_certificates(const ServeOptions& options) {
@@ -74,7 +76,22 @@ Result<Certificates> load_certificates(const ServeOptions& options) {
     SLUICE_TRY_ASSIGN(out.server, directory.server(names.dns, names.addresses));
     SLUICE_TRY_ASSIGN(out.admin, directory.client("admin", kAdminUser, {kAdminGroup}));
     SLUICE_TRY_ASSIGN(out.agent, directory.client("agent", kAgentUser, {kAgentGroup}));
+    if (options.dns) {
+        SLUICE_TRY_ASSIGN(out.dns, directory.client("dns", kDnsUser, {kDnsUser}));
+    }
     return out;
+}
+
+// Cluster DNS is a client like any other: what it knows comes over HTTPS.
+Result<std::unique_ptr<dns::Dns>> start_dns(const ServeOptions& options,
+                                            const Certificates& certificates,
+                                            const std::string& url) {
+    client::ClientConfig config;
+    SLUICE_TRY(client::parse_server_url(url, &config));
+    config.ca_pem = certificates.ca_pem;
+    config.certificate_pem = certificates.dns->certificate_pem;
+    config.private_key_pem = certificates.dns->private_key_pem;
+    return dns::Dns::start(*options.dns, config);
 }
 
 }  // namespace
@@ -130,8 +147,17 @@ Result<void> serve(const ServeOptions& options, const sigset_t& signals) {
             done = pki::write_kubeconfig(options.data_dir + "/agent.kubeconfig",
                                          {url, certificates.ca_pem, kAgentUser, certificates.agent});
         }
+        std::unique_ptr<dns::Dns> dns;
+        if (done) api_server.set_api(api->get());
+        if (done && options.dns) {
+            auto started = start_dns(options, certificates, url);
+            if (started) {
+                dns = std::move(*started);
+            } else {
+                done = started.error();
+            }
+        }
         if (done) {
-            api_server.set_api(api->get());
             fmt::print(stderr, "sluice-control is ready at {}, kubeconfig {}\n", url, admin_path);
             std::fflush(stderr);
             int signal = 0;
@@ -140,6 +166,7 @@ Result<void> serve(const ServeOptions& options, const sigset_t& signals) {
             // A second signal ends the process at once.
             pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
         }
+        dns.reset();
         api_server.begin_shutdown();
         (*api)->shutdown();
     }

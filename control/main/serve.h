@@ -3,10 +3,12 @@
 #pragma once
 
 #include <csignal>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "api/base/result.h"
+#include "control/dns/dns.h"
 #include "control/main/options.h"
 
 namespace sluice::control {
@@ -18,6 +20,7 @@ struct ServeOptions {
     std::uint16_t node_port_min = 0;
     std::uint16_t node_port_max = 0;
     ServerNames tls_sans;
+    std::optional<dns::Options> dns;  // set: that component runs
 };
 
 // Blocks until one of `signals` arrives, then shuts down in order. REQUIRES: they are blocked in this thread, so
