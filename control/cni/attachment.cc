@@ -266,6 +266,18 @@ Result<void> check(Network& network, Allocator& allocator, const Config& config,
     return check_end(network, Side::kHost, host, layout.host);
 }
 
+Result<std::vector<LinkAddress>> attach_loopback(Network& network) {
+    SLUICE_TRY_ASSIGN(const Link link, require_link(network, Side::kPod, "lo"));
+    SLUICE_TRY(network.set_up(Side::kPod, link.ifindex));
+    return network.addresses(Side::kPod, link.ifindex);
+}
+
+Result<void> check_loopback(Network& network) {
+    SLUICE_TRY_ASSIGN(const Link link, require_link(network, Side::kPod, "lo"));
+    if (!link.up) return make_error(Code::kFailedPrecondition, "the pod's lo is down");
+    return {};
+}
+
 Result<void> collect(Network& network, Allocator& allocator, const Config& config) {
     std::vector<AttachmentId> valid = config.valid_attachments;
     std::sort(valid.begin(), valid.end());

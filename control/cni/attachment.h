@@ -58,6 +58,11 @@ Result<void> detach(Network& network, Allocator& allocator, const Config& config
 Result<void> check(Network& network, Allocator& allocator, const Config& config,
                    const AttachmentId& id);
 
+// Type loopback: the pod's lo set up, and what the kernel put on it. There is nothing to detach: lo
+// goes with the pod.
+Result<std::vector<LinkAddress>> attach_loopback(Network& network);
+Result<void> check_loopback(Network& network);
+
 // Detaches everything of the network but config.valid_attachments.
 Result<void> collect(Network& network, Allocator& allocator, const Config& config);
 

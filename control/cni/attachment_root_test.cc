@@ -395,6 +395,21 @@ TEST_F(AttachmentTest, EnablesIpv6WhereItIsOff) {
     EXPECT_TRUE(has(pod.run("ip -6 addr show dev eth0"), "fd00:99::1/128"));
 }
 
+TEST_F(AttachmentTest, LoopbackForContainerd) {
+    const PodNamespace pod;
+    const std::string text = R"({"cniVersion":"0.4.0","name":"cni-loopback","type":"loopback")";
+    const Answer added = run({"ADD", "abc", pod.path(), "lo"}, text + "}");
+    ASSERT_FALSE(added.failed) << added.output;
+    EXPECT_TRUE(has(added.output, R"("address":"127.0.0.1/8")")) << added.output;
+    EXPECT_TRUE(has(pod.run("ip link show dev lo"), "LOOPBACK,UP"));
+    const std::string checked = text + ",\"prevResult\":" + added.output + "}";
+    EXPECT_FALSE(run({"CHECK", "abc", pod.path(), "lo"}, checked).failed);
+    pod.run("ip link set lo down");
+    EXPECT_TRUE(run({"CHECK", "abc", pod.path(), "lo"}, checked).failed);
+    EXPECT_FALSE(run({"DEL", "abc", "", "lo"}, text + "}").failed);
+    EXPECT_TRUE(files().empty());
+}
+
 TEST_F(AttachmentTest, ThirtyAtOnce) {
     constexpr int kPods = 30;
     std::vector<std::unique_ptr<PodNamespace>> pods;

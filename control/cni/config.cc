@@ -243,9 +243,10 @@ CniResult<void> read_name_and_version(const json::object& object, Config& config
             "name must be 1 to {} letters, digits, '.', '-' and '_', a letter or digit first",
             kMaxNetworkName);
     }
-    if (*type != kPluginType) {
-        return refuse(CniCode::kInvalidConfig, "type must be {}", kPluginType);
+    if (*type != kPluginType && *type != kLoopbackType) {
+        return refuse(CniCode::kInvalidConfig, "type must be {} or {}", kPluginType, kLoopbackType);
     }
+    config.loopback = *type == kLoopbackType;
     config.cni_version = *version;
     config.name = *name;
     return {};
@@ -256,6 +257,14 @@ CniResult<void> read_fields(const json::object& object, Command command, Config&
     if (auto done = check_keys(object); !done) return done;
     if (const json::value* const value = object.if_contains("capabilities")) {
         if (auto done = read_capabilities(*value); !done) return done;
+    }
+    if (config.loopback) {
+        for (const std::string_view key : {"podCIDRs", "mtu", "dataDir"}) {
+            if (!object.contains(key)) continue;
+            return refuse(CniCode::kInvalidConfig, "{} does not go with type {}", key,
+                          kLoopbackType);
+        }
+        return {};
     }
     if (const json::value* const value = object.if_contains("podCIDRs")) {
         if (auto done = read_pod_cidrs(*value, config); !done) return done;
@@ -344,7 +353,8 @@ CniResult<Config> parse_config(std::string_view text, Command command) {
 }
 
 CniResult<void> check_environment(const Environment& environment, Command command,
-                                  std::string_view cni_version) {
+                                  const Config& config) {
+    const std::string_view cni_version = config.cni_version;
     if ((command == Command::kCheck && cni_version < "0.4.0") ||
         ((command == Command::kStatus || command == Command::kGc) && cni_version < "1.1.0")) {
         return refuse(CniCode::kIncompatibleVersion, "cniVersion {} has no {}", cni_version,
@@ -368,8 +378,9 @@ CniResult<void> check_environment(const Environment& environment, Command comman
                                   : !is_absolute_path(environment.netns)) {
         return refuse(CniCode::kInvalidEnvironment, "CNI_NETNS must be an absolute path");
     }
-    if (environment.ifname == "lo") {
-        return refuse(CniCode::kInvalidEnvironment, "CNI_IFNAME must not be lo");
+    if ((environment.ifname == "lo") != config.loopback) {
+        return refuse(CniCode::kInvalidEnvironment, "CNI_IFNAME must {}be lo for type {}",
+                      config.loopback ? "" : "not ", config.loopback ? kLoopbackType : kPluginType);
     }
     return {};
 }

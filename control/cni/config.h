@@ -27,6 +27,6 @@ CniResult<Config> parse_config(std::string_view json, Command command);
 // Whether the version of the configuration has the command, and the environment all that the
 // command needs.
 CniResult<void> check_environment(const Environment& environment, Command command,
-                                  std::string_view cni_version);
+                                  const Config& config);
 
 }  // namespace sluice::cni

@@ -15,6 +15,11 @@ std::string conf(const std::string& more, const std::string& version = "1.0.0") 
     return R"({"cniVersion":")" + version + R"(","name":"sluice","type":"sluice-cni")" +
            (more.empty() ? "" : "," + more) + "}";
 }
+Config of(const char* version) {
+    Config config;
+    config.cni_version = version;
+    return config;
+}
 constexpr const char* kBoth = R"("podCIDRs":["10.244.1.0/24","fd00:10:244:1::/64"])";
 
 TEST(Config, ReadsEveryField) {
@@ -130,7 +135,7 @@ TEST(Config, GcTrustsOnlyAWholeList) {
 
 TEST(Environment, IsChecked) {
     const Environment good{"ADD", "0123abc", "/run/netns/x", "eth0"};
-    EXPECT_TRUE(check_environment(good, Command::kAdd, "1.0.0"));
+    EXPECT_TRUE(check_environment(good, Command::kAdd, of("1.0.0")));
     for (const Environment& bad :
          {Environment{"ADD", "", "/n", "eth0"}, Environment{"ADD", "../x", "/n", "eth0"},
           Environment{"ADD", std::string(129, 'a'), "/n", "eth0"},
@@ -138,22 +143,35 @@ TEST(Environment, IsChecked) {
           Environment{"ADD", "a", "/n", ""}, Environment{"ADD", "a", "/n", "sixteen-letters0"},
           Environment{"ADD", "a", "/n", "a/b"}, Environment{"ADD", "a", "/n", ".."},
           Environment{"ADD", "a", "/n", "lo"}}) {
-        const auto refused = check_environment(bad, Command::kAdd, "1.0.0");
+        const auto refused = check_environment(bad, Command::kAdd, of("1.0.0"));
         ASSERT_FALSE(refused) << bad.container_id << " " << bad.netns << " " << bad.ifname;
         EXPECT_EQ(refused.error().code, CniCode::kInvalidEnvironment);
     }
     // DEL of a container whose namespace is gone comes without it.
-    EXPECT_TRUE(check_environment({"DEL", "a", "", "eth0"}, Command::kDel, "1.0.0"));
+    EXPECT_TRUE(check_environment({"DEL", "a", "", "eth0"}, Command::kDel, of("1.0.0")));
     EXPECT_FALSE(parse_command("add"));
     EXPECT_FALSE(parse_command(""));
 }
 
 TEST(Environment, CommandsCameWithVersions) {
     const Environment any{"", "a", "/n", "eth0"};
-    EXPECT_FALSE(check_environment(any, Command::kCheck, "0.3.1"));
-    EXPECT_TRUE(check_environment(any, Command::kCheck, "0.4.0"));
-    EXPECT_FALSE(check_environment(any, Command::kGc, "1.0.0"));
-    EXPECT_TRUE(check_environment(any, Command::kStatus, "1.1.0"));
+    EXPECT_FALSE(check_environment(any, Command::kCheck, of("0.3.1")));
+    EXPECT_TRUE(check_environment(any, Command::kCheck, of("0.4.0")));
+    EXPECT_FALSE(check_environment(any, Command::kGc, of("1.0.0")));
+    EXPECT_TRUE(check_environment(any, Command::kStatus, of("1.1.0")));
+}
+
+// containerd's own request for lo, in the version that it uses.
+TEST(Config, TypeLoopbackHasOnlyLo) {
+    const auto config = parse_config(
+        R"({"cniVersion":"0.3.1","name":"cni-loopback","type":"loopback"})", Command::kAdd);
+    ASSERT_TRUE(config) << config.error().message;
+    EXPECT_TRUE(config->loopback);
+    EXPECT_TRUE(check_environment({"ADD", "a", "/n", "lo"}, Command::kAdd, *config));
+    EXPECT_FALSE(check_environment({"ADD", "a", "/n", "eth0"}, Command::kAdd, *config));
+    EXPECT_FALSE(parse_config(
+        R"({"cniVersion":"0.3.1","name":"l","type":"loopback","podCIDRs":["10.0.0.0/24"]})",
+        Command::kAdd));
 }
 
 TEST(Answers, HaveTheShapeOfTheirVersion) {

@@ -40,6 +40,18 @@ Result<std::string> gc(const Config& config) {
     return std::string();
 }
 
+Result<std::string> loopback(Command command, const Environment& environment,
+                             const Config& config) {
+    if (command != Command::kAdd && command != Command::kCheck) return std::string();
+    SLUICE_TRY_ASSIGN(const auto network, open_network(environment.netns));
+    if (command == Command::kCheck) {
+        SLUICE_TRY(check_loopback(*network));
+        return std::string();
+    }
+    SLUICE_TRY_ASSIGN(const auto addresses, attach_loopback(*network));
+    return render_loopback(config, environment, addresses);
+}
+
 // Whether ADD has what it needs of the node: a netlink socket and a folder for addresses.
 Result<std::string> status(const Config& config) {
     SLUICE_TRY_ASSIGN(const auto network, open_network(""));
@@ -49,6 +61,7 @@ Result<std::string> status(const Config& config) {
 }
 
 Result<std::string> execute(Command command, const Environment& environment, const Config& config) {
+    if (config.loopback) return loopback(command, environment, config);
     const AttachmentId id{environment.container_id, environment.ifname};
     switch (command) {
         case Command::kAdd: return add(environment, config, id);
@@ -75,8 +88,7 @@ Answer run(const Environment& environment, std::string_view config_text) {
     if (*command == Command::kVersion) return {render_versions(version), false};
     const auto config = parse_config(config_text, *command);
     if (!config) return refuse(version, config.error());
-    if (const auto usable = check_environment(environment, *command, config->cni_version);
-        !usable) {
+    if (const auto usable = check_environment(environment, *command, *config); !usable) {
         return refuse(version, usable.error());
     }
     const auto output = execute(*command, environment, *config);

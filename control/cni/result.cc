@@ -54,6 +54,23 @@ std::string render_result(const Config& config, const Environment& environment,
     return json::serialize(result) + "\n";
 }
 
+std::string render_loopback(const Config& config, const Environment& environment,
+                            const std::vector<LinkAddress>& addresses) {
+    json::array ips;
+    for (const LinkAddress& item : addresses) {
+        json::object ip{{"address", fmt::format("{}/{}", item.address.to_string(), item.bits)},
+                        {"interface", 0}};
+        if (config.cni_version < "1.0.0") ip["version"] = item.address.is_v4() ? "4" : "6";
+        ips.push_back(std::move(ip));
+    }
+    const json::object result{{"cniVersion", config.cni_version},
+                              {"interfaces", json::array{interface(environment.ifname, Mac{}, 0,
+                                                                   environment.netns, false)}},
+                              {"ips", std::move(ips)},
+                              {"dns", json::object{}}};
+    return json::serialize(result) + "\n";
+}
+
 std::string render_error(const std::string& cni_version, const CniError& error) {
     json::object out{{"cniVersion", version_to_answer(cni_version)},
                      {"code", static_cast<unsigned>(error.code)},

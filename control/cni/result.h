@@ -12,6 +12,9 @@ namespace sluice::cni {
 // One line with its newline.
 [[nodiscard]] std::string render_result(const Config& config, const Environment& environment,
                                         const Attached& attached);
+// Of type loopback: what lies on lo.
+[[nodiscard]] std::string render_loopback(const Config& config, const Environment& environment,
+                                          const std::vector<LinkAddress>& addresses);
 // cni_version: that of the request; empty or unknown: the newest.
 [[nodiscard]] std::string render_error(const std::string& cni_version, const CniError& error);
 [[nodiscard]] std::string render_versions(const std::string& cni_version);

@@ -17,6 +17,9 @@
 namespace sluice::cni {
 
 inline constexpr std::string_view kPluginType = "sluice-cni";
+// containerd asks for a plugin of this name for each sandbox, so that the program also answers to
+// it.
+inline constexpr std::string_view kLoopbackType = "loopback";
 inline constexpr std::string_view kDefaultDataDir = "/run/sluice/cni";
 
 // Oldest first. CHECK exists from 0.4.0 on, STATUS and GC from 1.1.0 on.
@@ -75,6 +78,7 @@ struct Environment {
 struct Config {
     std::string cni_version;
     std::string name;
+    bool loopback = false;  // type is kLoopbackType: lo is set up and nothing else
     std::string data_dir{kDefaultDataDir};
     // At most one of a family, in the order given: the order of the addresses in the result.
     std::vector<IpPrefix> pod_cidrs;
