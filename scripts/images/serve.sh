@@ -1,0 +1,14 @@
+#!/bin/sh
+# Serves /www over HTTP. PORT: where (8080). PAGE: the text of index.html; without it, what is mounted at /www.
+[ -z "${PAGE:-}" ] || printf '%s\n' "$PAGE" >/www/index.html
+# The first process of a container gets no signal without a handler. On SIGTERM no connection is accepted any more, and
+# those that are open are served to their end.
+stop() {
+    kill "$server" 2>/dev/null
+    while pidof httpd >/dev/null; do sleep 0.05; done
+    exit 0
+}
+trap stop TERM INT
+httpd -f -p "${PORT:-8080}" -h /www &
+server=$!
+wait "$server"
