@@ -64,29 +64,34 @@ struct sluice_flow_hit {
 	__u16 seen;
 };
 
+/* One end of a tuple as a number; ends that differ seldom have the same. */
+SLUICE_ALWAYS_INLINE __u64 sluice_flow_end(const struct sluice_flow_view *view,
+					   const struct sluice_address *address, __u16 port_be, const int v6)
+{
+	__u64 h;
+
+	if (!v6)
+		return view->seed + ((__u64)address->word_be[3] << 16 | port_be);
+	h = (view->seed ^ ((__u64)address->word_be[0] << 32 | address->word_be[1])) *
+	    0x9e3779b97f4a7c15ULL;
+	h ^= h >> 32;
+	h = (h ^ ((__u64)address->word_be[2] << 32 | address->word_be[3])) * 0xd6e8feb86659fd93ULL;
+	return (h ^ h >> 29) + port_be;
+}
+
+/*
+ * The same for a tuple and for its answer turned round, so that one look at a bucket tells of both: who sends to a
+ * backend directly must not be answered by a flow (sluice_avoid_flow in bpf/progs). The product of the two ends gives
+ * that; the seed in both makes it blind.
+ */
 SLUICE_ALWAYS_INLINE __u64 sluice_flow_hash(const struct sluice_flow_view *view,
 					    const struct sluice_tuple *tuple, const int v6)
 {
-	__u64 h = view->seed ^ tuple->protocol;
+	__u64 h = sluice_flow_end(view, &tuple->src, tuple->ports.port_be[SLUICE_SOURCE], v6) *
+		  sluice_flow_end(view, &tuple->dst, tuple->ports.port_be[SLUICE_DESTINATION], v6);
 
-	if (v6) {
-		h = (h ^ ((__u64)tuple->src.word_be[0] << 32 | tuple->src.word_be[1])) *
-		    0x9e3779b97f4a7c15ULL;
-		h ^= h >> 32;
-		h = (h ^ ((__u64)tuple->src.word_be[2] << 32 | tuple->src.word_be[3])) *
-		    0xd6e8feb86659fd93ULL;
-		h ^= h >> 29;
-		h = (h ^ ((__u64)tuple->dst.word_be[0] << 32 | tuple->dst.word_be[1])) *
-		    0xa0761d6478bd642fULL;
-		h ^= h >> 32;
-		h = (h ^ ((__u64)tuple->dst.word_be[2] << 32 | tuple->dst.word_be[3])) *
-		    0xe7037ed1a0b428dbULL;
-	} else {
-		h = (h ^ ((__u64)tuple->src.word_be[3] << 32 | tuple->dst.word_be[3])) *
-		    0x9e3779b97f4a7c15ULL;
-	}
 	h ^= h >> 32;
-	h = (h ^ tuple->ports.both_be) * 0xd6e8feb86659fd93ULL;
+	h = (h ^ tuple->protocol) * 0xd6e8feb86659fd93ULL;
 	h ^= h >> 32;
 	h *= 0xa0761d6478bd642fULL;
 	return h ^ h >> 29;
@@ -203,7 +208,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_expired(const struct sluice_flow_view *view
 }
 
 /*
- * Whether sluice_flow_find could find the tuple. Reads the bucket's first cache line only; one stranger in some
+ * Whether sluice_flow_find could find the tuple, or the tuple of its answer. Reads the bucket's first cache line only; one stranger in some
  * thousands is taken for a flow. Never 0 for what is in the table.
  */
 SLUICE_ALWAYS_INLINE int sluice_flow_may_know(const struct sluice_flow_view *view, __u64 hash,

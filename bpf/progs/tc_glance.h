@@ -16,29 +16,6 @@ SLUICE_ALWAYS_INLINE int sluice_glance_ports(__u8 protocol)
 }
 
 /*
- * Whether a TCP segment begins a connection whose answers could be taken for a flow's (sluice_avoid_flow), or is too
- * short to say. `tcp` is where its header begins.
- */
-SLUICE_ALWAYS_INLINE int sluice_glance_begins(const struct sluice_flow_view *flows,
-					      const struct sluice_tuple *tuple, const __u8 *tcp,
-					      const __u8 *end, const int v6)
-{
-	struct sluice_tuple answer = {};
-
-	if (tuple->protocol != SLUICE_IPPROTO_TCP)
-		return 0;
-	if (tcp + 14 > end)
-		return 1;
-	if ((tcp[13] & (SLUICE_TCP_SYN | SLUICE_TCP_ACK)) != SLUICE_TCP_SYN)
-		return 0;
-	answer.src = tuple->dst;
-	answer.dst = tuple->src;
-	answer.ports.both_be = tuple->ports.both_be << 16 | tuple->ports.both_be >> 16;
-	answer.protocol = tuple->protocol;
-	return sluice_flow_may_know(flows, sluice_flow_hash(flows, &answer, v6), v6);
-}
-
-/*
  * Returns 0 if the packet is none of ours: it goes its way. 1: it may be, or is not as plain as this look can judge.
  *
  * Broken lengths and headers are not looked at. A packet that is broken is ours only by its destination's address, and
@@ -78,9 +55,7 @@ SLUICE_ALWAYS_INLINE int sluice_glance(struct __sk_buff *ctx, const __u32 place)
 		sluice_set_v4(&tuple.src, sluice_load32(ip + 12));
 		sluice_set_v4(&tuple.dst, sluice_load32(ip + 16));
 		tuple.ports.both_be = sluice_load32(ip + 20);
-		if (sluice_flow_may_know(&flows, sluice_flow_hash(&flows, &tuple, 0), 0) ||
-		    (place != SLUICE_PLACE_POD_EGRESS &&
-		     sluice_glance_begins(&flows, &tuple, ip + 20, end, 0)))
+		if (sluice_flow_may_know(&flows, sluice_flow_hash(&flows, &tuple, 0), 0))
 			return 1;
 	} else if (ethertype == SLUICE_HTON16(SLUICE_ETHERTYPE_IPV6)) {
 		if (frame + SLUICE_GLANCE6_BYTES > end || !sluice_glance_ports(ip[6]))
@@ -91,9 +66,7 @@ SLUICE_ALWAYS_INLINE int sluice_glance(struct __sk_buff *ctx, const __u32 place)
 			tuple.dst.word_be[i] = sluice_load32(ip + 24 + 4 * i);
 		}
 		tuple.ports.both_be = sluice_load32(ip + 40);
-		if (sluice_flow_may_know(&flows, sluice_flow_hash(&flows, &tuple, 1), 1) ||
-		    (place != SLUICE_PLACE_POD_EGRESS &&
-		     sluice_glance_begins(&flows, &tuple, ip + 40, end, 1)))
+		if (sluice_flow_may_know(&flows, sluice_flow_hash(&flows, &tuple, 1), 1))
 			return 1;
 	} else {
 		return ethertype == SLUICE_HTON16(SLUICE_ETHERTYPE_VLAN) ||

@@ -283,6 +283,14 @@ SLUICE_ALWAYS_INLINE __u32 sluice_plan_flow(struct __sk_buff *ctx, struct sluice
 	return SLUICE_DROP_NONE;
 }
 
+/* Whether a packet may be the first of its connection; any datagram may. SCTP's ports cannot be changed. */
+SLUICE_ALWAYS_INLINE int sluice_begins(const struct sluice_packet *packet)
+{
+	if (packet->tuple.protocol == SLUICE_IPPROTO_TCP)
+		return (packet->tcp_flags & (SLUICE_TCP_SYN | SLUICE_TCP_ACK)) == SLUICE_TCP_SYN;
+	return packet->tuple.protocol == SLUICE_IPPROTO_UDP;
+}
+
 /*
  * A connection that no service translates may still be answered with a tuple that a flow claims: a client reaches a
  * backend through the service and directly, from one source port. A flow that is over makes room; beside a live one
@@ -361,8 +369,7 @@ SLUICE_ALWAYS_INLINE int sluice_admit(struct __sk_buff *ctx, struct sluice_scrat
 
 	sluice_ask(scratch, tuple->ports.port_be[SLUICE_DESTINATION], tuple->protocol);
 	if (scratch->match.verdict == SLUICE_VERDICT_PASS) {
-		if (tuple->protocol != SLUICE_IPPROTO_TCP || work->place == SLUICE_PLACE_NODE_EGRESS ||
-		    (work->packet.tcp_flags & (SLUICE_TCP_SYN | SLUICE_TCP_ACK)) != SLUICE_TCP_SYN ||
+		if (work->place == SLUICE_PLACE_NODE_EGRESS || !sluice_begins(&work->packet) ||
 		    !sluice_avoid_flow(scratch, image, v6))
 			return TC_ACT_OK;
 		return SLUICE_ADMITTED;

@@ -206,9 +206,9 @@ TEST_F(Journey, WhatElseGoesToAPodIsLeftAlone) {
 
 // A client may reach a backend by the service and directly from one source port: the answers must differ.
 TEST_F(Journey, DirectConnectionBesideAFlowGetsAPortOfItsOwn) {
-    for (const bool v6 : {false, true}) {
-        const Shape shape{v6, Protocol::kTcp};
-        harness_->upsert(service(v6, Protocol::kTcp, {remote_pod(v6)}));
+    for (const Shape shape : shapes()) {
+        const bool v6 = shape.v6;
+        harness_->upsert(service(v6, shape.protocol, {remote_pod(v6)}));
         const Spec by_service = packet(shape, pod(v6), cluster_ip(v6), port_, 80);
         const Spec directly = packet(shape, pod(v6), remote_pod(v6), port_, 8080);
         EXPECT_EQ(harness_->run(TcProgram::kPodIngress, by_service).action, kActionRedirect);
