@@ -24,6 +24,7 @@ IMAGES = os.path.join(BUILD, "images")
 V4, V6 = "10.98.0.0/24", "fd00:98::/64"
 MTU = 1450
 EXITED = 2
+OWN_PROCESSES = {2: 1}  # NamespaceOption: each container is the first process of a namespace, as the kubelet asks
 
 
 class Node:
@@ -56,7 +57,7 @@ class Node:
         """A pod without containers: (its id, its configuration, its addresses)."""
         os.makedirs(f"{self.run_dir}/logs-{name}", exist_ok=True)
         config = {1: {1: name, 2: f"uid-{name}", 3: "default"}, 2: name, 3: f"{self.run_dir}/logs-{name}",
-                  8: {1: f"/{self.cgroup}/{name}"}}
+                  8: {1: f"/{self.cgroup}/{name}", 2: {1: OWN_PROCESSES}}}
         pod = self.cri.call("RunPodSandbox", {1: config})[1][0].decode()
         network = decode(decode(self.cri.call("PodSandboxStatus", {1: pod})[1][0])[5][0])
         others = [decode(more)[1][0] for more in network.get(2, [])]
@@ -66,7 +67,7 @@ class Node:
         self._serial += 1
         created = self.cri.call("CreateContainer", {
             1: pod, 3: config,
-            2: {1: {1: f"c{self._serial}"}, 2: {1: image}, 3: list(command), 11: f"c{self._serial}.log",
+            2: {15: {2: {3: OWN_PROCESSES}}, 1: {1: f"c{self._serial}"}, 2: {1: image}, 3: list(command), 11: f"c{self._serial}.log",
                 6: [{1: key, 2: value} for key, value in (env or {}).items()]}})[1][0].decode()
         self.cri.call("StartContainer", {1: created})
         return created
