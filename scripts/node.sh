@@ -2,8 +2,8 @@
 # Sourced by up and down.
 # shellcheck shell=bash
 
-RUN=/run/sluice             # pid files, logs, what down has to undo
-DATA=/var/lib/sluice        # the control plane's data
+RUN="${SLUICE_RUN:-/run/sluice}"       # pid files, logs, what down has to undo
+DATA="${SLUICE_DATA:-/var/lib/sluice}" # the control plane's data
 KUBECONFIG_FILE="$DATA/control/admin.kubeconfig"
 API=127.0.0.1:6443
 NODE_NAME="$(hostname | tr '[:upper:]' '[:lower:]')"

@@ -1,4 +1,4 @@
-"""Cluster DNS end to end: a real sluice-control with its DNS component, Services made with kubectl, packets by drill."""
+"""Cluster DNS end to end: sluice-control with its DNS component, Services made with kubectl, packets by drill."""
 
 import os
 import re
