@@ -124,9 +124,13 @@ SLUICE_ALWAYS_INLINE int enter(struct __sk_buff *ctx, const __u32 place)
 	struct sluice_scratch *scratch;
 	__u32 zero = 0;
 
-	if (place == SLUICE_PLACE_NODE_EGRESS && ctx->tc_index == SLUICE_TRANSLATED)
+	if ((place == SLUICE_PLACE_NODE_EGRESS || place == SLUICE_PLACE_POD_EGRESS) &&
+	    ctx->tc_index == SLUICE_TRANSLATED)
 		return TC_ACT_OK;
-	/* What was forwarded to a pod has been looked at where it came in. */
+	/*
+	 * What the stack forwards to a pod has been looked at where it came in. (A redirected packet may still name the
+	 * socket of the pod that sent it; it carries the mark.)
+	 */
 	if (place == SLUICE_PLACE_POD_EGRESS && !ctx->sk)
 		return TC_ACT_OK;
 	/* A tag that the device took off: the frame belongs to a VLAN device, which has programs of its own. */

@@ -413,8 +413,12 @@ SLUICE_ALWAYS_INLINE int sluice_flow_usable(const struct sluice_work *work,
 		if (hit->state == SLUICE_FLOW_CLOSED || hit->state == SLUICE_FLOW_CLOSING)
 			return 0;
 	}
-	return !sluice_flow_expired(&work->flows, hit) &&
-	       sluice_backend_serves(image, hit->meta.backend, hit->meta.incarnation);
+	if (sluice_flow_expired(&work->flows, hit))
+		return 0;
+	/* Made by sluice_avoid_flow: nobody chose the backend for the client, and nobody may take it away. */
+	if (sluice_address_equal(&hit->new_dst, &work->packet.tuple.dst))
+		return 1;
+	return sluice_backend_serves(image, hit->meta.backend, hit->meta.incarnation);
 }
 
 /* A packet with ports. */

@@ -228,6 +228,33 @@ TEST_F(Journey, DirectConnectionBesideAFlowGetsAPortOfItsOwn) {
     }
 }
 
+// The socket hooks send datagrams to the backend itself, from whatever port the socket has got: also one that a former
+// client of another service had, whose flow still lives though its service has left the backend.
+TEST_F(Journey, DirectDatagramsBesideAnAbandonedFlowAreAnsweredAsThemselves) {
+    for (const bool v6 : {false, true}) {
+        const Shape shape{v6, Protocol::kUdp};
+        harness_->upsert(service(v6, Protocol::kUdp, {remote_pod(v6)}));
+        const auto send = [&](TcProgram program, const std::string& src, std::uint16_t sport,
+                              const std::string& dst, std::uint16_t dport) {
+            return harness_->run(program, packet(shape, src, dst, sport, dport));
+        };
+        (void)send(TcProgram::kPodIngress, pod(v6), port_, cluster_ip(v6), 80);
+        (void)send(TcProgram::kNodeIngress, remote_pod(v6), 8080, pod(v6), port_);
+        (void)send(TcProgram::kPodIngress, pod(v6), port_, cluster_ip(v6), 80);
+        harness_->upsert(service(v6, Protocol::kUdp, {v6 ? "fd02::77" : "10.244.2.77"}));
+        std::set<std::uint16_t> ports;
+        for (int i = 0; i < 3; ++i) {
+            const Outcome out = send(TcProgram::kPodIngress, pod(v6), port_, remote_pod(v6), 8080);
+            EXPECT_EQ(out.view.dst, remote_pod(v6));
+            EXPECT_EQ(out.view.dport, 8080);
+            ports.insert(out.view.sport);
+            expect(send(TcProgram::kNodeIngress, remote_pod(v6), 8080, pod(v6), out.view.sport),
+                   remote_pod(v6), 8080, pod(v6), port_);
+        }
+        EXPECT_EQ(ports.size(), 1U) << "one client keeps one port";
+    }
+}
+
 TEST_F(Journey, DirectConnectionAfterAFlowIsOverKeepsItsPort) {
     const Shape shape{false, Protocol::kTcp};
     harness_->upsert(service(false, Protocol::kTcp, {remote_pod(false)}));
