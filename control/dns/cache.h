@@ -1,4 +1,5 @@
-// Answers of other servers, kept for as long as their TTLs say, within fixed bounds. Any thread; one short mutex.
+// Answers of other servers, kept for as long as their TTLs say, within fixed bounds. Any thread;
+// one short mutex.
 #pragma once
 
 #include <cstdint>
@@ -37,7 +38,8 @@ struct UpstreamAnswer {
 
 class Cache {
 public:
-    explicit Cache(std::size_t max_entries = kMaxCacheEntries, std::size_t max_bytes = kMaxCacheBytes)
+    explicit Cache(std::size_t max_entries = kMaxCacheEntries,
+                   std::size_t max_bytes = kMaxCacheBytes)
         : max_entries_(max_entries), max_bytes_(max_bytes) {}
     // Null if there is none that is still good.
     std::shared_ptr<const UpstreamAnswer> find(const std::string& key, std::uint64_t now_s);

@@ -18,7 +18,8 @@ namespace sluice::dns {
 namespace {
 
 constexpr std::string_view kComponent = "dns";
-// Changes that may wait for the thread that builds the zone; beyond them the watches are read no further.
+// Changes that may wait for the thread that builds the zone; beyond them the watches are read no
+// further.
 constexpr std::size_t kMaxQueuedChanges = 100'000;
 constexpr std::chrono::milliseconds kQueueWait{1'000};
 
@@ -97,7 +98,8 @@ private:
 
     void apply(const codec::KindInfo& kind, const client::Delta& delta) {
         if (&kind == &services_) {
-            builder_.set_service(delta.key, static_cast<const corev1::Service*>(delta.object.get()));
+            builder_.set_service(delta.key,
+                                 static_cast<const corev1::Service*>(delta.object.get()));
         } else if (&kind == &slices_) {
             builder_.set_slice(delta.key,
                                static_cast<const discoveryv1::EndpointSlice*>(delta.object.get()));
@@ -124,8 +126,8 @@ Result<std::vector<Endpoint>> find_upstreams(std::string_view flag_value,
     if (flag_value == "none") return std::vector<Endpoint>();
     const auto local = local_addresses();
     if (!flag_value.empty()) {
-        SLUICE_TRY_ASSIGN(auto named, parse_endpoints("--dns-upstream", flag_value, kMaxUpstreams,
-                                                      kDnsPort));
+        SLUICE_TRY_ASSIGN(auto named,
+                          parse_endpoints("--dns-upstream", flag_value, kMaxUpstreams, kDnsPort));
         for (const auto& upstream : named) {
             if (upstream.port == 0 || upstream.address.is_unspecified()) {
                 return make_error(Code::kInvalidArgument,
@@ -180,8 +182,8 @@ Result<Options> parse_options(std::string_view listen, std::string_view domain,
 
 Result<std::unique_ptr<Dns>> Dns::start(const Options& options,
                                         const client::ClientConfig& api_server) {
-    SLUICE_TRY_ASSIGN(auto client,
-                      client::Client::create(api_server, "sluice-control/" SLUICE_VERSION " (dns)"));
+    SLUICE_TRY_ASSIGN(
+        auto client, client::Client::create(api_server, "sluice-control/" SLUICE_VERSION " (dns)"));
     auto dns = std::make_unique<RealDns>(std::move(client), options.domain);
     SLUICE_TRY(dns->start(options));
     return std::unique_ptr<Dns>(std::move(dns));

@@ -1,5 +1,5 @@
-// The component "dns": watches Services, EndpointSlices and Namespaces at an API server and serves what they mean. The
-// one header that the program includes.
+// The component "dns": watches Services, EndpointSlices and Namespaces at an API server and serves
+// what they mean. The one header that the program includes.
 #pragma once
 
 #include <memory>
@@ -27,16 +27,17 @@ struct Options {
     std::vector<IpPrefix> service_cidrs;
 };
 
-// The values of --dns-listen, --cluster-domain and --dns-upstream. upstream: addresses; "none"; or empty for the name
-// servers in resolv_conf, of which those that are this server itself are left out with a warning (named by flag, they
-// are an error). Errors name the flag.
+// The values of --dns-listen, --cluster-domain and --dns-upstream. upstream: addresses; "none"; or
+// empty for the name servers in resolv_conf, of which those that are this server itself are left
+// out with a warning (named by flag, they are an error). Errors name the flag.
 Result<Options> parse_options(std::string_view listen, std::string_view domain,
                               std::string_view upstream, const std::string& resolv_conf);
 
 class Dns {
 public:
     virtual ~Dns() = default;
-    // Answers from its return on: with SERVFAIL for names of the cluster until all has been listed once.
+    // Answers from its return on: with SERVFAIL for names of the cluster until all has been listed
+    // once.
     static Result<std::unique_ptr<Dns>> start(const Options& options,
                                               const client::ClientConfig& api_server);
     // With the real ports.

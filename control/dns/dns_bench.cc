@@ -1,5 +1,5 @@
-// What an answer costs: the work on one query without sockets, in a cluster of 10,000 Services, a change of one Service there, and
-// queries over loopback.
+// What an answer costs: the work on one query without sockets, in a cluster of 10,000 Services, a
+// change of one Service there, and queries over loopback.
 #include <benchmark/benchmark.h>
 #include <poll.h>
 
@@ -29,8 +29,8 @@ struct Cluster {
     }
     void set(int i, int address) {
         auto object = service("default", fmt::format("web-{}", i),
-                              {fmt::format("10.{}.{}.{}", 96 + address / 65'536, address / 256 % 256,
-                                           address % 256)});
+                              {fmt::format("10.{}.{}.{}", 96 + address / 65'536,
+                                           address / 256 % 256, address % 256)});
         add_port(&object, "http", 80);
         builder.set_service(fmt::format("default/web-{}", i), &object);
     }
@@ -74,7 +74,9 @@ void service_address(benchmark::State& state) {
 void no_such_name(benchmark::State& state) {
     answer(state, "web-5000.default.svc.cluster.local.default.svc.cluster.local", type::kA);
 }
-void headless_20(benchmark::State& state) { answer(state, "db.default.svc.cluster.local", type::kA); }
+void headless_20(benchmark::State& state) {
+    answer(state, "db.default.svc.cluster.local", type::kA);
+}
 void srv(benchmark::State& state) {
     answer(state, "_http._tcp.web-5000.default.svc.cluster.local", type::kSrv);
 }
@@ -108,7 +110,8 @@ void loopback(benchmark::State& state) {
     std::array<Descriptor, 8> sockets;
     for (auto& fd : sockets) {
         fd = Descriptor(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-        if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address.storage), address.size) != 0) {
+        if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address.storage),
+                      address.size) != 0) {
             state.SkipWithError("cannot connect");
             return;
         }
@@ -134,9 +137,11 @@ void loopback(benchmark::State& state) {
                     state.SkipWithError("an answer was lost");
                     return;
                 }
-                for (std::size_t i = 0; i < messages.size(); ++i) data[i] = {buffers[i].data(), 512};
-                const int n = ::recvmmsg(fd.get(), messages.data(),
-                                         static_cast<unsigned>(messages.size() - got), MSG_DONTWAIT, nullptr);
+                for (std::size_t i = 0; i < messages.size(); ++i)
+                    data[i] = {buffers[i].data(), 512};
+                const int n =
+                    ::recvmmsg(fd.get(), messages.data(),
+                               static_cast<unsigned>(messages.size() - got), MSG_DONTWAIT, nullptr);
                 if (n > 0) got += static_cast<std::size_t>(n);
             }
         }

@@ -30,7 +30,8 @@ std::optional<Endpoint> parse_host(std::string_view text) {
     out.address = *address;
     if (percent != std::string_view::npos) {
         out.zone = text.substr(percent + 1);
-        if (out.zone.empty() || out.zone.size() >= IF_NAMESIZE || out.address.is_v4()) return std::nullopt;
+        if (out.zone.empty() || out.zone.size() >= IF_NAMESIZE || out.address.is_v4())
+            return std::nullopt;
     }
     return out;
 }

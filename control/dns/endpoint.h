@@ -1,4 +1,5 @@
-// Addresses with ports, as flags and resolv.conf name them, and as sockets want them. Also the descriptor that closes itself.
+// Addresses with ports, as flags and resolv.conf name them, and as sockets want them. Also the
+// descriptor that closes itself.
 #pragma once
 
 #include <sys/socket.h>
@@ -28,15 +29,16 @@ struct Endpoint {
     auto operator<=>(const Endpoint&) const = default;
 };
 
-// "ADDRESS:PORT" or "[ADDRESS]:PORT"; with a default port also "ADDRESS". flag names what was being read.
+// "ADDRESS:PORT" or "[ADDRESS]:PORT"; with a default port also "ADDRESS". flag names what was being
+// read.
 Result<Endpoint> parse_endpoint(std::string_view flag, std::string_view text,
                                 std::uint16_t default_port = 0);
 // Several, separated by commas, at most `limit`, none twice (but for port 0).
 Result<std::vector<Endpoint>> parse_endpoints(std::string_view flag, std::string_view text,
                                               std::size_t limit, std::uint16_t default_port = 0);
 
-// The name servers of a resolv.conf: the first three that can be used, as resolvers do it; lines that cannot be read are
-// passed over.
+// The name servers of a resolv.conf: the first three that can be used, as resolvers do it; lines
+// that cannot be read are passed over.
 [[nodiscard]] std::vector<Endpoint> parse_resolv_conf(std::string_view text);
 
 struct SocketAddress {

@@ -15,7 +15,9 @@ namespace {
 
 constexpr std::string_view kComponent = "dns";
 
-void count(std::atomic<std::uint64_t>& counter) { counter.fetch_add(1, std::memory_order_relaxed); }
+void count(std::atomic<std::uint64_t>& counter) {
+    counter.fetch_add(1, std::memory_order_relaxed);
+}
 
 void append_u16(std::vector<std::uint8_t>* out, std::size_t value) {
     out->push_back(static_cast<std::uint8_t>(value >> 8U));
@@ -152,8 +154,8 @@ void Forwarder::send(Exchange& exchange) {
 bool Forwarder::open(Exchange& exchange) {
     const auto address = to_socket_address(upstreams_[exchange.upstream]);
     if (!address) return false;
-    // A socket of its own for each question: the kernel picks its port at random, takes datagrams of this server
-    // only, and tells when nobody listens there.
+    // A socket of its own for each question: the kernel picks its port at random, takes datagrams
+    // of this server only, and tells when nobody listens there.
     const int kind = (exchange.tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_NONBLOCK | SOCK_CLOEXEC;
     exchange.fd = Descriptor(::socket(address->storage.ss_family, kind, 0));
     if (!exchange.fd) return false;
@@ -162,7 +164,8 @@ bool Forwarder::open(Exchange& exchange) {
         errno != EINPROGRESS) {
         return false;
     }
-    if (!exchange.tcp && ::send(exchange.fd.get(), exchange.out.data(), exchange.out.size(), 0) < 0) {
+    if (!exchange.tcp &&
+        ::send(exchange.fd.get(), exchange.out.data(), exchange.out.size(), 0) < 0) {
         return false;
     }
     exchange.watch = loop_.add(
@@ -229,9 +232,8 @@ void Forwarder::on_stream(Exchange& exchange, std::uint32_t events) {
     if (exchange.in.size() < 2) return;
     const std::size_t length = (std::size_t{exchange.in[0]} << 8U) | exchange.in[1];
     if (exchange.in.size() < length + 2) return;
-    const std::vector<std::uint8_t> message(exchange.in.begin() + 2,
-                                            exchange.in.begin() + 2 +
-                                                static_cast<std::ptrdiff_t>(length));
+    const std::vector<std::uint8_t> message(
+        exchange.in.begin() + 2, exchange.in.begin() + 2 + static_cast<std::ptrdiff_t>(length));
     if (!on_message(exchange, message)) {
         count(counters_.upstream_bogus);
         fail(exchange);
@@ -244,8 +246,7 @@ bool Forwarder::on_message(Exchange& exchange, std::span<const std::uint8_t> byt
     auto answer = std::make_shared<UpstreamAnswer>();
     switch (judge_response(*message, exchange.id, exchange.question, exchange.edns, exchange.tcp,
                            answer.get())) {
-        case Verdict::kBogus:
-            return false;
+        case Verdict::kBogus: return false;
         case Verdict::kTruncated:
             exchange.tcp = true;
             send(exchange);
@@ -254,11 +255,8 @@ bool Forwarder::on_message(Exchange& exchange, std::span<const std::uint8_t> byt
             exchange.edns = false;
             send(exchange);
             return true;
-        case Verdict::kFailed:
-            fail(exchange);
-            return true;
-        case Verdict::kAccepted:
-            break;
+        case Verdict::kFailed: fail(exchange); return true;
+        case Verdict::kAccepted: break;
     }
     answer->received_s = steady_seconds();
     finish(exchange, std::move(answer));
@@ -291,10 +289,11 @@ void Forwarder::finish(Exchange& exchange, std::shared_ptr<const UpstreamAnswer>
         const bool looping = guard_.take(upstream);
         if (looping && !looping_[upstream]) {
             count(counters_.loops);
-            log::error(kComponent,
-                       "upstream server {} sends its questions back to this server; it is not asked "
-                       "until that ends",
-                       upstreams_[upstream].to_string());
+            log::error(
+                kComponent,
+                "upstream server {} sends its questions back to this server; it is not asked "
+                "until that ends",
+                upstreams_[upstream].to_string());
         }
         if (!looping && looping_[upstream]) {
             log::info(kComponent, "upstream server {} is no longer in a loop with this server",

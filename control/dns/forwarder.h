@@ -1,5 +1,6 @@
-// Asks the upstream servers what the cluster does not know: over UDP with a fresh port and id each time, over TCP when the answer
-// is cut short; equal questions that are under way wait for one answer.
+// Asks the upstream servers what the cluster does not know: over UDP with a fresh port and id each
+// time, over TCP when the answer is cut short; equal questions that are under way wait for one
+// answer.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +23,8 @@ inline constexpr std::size_t kMaxWaiters = 256;
 // A server has this long to answer; together less than the 5 s after which resolvers ask again.
 inline constexpr std::uint64_t kTryMs = 1'500;
 inline constexpr unsigned kMaxTries = 3;
-// Datagrams that are no answer to the question, after which it is asked over TCP: somebody guesses ids.
+// Datagrams that are no answer to the question, after which it is asked over TCP: somebody guesses
+// ids.
 inline constexpr unsigned kMaxBogus = 16;
 inline constexpr std::uint64_t kProbeIntervalMs = 30'000;
 

@@ -19,7 +19,8 @@ namespace sluice::dns {
 inline constexpr std::size_t kMaxPosted = 4'096;
 inline constexpr std::uint64_t kTickMs = 50;
 
-// All but post() are for the loop's own thread (or before run()). A handler may add and remove any, itself included.
+// All but post() are for the loop's own thread (or before run()). A handler may add and remove any,
+// itself included.
 class EventLoop {
 public:
     using Handler = std::function<void(std::uint32_t events)>;
@@ -29,8 +30,8 @@ public:
     std::uint64_t add(int fd, std::uint32_t events, Handler handler);
     void modify(std::uint64_t id, int fd, std::uint32_t events);
     void remove(std::uint64_t id, int fd);
-    // Calls it about every kTickMs while there is work, with milliseconds of the steady clock, and every second at
-    // least; it says whether it waits for a deadline.
+    // Calls it about every kTickMs while there is work, with milliseconds of the steady clock, and
+    // every second at least; it says whether it waits for a deadline.
     void add_ticker(std::function<bool(std::uint64_t now_ms)> ticker);
     // Any thread. False when kMaxPosted wait already.
     bool post(std::function<void()> work);

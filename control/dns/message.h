@@ -1,5 +1,5 @@
-// DNS messages (RFC 1035, 4; EDNS: RFC 6891): reading them from bytes that may be hostile, and writing them within a size.
-// Pure functions; nothing here knows sockets or records of Kubernetes.
+// DNS messages (RFC 1035, 4; EDNS: RFC 6891): reading them from bytes that may be hostile, and
+// writing them within a size. Pure functions; nothing here knows sockets or records of Kubernetes.
 #pragma once
 
 #include <cstdint>
@@ -37,15 +37,15 @@ struct Edns {
 };
 
 struct Flags {
-    bool response = false;            // QR
-    std::uint8_t opcode = 0;          // 4 bits
-    bool authoritative = false;       // AA
-    bool truncated = false;           // TC
-    bool recursion_desired = false;   // RD
-    bool recursion_available = false; // RA
-    bool authentic = false;           // AD
-    bool checking_disabled = false;   // CD
-    std::uint8_t rcode = 0;           // 4 bits; see Edns::extended_rcode for the rest
+    bool response = false;             // QR
+    std::uint8_t opcode = 0;           // 4 bits
+    bool authoritative = false;        // AA
+    bool truncated = false;            // TC
+    bool recursion_desired = false;    // RD
+    bool recursion_available = false;  // RA
+    bool authentic = false;            // AD
+    bool checking_disabled = false;    // CD
+    std::uint8_t rcode = 0;            // 4 bits; see Edns::extended_rcode for the rest
 };
 
 struct Message {
@@ -66,9 +66,10 @@ struct Header {
 };
 [[nodiscard]] std::optional<Header> parse_header(std::span<const std::uint8_t> bytes);
 
-// The whole message. Nothing for whatever is malformed: cut short, bytes left over, bad or circular compression (a pointer
-// must lead to before the name it is part of), record data of the wrong length, two OPT records or one elsewhere
-// than among the additional ones, more than kMaxRecords records. Cost: linear in the size, times the 127 labels of a name.
+// The whole message. Nothing for whatever is malformed: cut short, bytes left over, bad or circular
+// compression (a pointer must lead to before the name it is part of), record data of the wrong
+// length, two OPT records or one elsewhere than among the additional ones, more than kMaxRecords
+// records. Cost: linear in the size, times the 127 labels of a name.
 [[nodiscard]] std::optional<Message> parse_message(std::span<const std::uint8_t> bytes);
 
 // A message to write. The spans are read, not kept.
@@ -84,8 +85,9 @@ struct Reply {
     bool dnssec_ok = false;
 };
 
-// Writes at most limit bytes into out (whose content goes) with names compressed. Answers or authority that do not fit
-// set the flag TC and end the message; additional records are left out silently. REQUIRES: limit >= kPlainUdpBytes.
+// Writes at most limit bytes into out (whose content goes) with names compressed. Answers or
+// authority that do not fit set the flag TC and end the message; additional records are left out
+// silently. REQUIRES: limit >= kPlainUdpBytes.
 void encode(const Reply& reply, std::size_t limit, std::vector<std::uint8_t>* out);
 
 // Record data.
@@ -102,7 +104,8 @@ struct Soa {
 [[nodiscard]] Record soa_record(const Name& name, const Soa& soa, std::uint32_t ttl);
 // The last field of an SOA record, which bounds how long "no such name" is kept.
 [[nodiscard]] std::optional<std::uint32_t> soa_minimum(const Record& record);
-// The name that a CNAME, NS, PTR or DNAME record points to. REQUIRES: of such a type, and read by parse_message.
+// The name that a CNAME, NS, PTR or DNAME record points to. REQUIRES: of such a type, and read by
+// parse_message.
 [[nodiscard]] Name target_of(const Record& record);
 
 }  // namespace sluice::dns

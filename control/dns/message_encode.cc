@@ -106,9 +106,7 @@ private:
         switch (record.type) {
             case type::kNs:
             case type::kCname:
-            case type::kPtr:
-                name(all, true);
-                return;
+            case type::kPtr: name(all, true); return;
             case type::kMx:
                 bytes(all.substr(0, 2));
                 name(all.substr(2), true);
@@ -121,8 +119,7 @@ private:
                 bytes(all.substr(all.size() - 20));
                 return;
             }
-            default:
-                bytes(all);
+            default: bytes(all);
         }
     }
     [[nodiscard]] bool written_equals(std::size_t at, std::string_view wire) const {
@@ -136,7 +133,8 @@ private:
             if (length != static_cast<std::uint8_t>(wire[i])) return false;
             if (length == 0) return true;
             for (std::size_t k = 1; k <= length; ++k) {
-                if (to_lower(static_cast<char>(out_[at + k])) != to_lower(wire[i + k])) return false;
+                if (to_lower(static_cast<char>(out_[at + k])) != to_lower(wire[i + k]))
+                    return false;
             }
             at += length + 1U;
             i += length + 1U;
@@ -239,7 +237,8 @@ Record txt_record(const Name& name, std::string_view text, std::uint32_t ttl) {
 
 Record soa_record(const Name& name, const Soa& soa, std::uint32_t ttl) {
     Record record{name, type::kSoa, kClassIn, ttl, soa.primary.wire() + soa.mailbox.wire()};
-    for (const std::uint32_t value : {soa.serial, soa.refresh, soa.retry, soa.expire, soa.minimum}) {
+    for (const std::uint32_t value :
+         {soa.serial, soa.refresh, soa.retry, soa.expire, soa.minimum}) {
         append_u32(&record.rdata, value);
     }
     return record;
@@ -254,6 +253,8 @@ std::optional<std::uint32_t> soa_minimum(const Record& record) {
     return value;
 }
 
-Name target_of(const Record& record) { return Name::from_wire(record.rdata); }
+Name target_of(const Record& record) {
+    return Name::from_wire(record.rdata);
+}
 
 }  // namespace sluice::dns

@@ -1,4 +1,5 @@
-// Hostile messages: reading ends, within bounds, and what was read can be written and is then read as the same.
+// Hostile messages: reading ends, within bounds, and what was read can be written and is then read
+// as the same.
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -40,8 +41,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     encode(reply, kMaxMessageBytes, &bytes);
     const auto again = parse_message(bytes);
     if (!again) __builtin_trap();
-    if (!again->flags.truncated && (!same(again->answers, message->answers) ||
-                                    !same(again->authority, message->authority))) {
+    if (!again->flags.truncated &&
+        (!same(again->answers, message->answers) || !same(again->authority, message->authority))) {
         __builtin_trap();
     }
     UpstreamAnswer answer;

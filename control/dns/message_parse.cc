@@ -51,7 +51,8 @@ public:
     void name(std::string* out) {
         const std::size_t begin = out->size();
         std::size_t at = at_;
-        std::size_t segment = at_;  // where the run of labels being read began: pointers go below it
+        std::size_t segment =
+            at_;  // where the run of labels being read began: pointers go below it
         bool jumped = false;
         while (!failed_) {
             if (at >= all_.size()) return fail();
@@ -98,7 +99,8 @@ private:
     bool failed_ = false;
 };
 
-// Where names stand in the data of the types that may compress them (RFC 3597, 4): bytes before, names, bytes after.
+// Where names stand in the data of the types that may compress them (RFC 3597, 4): bytes before,
+// names, bytes after.
 struct Shape {
     std::uint16_t type;
     std::uint8_t before, names, after;
@@ -154,10 +156,9 @@ void read_records(Reader& reader, unsigned count, std::vector<Record>* out, Mess
             // Options are pairs of code and length; a broken list is a broken message.
             for (std::size_t at = 0; at < options.size();) {
                 if (options.size() - at < 4) return reader.fail();
-                const std::size_t size = (static_cast<std::size_t>(
-                                              static_cast<std::uint8_t>(options[at + 2]))
-                                          << 8U) |
-                                         static_cast<std::uint8_t>(options[at + 3]);
+                const std::size_t size =
+                    (static_cast<std::size_t>(static_cast<std::uint8_t>(options[at + 2])) << 8U) |
+                    static_cast<std::uint8_t>(options[at + 3]);
                 if (options.size() - at - 4 < size) return reader.fail();
                 at += 4 + size;
             }
@@ -189,8 +190,8 @@ std::optional<Header> parse_header(Bytes bytes) {
 std::optional<Message> parse_message(Bytes bytes) {
     const auto header = parse_header(bytes);
     if (!header || bytes.size() > kMaxMessageBytes) return std::nullopt;
-    const std::size_t records = std::size_t{header->questions} + header->answers +
-                                header->authority + header->additional;
+    const std::size_t records =
+        std::size_t{header->questions} + header->answers + header->authority + header->additional;
     if (records > kMaxRecords) return std::nullopt;
     Message message;
     message.id = header->id;

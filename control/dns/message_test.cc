@@ -1,4 +1,5 @@
-// Messages against bytes written out by hand, against ldns, and against themselves with random content.
+// Messages against bytes written out by hand, against ldns, and against themselves with random
+// content.
 #include "control/dns/message.h"
 
 #include <gtest/gtest.h>
@@ -18,12 +19,19 @@ namespace {
 using namespace std::string_literals;
 using Bytes = std::vector<std::uint8_t>;
 
-Bytes bytes_of(const std::string& text) { return {text.begin(), text.end()}; }
-Name name(std::string_view text) { return *Name::parse(text); }
+Bytes bytes_of(const std::string& text) {
+    return {text.begin(), text.end()};
+}
+Name name(std::string_view text) {
+    return *Name::parse(text);
+}
 
 // A query for example.com, type A: RFC 1035's layout by hand.
-const std::string kQuery = "\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00"s
-                           "\x07" "example\x03" "com\x00\x00\x01\x00\x01"s;
+const std::string kQuery =
+    "\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00"s
+    "\x07"
+    "example\x03"
+    "com\x00\x00\x01\x00\x01"s;
 
 TEST(Name, ParsesAndPrints) {
     EXPECT_EQ(name("a.Bc.d").wire(), "\1a\2Bc\1d\0"s);
@@ -73,8 +81,14 @@ TEST(Message, MalformedNamesAndRecordsAreRefused) {
         {"pointer forwards", head + "\xc0\x0e"s + tail + "\1a\0"s},
         {"pointer into the header", head + "\xc0\x00"s + tail},
         {"two names pointing at each other's middle", head + "\1a\xc0\x0c"s + tail},
-        {"reserved label type 01", head + "\x41" "a\0"s + tail},
-        {"reserved label type 10", head + "\x81" "a\0"s + tail},
+        {"reserved label type 01", head +
+                                       "\x41"
+                                       "a\0"s +
+                                       tail},
+        {"reserved label type 10", head +
+                                       "\x81"
+                                       "a\0"s +
+                                       tail},
         {"more questions than bytes", "\0\0\0\0\xff\xff\0\0\0\0\0\0"s + "\0"s + tail},
         {"too many records", "\0\0\0\0\0\0\xff\xff\0\0\0\0"s},
     };
@@ -94,7 +108,9 @@ TEST(Message, MalformedNamesAndRecordsAreRefused) {
     EXPECT_TRUE(parse_message(record("\0\5"s, "\1a\0"s)));
     EXPECT_FALSE(parse_message(record("\0\5"s, "\1a\0x"s)));
     EXPECT_FALSE(parse_message(record("\0\5"s, "\1a"s)));
-    EXPECT_FALSE(parse_message(record("\0\6"s, "\0\0" "0123456789012345678"s)));
+    EXPECT_FALSE(parse_message(record("\0\6"s,
+                                      "\0\0"
+                                      "0123456789012345678"s)));
     EXPECT_FALSE(parse_message(record("\0\x29"s, "")));  // OPT among the answers
 }
 
@@ -111,11 +127,13 @@ TEST(Message, OptIsReadOnceFromAdditionalOnly) {
     EXPECT_FALSE(parse_message(bytes_of(text + opt + opt)));
     text[11] = 1;
     EXPECT_FALSE(parse_message(bytes_of(text + "\1a"s + opt)));  // not at the root
-    const std::string cut = "\0\0\x29\x10\x00\0\0\0\0\0\5\0\1\0\2x"s;  // an option longer than the data
+    const std::string cut =
+        "\0\0\x29\x10\x00\0\0\0\0\0\5\0\1\0\2x"s;  // an option longer than the data
     EXPECT_FALSE(parse_message(bytes_of(text + cut)));
 }
 
-// The longest chain of pointers that 64 KiB can hold ends in a name that is too long, not in a hang.
+// The longest chain of pointers that 64 KiB can hold ends in a name that is too long, not in a
+// hang.
 TEST(Message, LongChainsOfPointersEnd) {
     std::string text = "\0\0\0\0\0\1\0\0\0\0\0\0\1a\0\0\1\0\1"s;
     text[5] = 100;
@@ -142,9 +160,10 @@ TEST(Encode, CompressesAndKeepsTheCaseOfTheQuestion) {
     reply.answers = answers;
     Bytes out;
     encode(reply, 512, &out);
-    const std::string expected = "\xab\xcd\x80\x00\0\1\0\1\0\0\0\0"s
-                                 "\3WeB\7example\3COM\0\0\1\0\1"s
-                                 "\xc0\x0c\0\1\0\1\0\0\0\5\0\4\xc0\x00\x02\x01"s;
+    const std::string expected =
+        "\xab\xcd\x80\x00\0\1\0\1\0\0\0\0"s
+        "\3WeB\7example\3COM\0\0\1\0\1"s
+        "\xc0\x0c\0\1\0\1\0\0\0\5\0\4\xc0\x00\x02\x01"s;
     EXPECT_EQ(std::string(out.begin(), out.end()), expected);
 }
 
@@ -200,14 +219,14 @@ std::string text_of(const ldns_rr_list* list) {
 TEST(Ldns, ReadsWhatWeWrite) {
     const Question question{name("_http._tcp.web.default.svc.cluster.local"), type::kSrv, kClassIn};
     const Name web = name("web.default.svc.cluster.local");
-    Soa soa{name("ns.dns.cluster.local"), name("hostmaster.cluster.local"), 42, 7200, 1800, 86400, 5};
+    Soa soa{
+        name("ns.dns.cluster.local"), name("hostmaster.cluster.local"), 42, 7200, 1800, 86400, 5};
     const std::vector<Record> answers = {srv_record(question.name, 0, 100, 80, web, 5),
                                          name_record(web, type::kCname, name("x.y.example"), 6),
                                          txt_record(name("dns-version.cluster.local"), "1.1.0", 7)};
     const std::vector<Record> authority = {soa_record(name("cluster.local"), soa, 5)};
-    const std::vector<Record> additional = {
-        address_record(web, *IpAddress::parse("10.96.0.10"), 5),
-        address_record(web, *IpAddress::parse("fd00::a"), 5)};
+    const std::vector<Record> additional = {address_record(web, *IpAddress::parse("10.96.0.10"), 5),
+                                            address_record(web, *IpAddress::parse("fd00::a"), 5)};
     Reply reply;
     reply.flags.response = reply.flags.authoritative = true;
     reply.question = &question;
@@ -237,11 +256,16 @@ TEST(Ldns, ReadsWhatWeWrite) {
 // Names in record data that ldns compresses or not, each type that holds names.
 TEST(Ldns, WhatItWritesWeReadAndItReadsAgain) {
     const std::vector<std::string> lines = {
-        "a.example. 60 IN CNAME b.example.",      "a.example. 60 IN MX 10 mail.a.example.",
-        "a.example. 60 IN NS ns.a.example.",      "a.example. 60 IN PTR p.a.example.",
-        "a.example. 60 IN SRV 1 2 3 t.a.example.", "a.example. 60 IN DNAME other.example.",
-        "a.example. 60 IN RP m.a.example. t.a.example.", "a.example. 60 IN AFSDB 1 db.a.example.",
-        "a.example. 60 IN A 192.0.2.7",           "a.example. 60 IN AAAA 2001:db8::7",
+        "a.example. 60 IN CNAME b.example.",
+        "a.example. 60 IN MX 10 mail.a.example.",
+        "a.example. 60 IN NS ns.a.example.",
+        "a.example. 60 IN PTR p.a.example.",
+        "a.example. 60 IN SRV 1 2 3 t.a.example.",
+        "a.example. 60 IN DNAME other.example.",
+        "a.example. 60 IN RP m.a.example. t.a.example.",
+        "a.example. 60 IN AFSDB 1 db.a.example.",
+        "a.example. 60 IN A 192.0.2.7",
+        "a.example. 60 IN AAAA 2001:db8::7",
         "a.example. 60 IN TXT \"one\" \"two\"",
         "a.example. 60 IN CAA 0 issue \"ca.example\"",
         "a.example. 60 IN SOA ns.a.example. m.a.example. 1 2 3 4 5"};
@@ -274,9 +298,9 @@ TEST(Ldns, WhatItWritesWeReadAndItReadsAgain) {
 
 rc::Gen<Name> any_name() {
     return rc::gen::map(
-        rc::gen::resize(6, rc::gen::container<std::vector<std::string>>(rc::gen::resize(
-                               8, rc::gen::nonEmpty(rc::gen::container<std::string>(
-                                      rc::gen::arbitrary<char>()))))),
+        rc::gen::resize(6, rc::gen::container<std::vector<std::string>>(
+                               rc::gen::resize(8, rc::gen::nonEmpty(rc::gen::container<std::string>(
+                                                      rc::gen::arbitrary<char>()))))),
         [](const std::vector<std::string>& labels) {
             std::string wire;
             for (const auto& label : labels) {
@@ -296,18 +320,15 @@ RC_GTEST_PROP(Property, WhatIsWrittenIsReadAsTheSame, ()) {
         const Name owner = *any_name();
         const auto ttl = *rc::gen::inRange<std::uint32_t>(0, 0x7fffffff);
         switch (*rc::gen::inRange(0, 4)) {
-            case 0:
-                records.push_back(name_record(owner, type::kCname, *any_name(), ttl));
-                break;
-            case 1:
-                records.push_back(srv_record(owner, 1, 2, 3, *any_name(), ttl));
-                break;
+            case 0: records.push_back(name_record(owner, type::kCname, *any_name(), ttl)); break;
+            case 1: records.push_back(srv_record(owner, 1, 2, 3, *any_name(), ttl)); break;
             case 2:
                 records.push_back(
                     soa_record(owner, {*any_name(), *any_name(), 1, 2, 3, 4, 5}, ttl));
                 break;
             default:
-                records.push_back({owner, 65'280, kClassIn, ttl, *rc::gen::arbitrary<std::string>()});
+                records.push_back(
+                    {owner, 65'280, kClassIn, ttl, *rc::gen::arbitrary<std::string>()});
         }
     }
     Reply reply;

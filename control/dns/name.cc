@@ -27,7 +27,8 @@ bool is_plain_label(std::string_view text) {
 
 Result<Name> Name::parse(std::string_view text) {
     const auto refuse = [&](std::string_view why) {
-        return make_error(Code::kInvalidArgument, "domain name \"{}\": {}", text.substr(0, 300), why);
+        return make_error(Code::kInvalidArgument, "domain name \"{}\": {}", text.substr(0, 300),
+                          why);
     };
     std::string_view rest = text;
     if (rest.ends_with('.')) rest.remove_suffix(1);
@@ -93,12 +94,15 @@ bool Name::is_within(const Name& suffix) const {
     if (suffix.wire_.size() > wire_.size()) return false;
     const std::size_t start = wire_.size() - suffix.wire_.size();
     for (std::size_t at = 0; at <= start; at += static_cast<std::uint8_t>(wire_[at]) + 1U) {
-        if (at == start) return equal_ignoring_case(std::string_view(wire_).substr(at), suffix.wire_);
+        if (at == start)
+            return equal_ignoring_case(std::string_view(wire_).substr(at), suffix.wire_);
     }
     return false;
 }
 
-bool Name::equals(const Name& other) const { return equal_ignoring_case(wire_, other.wire_); }
+bool Name::equals(const Name& other) const {
+    return equal_ignoring_case(wire_, other.wire_);
+}
 
 std::string Name::to_string() const {
     if (is_root()) return ".";

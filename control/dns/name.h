@@ -1,5 +1,6 @@
-// Domain names. A Name is absolute and always valid: labels of 1 to 63 bytes, 255 bytes in all. It keeps the case
-// it was given; comparing and searching ignore the case of ASCII letters, as RFC 4343 wants.
+// Domain names. A Name is absolute and always valid: labels of 1 to 63 bytes, 255 bytes in all. It
+// keeps the case it was given; comparing and searching ignore the case of ASCII letters, as RFC
+// 4343 wants.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +33,8 @@ public:
     // Whether this name is suffix or below it.
     [[nodiscard]] bool is_within(const Name& suffix) const;
     [[nodiscard]] bool equals(const Name& other) const;
-    // "a.b.c."; bytes that are no printable ASCII, dots within labels and backslashes are escaped (\DDD).
+    // "a.b.c."; bytes that are no printable ASCII, dots within labels and backslashes are escaped
+    // (\DDD).
     [[nodiscard]] std::string to_string() const;
 
 private:
@@ -45,7 +47,8 @@ private:
 [[nodiscard]] std::string to_lower(std::string_view text);
 [[nodiscard]] bool equal_ignoring_case(std::string_view a, std::string_view b);
 
-// Whether text can be one label of a name that Kubernetes made: letters, digits, '-' and '_', 1 to 63 of them.
+// Whether text can be one label of a name that Kubernetes made: letters, digits, '-' and '_', 1 to
+// 63 of them.
 [[nodiscard]] bool is_plain_label(std::string_view text);
 
 }  // namespace sluice::dns

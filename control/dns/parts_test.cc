@@ -22,8 +22,9 @@ TEST(Endpoints, Flags) {
     EXPECT_EQ(parse_endpoint("--f", "10.0.0.1", 53)->to_string(), "10.0.0.1:53");
     EXPECT_EQ(parse_endpoint("--f", "fd00::1", 53)->to_string(), "[fd00::1]:53");
     EXPECT_EQ(parse_endpoint("--f", "[fe80::1%eth0]:53")->zone, "eth0");
-    for (const auto* bad : {"", "10.0.0.1", "name:53", "10.0.0.1:", "10.0.0.1:65536", "10.0.0.1:5x",
-                            "[10.0.0.1]:53", "[::1", "[::1]53", "::1", "224.0.0.1:53", "10.0.0.1%e:53"}) {
+    for (const auto* bad :
+         {"", "10.0.0.1", "name:53", "10.0.0.1:", "10.0.0.1:65536", "10.0.0.1:5x", "[10.0.0.1]:53",
+          "[::1", "[::1]53", "::1", "224.0.0.1:53", "10.0.0.1%e:53"}) {
         const auto refused = parse_endpoint("--f", bad);
         ASSERT_FALSE(refused) << bad;
         EXPECT_THAT(refused.error().message, HasSubstr("--f"));
@@ -57,7 +58,8 @@ TEST(Endpoints, ItselfIsLeftOut) {
     EXPECT_THAT(without_self({at("[fd00::5]:53")}, {at("[::]:53")}, local), IsEmpty());
 }
 
-std::shared_ptr<UpstreamAnswer> answer(std::uint32_t ttl, std::uint64_t received_s, std::size_t size = 4) {
+std::shared_ptr<UpstreamAnswer> answer(std::uint32_t ttl, std::uint64_t received_s,
+                                       std::size_t size = 4) {
     auto out = std::make_shared<UpstreamAnswer>();
     out->answers = {{testing::name("a.example"), type::kA, kClassIn, ttl, std::string(size, 'x')}};
     out->received_s = received_s;
@@ -152,8 +154,7 @@ TEST_F(Judging, Verdicts) {
 TEST_F(Judging, OnlyTheChainIsKept) {
     const Name b = testing::name("b.other");
     const Name c = testing::name("c.other");
-    response.answers = {address_record(c, ip("192.0.2.1"), 5),
-                        name_record(b, type::kCname, c, 5),
+    response.answers = {address_record(c, ip("192.0.2.1"), 5), name_record(b, type::kCname, c, 5),
                         name_record(testing::name("A.example"), type::kCname, b, 5),
                         address_record(testing::name("d.other"), ip("6.6.6.6"), 5),
                         txt_record(c, "text", 5)};

@@ -86,7 +86,8 @@ void add_endpoints(const ServiceFacts& service, std::span<const SliceFacts* cons
 std::optional<unsigned> parse_number(std::string_view text, int base, unsigned max) {
     unsigned value = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
-    if (error != std::errc() || end != text.data() + text.size() || value > max) return std::nullopt;
+    if (error != std::errc() || end != text.data() + text.size() || value > max)
+        return std::nullopt;
     // "01" is no octet: each address has one name only.
     if (base == 10 && text.size() > 1 && text.front() == '0') return std::nullopt;
     return value;
@@ -107,10 +108,9 @@ bool ServiceFacts::operator==(const ServiceFacts& other) const {
 }
 
 const ServiceRecords::Host* ServiceRecords::find_host(std::string_view label) const {
-    const auto at = std::lower_bound(hosts.begin(), hosts.end(), label,
-                                     [](const Host& host, std::string_view wanted) {
-                                         return host.label < wanted;
-                                     });
+    const auto at = std::lower_bound(
+        hosts.begin(), hosts.end(), label,
+        [](const Host& host, std::string_view wanted) { return host.label < wanted; });
     return at != hosts.end() && at->label == label ? &*at : nullptr;
 }
 
@@ -160,14 +160,16 @@ Result<ServiceFacts> service_facts(const ::k8s::io::api::core::v1::Service& serv
     facts.ports = read_ports(spec.ports());
     if (facts.headless) return facts;
     const auto add = [&](const std::string& text) {
-        if (const auto address = IpAddress::parse_sloppy(text)) facts.cluster_ips.push_back(*address);
+        if (const auto address = IpAddress::parse_sloppy(text))
+            facts.cluster_ips.push_back(*address);
     };
     for (const auto& text : spec.clusterips()) add(text);
     if (spec.clusterips().empty()) add(spec.clusterip());
     return facts;
 }
 
-ServiceRecords make_records(const ServiceFacts& service, std::span<const SliceFacts* const> slices) {
+ServiceRecords make_records(const ServiceFacts& service,
+                            std::span<const SliceFacts* const> slices) {
     ServiceRecords out;
     out.name = service.name;
     out.namespace_name = service.namespace_name;

@@ -1,5 +1,6 @@
-// What one Service means in DNS (Kubernetes DNS-based service discovery 1.1.0, sections 2.3 to 2.5): pure functions from API
-// objects to the addresses, hosts and ports that the zone answers with.
+// What one Service means in DNS (Kubernetes DNS-based service discovery 1.1.0, sections 2.3
+// to 2.5): pure functions from API objects to the addresses, hosts and ports that the zone answers
+// with.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,8 @@ class EndpointSlice;
 
 namespace sluice::dns {
 
-// Of one Service; endpoints beyond it are not published. An answer over TCP has room for some 4,000 addresses.
+// Of one Service; endpoints beyond it are not published. An answer over TCP has room for some 4,000
+// addresses.
 inline constexpr std::size_t kMaxEndpoints = 10'000;
 
 // The part of an EndpointSlice that matters here: kept in place of the object.
@@ -71,7 +73,8 @@ struct ServiceRecords {
     std::vector<Host> hosts;  // of a headless Service, sorted by label
     struct Target {
         std::uint16_t port = 0;
-        std::uint32_t host = 0;  // index in hosts; of a Service with addresses of its own always 0, and none is meant
+        std::uint32_t host = 0;  // index in hosts; of a Service with addresses of its own always 0,
+                                 // and none is meant
         auto operator<=>(const Target&) const = default;
     };
     struct Srv {
@@ -92,7 +95,8 @@ struct ServiceRecords {
 [[nodiscard]] std::string address_label(const IpAddress& address);
 [[nodiscard]] std::optional<IpAddress> parse_address_label(std::string_view label);
 
-// "4.3.2.1.in-addr.arpa." and its kin under ip6.arpa: the address of a whole such name, nothing for all others.
+// "4.3.2.1.in-addr.arpa." and its kin under ip6.arpa: the address of a whole such name, nothing for
+// all others.
 [[nodiscard]] std::optional<IpAddress> parse_reverse_name(const Name& name);
 [[nodiscard]] Name reverse_name(const IpAddress& address);
 

@@ -9,10 +9,13 @@
 namespace sluice::dns {
 namespace {
 
-// The name ends in .invalid (RFC 6761): no server that is not in a loop bothers another with it for long.
+// The name ends in .invalid (RFC 6761): no server that is not in a loop bothers another with it for
+// long.
 constexpr std::string_view kProbeSuffix = "sluice-dns-loop.invalid";
 
-void count(std::atomic<std::uint64_t>& counter) { counter.fetch_add(1, std::memory_order_relaxed); }
+void count(std::atomic<std::uint64_t>& counter) {
+    counter.fetch_add(1, std::memory_order_relaxed);
+}
 
 bool is_meta(std::uint16_t question_type) {
     return question_type == type::kOpt || question_type == 0 ||
@@ -45,7 +48,8 @@ std::uint64_t steady_seconds() {
 
 std::uint64_t random_u64() {
     std::uint64_t value = 0;
-    // Eight bytes are never cut short, and fail only before the kernel has gathered its first entropy, when it waits.
+    // Eight bytes are never cut short, and fail only before the kernel has gathered its first
+    // entropy, when it waits.
     SLUICE_ASSERT(::getrandom(&value, sizeof value, 0) == static_cast<ssize_t>(sizeof value));
     return value;
 }

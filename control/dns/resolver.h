@@ -1,5 +1,6 @@
-// From the bytes of a query to the bytes of its answer: what is malformed or not served is refused, names of the cluster
-// come from the zone, others from the cache; the rest is handed back as a job for the upstream servers. No sockets.
+// From the bytes of a query to the bytes of its answer: what is malformed or not served is refused,
+// names of the cluster come from the zone, others from the cache; the rest is handed back as a job
+// for the upstream servers. No sockets.
 #pragma once
 
 #include <atomic>
@@ -17,21 +18,21 @@ namespace sluice::dns {
 // One writer at least; read at any time.
 struct Counters {
     std::atomic<std::uint64_t> queries{0};
-    std::atomic<std::uint64_t> dropped{0};        // no answer: too short, a response, port 0
-    std::atomic<std::uint64_t> malformed{0};      // FORMERR
-    std::atomic<std::uint64_t> refused{0};        // REFUSED and NOTIMP
-    std::atomic<std::uint64_t> cluster{0};        // answered from the zone
+    std::atomic<std::uint64_t> dropped{0};    // no answer: too short, a response, port 0
+    std::atomic<std::uint64_t> malformed{0};  // FORMERR
+    std::atomic<std::uint64_t> refused{0};    // REFUSED and NOTIMP
+    std::atomic<std::uint64_t> cluster{0};    // answered from the zone
     std::atomic<std::uint64_t> cached{0};
     std::atomic<std::uint64_t> forwarded{0};
-    std::atomic<std::uint64_t> forward_failed{0}; // SERVFAIL: no upstream server answered
-    std::atomic<std::uint64_t> forward_full{0};   // SERVFAIL: kMaxPending or kMaxPosted reached
-    std::atomic<std::uint64_t> upstream_bogus{0}; // responses that were not believed
-    std::atomic<std::uint64_t> loops{0};          // upstream servers found to ask this one
-    std::atomic<std::uint64_t> tcp_refused{0};    // connections beyond kMaxConnections
+    std::atomic<std::uint64_t> forward_failed{0};  // SERVFAIL: no upstream server answered
+    std::atomic<std::uint64_t> forward_full{0};    // SERVFAIL: kMaxPending or kMaxPosted reached
+    std::atomic<std::uint64_t> upstream_bogus{0};  // responses that were not believed
+    std::atomic<std::uint64_t> loops{0};           // upstream servers found to ask this one
+    std::atomic<std::uint64_t> tcp_refused{0};     // connections beyond kMaxConnections
 };
 
-// Finds upstream servers that send what they are asked back to this server: each is asked for a secret name of
-// its own now and then, and that name is never to come in as a query.
+// Finds upstream servers that send what they are asked back to this server: each is asked for a
+// secret name of its own now and then, and that name is never to come in as a query.
 class LoopGuard {
 public:
     // REQUIRES: at most 32 upstreams.
@@ -55,9 +56,9 @@ private:
 struct ForwardJob {
     std::uint16_t id = 0;
     Flags flags;
-    Question question;             // the client's
-    std::vector<Record> aliases;   // answers that this server knows already
-    Question upstream;             // what to ask
+    Question question;            // the client's
+    std::vector<Record> aliases;  // answers that this server knows already
+    Question upstream;            // what to ask
     bool edns = false;
     bool dnssec_ok = false;
     std::size_t limit = kPlainUdpBytes;
@@ -77,7 +78,8 @@ public:
     };
     explicit Resolver(const Shared& shared);
 
-    // kReply: out is the answer. kForward: job is what to do. Cost of a name of the cluster: microseconds.
+    // kReply: out is the answer. kForward: job is what to do. Cost of a name of the cluster:
+    // microseconds.
     Step handle(std::span<const std::uint8_t> query, bool tcp, std::vector<std::uint8_t>* out,
                 ForwardJob* job);
 

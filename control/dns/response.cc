@@ -34,7 +34,8 @@ bool belongs(const Record& record, const std::vector<Name>& chain, std::uint16_t
         return std::any_of(chain.begin(), chain.end(),
                            [&](const Name& name) { return name.is_within(record.name); });
     }
-    if (record.type != question_type && record.type != type::kCname && record.type != type::kRrsig) {
+    if (record.type != question_type && record.type != type::kCname &&
+        record.type != type::kRrsig) {
         return false;
     }
     return std::any_of(chain.begin(), chain.end(),
@@ -84,9 +85,9 @@ Verdict judge_response(const Message& response, std::uint16_t id, const Question
         if (belongs(record, chain, question.type)) out->answers.push_back(record);
     }
     // A referral is no answer: whoever is asked for recursion must do it.
-    const bool data = std::any_of(out->answers.begin(), out->answers.end(), [&](const Record& record) {
-        return record.type == question.type;
-    });
+    const bool data =
+        std::any_of(out->answers.begin(), out->answers.end(),
+                    [&](const Record& record) { return record.type == question.type; });
     if (!data) {
         for (const auto& record : response.authority) {
             if (proves_absence(record, chain)) out->authority.push_back(record);

@@ -28,7 +28,8 @@ Result<Descriptor> listen_tcp(const Endpoint& endpoint, Endpoint* bound) {
             return make_error(Code::kAlreadyExists, "tcp {}: the port is taken by another program",
                               endpoint.to_string());
         }
-        return errno_error(errno, "tcp {}: {}: {}", endpoint.to_string(), what, std::strerror(errno));
+        return errno_error(errno, "tcp {}: {}: {}", endpoint.to_string(), what,
+                           std::strerror(errno));
     };
     const int family = address.storage.ss_family;
     Descriptor fd(::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
@@ -97,8 +98,8 @@ public:
         // The same order as in a Service's records: IPv4 first.
         std::stable_partition(config_.addresses.begin(), config_.addresses.end(),
                               [](const IpAddress& address) { return address.is_v4(); });
-        const Resolver::Shared shared{zone,      config_, cache_, counters_,
-                                      guard_, !options.upstreams.empty()};
+        const Resolver::Shared shared{zone,      config_, cache_,
+                                      counters_, guard_,  !options.upstreams.empty()};
         tcp_ = std::make_unique<TcpServer>(*loop_, std::move(sockets.tcp), shared, forwarder_);
         udp_ = std::make_unique<UdpServer>(std::move(sockets.udp), shared, *loop_, forwarder_);
         thread_ = std::jthread([this](const std::stop_token& stop) { loop_->run(stop); });

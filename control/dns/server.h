@@ -14,8 +14,8 @@ struct ServerOptions {
     std::vector<Endpoint> listen;     // UDP and TCP; port 0 is any that both have free
     std::vector<Endpoint> upstreams;  // none: names that are not the cluster's are refused
     Name domain;
-    std::vector<IpPrefix> owned;      // see ZoneConfig
-    unsigned workers = 0;             // of UDP; 0: one a core, at most four
+    std::vector<IpPrefix> owned;  // see ZoneConfig
+    unsigned workers = 0;         // of UDP; 0: one a core, at most four
 };
 
 class Server {
@@ -29,8 +29,8 @@ public:
     [[nodiscard]] virtual const Counters& counters() const = 0;
 };
 
-// Those of the upstreams that are not this server itself, by address. `local`: addresses of this machine, for
-// listeners on unspecified addresses.
+// Those of the upstreams that are not this server itself, by address. `local`: addresses of this
+// machine, for listeners on unspecified addresses.
 [[nodiscard]] std::vector<Endpoint> without_self(const std::vector<Endpoint>& upstreams,
                                                  const std::vector<Endpoint>& listen,
                                                  const std::vector<IpAddress>& local);

@@ -1,4 +1,5 @@
-// The server as clients and upstream servers meet it: real packets over loopback, with an upstream server of plain sockets.
+// The server as clients and upstream servers meet it: real packets over loopback, with an upstream
+// server of plain sockets.
 #include "control/dns/server.h"
 
 #include <gmock/gmock.h>
@@ -26,7 +27,8 @@ constexpr int kPatienceMs = 8'000;
 Descriptor connected(const Endpoint& endpoint, int kind) {
     const auto address = *to_socket_address(endpoint);
     Descriptor fd(::socket(address.storage.ss_family, kind | SOCK_CLOEXEC, 0));
-    EXPECT_EQ(::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address.storage), address.size), 0);
+    EXPECT_EQ(
+        ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address.storage), address.size), 0);
     return fd;
 }
 
@@ -56,7 +58,8 @@ Bytes receive_framed(int fd) {
 }
 
 Bytes framed(const Bytes& message) {
-    Bytes out{static_cast<std::uint8_t>(message.size() >> 8U), static_cast<std::uint8_t>(message.size())};
+    Bytes out{static_cast<std::uint8_t>(message.size() >> 8U),
+              static_cast<std::uint8_t>(message.size())};
     out.insert(out.end(), message.begin(), message.end());
     return out;
 }
@@ -270,7 +273,9 @@ TEST_F(Serving, WhatIsMalformedOrNotServedIsRefused) {
     EXPECT_EQ(code_of(changed(klass, 255)), rcode::kRefused);
     EXPECT_EQ(code_of(changed(good.size() - 5, 1)), rcode::kBadVers);
     for (const int meta : {0, 41, 249, 250, 251, 252, 253, 254}) {
-        EXPECT_EQ(code_of(query("cluster.local", static_cast<std::uint16_t>(meta))), rcode::kRefused) << meta;
+        EXPECT_EQ(code_of(query("cluster.local", static_cast<std::uint16_t>(meta))),
+                  rcode::kRefused)
+            << meta;
     }
     EXPECT_EQ(exchange_tcp(query("cluster.local", 252))->flags.rcode, rcode::kRefused);
     EXPECT_EQ(code_of(query("example.com", type::kA)), rcode::kRefused);  // no upstream
@@ -307,8 +312,10 @@ TEST_F(Serving, AnswersKeepWithinTheClientsSize) {
         ::send(fd.get(), bytes.data(), bytes.size(), 0);
         return receive(fd.get());
     };
-    for (const auto& [edns, size, limit] :
-         {std::tuple(false, 0, 512U), {true, 100, 512U}, {true, 900, 900U}, {true, 4'096, 1'232U}}) {
+    for (const auto& [edns, size, limit] : {std::tuple(false, 0, 512U),
+                                            {true, 100, 512U},
+                                            {true, 900, 900U},
+                                            {true, 4'096, 1'232U}}) {
         const Bytes bytes = ask(edns, static_cast<std::uint16_t>(size));
         EXPECT_LE(bytes.size(), limit);
         EXPECT_GT(bytes.size(), limit - 40);
@@ -329,7 +336,8 @@ TEST_F(Serving, TcpTakesManyQuestionsInAnyPieces) {
         stream.insert(stream.end(), one.begin(), one.end());
     }
     for (std::size_t at = 0; at < stream.size(); at += 7) {
-        ::send(fd.get(), stream.data() + at, std::min<std::size_t>(7, stream.size() - at), MSG_NOSIGNAL);
+        ::send(fd.get(), stream.data() + at, std::min<std::size_t>(7, stream.size() - at),
+               MSG_NOSIGNAL);
     }
     for (std::uint16_t id = 1; id <= 100; ++id) {
         const auto message = parse_message(receive_framed(fd.get()));
@@ -344,8 +352,9 @@ TEST_F(Serving, TcpTakesManyQuestionsInAnyPieces) {
 
 TEST_F(Serving, OtherNamesAreAskedUpstreamAndKept) {
     Upstream upstream([](const Message& message, bool) {
-        return std::vector<Bytes>{answer_to(message, {address_of(message, "192.0.2.1")}, 0,
-                                     {address_record(testing::name("evil.example"), ip("6.6.6.6"), 60)})};
+        return std::vector<Bytes>{
+            answer_to(message, {address_of(message, "192.0.2.1")}, 0,
+                      {address_record(testing::name("evil.example"), ip("6.6.6.6"), 60)})};
     });
     start({upstream.endpoint});
     for (int i = 0; i < 3; ++i) {
@@ -375,9 +384,15 @@ TEST_F(Serving, ResponsesToOtherQuestionsAreNotBelieved) {
         const auto forged = [](const Message& to) {
             return answer_to(to, {address_of(to, "6.6.6.6")});
         };
-        return std::vector<Bytes>{forged(wrong_id), forged(wrong_name), forged(wrong_type), not_a_response,
-                           Bytes(3, 0), answer_to(message, {address_of(message, "192.0.2.1"),
-                           address_record(testing::name("victim.example"), ip("6.6.6.6"), 60)})};
+        return std::vector<Bytes>{
+            forged(wrong_id),
+            forged(wrong_name),
+            forged(wrong_type),
+            not_a_response,
+            Bytes(3, 0),
+            answer_to(message,
+                      {address_of(message, "192.0.2.1"),
+                       address_record(testing::name("victim.example"), ip("6.6.6.6"), 60)})};
     });
     start({upstream.endpoint});
     const auto message = exchange(query("www.example.com", type::kA));
@@ -402,7 +417,8 @@ TEST_F(Serving, TruncatedAnswersAreAskedForOverTcp) {
 
 TEST_F(Serving, AServerWithoutEdnsIsAskedWithout) {
     Upstream upstream([](const Message& message, bool) {
-        if (!message.edns) return std::vector<Bytes>{answer_to(message, {address_of(message, "192.0.2.1")})};
+        if (!message.edns)
+            return std::vector<Bytes>{answer_to(message, {address_of(message, "192.0.2.1")})};
         Message plain = message;
         plain.edns.reset();
         return std::vector<Bytes>{answer_to(plain, {}, rcode::kFormErr)};
@@ -514,8 +530,7 @@ TEST_F(Serving, APortThatIsTakenIsSaidSo) {
     const auto second = Server::start(options, zone);
     ASSERT_FALSE(second);
     EXPECT_EQ(second.error().code, Code::kAlreadyExists);
-    EXPECT_THAT(second.error().message,
-                ::testing::HasSubstr(server->endpoints()[0].to_string()));
+    EXPECT_THAT(second.error().message, ::testing::HasSubstr(server->endpoints()[0].to_string()));
 }
 
 }  // namespace

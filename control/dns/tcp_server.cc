@@ -34,7 +34,8 @@ TcpServer::TcpServer(EventLoop& loop, std::vector<Descriptor> listeners,
       forwarder_(forwarder),
       buffer_(kReadBytes) {
     for (const auto& listener : listeners_) {
-        loop_.add(listener.get(), EPOLLIN, [this, fd = listener.get()](std::uint32_t) { accept(fd); });
+        loop_.add(listener.get(), EPOLLIN,
+                  [this, fd = listener.get()](std::uint32_t) { accept(fd); });
     }
     loop_.add_ticker([this](std::uint64_t now) { return tick(now); });
 }
@@ -52,10 +53,10 @@ void TcpServer::accept(int listener) {
         auto connection = std::make_unique<Connection>();
         connection->number = next_number_++;
         connection->active_ms = EventLoop::now_ms();
-        connection->watch = loop_.add(fd.get(), EPOLLIN,
-                                      [this, number = connection->number](std::uint32_t events) {
-                                          on_event(number, events);
-                                      });
+        connection->watch =
+            loop_.add(fd.get(), EPOLLIN, [this, number = connection->number](std::uint32_t events) {
+                on_event(number, events);
+            });
         if (connection->watch == 0) continue;
         connection->fd = std::move(fd);
         connections_.emplace(connection->number, std::move(connection));
@@ -65,7 +66,8 @@ void TcpServer::accept(int listener) {
 bool TcpServer::make_room() {
     Connection* oldest = nullptr;
     for (auto& [number, connection] : connections_) {
-        if (oldest == nullptr || connection->active_ms < oldest->active_ms) oldest = connection.get();
+        if (oldest == nullptr || connection->active_ms < oldest->active_ms)
+            oldest = connection.get();
     }
     if (oldest == nullptr || EventLoop::now_ms() - oldest->active_ms < kTcpEvictMs) return false;
     close(*oldest);
@@ -125,11 +127,11 @@ bool TcpServer::answer_all(Connection& connection) {
         const bool dnssec_ok = job.dnssec_ok;
         const bool checking_disabled = job.flags.checking_disabled;
         const std::uint64_t number = connection.number;
-        // The answer may come before ask() returns, when it is from the cache or there is no server to ask; it only adds
-        // to `out` then.
+        // The answer may come before ask() returns, when it is from the cache or there is no server
+        // to ask; it only adds to `out` then.
         forwarder_.ask(upstream, dnssec_ok, checking_disabled,
-                       [this, number, job = std::move(job)](
-                           const std::shared_ptr<const UpstreamAnswer>& answer) {
+                       [this, number,
+                        job = std::move(job)](const std::shared_ptr<const UpstreamAnswer>& answer) {
                            const auto owner = connections_.find(number);
                            if (owner == connections_.end()) return;
                            std::vector<std::uint8_t> message;
@@ -169,8 +171,8 @@ bool TcpServer::write(Connection& connection) {
     return true;
 }
 
-// What this connection waits for now. Output always goes through the loop, so that no connection is closed
-// within the callback of another.
+// What this connection waits for. Output always goes through the loop, so that no connection is
+// closed within the callback of another.
 void TcpServer::watch(Connection& connection) {
     std::uint32_t events = 0;
     if (!connection.ended && connection.in_flight < kMaxInFlight &&

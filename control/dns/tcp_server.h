@@ -1,4 +1,5 @@
-// DNS over TCP (RFC 7766): connections that stay open for further questions, answered as answers come, within bounds.
+// DNS over TCP (RFC 7766): connections that stay open for further questions, answered as answers
+// come, within bounds.
 #pragma once
 
 #include <cstdint>
@@ -14,11 +15,12 @@
 namespace sluice::dns {
 
 inline constexpr std::size_t kMaxConnections = 512;
-// A connection that says nothing this long is closed; so is, when all are in use, the one that is silent longest.
+// A connection that says nothing this long is closed; so is, when all are in use, the one that is
+// silent longest.
 inline constexpr std::uint64_t kTcpIdleMs = 10'000;
 inline constexpr std::uint64_t kTcpEvictMs = 1'000;
-// Of one connection: questions that wait for upstream, and bytes that its client has not taken. Beyond them nothing
-// more is read from it.
+// Of one connection: questions that wait for upstream, and bytes that its client has not taken.
+// Beyond them nothing more is read from it.
 inline constexpr std::size_t kMaxInFlight = 16;
 inline constexpr std::size_t kMaxUnsentBytes = 256U << 10U;
 

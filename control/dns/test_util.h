@@ -15,8 +15,12 @@ namespace sluice::dns::testing {
 namespace corev1 = ::k8s::io::api::core::v1;
 namespace discoveryv1 = ::k8s::io::api::discovery::v1;
 
-inline Name name(std::string_view text) { return *Name::parse(text); }
-inline IpAddress ip(std::string_view text) { return *IpAddress::parse(text); }
+inline Name name(std::string_view text) {
+    return *Name::parse(text);
+}
+inline IpAddress ip(std::string_view text) {
+    return *IpAddress::parse(text);
+}
 
 inline corev1::Service service(const std::string& namespace_name, const std::string& service_name,
                                const std::vector<std::string>& cluster_ips) {
@@ -47,7 +51,8 @@ inline discoveryv1::EndpointSlice slice(const std::string& namespace_name,
     return out;
 }
 
-inline discoveryv1::Endpoint* add_endpoint(discoveryv1::EndpointSlice* out, const std::string& address,
+inline discoveryv1::Endpoint* add_endpoint(discoveryv1::EndpointSlice* out,
+                                           const std::string& address,
                                            const std::string& hostname = "") {
     auto* endpoint = out->add_endpoints();
     endpoint->add_addresses(address);
@@ -80,21 +85,15 @@ inline std::string data_text(const Record& record) {
             std::copy_n(record.rdata.data(), 16, reinterpret_cast<char*>(address.bytes.data()));
             return "AAAA " + address.to_string();
         }
-        case type::kCname:
-            return "CNAME " + target_of(record).to_string();
-        case type::kPtr:
-            return "PTR " + target_of(record).to_string();
-        case type::kNs:
-            return "NS " + target_of(record).to_string();
+        case type::kCname: return "CNAME " + target_of(record).to_string();
+        case type::kPtr: return "PTR " + target_of(record).to_string();
+        case type::kNs: return "NS " + target_of(record).to_string();
         case type::kSrv:
             return fmt::format("SRV {} {} {} {}", number(0), number(2), number(4),
                                Name::from_wire(record.rdata.substr(6)).to_string());
-        case type::kTxt:
-            return "TXT " + record.rdata.substr(1);
-        case type::kSoa:
-            return "SOA";
-        default:
-            return fmt::format("TYPE{}", record.type);
+        case type::kTxt: return "TXT " + record.rdata.substr(1);
+        case type::kSoa: return "SOA";
+        default: return fmt::format("TYPE{}", record.type);
     }
 }
 

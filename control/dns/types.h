@@ -27,7 +27,8 @@ inline constexpr std::uint16_t kOpt = 41;
 inline constexpr std::uint16_t kRrsig = 46;
 inline constexpr std::uint16_t kNsec = 47;
 inline constexpr std::uint16_t kNsec3 = 50;
-inline constexpr std::uint16_t kFirstMeta = 249;  // TKEY, TSIG, IXFR, AXFR, MAILB, MAILA: asked of nobody here
+inline constexpr std::uint16_t kFirstMeta =
+    249;  // TKEY, TSIG, IXFR, AXFR, MAILB, MAILA: asked of nobody here
 inline constexpr std::uint16_t kLastMeta = 254;
 inline constexpr std::uint16_t kAny = 255;
 }  // namespace type
@@ -45,11 +46,12 @@ inline constexpr std::uint16_t kBadVers = 16;  // needs EDNS to be said
 }  // namespace rcode
 
 inline constexpr std::size_t kHeaderBytes = 12;
-inline constexpr std::size_t kMaxNameBytes = 255;  // RFC 1035, 2.3.4: with length bytes and the root
+inline constexpr std::size_t kMaxNameBytes =
+    255;  // RFC 1035, 2.3.4: with length bytes and the root
 inline constexpr std::size_t kMaxLabelBytes = 63;
 inline constexpr std::size_t kMaxMessageBytes = 65'535;
-// Datagrams: what a client without EDNS takes, and what is never exceeded, so that nothing is fragmented (1,280 is
-// the least MTU of IPv6, 48 its headers).
+// Datagrams: what a client without EDNS takes, and what is never exceeded, so that nothing is
+// fragmented (1,280 is the least MTU of IPv6, 48 its headers).
 inline constexpr std::size_t kPlainUdpBytes = 512;
 inline constexpr std::size_t kMaxUdpBytes = 1'232;
 // A larger query is answered FORMERR.

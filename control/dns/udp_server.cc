@@ -28,11 +28,12 @@ struct Peer {
     std::size_t control_size = 0;
 };
 
-// The kernel's note of where a datagram arrived says where its answer leaves, but for the interface: that is the
-// routing table's to choose, unless the address is link-local.
+// The kernel's note of where a datagram arrived says where its answer leaves, but for the
+// interface: that is the routing table's to choose, unless the address is link-local.
 void keep_source(msghdr* message, Peer* peer) {
     peer->control_size = 0;
-    for (cmsghdr* note = CMSG_FIRSTHDR(message); note != nullptr; note = CMSG_NXTHDR(message, note)) {
+    for (cmsghdr* note = CMSG_FIRSTHDR(message); note != nullptr;
+         note = CMSG_NXTHDR(message, note)) {
         const bool v4 = note->cmsg_level == IPPROTO_IP && note->cmsg_type == IP_PKTINFO;
         const bool v6 = note->cmsg_level == IPPROTO_IPV6 && note->cmsg_type == IPV6_PKTINFO;
         if ((!v4 && !v6) || note->cmsg_len > kControlBytes) continue;
@@ -79,7 +80,8 @@ void send_one(int fd, Peer* peer, std::vector<std::uint8_t>* bytes) {
 Result<Descriptor> bind_udp(const Endpoint& endpoint) {
     SLUICE_TRY_ASSIGN(const auto address, to_socket_address(endpoint));
     const auto failed = [&](const char* what) {
-        return errno_error(errno, "udp {}: {}: {}", endpoint.to_string(), what, std::strerror(errno));
+        return errno_error(errno, "udp {}: {}: {}", endpoint.to_string(), what,
+                           std::strerror(errno));
     };
     const int family = address.storage.ss_family;
     Descriptor fd(::socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
@@ -91,8 +93,8 @@ Result<Descriptor> bind_udp(const Endpoint& endpoint) {
     if (!set(SOL_SOCKET, SO_REUSEPORT)) return failed("cannot share the port");
     if (family == AF_INET6 && !set(IPPROTO_IPV6, IPV6_V6ONLY)) return failed("cannot be IPv6 only");
     if (endpoint.address.is_unspecified()) {
-        const bool noted = family == AF_INET ? set(IPPROTO_IP, IP_PKTINFO)
-                                             : set(IPPROTO_IPV6, IPV6_RECVPKTINFO);
+        const bool noted =
+            family == AF_INET ? set(IPPROTO_IP, IP_PKTINFO) : set(IPPROTO_IPV6, IPV6_RECVPKTINFO);
         if (!noted) return failed("cannot learn local addresses");
     }
     // More room only helps in bursts; the kernel gives what its limits allow.
@@ -183,14 +185,13 @@ private:
         const auto shared_job = std::make_shared<const ForwardJob>(std::move(job));
         const auto peer = std::make_shared<Peer>(from);
         const bool taken = loop_.post([this, fd, shared_job, peer] {
-            forwarder_.ask(shared_job->upstream, shared_job->dnssec_ok,
-                           shared_job->flags.checking_disabled,
-                           [fd, shared_job, peer](
-                               const std::shared_ptr<const UpstreamAnswer>& answer) {
-                               std::vector<std::uint8_t> bytes;
-                               Resolver::finish(*shared_job, answer.get(), steady_seconds(), &bytes);
-                               send_one(fd, peer.get(), &bytes);
-                           });
+            forwarder_.ask(
+                shared_job->upstream, shared_job->dnssec_ok, shared_job->flags.checking_disabled,
+                [fd, shared_job, peer](const std::shared_ptr<const UpstreamAnswer>& answer) {
+                    std::vector<std::uint8_t> bytes;
+                    Resolver::finish(*shared_job, answer.get(), steady_seconds(), &bytes);
+                    send_one(fd, peer.get(), &bytes);
+                });
         });
         if (taken) return;
         counters_.forward_full.fetch_add(1, std::memory_order_relaxed);
@@ -215,11 +216,14 @@ UdpServer::UdpServer(std::vector<std::vector<Descriptor>> sockets, const Resolve
         workers_.push_back(std::make_unique<Worker>(std::move(own), shared, loop, forwarder));
     }
     for (auto& worker : workers_) {
-        threads_.emplace_back([raw = worker.get()](const std::stop_token& token) { raw->run(token); });
+        threads_.emplace_back(
+            [raw = worker.get()](const std::stop_token& token) { raw->run(token); });
     }
 }
 
-UdpServer::~UdpServer() { stop(); }
+UdpServer::~UdpServer() {
+    stop();
+}
 
 void UdpServer::stop() {
     for (auto& thread : threads_) thread.request_stop();

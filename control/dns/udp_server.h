@@ -1,5 +1,5 @@
-// DNS over UDP: threads that each have a socket for every address (SO_REUSEPORT spreads clients over them) and take and give
-// datagrams in batches.
+// DNS over UDP: threads that each have a socket for every address (SO_REUSEPORT spreads clients
+// over them) and take and give datagrams in batches.
 #pragma once
 
 #include <cstdint>
@@ -22,8 +22,9 @@ Result<Descriptor> bind_udp(const Endpoint& endpoint);
 
 class UdpServer {
 public:
-    // sockets: [worker][address]. Loop and forwarder are where names of others are asked; their thread sends those
-    // answers. What it is given outlives it, and the loop no longer runs when it is destroyed.
+    // sockets: [worker][address]. Loop and forwarder are where names of others are asked; their
+    // thread sends those answers. What it is given outlives it, and the loop no longer runs when it
+    // is destroyed.
     UdpServer(std::vector<std::vector<Descriptor>> sockets, const Resolver::Shared& shared,
               EventLoop& loop, Forwarder& forwarder);
     ~UdpServer();

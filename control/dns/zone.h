@@ -1,10 +1,11 @@
-// The cluster's zone: an immutable snapshot that look-ups read, the builder that makes the next one from API objects, and
-// the look-up itself.
+// The cluster's zone: an immutable snapshot that look-ups read, the builder that makes the next one
+// from API objects, and the look-up itself.
 //
-//   watch thread: Builder.apply(objects) -> publish() -> Published ---(generation changed)---> Reader, one a worker
+//   watch thread: Builder.apply(objects) -> publish() -> Published ---(generation changed)--->
+//   Reader, one a worker
 //
-// A snapshot is two arrays of kShards small maps. The next one shares all shards with the last but those that changed, so
-// a change costs the same with 10 Services as with 100,000.
+// A snapshot is two arrays of kShards small maps. The next one shares all shards with the last but
+// those that changed, so a change costs the same with 10 Services as with 100,000.
 #pragma once
 
 #include <array>
@@ -34,16 +35,17 @@ inline constexpr std::size_t kMaxExtraAddresses = 32;
 
 // What is the same for all answers.
 struct ZoneConfig {
-    Name domain;                        // "cluster.local."
-    std::vector<IpPrefix> owned;        // ranges whose unknown addresses have no name, here or elsewhere
-    std::vector<IpAddress> addresses;   // of this server, for the name of the zone's name server
+    Name domain;                  // "cluster.local."
+    std::vector<IpPrefix> owned;  // ranges whose unknown addresses have no name, here or elsewhere
+    std::vector<IpAddress> addresses;  // of this server, for the name of the zone's name server
 };
 
 struct Snapshot {
     using Services = std::unordered_map<std::string, std::shared_ptr<const ServiceRecords>>;
     using Pointers = std::unordered_map<IpAddress, std::vector<Name>>;
-    std::array<std::shared_ptr<const Services>, kShards> services;   // by "namespace/name"
-    std::array<std::shared_ptr<const Pointers>, kShards> pointers;   // PTR targets by address, sorted
+    std::array<std::shared_ptr<const Services>, kShards> services;  // by "namespace/name"
+    std::array<std::shared_ptr<const Pointers>, kShards>
+        pointers;  // PTR targets by address, sorted
     std::shared_ptr<const std::set<std::string, std::less<>>> namespaces;
     std::uint32_t serial = 1;
     bool complete = false;  // all kinds have been listed; until then nothing is said not to exist
@@ -92,7 +94,8 @@ public:
                    const ::k8s::io::api::discovery::v1::EndpointSlice* slice);
     void set_namespace(const std::string& name, bool exists);
     void set_complete() { complete_ = changed_ = true; }
-    // Null if nothing that is answered has changed since the last time. now_s becomes the serial, if it is later.
+    // Null if nothing that is answered has changed since the last time. now_s becomes the serial,
+    // if it is later.
     std::shared_ptr<const Snapshot> publish(std::uint32_t now_s);
 
 private:
@@ -102,13 +105,13 @@ private:
 
     const Name domain_;
     std::map<std::string, ServiceFacts> services_;
-    std::map<std::string, SliceFacts> slices_;                              // by the slice's key
-    std::unordered_map<std::string, std::set<std::string>> slices_of_;      // Service -> slices
+    std::map<std::string, SliceFacts> slices_;                          // by the slice's key
+    std::unordered_map<std::string, std::set<std::string>> slices_of_;  // Service -> slices
     // Which Service gives which address which labels ("" for the Service's own name), both ways.
     std::unordered_map<std::string, std::map<IpAddress, std::set<std::string>>> pointers_of_;
     std::unordered_map<IpAddress, std::map<std::string, std::set<std::string>>> pointers_;
-    std::set<std::string> namespaces_;                  // objects
-    std::map<std::string, int> services_in_;            // namespace -> Services
+    std::set<std::string> namespaces_;        // objects
+    std::map<std::string, int> services_in_;  // namespace -> Services
     std::set<std::string> dirty_services_;
     std::set<IpAddress> dirty_addresses_;
     bool namespaces_changed_ = false;
@@ -131,8 +134,8 @@ struct Answer {
     std::optional<Name> elsewhere;
 };
 
-// rotation: where in its cyclic order each set of records begins (any number). limit: bytes of the answer;
-// no more records are made than can be sent (one too many, so that TC is set). Any thread.
+// rotation: where in its cyclic order each set of records begins (any number). limit: bytes of the
+// answer; no more records are made than can be sent (one too many, so that TC is set). Any thread.
 [[nodiscard]] Answer resolve(const Snapshot& snapshot, const ZoneConfig& config,
                              const Question& question, std::uint32_t rotation, std::size_t limit);
 

@@ -13,9 +13,13 @@ namespace {
 std::size_t shard_of(std::string_view key) {
     return std::hash<std::string_view>()(key) % kShards;
 }
-std::size_t shard_of(const IpAddress& address) { return std::hash<IpAddress>()(address) % kShards; }
+std::size_t shard_of(const IpAddress& address) {
+    return std::hash<IpAddress>()(address) % kShards;
+}
 
-std::string namespace_of(const std::string& key) { return key.substr(0, key.find('/')); }
+std::string namespace_of(const std::string& key) {
+    return key.substr(0, key.find('/'));
+}
 
 // Names of the labels that Services give to one address.
 std::vector<Name> pointer_names(const std::map<std::string, std::set<std::string>>& services,
@@ -148,7 +152,9 @@ void Builder::set_namespace(const std::string& raw_name, bool exists) {
 }
 
 // Only marks: a batch may tell of the same Service many times.
-void Builder::rebuild(const std::string& key) { dirty_services_.insert(key); }
+void Builder::rebuild(const std::string& key) {
+    dirty_services_.insert(key);
+}
 
 void Builder::move_pointers(const std::string& key,
                             std::map<IpAddress, std::set<std::string>> next) {

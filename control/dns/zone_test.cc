@@ -1,4 +1,5 @@
-// What names mean, section by section of the specification (Kubernetes DNS-based service discovery 1.1.0).
+// What names mean, section by section of the specification (Kubernetes DNS-based service
+// discovery 1.1.0).
 #include "control/dns/zone.h"
 
 #include <gmock/gmock.h>
@@ -28,7 +29,8 @@ protected:
         builder.set_namespace("empty", true);
     }
     void put(const corev1::Service& object) {
-        builder.set_service(object.metadata().namespace_() + "/" + object.metadata().name(), &object);
+        builder.set_service(object.metadata().namespace_() + "/" + object.metadata().name(),
+                            &object);
     }
     void put(const std::string& key, const discoveryv1::EndpointSlice& object) {
         builder.set_slice("default/" + key, &object);
@@ -137,8 +139,9 @@ TEST_F(Zone, ClusterIpsHaveNames) {
                 ElementsAre("PTR web.default.svc.cluster.local."));
     expect_no_data("20.0.96.10.in-addr.arpa", type::kA);
     expect_no_name("21.0.96.10.in-addr.arpa", type::kPtr);  // of the ranges, but nobody's
-    for (const auto* foreign : {"8.8.8.8.in-addr.arpa", "96.10.in-addr.arpa", "020.0.96.10.in-addr.arpa",
-                                "256.0.96.10.in-addr.arpa", "arpa", "example.com", "local", "."}) {
+    for (const auto* foreign :
+         {"8.8.8.8.in-addr.arpa", "96.10.in-addr.arpa", "020.0.96.10.in-addr.arpa",
+          "256.0.96.10.in-addr.arpa", "arpa", "example.com", "local", "."}) {
         EXPECT_EQ(ask(foreign, type::kPtr).kind, Answer::Kind::kForeign) << foreign;
     }
 }
@@ -150,7 +153,8 @@ TEST_F(Zone, HeadlessServiceHasItsReadyEndpoints) {
                 ElementsAre("A 10.244.0.5", "A 10.244.0.6"));
     EXPECT_THAT(answers("db.default.svc.cluster.local", type::kAaaa),
                 ElementsAre("AAAA fd00:10:244::5"));
-    EXPECT_THAT(answers("db-0.db.default.svc.cluster.local", type::kA), ElementsAre("A 10.244.0.5"));
+    EXPECT_THAT(answers("db-0.db.default.svc.cluster.local", type::kA),
+                ElementsAre("A 10.244.0.5"));
     EXPECT_THAT(answers("DB-0.db.default.svc.cluster.local", type::kAaaa),
                 ElementsAre("AAAA fd00:10:244::5"));
     EXPECT_THAT(answers("10-244-0-6.db.default.svc.cluster.local", type::kA),
@@ -256,17 +260,17 @@ TEST_F(Zone, NamesBetweenExistAndOthersDoNot) {
     add_web();
     auto orphan = service("unlisted", "web", {"10.96.0.30"});
     put(orphan);
-    for (const auto* there : {"cluster.local", "svc.cluster.local", "pod.cluster.local",
-                              "dns.cluster.local", "default.svc.cluster.local",
-                              "empty.svc.cluster.local", "empty.pod.cluster.local",
-                              "unlisted.svc.cluster.local"}) {
+    for (const auto* there :
+         {"cluster.local", "svc.cluster.local", "pod.cluster.local", "dns.cluster.local",
+          "default.svc.cluster.local", "empty.svc.cluster.local", "empty.pod.cluster.local",
+          "unlisted.svc.cluster.local"}) {
         expect_no_data(there, type::kA);
     }
-    for (const auto* not_there : {"web.cluster.local", "default.cluster.local",
-                                  "nowhere.svc.cluster.local", "nowhere.pod.cluster.local",
-                                  "x.default.svc.cluster.local", "x.web.default.svc.cluster.local",
-                                  "web.default.web.default.svc.cluster.local",
-                                  "x.dns-version.cluster.local", "x.dns.cluster.local"}) {
+    for (const auto* not_there :
+         {"web.cluster.local", "default.cluster.local", "nowhere.svc.cluster.local",
+          "nowhere.pod.cluster.local", "x.default.svc.cluster.local",
+          "x.web.default.svc.cluster.local", "web.default.web.default.svc.cluster.local",
+          "x.dns-version.cluster.local", "x.dns.cluster.local"}) {
         expect_no_name(not_there);
     }
     EXPECT_THAT(answers("cluster.local", type::kSoa), ElementsAre("SOA"));
@@ -276,8 +280,11 @@ TEST_F(Zone, NamesBetweenExistAndOthersDoNot) {
 
 TEST_F(Zone, ALabelWithASeparatorInItIsNoService) {
     add_web();
-    const Name odd = Name::from_wire(
-        std::string("\x0b" "default/web\x03svc\x07" "cluster\x05local\x00", 31));
+    const Name odd =
+        Name::from_wire(std::string("\x0b"
+                                    "default/web\x03svc\x07"
+                                    "cluster\x05local\x00",
+                                    31));
     const auto answer = (static_cast<void>(ask("cluster.local", type::kA)),
                          resolve(*snapshot, config, {odd, type::kA, kClassIn}, 0, 512));
     EXPECT_EQ(answer.rcode, rcode::kNxDomain);
@@ -345,10 +352,10 @@ TEST_F(Zone, HostileObjectsGiveNoRecords) {
     put(service("default", "text", {"not an address"}));
     put(service("default", "db", {"None"}));
     auto endpoints = slice("default", "db");
-    add_endpoint(&endpoints, "fd00::1");          // of the other family
+    add_endpoint(&endpoints, "fd00::1");  // of the other family
     add_endpoint(&endpoints, "10.0.0");
     add_endpoint(&endpoints, "10.244.0.1", "bad.label");
-    endpoints.add_endpoints();                    // without an address
+    endpoints.add_endpoints();  // without an address
     add_port(&endpoints, "p", 70'000);
     add_port(&endpoints, std::string(63, 'p'), 80);
     add_port(&endpoints, "q", 80, "ICMP");
@@ -374,14 +381,15 @@ TEST_F(Zone, AnswersRotate) {
         }
         return out;
     };
-    EXPECT_THAT(order(0), ElementsAre("A 10.0.0.1", "A 10.0.0.2", "A 10.0.0.3", "A 10.0.0.4",
-                                      "A 10.0.0.5"));
-    EXPECT_THAT(order(8), ElementsAre("A 10.0.0.4", "A 10.0.0.5", "A 10.0.0.1", "A 10.0.0.2",
-                                      "A 10.0.0.3"));
+    EXPECT_THAT(order(0),
+                ElementsAre("A 10.0.0.1", "A 10.0.0.2", "A 10.0.0.3", "A 10.0.0.4", "A 10.0.0.5"));
+    EXPECT_THAT(order(8),
+                ElementsAre("A 10.0.0.4", "A 10.0.0.5", "A 10.0.0.1", "A 10.0.0.2", "A 10.0.0.3"));
     EXPECT_EQ(order(0xffffffffU).size(), 5U);
     // No more are made than may fit.
     auto many = slice("default", "db");
-    for (int i = 0; i < 5'000; ++i) add_endpoint(&many, fmt::format("10.1.{}.{}", i / 250, i % 250));
+    for (int i = 0; i < 5'000; ++i)
+        add_endpoint(&many, fmt::format("10.1.{}.{}", i / 250, i % 250));
     put("db", many);
     EXPECT_LE(ask("db.default.svc.cluster.local", type::kA, 7, 1'232).answers.size(), 80U);
 }
@@ -402,8 +410,9 @@ TEST_F(Zone, AnyWalkEndsLikeAFreshBuild) {
                     services.erase(key);
                     walked.set_service(key, nullptr);
                 } else {
-                    auto object = service("default", service_name,
-                                          {pick(2) == 0 ? "None" : fmt::format("10.96.0.{}", pick(4))});
+                    auto object =
+                        service("default", service_name,
+                                {pick(2) == 0 ? "None" : fmt::format("10.96.0.{}", pick(4))});
                     add_port(&object, "p", 80 + pick(2));
                     services[key] = object;
                     walked.set_service(key, &object);
@@ -435,10 +444,10 @@ TEST_F(Zone, AnyWalkEndsLikeAFreshBuild) {
         const auto wanted = fresh.publish(1);
         std::vector<Name> questions;
         for (int i = 0; i < 6; ++i) {
-            for (const char* format : {"s{}.default.svc.cluster.local", "{}.0.244.10.in-addr.arpa",
-                                       "{}.0.96.10.in-addr.arpa",
-                                       "_p._tcp.s{}.default.svc.cluster.local",
-                                       "h0.s{}.default.svc.cluster.local"}) {
+            for (const char* format :
+                 {"s{}.default.svc.cluster.local", "{}.0.244.10.in-addr.arpa",
+                  "{}.0.96.10.in-addr.arpa", "_p._tcp.s{}.default.svc.cluster.local",
+                  "h0.s{}.default.svc.cluster.local"}) {
                 questions.push_back(testing::name(fmt::format(fmt::runtime(format), i)));
             }
         }
@@ -455,7 +464,8 @@ TEST_F(Zone, AnyWalkEndsLikeAFreshBuild) {
 }
 
 TEST(Labels, AddressesAndReverseNames) {
-    for (const auto* text : {"10.0.0.1", "255.255.255.255", "fd00::1", "::", "2001:db8:1:2:3:4:5:6"}) {
+    for (const auto* text :
+         {"10.0.0.1", "255.255.255.255", "fd00::1", "::", "2001:db8:1:2:3:4:5:6"}) {
         const IpAddress address = ip(text);
         EXPECT_EQ(parse_address_label(address_label(address)), address) << text;
         EXPECT_EQ(parse_reverse_name(reverse_name(address)), address) << text;
