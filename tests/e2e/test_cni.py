@@ -67,8 +67,9 @@ class Node:
         self._serial += 1
         created = self.cri.call("CreateContainer", {
             1: pod, 3: config,
-            2: {15: {2: {3: OWN_PROCESSES}}, 1: {1: f"c{self._serial}"}, 2: {1: image}, 3: list(command), 11: f"c{self._serial}.log",
-                6: [{1: key, 2: value} for key, value in (env or {}).items()]}})[1][0].decode()
+            2: {1: {1: f"c{self._serial}"}, 2: {1: image}, 3: list(command), 15: {2: {3: OWN_PROCESSES}},
+                6: [{1: key, 2: value} for key, value in (env or {}).items()],
+                11: f"c{self._serial}.log"}})[1][0].decode()
         self.cri.call("StartContainer", {1: created})
         return created
 
