@@ -95,9 +95,11 @@ void EventLoop::run(const std::stop_token& stop) {
         const int count = ::epoll_wait(epoll_.get(), events.data(), kEventsAtOnce, wait);
         for (int i = 0; i < count; ++i) {
             const epoll_event& event = events[static_cast<std::size_t>(i)];
-            if (event.data.u64 == 0) {
+            // By value: the kernel's structure is packed.
+            const std::uint64_t id = event.data.u64;
+            if (id == 0) {
                 run_posted();
-            } else if (const auto at = handlers_.find(event.data.u64); at != handlers_.end()) {
+            } else if (const auto at = handlers_.find(id); at != handlers_.end()) {
                 // Kept alive while it runs, as it may remove itself.
                 const auto handler = at->second;
                 (*handler)(event.events);
