@@ -7,7 +7,7 @@ The Service that is measured stands in the middle of the list.
 
 
 def service_ip(i):
-    return f"10.97.{i // 250}.{i % 250 + 1}"
+    return f"10.96.{64 + i // 250}.{i % 250 + 1}"
 
 
 def filler_endpoints(i):

@@ -5,6 +5,8 @@ one with iptables rules and one with nftables rules in kube-proxy's shape. Measu
 the machine's drift falls on all alike; figures are medians of the repetitions' medians.
 """
 
+import concurrent.futures
+import errno
 import json
 import os
 import random
@@ -58,17 +60,16 @@ class Bench:
                            [pod.v4 for pod in self.sluice.pods[:2]])
             self.created = 1
         first, last = self.created - 1, size - 1
-        workers = []
-        for w in range(4):
-            span = (first + (last - first) * w // 4, first + (last - first) * (w + 1) // 4)
-            api = ApiClient(self.cluster.kubeconfig, self.cluster.node.ns)
-            api._connect()
-            workers.append(threading.Thread(target=create, args=(api, *span)))
         began = time.monotonic()
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            # A connection each, made here: a thread that enters a namespace takes all its sockets along.
+            clients = [ApiClient(self.cluster.kubeconfig, self.cluster.node.ns) for _ in range(4)]
+            spans = [(first + (last - first) * w // 4, first + (last - first) * (w + 1) // 4)
+                     for w in range(4)]
+            for client in clients:
+                client.connect()
+            for done in [pool.submit(create, c, *span) for c, span in zip(clients, spans)]:
+                done.result()
         took = time.monotonic() - began
         if last > first:
             self.log(f"created {2 * (last - first)} objects in {took:.1f} s "
@@ -142,17 +143,19 @@ class Bench:
             raise TimeoutError(f"{address} does not answer")
         return client.ns.call(poll, cgroup=client.cgroup)
 
-    def time_of_change(self, address, want_up):
+    def time_of_change(self, address, want_up, client=None):
         """When (monotonic) connects to address began to succeed, or to be refused."""
-        client = self.sluice.pods[2]
+        client = client or self.sluice.pods[2]
 
         def poll():
-            deadline = time.monotonic() + 5
+            deadline = time.monotonic() + 10
             while time.monotonic() < deadline:
                 with socket.socket() as attempt:
-                    attempt.settimeout(0.2)
-                    if (attempt.connect_ex((address, 80)) == 0) == want_up:
+                    attempt.settimeout(0.02)
+                    outcome = attempt.connect_ex((address, 80))
+                    if outcome == (0 if want_up else errno.ECONNREFUSED):
                         return time.monotonic()
+                time.sleep(0.0002)
             raise TimeoutError(f"{address} did not change")
         return client.ns.call(poll, cgroup=client.cgroup)
 
@@ -164,8 +167,12 @@ class Bench:
             self.sluice.ns.run(self.sluice.agent_command("--cleanup"))
             began = time.monotonic()
             self.sluice.start_agent(wait=False)
-            self.wait_answer(rules.service_ip(size - 2))
+            self.wait_answer(MEASURED_IP)
             samples.append(time.monotonic() - began)
+            # The first image is attached whole: what answers first, answers with all the others.
+            in_force = json.loads(self.sluice.sluice("status", "-o", "json").stdout)["services"]
+            if in_force < 2 * size:
+                raise RuntimeError(f"only {in_force} service ports of {2 * size} are in force")
             self.sluice.wait_agent()
         ours, spread = median_spread(samples)
         for i, (peer, seconds) in enumerate(peer_seconds.items()):
@@ -212,13 +219,43 @@ class Bench:
                                  goal="ours <= 20" if i == 0 else "",
                                  met=worst <= 20 if i == 0 else None))
 
+    def after_kubectl(self, size):
+        """From kubectl's return until the ClusterIP answers, or refuses, from a pod and from the node."""
+        cluster, address = self.cluster, "10.96.255.3"
+        service = slice_yaml("applied", address, [self.sluice.pods[0].v4])
+        steps = (("apply", ("apply", "-f", "-"), service, True),
+                 ("delete of the EndpointSlice", ("delete", "endpointslice", "applied"), None, False))
+        samples = {(step[0], place): [] for step in steps for place in ("pod", "node")}
+        for _ in range(5):
+            for name, arguments, text, want_up in steps:
+                seen = {}
+                watchers = [threading.Thread(
+                    target=lambda up=want_up, where=where, key=key: seen.update(
+                        {key: self.time_of_change(address, up, where)}))
+                    for key, where in (("pod", self.sluice.pods[2]), ("node", self.sluice))]
+                for watcher in watchers:
+                    watcher.start()
+                cluster.kubectl(*arguments, input=text)
+                returned = time.monotonic()
+                for watcher in watchers:
+                    watcher.join()
+                for key, at in seen.items():
+                    samples[(name, key)].append(max(0.0, at - returned) * 1000)
+            cluster.kubectl("delete", "service", "applied")
+        for (name, place), values in samples.items():
+            what = "answers" if name == "apply" else "refuses"
+            ours, spread = median_spread(values)
+            self.rows.append(Row(f"kubectl {name} returned until the ClusterIP {what}, {place}, "
+                                 f"{size} services", "ms", ours, spread=spread, goal="ours <= 100",
+                                 met=max(values) <= 100))
+
     def memory(self, size):
         with open(f"/proc/{self.agent_pid()}/status") as status:
             resident = [line.split()[1] for line in status if line.startswith("VmRSS")][0]
         self.rows.append(Row(f"agent resident memory, {size} services", "MB", int(resident) / 1024))
         status = json.loads(self.sluice.sluice("status", "-o", "json").stdout)
         self.rows.append(Row(f"kernel memory of all tables, {size} services", "MB",
-                             status["kernel_bytes"] / 1e6))
+                             status["kernelBytes"] / 1e6))
 
     def agent_pid(self):
         # nsenter execs the agent in place, so the child is the agent.
@@ -237,6 +274,7 @@ class Bench:
         if sizes[-1] > 1:
             self.cold_start(sizes[-1], load_seconds)
             self.one_change(sizes[-1])
+            self.after_kubectl(sizes[-1])
         self.memory(sizes[-1])
         return self.rows
 
@@ -256,6 +294,16 @@ def slice_body(name, endpoints):
             "addressType": "IPv4",
             "ports": [{"name": p, "port": 8080, "protocol": p.upper()} for p in ("tcp", "udp")],
             "endpoints": [{"addresses": [address]} for address in endpoints]}
+
+
+def slice_yaml(name, address, endpoints):
+    """The Service and its slice as kubectl takes them."""
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+               "spec": {"clusterIP": address, "ports": [
+                   {"name": p, "port": 80, "targetPort": 8080, "protocol": p.upper()}
+                   for p in ("tcp", "udp")]}}
+    return json.dumps({"apiVersion": "v1", "kind": "List",
+                       "items": [service, slice_body(name, endpoints)]})
 
 
 def picture(rows, path):

@@ -46,7 +46,7 @@ class ApiClient:
         for attempt in (0, 1):
             try:
                 if self._connection is None:
-                    self._connect()
+                    self.connect()
                 self._connection.request(method, path, body=body, headers=headers)
                 response = self._connection.getresponse()
                 return response.status, response.headers, response.read()
@@ -87,7 +87,8 @@ class ApiClient:
             self._connection.close()
         self._connection = None
 
-    def _connect(self):
+    def connect(self):
+        """At once rather than with the first request."""
         self._connection = http.client.HTTPSConnection(self._host, self._port, timeout=30,
                                                        context=self._context)
         if self._namespace:
