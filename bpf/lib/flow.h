@@ -208,8 +208,8 @@ SLUICE_ALWAYS_INLINE int sluice_flow_expired(const struct sluice_flow_view *view
 }
 
 /*
- * Whether sluice_flow_find could find the tuple, or the tuple of its answer. Reads the bucket's first cache line only; one stranger in some
- * thousands is taken for a flow. Never 0 for what is in the table.
+ * Whether sluice_flow_find could find the tuple, or the tuple of its answer. Reads the bucket's first cache line
+ * only; one stranger in some thousands is taken for a flow. Never 0 for what is in the table.
  */
 SLUICE_ALWAYS_INLINE int sluice_flow_may_know(const struct sluice_flow_view *view, __u64 hash,
 					      const int v6)

@@ -61,7 +61,10 @@ SLUICE_ALWAYS_INLINE int sluice_flow_peer_lives(const struct sluice_flow_view *v
 	       (word & SLUICE_FLOW_STATE_MASK) != SLUICE_FLOW_FREE;
 }
 
-/* Higher goes first; 0 must stay. Free, expired, closed, half-open, then what has long been idle; older before younger. */
+/*
+ * Higher goes first; 0 must stay. Free, expired, closed, half-open, then what has long been idle; older before
+ * younger.
+ */
 SLUICE_ALWAYS_INLINE __u32 sluice_flow_rank(__u32 state, __u32 age, __u32 timeout)
 {
 	if (age > timeout)
