@@ -186,7 +186,9 @@ class Bench:
         create_service(api, "flip", address, [])
         path = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/flip"
         samples = []
-        for i in range(40):
+        # From a known state: until the new Service is in force, connects to it are not answered at all.
+        self.time_of_change(address, False)
+        for i in range(100):
             want_up = i % 2 == 0
             body = slice_body("flip", [self.sluice.pods[0].v4] if want_up else [])
             seen = {}

@@ -167,6 +167,20 @@ SLUICE_ALWAYS_INLINE int sluice_may_be_ours(const struct sluice_view *view,
 	return 0;
 }
 
+/* The verdict that match->word stands for. */
+SLUICE_ALWAYS_INLINE void sluice_decide(struct sluice_match *match)
+{
+	if (sluice_word_count(match->word)) {
+		match->verdict = SLUICE_VERDICT_TRANSLATE;
+	} else if (sluice_word_first(match->word) == SLUICE_EMPTY_DROP) {
+		match->verdict = SLUICE_VERDICT_DROP;
+		match->reason = SLUICE_DROP_NO_LOCAL_ENDPOINT;
+	} else {
+		match->verdict = SLUICE_VERDICT_REFUSE;
+		match->reason = SLUICE_DROP_NO_ENDPOINT;
+	}
+}
+
 /* Fills the match from a frontend that stands for a service. */
 SLUICE_ALWAYS_INLINE void sluice_follow_frontend(const struct sluice_view *view,
 						 const struct sluice_frontend *frontend,
@@ -189,15 +203,7 @@ SLUICE_ALWAYS_INLINE void sluice_follow_frontend(const struct sluice_view *view,
 		match->word = SLUICE_READ_ONCE(service->word[SLUICE_TRAFFIC_EXTERNAL]);
 	else
 		match->word = SLUICE_READ_ONCE(service->word[SLUICE_TRAFFIC_INTERNAL]);
-	if (sluice_word_count(match->word)) {
-		match->verdict = SLUICE_VERDICT_TRANSLATE;
-	} else if (sluice_word_first(match->word) == SLUICE_EMPTY_DROP) {
-		match->verdict = SLUICE_VERDICT_DROP;
-		match->reason = SLUICE_DROP_NO_LOCAL_ENDPOINT;
-	} else {
-		match->verdict = SLUICE_VERDICT_REFUSE;
-		match->reason = SLUICE_DROP_NO_ENDPOINT;
-	}
+	sluice_decide(match);
 }
 
 /*

@@ -222,15 +222,7 @@ SLUICE_ALWAYS_INLINE void sluice_widen(struct sluice_scratch *scratch, const str
 	if (!service)
 		return;
 	match->word = SLUICE_READ_ONCE(service->word[SLUICE_TRAFFIC_INTERNAL]);
-	if (sluice_word_count(match->word)) {
-		match->verdict = SLUICE_VERDICT_TRANSLATE;
-	} else if (sluice_word_first(match->word) == SLUICE_EMPTY_DROP) {
-		match->verdict = SLUICE_VERDICT_DROP;
-		match->reason = SLUICE_DROP_NO_LOCAL_ENDPOINT;
-	} else {
-		match->verdict = SLUICE_VERDICT_REFUSE;
-		match->reason = SLUICE_DROP_NO_ENDPOINT;
-	}
+	sluice_decide(match);
 }
 
 /* Fills the pair for a new flow to the selected backend. Returns 0, or why it cannot be. */

@@ -12,6 +12,8 @@
 #include <memory>
 #include <optional>
 
+#include "api/base/fd.h"
+
 namespace sluice::cni {
 namespace {
 
@@ -19,22 +21,6 @@ constexpr std::size_t kMaxFileBytes = 512;
 constexpr int kLockRetryMs = 5;
 constexpr unsigned kMaxPoolBits = 16;
 static_assert(kMaxPoolSize == 1U << kMaxPoolBits);
-
-class Fd {
-public:
-    explicit Fd(int fd) : fd_(fd) {}
-    Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-    Fd& operator=(Fd&&) = delete;
-    Fd(const Fd&) = delete;
-    Fd& operator=(const Fd&) = delete;
-    ~Fd() {
-        if (fd_ >= 0) ::close(fd_);
-    }
-    [[nodiscard]] int get() const { return fd_; }
-
-private:
-    int fd_;
-};
 
 // Every folder of the path; those that are made are the owner's alone.
 Result<void> make_folders(const std::string& path) {

@@ -26,6 +26,7 @@
 #include <functional>
 #include <utility>
 
+#include "api/base/fd.h"
 #include "control/cni/network.h"
 
 namespace sluice::cni {
@@ -34,27 +35,6 @@ namespace {
 constexpr long kNsfsMagic = 0x6e736673;
 // The dumps asked for are of one link each; more than this is not what this plugin made.
 constexpr std::size_t kMaxEntries = 4096;
-
-class Fd {
-public:
-    Fd() = default;
-    explicit Fd(int fd) : fd_(fd) {}
-    Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-    Fd& operator=(Fd&& other) noexcept {
-        std::swap(fd_, other.fd_);
-        return *this;
-    }
-    Fd(const Fd&) = delete;
-    Fd& operator=(const Fd&) = delete;
-    ~Fd() {
-        if (fd_ >= 0) ::close(fd_);
-    }
-    [[nodiscard]] int get() const { return fd_; }
-    [[nodiscard]] explicit operator bool() const { return fd_ >= 0; }
-
-private:
-    int fd_ = -1;
-};
 
 struct SocketDeleter {
     void operator()(nl_sock* socket) const { nl_socket_free(socket); }

@@ -107,9 +107,9 @@ void loopback(benchmark::State& state) {
     }
     constexpr std::size_t kWindow = 64;
     const auto address = *to_socket_address((*server)->endpoints()[0]);
-    std::array<Descriptor, 8> sockets;
+    std::array<Fd, 8> sockets;
     for (auto& fd : sockets) {
-        fd = Descriptor(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+        fd = Fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
         if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address.storage),
                       address.size) != 0) {
             state.SkipWithError("cannot connect");

@@ -1,5 +1,4 @@
-// Addresses with ports, as flags and resolv.conf name them, and as sockets want them. Also the
-// descriptor that closes itself.
+// Addresses with ports, as flags and resolv.conf name them, and as sockets want them.
 #pragma once
 
 #include <sys/socket.h>
@@ -11,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "api/base/fd.h"
 #include "api/base/ip_address.h"
 #include "api/base/result.h"
 
@@ -48,26 +48,5 @@ struct SocketAddress {
 // kNotFound if the zone names no interface.
 Result<SocketAddress> to_socket_address(const Endpoint& endpoint);
 [[nodiscard]] Endpoint from_socket_address(const sockaddr_storage& storage);
-
-// A file descriptor and its owner.
-class Descriptor {
-public:
-    Descriptor() = default;
-    explicit Descriptor(int fd) : fd_(fd) {}
-    Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-    Descriptor& operator=(Descriptor&& other) noexcept {
-        std::swap(fd_, other.fd_);
-        return *this;
-    }
-    ~Descriptor() {
-        if (fd_ >= 0) ::close(fd_);
-    }
-    [[nodiscard]] int get() const { return fd_; }
-    void reset() { *this = Descriptor(); }
-    explicit operator bool() const { return fd_ >= 0; }
-
-private:
-    int fd_ = -1;
-};
 
 }  // namespace sluice::dns

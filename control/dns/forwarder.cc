@@ -42,7 +42,7 @@ struct Forwarder::Exchange {
     bool tcp = false;
     unsigned bogus = 0;
     std::uint64_t deadline_ms = 0;
-    Descriptor fd;
+    Fd fd;
     std::uint64_t watch = 0;
     std::vector<std::uint8_t> out;  // TCP: with its length before it
     std::size_t written = 0;
@@ -157,7 +157,7 @@ bool Forwarder::open(Exchange& exchange) {
     // A socket of its own for each question: the kernel picks its port at random, takes datagrams
     // of this server only, and tells when nobody listens there.
     const int kind = (exchange.tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_NONBLOCK | SOCK_CLOEXEC;
-    exchange.fd = Descriptor(::socket(address->storage.ss_family, kind, 0));
+    exchange.fd = Fd(::socket(address->storage.ss_family, kind, 0));
     if (!exchange.fd) return false;
     if (::connect(exchange.fd.get(), reinterpret_cast<const sockaddr*>(&address->storage),
                   address->size) != 0 &&
@@ -177,7 +177,7 @@ bool Forwarder::open(Exchange& exchange) {
 void Forwarder::close(Exchange& exchange) {
     if (exchange.watch != 0) loop_.remove(exchange.watch, exchange.fd.get());
     exchange.watch = 0;
-    exchange.fd.reset();
+    exchange.fd = Fd();
 }
 
 void Forwarder::on_event(std::uint64_t number, std::uint32_t events) {

@@ -16,8 +16,8 @@ constexpr std::size_t kEventsAtOnce = 64;
 
 Result<std::unique_ptr<EventLoop>> EventLoop::create() {
     std::unique_ptr<EventLoop> loop(new EventLoop());
-    loop->epoll_ = Descriptor(::epoll_create1(EPOLL_CLOEXEC));
-    loop->wakeup_ = Descriptor(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    loop->epoll_ = Fd(::epoll_create1(EPOLL_CLOEXEC));
+    loop->wakeup_ = Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!loop->epoll_ || !loop->wakeup_) return errno_error(errno, "cannot make an event loop");
     epoll_event event{};
     event.events = EPOLLIN;

@@ -45,7 +45,7 @@ private:
     void run_posted();
     bool tick();
 
-    Descriptor epoll_, wakeup_;
+    Fd epoll_, wakeup_;
     std::uint64_t next_id_ = 1;  // 0 is the wake-up's
     std::unordered_map<std::uint64_t, std::shared_ptr<Handler>> handlers_;
     std::vector<std::function<bool(std::uint64_t)>> tickers_;

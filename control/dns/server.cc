@@ -21,7 +21,7 @@ constexpr unsigned kDefaultWorkers = 4;
 // A port that is free for TCP may be taken for UDP.
 constexpr int kPortTries = 16;
 
-Result<Descriptor> listen_tcp(const Endpoint& endpoint, Endpoint* bound) {
+Result<Fd> listen_tcp(const Endpoint& endpoint, Endpoint* bound) {
     SLUICE_TRY_ASSIGN(const auto address, to_socket_address(endpoint));
     const auto failed = [&](const char* what) -> Error {
         if (errno == EADDRINUSE) {
@@ -32,7 +32,7 @@ Result<Descriptor> listen_tcp(const Endpoint& endpoint, Endpoint* bound) {
                            std::strerror(errno));
     };
     const int family = address.storage.ss_family;
-    Descriptor fd(::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    Fd fd(::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (!fd) return failed("cannot make a socket");
     const int on = 1;
     ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
@@ -52,8 +52,8 @@ Result<Descriptor> listen_tcp(const Endpoint& endpoint, Endpoint* bound) {
 }
 
 struct Sockets {
-    std::vector<Descriptor> tcp;
-    std::vector<std::vector<Descriptor>> udp;  // [worker][address]
+    std::vector<Fd> tcp;
+    std::vector<std::vector<Fd>> udp;  // [worker][address]
     std::vector<Endpoint> endpoints;
 };
 
@@ -62,7 +62,7 @@ Result<void> add_listener(const Endpoint& endpoint, Sockets* sockets) {
     for (int tries = 1;; ++tries) {
         Endpoint bound;
         SLUICE_TRY_ASSIGN(auto tcp, listen_tcp(endpoint, &bound));
-        std::vector<Descriptor> udp;
+        std::vector<Fd> udp;
         std::optional<Error> error;
         while (udp.size() < sockets->udp.size() && !error) {
             auto socket = bind_udp(bound);

@@ -24,9 +24,9 @@ using ::testing::ElementsAre;
 using Bytes = std::vector<std::uint8_t>;
 constexpr int kPatienceMs = 8'000;
 
-Descriptor connected(const Endpoint& endpoint, int kind) {
+Fd connected(const Endpoint& endpoint, int kind) {
     const auto address = *to_socket_address(endpoint);
-    Descriptor fd(::socket(address.storage.ss_family, kind | SOCK_CLOEXEC, 0));
+    Fd fd(::socket(address.storage.ss_family, kind | SOCK_CLOEXEC, 0));
     EXPECT_EQ(
         ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address.storage), address.size), 0);
     return fd;
@@ -93,8 +93,8 @@ public:
         const auto* address = reinterpret_cast<const sockaddr*>(&any);
         while (true) {
             any.sin_port = 0;
-            tcp_ = Descriptor(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-            udp_ = Descriptor(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+            tcp_ = Fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+            udp_ = Fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
             EXPECT_EQ(::bind(tcp_.get(), address, sizeof any), 0);
             socklen_t size = sizeof any;
             ::getsockname(tcp_.get(), reinterpret_cast<sockaddr*>(&any), &size);
@@ -126,7 +126,7 @@ private:
                 }
             }
             if (waiting[1].revents != 0) {
-                const Descriptor peer(::accept(tcp_.get(), nullptr, nullptr));
+                const Fd peer(::accept(tcp_.get(), nullptr, nullptr));
                 for (const auto& answer : answers(receive_framed(peer.get()), true)) {
                     const Bytes out = framed(answer);
                     ::send(peer.get(), out.data(), out.size(), MSG_NOSIGNAL);
@@ -142,7 +142,7 @@ private:
     }
 
     Script script_;
-    Descriptor udp_, tcp_;
+    Fd udp_, tcp_;
     std::jthread thread_;
 };
 
@@ -195,12 +195,12 @@ protected:
     }
     // The answer to this datagram, by the server's first address unless told otherwise.
     std::optional<Message> exchange(const Bytes& bytes, std::size_t address = 0) {
-        const Descriptor fd = connected(server->endpoints()[address], SOCK_DGRAM);
+        const Fd fd = connected(server->endpoints()[address], SOCK_DGRAM);
         ::send(fd.get(), bytes.data(), bytes.size(), 0);
         return parse_message(receive(fd.get()));
     }
     std::optional<Message> exchange_tcp(const Bytes& bytes, std::size_t address = 0) {
-        const Descriptor fd = connected(server->endpoints()[address], SOCK_STREAM);
+        const Fd fd = connected(server->endpoints()[address], SOCK_STREAM);
         const Bytes out = framed(bytes);
         ::send(fd.get(), out.data(), out.size(), MSG_NOSIGNAL);
         return parse_message(receive_framed(fd.get()));
@@ -286,7 +286,7 @@ TEST_F(Serving, WhatIsMalformedOrNotServedIsRefused) {
 
 TEST_F(Serving, ShortOnesAndResponsesGetNoAnswer) {
     start();
-    const Descriptor fd = connected(server->endpoints()[0], SOCK_DGRAM);
+    const Fd fd = connected(server->endpoints()[0], SOCK_DGRAM);
     Bytes response = query("web.default.svc.cluster.local", type::kA, {.id = 1});
     response[2] |= 0x80U;
     for (const auto& silent : {Bytes(11, 0), Bytes(1, 0), Bytes(), response}) {
@@ -302,7 +302,7 @@ TEST_F(Serving, ShortOnesAndResponsesGetNoAnswer) {
 TEST_F(Serving, AnswersKeepWithinTheClientsSize) {
     start();
     const std::string many = "many.default.svc.cluster.local";
-    Descriptor fd = connected(server->endpoints()[0], SOCK_DGRAM);
+    Fd fd = connected(server->endpoints()[0], SOCK_DGRAM);
     const auto ask = [&](bool edns, std::uint16_t size) {
         Bytes bytes = query(many, type::kA, {.edns = edns});
         if (edns) {
@@ -329,7 +329,7 @@ TEST_F(Serving, AnswersKeepWithinTheClientsSize) {
 
 TEST_F(Serving, TcpTakesManyQuestionsInAnyPieces) {
     start();
-    const Descriptor fd = connected(server->endpoints()[0], SOCK_STREAM);
+    const Fd fd = connected(server->endpoints()[0], SOCK_STREAM);
     Bytes stream;
     for (std::uint16_t id = 1; id <= 100; ++id) {
         const Bytes one = framed(query("web.default.svc.cluster.local", type::kA, {.id = id}));
@@ -478,7 +478,7 @@ TEST_F(Serving, EqualQuestionsWaitForOneAnswer) {
         return std::vector<Bytes>{answer_to(message, {address_of(message, "192.0.2.1")})};
     });
     start({upstream.endpoint});
-    std::vector<Descriptor> clients;
+    std::vector<Fd> clients;
     for (int i = 0; i < 20; ++i) {
         clients.push_back(connected(server->endpoints()[0], SOCK_DGRAM));
         const Bytes bytes = query("same.example.com", type::kA);
@@ -500,7 +500,7 @@ TEST_F(Serving, AnUpstreamThatAsksThisServerIsFound) {
     Upstream mirror([&](const Message& message, bool) -> std::vector<Bytes> {
         while (!have_server) std::this_thread::yield();
         // Passes the question on, as a forwarder does.
-        const Descriptor fd = connected(own, SOCK_DGRAM);
+        const Fd fd = connected(own, SOCK_DGRAM);
         Reply out;
         out.id = message.id;
         out.flags.recursion_desired = true;

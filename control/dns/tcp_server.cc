@@ -15,7 +15,7 @@ constexpr int kAcceptsAtOnce = 64;
 
 struct TcpServer::Connection {
     std::uint64_t number = 0;
-    Descriptor fd;
+    Fd fd;
     std::uint64_t watch = 0;
     std::uint32_t events = EPOLLIN;
     std::vector<std::uint8_t> in;
@@ -25,7 +25,7 @@ struct TcpServer::Connection {
     std::uint64_t active_ms = 0;
 };
 
-TcpServer::TcpServer(EventLoop& loop, std::vector<Descriptor> listeners,
+TcpServer::TcpServer(EventLoop& loop, std::vector<Fd> listeners,
                      const Resolver::Shared& shared, Forwarder& forwarder)
     : loop_(loop),
       listeners_(std::move(listeners)),
@@ -44,7 +44,7 @@ TcpServer::~TcpServer() = default;
 
 void TcpServer::accept(int listener) {
     for (int i = 0; i < kAcceptsAtOnce; ++i) {
-        Descriptor fd(::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+        Fd fd(::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
         if (!fd) return;
         if (connections_.size() >= kMaxConnections && !make_room()) {
             counters_.tcp_refused.fetch_add(1, std::memory_order_relaxed);

@@ -28,7 +28,7 @@ inline constexpr std::size_t kMaxUnsentBytes = 256U << 10U;
 class TcpServer {
 public:
     // The listeners are bound and listen. What it is given outlives it.
-    TcpServer(EventLoop& loop, std::vector<Descriptor> listeners, const Resolver::Shared& shared,
+    TcpServer(EventLoop& loop, std::vector<Fd> listeners, const Resolver::Shared& shared,
               Forwarder& forwarder);
     ~TcpServer();
 
@@ -47,7 +47,7 @@ private:
     [[nodiscard]] bool make_room();
 
     EventLoop& loop_;
-    const std::vector<Descriptor> listeners_;
+    const std::vector<Fd> listeners_;
     Counters& counters_;
     Resolver resolver_;
     Forwarder& forwarder_;

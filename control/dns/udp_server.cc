@@ -77,14 +77,14 @@ void send_one(int fd, Peer* peer, std::vector<std::uint8_t>* bytes) {
 
 }  // namespace
 
-Result<Descriptor> bind_udp(const Endpoint& endpoint) {
+Result<Fd> bind_udp(const Endpoint& endpoint) {
     SLUICE_TRY_ASSIGN(const auto address, to_socket_address(endpoint));
     const auto failed = [&](const char* what) {
         return errno_error(errno, "udp {}: {}: {}", endpoint.to_string(), what,
                            std::strerror(errno));
     };
     const int family = address.storage.ss_family;
-    Descriptor fd(::socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    Fd fd(::socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (!fd) return failed("cannot make a socket");
     const int on = 1;
     const auto set = [&](int level, int option) {
@@ -107,7 +107,7 @@ Result<Descriptor> bind_udp(const Endpoint& endpoint) {
 
 class UdpServer::Worker {
 public:
-    Worker(std::vector<Descriptor> sockets, const Resolver::Shared& shared, EventLoop& loop,
+    Worker(std::vector<Fd> sockets, const Resolver::Shared& shared, EventLoop& loop,
            Forwarder& forwarder)
         : sockets_(std::move(sockets)),
           wakeup_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
@@ -199,8 +199,8 @@ private:
         send_one(fd, peer.get(), reply);
     }
 
-    const std::vector<Descriptor> sockets_;
-    const Descriptor wakeup_;
+    const std::vector<Fd> sockets_;
+    const Fd wakeup_;
     Counters& counters_;
     Resolver resolver_;
     EventLoop& loop_;
@@ -210,7 +210,7 @@ private:
     std::array<std::vector<std::uint8_t>, kUdpBatch> replies_;
 };
 
-UdpServer::UdpServer(std::vector<std::vector<Descriptor>> sockets, const Resolver::Shared& shared,
+UdpServer::UdpServer(std::vector<std::vector<Fd>> sockets, const Resolver::Shared& shared,
                      EventLoop& loop, Forwarder& forwarder) {
     for (auto& own : sockets) {
         workers_.push_back(std::make_unique<Worker>(std::move(own), shared, loop, forwarder));

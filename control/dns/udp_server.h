@@ -18,14 +18,14 @@ inline constexpr unsigned kMaxWorkers = 16;
 inline constexpr std::size_t kUdpBatch = 32;
 
 // A bound socket for one worker; port 0 is any.
-Result<Descriptor> bind_udp(const Endpoint& endpoint);
+Result<Fd> bind_udp(const Endpoint& endpoint);
 
 class UdpServer {
 public:
     // sockets: [worker][address]. Loop and forwarder are where names of others are asked; their
     // thread sends those answers. What it is given outlives it, and the loop no longer runs when it
     // is destroyed.
-    UdpServer(std::vector<std::vector<Descriptor>> sockets, const Resolver::Shared& shared,
+    UdpServer(std::vector<std::vector<Fd>> sockets, const Resolver::Shared& shared,
               EventLoop& loop, Forwarder& forwarder);
     ~UdpServer();
     // Ends the threads; the sockets stay for answers under way.

@@ -19,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include "api/base/fd.h"
 #include "api/base/log.h"
 
 namespace sluice::store {
@@ -43,24 +44,6 @@ constexpr const char* kCreateChanges =
 constexpr int kFrameHeaderBytes = 24;  // before each page in the log
 constexpr Revision kMaxRevision = std::numeric_limits<std::int64_t>::max();
 constexpr std::string_view kRestoreHint = "the file was left as it is; restore it from a backup";
-
-class FileDescriptor {
-public:
-    explicit FileDescriptor(int fd) : fd_(fd) {}
-    ~FileDescriptor() {
-        if (fd_ >= 0) {
-            ::close(fd_);
-        }
-    }
-    FileDescriptor(FileDescriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-    FileDescriptor& operator=(FileDescriptor&&) = delete;
-    FileDescriptor(const FileDescriptor&) = delete;
-    FileDescriptor& operator=(const FileDescriptor&) = delete;
-    [[nodiscard]] int get() const { return fd_; }
-
-private:
-    int fd_;
-};
 
 struct CloseConnection {
     void operator()(sqlite3* db) const { sqlite3_close_v2(db); }
@@ -113,9 +96,9 @@ std::int64_t meta_checksum(Revision compacted) {
     return static_cast<std::int64_t>(XXH3_64bits(&compacted, sizeof(compacted)));
 }
 
-Result<FileDescriptor> lock_file(const std::string& path) {
+Result<Fd> lock_file(const std::string& path) {
     const std::string lock_path = path + "-lock";
-    FileDescriptor lock(
+    Fd lock(
         ::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, kFileMode));
     if (lock.get() < 0) {
         return errno_error(errno, "store {}: its lock file {} cannot be opened", path, lock_path);
@@ -133,7 +116,7 @@ Result<FileDescriptor> lock_file(const std::string& path) {
 // Reads the header before SQLite sees the file, as SQLite may change even a file that it then
 // refuses.
 Result<void> check_header(const std::string& path) {
-    FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
     if (file.get() < 0) {
         return errno_error(errno, "store {} cannot be opened", path);
     }
@@ -179,7 +162,7 @@ Result<void> check_header(const std::string& path) {
 
 class SqliteDatabase final : public Database {
 public:
-    SqliteDatabase(const SqliteOptions& options, FileDescriptor lock)
+    SqliteDatabase(const SqliteOptions& options, Fd lock)
         : path_(options.path), durable_(options.durable), lock_(std::move(lock)) {}
 
     Result<void> create();
@@ -216,7 +199,7 @@ private:
 
     const std::string path_;
     const bool durable_;
-    FileDescriptor lock_;  // released last
+    Fd lock_;  // released last
     Connection db_;
     Statement begin_;
     Statement commit_;
@@ -277,7 +260,7 @@ Result<void> SqliteDatabase::create() {
         }
     }
     {
-        FileDescriptor file(
+        Fd file(
             ::open(making.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, kFileMode));
         if (file.get() < 0) {
             return errno_error(errno, "store {} cannot be made", path_);
@@ -309,7 +292,7 @@ Result<void> SqliteDatabase::create() {
     }
     const std::string parent = std::filesystem::path(path_).parent_path().string();
     const char* folder = parent.empty() ? "." : parent.c_str();
-    FileDescriptor directory(::open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    Fd directory(::open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (directory.get() < 0 || ::fsync(directory.get()) != 0) {
         return errno_error(errno, "store {}: its folder {} cannot be synced", path_, folder);
     }
@@ -446,7 +429,7 @@ Result<void> SqliteDatabase::load(const std::function<Result<void>(KeyValue)>& r
 // begins so.
 Result<void> SqliteDatabase::extend_log(off_t bytes) {
     const std::string log_path = path_ + "-wal";
-    FileDescriptor log(::open(log_path.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
+    Fd log(::open(log_path.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
     struct stat status{};
     if (log.get() < 0 || ::fstat(log.get(), &status) != 0) {
         return errno_error(errno, "store {}: its log cannot be opened", path_);
@@ -567,7 +550,7 @@ Result<std::unique_ptr<Database>> Database::open(const SqliteOptions& options) {
         return make_error(Code::kInvalidArgument,
                           "the path of the store is empty or has a zero byte");
     }
-    SLUICE_TRY_ASSIGN(FileDescriptor lock, lock_file(options.path));
+    SLUICE_TRY_ASSIGN(Fd lock, lock_file(options.path));
     auto database = std::make_unique<SqliteDatabase>(options, std::move(lock));
     struct stat status{};
     if (::stat(options.path.c_str(), &status) != 0) {

@@ -9,8 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "api/base/fd.h"
 #include "api/base/result.h"
-#include "dataplane/ebpf/fd.h"
 #include "dataplane/ebpf/programs.h"
 
 namespace sluice::dataplane {

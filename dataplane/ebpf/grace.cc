@@ -7,7 +7,7 @@
 
 #include <cerrno>
 
-#include "dataplane/ebpf/fd.h"
+#include "api/base/fd.h"
 
 namespace sluice::dataplane {
 namespace {

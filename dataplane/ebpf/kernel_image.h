@@ -5,8 +5,8 @@
 #include <memory>
 #include <string>
 
+#include "api/base/fd.h"
 #include "api/base/result.h"
-#include "dataplane/ebpf/fd.h"
 #include "dataplane/image/layout.h"
 
 namespace sluice::dataplane {

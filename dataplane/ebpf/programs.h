@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "api/base/fd.h"
 #include "api/base/result.h"
 #include "dataplane/ebpf/ebpf_engine.h"
-#include "dataplane/ebpf/fd.h"
 #include "dataplane/ebpf/kernel_image.h"
 
 struct bpf_object;

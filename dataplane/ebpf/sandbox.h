@@ -10,8 +10,8 @@
 #include <thread>
 #include <vector>
 
+#include "api/base/fd.h"
 #include "api/base/ip_address.h"
-#include "dataplane/ebpf/fd.h"
 #include "dataplane/image/desired.h"
 
 namespace sluice::dataplane {

@@ -7,28 +7,13 @@
 #include <charconv>
 #include <string>
 
+#include "api/base/fd.h"
 #include "dataplane/netlink/links.h"
 
 namespace sluice::netlink {
 namespace {
 
 constexpr std::size_t kMaxSysctlBytes = 4096;
-
-class File {
-public:
-    explicit File(int fd) : fd_(fd) {}
-    File(const File&) = delete;
-    File& operator=(const File&) = delete;
-    ~File() {
-        if (fd_ >= 0) {
-            ::close(fd_);
-        }
-    }
-    [[nodiscard]] int fd() const { return fd_; }
-
-private:
-    int fd_;
-};
 
 // Dots separate the levels; a name that could leave /proc/sys is refused.
 Result<std::string> sysctl_path(std::string_view name) {
@@ -53,12 +38,12 @@ std::string_view forwarding_name(IpFamily family) {
 
 Result<std::string> read_sysctl(std::string_view name) {
     SLUICE_TRY_ASSIGN(const std::string path, sysctl_path(name));
-    const File file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    if (file.fd() < 0) {
+    const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (file.get() < 0) {
         return errno_error(errno, "sysctl {}: cannot open {}", name, path);
     }
     std::string text(kMaxSysctlBytes, '\0');
-    const ssize_t got = ::read(file.fd(), text.data(), text.size());
+    const ssize_t got = ::read(file.get(), text.data(), text.size());
     if (got < 0) {
         return errno_error(errno, "sysctl {}: cannot read {}", name, path);
     }
@@ -71,11 +56,11 @@ Result<std::string> read_sysctl(std::string_view name) {
 
 Result<void> write_sysctl(std::string_view name, std::string_view value) {
     SLUICE_TRY_ASSIGN(const std::string path, sysctl_path(name));
-    const File file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
-    if (file.fd() < 0) {
+    const Fd file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+    if (file.get() < 0) {
         return errno_error(errno, "sysctl {}: cannot open {} to set it to \"{}\"", name, path, value);
     }
-    const ssize_t put = ::write(file.fd(), value.data(), value.size());
+    const ssize_t put = ::write(file.get(), value.data(), value.size());
     if (put < 0 || static_cast<std::size_t>(put) != value.size()) {
         return errno_error(put < 0 ? errno : EINVAL, "sysctl {}: the kernel refused \"{}\"", name,
                            value);

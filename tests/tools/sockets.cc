@@ -2,7 +2,6 @@
 #include "tests/tools/sockets.h"
 
 #include <netinet/in.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -10,18 +9,6 @@
 #include <cstring>
 
 namespace sluice::testpeer {
-
-Fd& Fd::operator=(Fd&& other) noexcept {
-    if (this != &other) {
-        if (fd_ >= 0) ::close(fd_);
-        fd_ = std::exchange(other.fd_, -1);
-    }
-    return *this;
-}
-
-Fd::~Fd() {
-    if (fd_ >= 0) ::close(fd_);
-}
 
 Endpoint make_endpoint(const IpAddress& address, std::uint16_t port, bool v4_mapped) {
     Endpoint endpoint;

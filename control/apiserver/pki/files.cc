@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "api/base/fd.h"
 #include "api/base/log.h"
 
 namespace sluice::pki {
@@ -16,20 +17,6 @@ namespace {
 
 constexpr std::string_view kComponent = "pki";
 constexpr mode_t kOwnerOnly = 0600;
-
-class File {
-public:
-    explicit File(int fd) : fd_(fd) {}
-    ~File() {
-        if (fd_ >= 0) ::close(fd_);
-    }
-    File(const File&) = delete;
-    File& operator=(const File&) = delete;
-    [[nodiscard]] int fd() const { return fd_; }
-
-private:
-    int fd_;
-};
 
 std::string directory_of(const std::string& path) {
     const std::size_t slash = path.rfind('/');
@@ -56,13 +43,13 @@ Result<void> write_all(int fd, std::string_view text, const std::string& path) {
 
 Result<std::optional<std::string>> read_secret(const std::string& path) {
     // O_NONBLOCK: opening a FIFO put in the file's place must not hang the start.
-    const File file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-    if (file.fd() < 0) {
+    const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    if (file.get() < 0) {
         if (errno == ENOENT) return std::optional<std::string>{};
         return errno_error(errno, "cannot open {}: {}", path, std::strerror(errno));
     }
     struct stat facts {};
-    if (::fstat(file.fd(), &facts) != 0) {
+    if (::fstat(file.get(), &facts) != 0) {
         return errno_error(errno, "cannot examine {}: {}", path, std::strerror(errno));
     }
     if (!S_ISREG(facts.st_mode)) {
@@ -74,14 +61,14 @@ Result<std::optional<std::string>> read_secret(const std::string& path) {
     }
     if ((facts.st_mode & 077U) != 0) {
         log::warn(kComponent, "{} could be read by others; its mode is now 0600", path);
-        if (::fchmod(file.fd(), kOwnerOnly) != 0) {
+        if (::fchmod(file.get(), kOwnerOnly) != 0) {
             return errno_error(errno, "cannot protect {}: {}", path, std::strerror(errno));
         }
     }
     std::string text(static_cast<std::size_t>(facts.st_size), '\0');
     std::size_t have = 0;
     while (have < text.size()) {
-        const ssize_t n = ::read(file.fd(), text.data() + have, text.size() - have);
+        const ssize_t n = ::read(file.get(), text.data() + have, text.size() - have);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return errno_error(errno, "cannot read {}: {}", path, std::strerror(errno));
         if (n == 0) break;
@@ -93,11 +80,11 @@ Result<std::optional<std::string>> read_secret(const std::string& path) {
 
 Result<void> write_secret(const std::string& path, std::string_view text) {
     std::string temporary = path + ".XXXXXX";  // mkostemp makes it 0600
-    const File file(::mkostemp(temporary.data(), O_CLOEXEC));
-    if (file.fd() < 0) {
+    const Fd file(::mkostemp(temporary.data(), O_CLOEXEC));
+    if (file.get() < 0) {
         return errno_error(errno, "cannot make a file beside {}: {}", path, std::strerror(errno));
     }
-    Result<void> done = write_all(file.fd(), text, temporary);
+    Result<void> done = write_all(file.get(), text, temporary);
     if (done && ::rename(temporary.c_str(), path.c_str()) != 0) {
         done = errno_error(errno, "cannot put {} in place: {}", path, std::strerror(errno));
     }
@@ -105,9 +92,9 @@ Result<void> write_secret(const std::string& path, std::string_view text) {
         ::unlink(temporary.c_str());
         return done;
     }
-    const File directory(
+    const Fd directory(
         ::open(directory_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (directory.fd() < 0 || ::fsync(directory.fd()) != 0) {
+    if (directory.get() < 0 || ::fsync(directory.get()) != 0) {
         return errno_error(errno, "cannot sync the directory of {}: {}", path,
                            std::strerror(errno));
     }

@@ -122,7 +122,10 @@ TEST(Watch, TimesOutAndShutsDown) {
     Cluster cluster;
     const Reply timed = cluster.call("GET", std::string(kMaps) + "?watch=1&timeoutSeconds=1");
     EXPECT_EQ(timed.status, 200);
+    make_map(cluster, "a");
     const auto open = cluster.start("GET", std::string(kMaps) + "?watch=1");
+    // Its first event shows that it is open; before that, a shutdown would rightly refuse it.
+    ASSERT_EQ(open->wait_lines(1).size(), 1U);
     cluster.api().shutdown();
     EXPECT_EQ(open->wait().status, 200);
     EXPECT_EQ(cluster.call("GET", kMaps).status, 503);

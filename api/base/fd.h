@@ -1,11 +1,11 @@
-// An owned file descriptor.
+// An owned file descriptor. Movable; closes what it holds. Not thread-safe, as no descriptor's owner is.
 #pragma once
 
 #include <unistd.h>
 
 #include <utility>
 
-namespace sluice::dataplane {
+namespace sluice {
 
 class Fd {
 public:
@@ -19,15 +19,14 @@ public:
     Fd(const Fd&) = delete;
     Fd& operator=(const Fd&) = delete;
     ~Fd() {
-        if (fd_ >= 0) {
-            ::close(fd_);
-        }
+        if (fd_ >= 0) ::close(fd_);
     }
+    // -1 when nothing is held.
     [[nodiscard]] int get() const { return fd_; }
-    explicit operator bool() const { return fd_ >= 0; }
+    [[nodiscard]] explicit operator bool() const { return fd_ >= 0; }
 
 private:
     int fd_ = -1;
 };
 
-}  // namespace sluice::dataplane
+}  // namespace sluice
