@@ -85,8 +85,9 @@ class Pod:
     def address(self, family):
         return self.v4 if family == 4 else self.v6
 
-    def serve(self, tcp=8080, udp=8080, mute=False):
-        argv = [TESTPEER, "serve", "--name", self.name, "--tcp", tcp, "--udp", udp]
+    def serve(self, tcp=8080, udp=8080, mute=False, cpu=None):
+        argv = ["taskset", "-c", str(cpu)] if cpu is not None else []
+        argv += [TESTPEER, "serve", "--name", self.name, "--tcp", tcp, "--udp", udp]
         child = self.ns.popen(argv + (["--mute"] if mute else []), cgroup=self.cgroup,
                               stdout=subprocess.PIPE, text=True)
         assert child.stdout.readline().strip() == "ready"

@@ -79,7 +79,10 @@ class Namespace:
         if pid == 0:
             code = 1
             try:
-                os.close(read_end)
+                # Whatever another thread had open meanwhile, such as the pipe to a command of its own, would stay
+                # open until this child ends.
+                os.closerange(3, write_end)
+                os.closerange(write_end + 1, os.sysconf("SC_OPEN_MAX"))
                 if cgroup:
                     _join(cgroup)()
                 with open(self.path) as there:

@@ -42,6 +42,9 @@ int run(int argc, char** argv) {
     latency_command->add_flag("--udp", latency_options.udp);
     latency_command->add_option("--count", latency_options.count);
     latency_command->add_option("--warmup", latency_options.warmup);
+    std::string against;
+    latency_command->add_option("--against", against, "another address, in turn with the first");
+    latency_command->add_option("--against-port", latency_options.against_port);
 
     try {
         app.parse(argc, argv);
@@ -56,6 +59,14 @@ int run(int argc, char** argv) {
         if (!parsed) {
             std::fprintf(stderr, "testpeer: %s\n", parsed.error().message.c_str());
             return 2;
+        }
+        if (!against.empty()) {
+            const auto other = IpAddress::parse(against);
+            if (!other) {
+                std::fprintf(stderr, "testpeer: %s\n", other.error().message.c_str());
+                return 2;
+            }
+            latency_options.against = *other;
         }
         load_options.address = latency_options.address = *parsed;
         result = load_command->parsed() ? load(load_options) : latency(latency_options);

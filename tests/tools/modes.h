@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "api/base/ip_address.h"
@@ -43,8 +44,12 @@ struct LatencyOptions {
     bool udp = false;             // time of the first sendto of a new socket
     std::uint64_t count = 1000;
     std::uint64_t warmup = 100;
+    // Another target, tried in turn with the first one, so that whatever the machine does meets both alike.
+    std::optional<IpAddress> against;
+    std::uint16_t against_port = 0;
 };
 // {"count":N,"failed":N,"min_us":..,"p50_us":..,"p90_us":..,"p99_us":..,"mean_us":..}: the system call alone.
+// With a second target also {"against_p50_us":..}.
 Result<void> latency(const LatencyOptions& options);
 
 }  // namespace sluice::testpeer
