@@ -62,8 +62,11 @@ def debian_kubectl():
     binary = os.path.join(folder, "usr", "bin", "kubectl")
     if not os.path.exists(binary):
         os.makedirs(folder, exist_ok=True)
-        subprocess.run(["apt-get", "download", "kubernetes-client"], cwd=folder, check=True,
-                       capture_output=True)
+        download = ["apt-get", "download", "kubernetes-client"]
+        if subprocess.run(download, cwd=folder, capture_output=True).returncode != 0:
+            # No lists of packages yet, or old ones.
+            subprocess.run(["apt-get", "update"], check=True, capture_output=True)
+            subprocess.run(download, cwd=folder, check=True, capture_output=True)
         package = glob.glob(os.path.join(folder, "kubernetes-client_*.deb"))[0]
         subprocess.run(["dpkg", "-x", package, folder], check=True)
     return binary
