@@ -9,6 +9,7 @@ ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
 # A machine with one uplink and no BPF file system.
 SCRIPT = """
 set -eu
+trap 'scripts/down > /dev/null' EXIT
 ! mountpoint -q /sys/fs/bpf || umount /sys/fs/bpf
 ip link set lo up
 ip link add eth0 type veth peer name wire
