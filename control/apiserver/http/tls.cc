@@ -7,6 +7,8 @@
 
 #include <ctime>
 
+#include "control/apiserver/pki/asn1_internal.h"
+
 namespace sluice::http {
 namespace {
 
@@ -88,24 +90,6 @@ Result<void> use_client_ca(SSL_CTX* context, const std::string& pem) {
     return {};
 }
 
-std::string text_of(const ASN1_STRING* value) {
-    unsigned char* utf8 = nullptr;
-    const int length = ASN1_STRING_to_UTF8(&utf8, value);
-    if (length < 0) {
-        ERR_clear_error();
-        return {};
-    }
-    std::string text(reinterpret_cast<const char*>(utf8), static_cast<std::size_t>(length));
-    OPENSSL_free(utf8);
-    return text;
-}
-
-std::int64_t unix_time(const ASN1_TIME* time) {
-    std::tm parts{};
-    if (ASN1_TIME_to_tm(time, &parts) != 1) return 0;
-    return static_cast<std::int64_t>(timegm(&parts));
-}
-
 }  // namespace
 
 void SslContextDeleter::operator()(ssl_ctx_st* context) const { SSL_CTX_free(context); }
@@ -147,14 +131,14 @@ CertificateIdentity certificate_identity(const ssl_st* ssl) {
     if (certificate == nullptr) return out;
     out.presented = true;
     if (SSL_get_verify_result(ssl) != X509_V_OK) return out;
-    out.not_after_s = unix_time(X509_get0_notAfter(certificate));
+    out.not_after_s = pki::unix_time(X509_get0_notAfter(certificate));
     const X509_NAME* subject = X509_get_subject_name(certificate);
     for (int i = 0; i < X509_NAME_entry_count(subject); ++i) {
         const X509_NAME_ENTRY* entry = X509_NAME_get_entry(subject, i);
         const int nid = OBJ_obj2nid(X509_NAME_ENTRY_get_object(entry));
         const ASN1_STRING* value = X509_NAME_ENTRY_get_data(entry);
-        if (nid == NID_commonName) out.identity.user = text_of(value);
-        if (nid == NID_organizationName) out.identity.groups.push_back(text_of(value));
+        if (nid == NID_commonName) out.identity.user = pki::text_of(value);
+        if (nid == NID_organizationName) out.identity.groups.push_back(pki::text_of(value));
     }
     return out;
 }

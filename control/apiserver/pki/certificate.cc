@@ -14,6 +14,8 @@
 #include <ctime>
 #include <memory>
 
+#include "control/apiserver/pki/asn1_internal.h"
+
 namespace sluice::pki {
 namespace {
 
@@ -139,24 +141,6 @@ Result<Owned<X509>> new_certificate(EVP_PKEY* key, std::int64_t not_before_s,
         return openssl_error(Code::kInternal, "cannot make a certificate");
     }
     return certificate;
-}
-
-std::int64_t unix_time(const ASN1_TIME* time) {
-    std::tm parts{};
-    if (ASN1_TIME_to_tm(time, &parts) != 1) return 0;
-    return static_cast<std::int64_t>(timegm(&parts));
-}
-
-std::string text_of(const ASN1_STRING* value) {
-    unsigned char* utf8 = nullptr;
-    const int length = ASN1_STRING_to_UTF8(&utf8, value);
-    if (length < 0) {
-        ERR_clear_error();
-        return {};
-    }
-    std::string text(reinterpret_cast<const char*>(utf8), static_cast<std::size_t>(length));
-    OPENSSL_free(utf8);
-    return text;
 }
 
 }  // namespace
