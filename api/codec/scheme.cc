@@ -6,6 +6,9 @@
 
 #include <algorithm>
 
+#include "api/kubernetes/apps/v1/apps.pb.h"
+#include "api/kubernetes/batch/v1/job.pb.h"
+#include "api/kubernetes/certificates/v1/certificatesigningrequest.pb.h"
 #include "api/kubernetes/coordination/v1/lease.pb.h"
 #include "api/kubernetes/core/v1/configmap.pb.h"
 #include "api/kubernetes/core/v1/endpoints.pb.h"
@@ -13,16 +16,22 @@
 #include "api/kubernetes/core/v1/namespace.pb.h"
 #include "api/kubernetes/core/v1/node.pb.h"
 #include "api/kubernetes/core/v1/pod.pb.h"
+#include "api/kubernetes/core/v1/replicationcontroller.pb.h"
 #include "api/kubernetes/core/v1/secret.pb.h"
 #include "api/kubernetes/core/v1/service.pb.h"
 #include "api/kubernetes/core/v1/serviceaccount.pb.h"
 #include "api/kubernetes/discovery/v1/endpointslice.pb.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
+#include "api/kubernetes/rbac/v1/rbac.pb.h"
 
 namespace sluice::codec {
 namespace {
 
 namespace corev1 = ::k8s::io::api::core::v1;
+namespace appsv1 = ::k8s::io::api::apps::v1;
+namespace batchv1 = ::k8s::io::api::batch::v1;
+namespace certificatesv1 = ::k8s::io::api::certificates::v1;
+namespace rbacv1 = ::k8s::io::api::rbac::v1;
 namespace discoveryv1 = ::k8s::io::api::discovery::v1;
 namespace coordinationv1 = ::k8s::io::api::coordination::v1;
 
@@ -72,16 +81,42 @@ const std::vector<KindInfo>& table() {
         row<corev1::Node, corev1::NodeList>("", "v1", {"nodes", "node", {"no"}}, kCluster, kServed),
         row<corev1::Pod, corev1::PodList>("", "v1", {"pods", "pod", {"po"}, {"all"}}, kNamespaced,
                                           kServed),
+        row<corev1::ReplicationController, corev1::ReplicationControllerList>(
+            "", "v1", {"replicationcontrollers", "replicationcontroller", {"rc"}, {"all"}},
+            kNamespaced, kServed),
         row<corev1::Secret, corev1::SecretList>("", "v1", {"secrets", "secret"}, kNamespaced,
                                                 kNone),
         row<corev1::ServiceAccount, corev1::ServiceAccountList>(
             "", "v1", {"serviceaccounts", "serviceaccount", {"sa"}}, kNamespaced, kNone),
         row<corev1::Service, corev1::ServiceList>(
             "", "v1", {"services", "service", {"svc"}, {"all"}}, kNamespaced, kServed),
+        row<appsv1::ControllerRevision, appsv1::ControllerRevisionList>(
+            "apps", "v1", {"controllerrevisions", "controllerrevision"}, kNamespaced, kNone),
+        row<appsv1::DaemonSet, appsv1::DaemonSetList>(
+            "apps", "v1", {"daemonsets", "daemonset", {"ds"}, {"all"}}, kNamespaced, kServed),
+        row<appsv1::Deployment, appsv1::DeploymentList>(
+            "apps", "v1", {"deployments", "deployment", {"deploy"}, {"all"}}, kNamespaced, kServed),
+        row<appsv1::ReplicaSet, appsv1::ReplicaSetList>(
+            "apps", "v1", {"replicasets", "replicaset", {"rs"}, {"all"}}, kNamespaced, kServed),
+        row<batchv1::Job, batchv1::JobList>("batch", "v1", {"jobs", "job", {}, {"all"}},
+                                            kNamespaced, kServed),
+        row<certificatesv1::CertificateSigningRequest,
+            certificatesv1::CertificateSigningRequestList>(
+            "certificates.k8s.io", "v1",
+            {"certificatesigningrequests", "certificatesigningrequest", {"csr"}}, kCluster, kServed),
         row<coordinationv1::Lease, coordinationv1::LeaseList>(
             "coordination.k8s.io", "v1", {"leases", "lease"}, kNamespaced, kNone),
         row<discoveryv1::EndpointSlice, discoveryv1::EndpointSliceList>(
             "discovery.k8s.io", "v1", {"endpointslices", "endpointslice"}, kNamespaced, kNone),
+        row<rbacv1::ClusterRoleBinding, rbacv1::ClusterRoleBindingList>(
+            "rbac.authorization.k8s.io", "v1", {"clusterrolebindings", "clusterrolebinding"},
+            kCluster, kNone),
+        row<rbacv1::ClusterRole, rbacv1::ClusterRoleList>(
+            "rbac.authorization.k8s.io", "v1", {"clusterroles", "clusterrole"}, kCluster, kNone),
+        row<rbacv1::RoleBinding, rbacv1::RoleBindingList>(
+            "rbac.authorization.k8s.io", "v1", {"rolebindings", "rolebinding"}, kNamespaced, kNone),
+        row<rbacv1::Role, rbacv1::RoleList>("rbac.authorization.k8s.io", "v1", {"roles", "role"},
+                                            kNamespaced, kNone),
     };
     return kinds;
 }

@@ -11,7 +11,7 @@
 #include "api/codec/protobuf.h"
 #include "api/codec/scheme.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
-#include "control/apiserver/http/status_body.h"
+#include "control/http/status_body.h"
 
 namespace sluice::apiserver {
 namespace {

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <utility>
 
-#include "control/apiserver/http/status_body.h"
+#include "control/http/status_body.h"
 #include "control/apiserver/openapi_routes.h"
 #include "control/apiserver/registry/api.h"
 #include "control/apiserver/version.h"

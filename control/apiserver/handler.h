@@ -14,7 +14,7 @@
 
 #include "control/apiserver/discovery.h"
 #include "control/apiserver/health.h"
-#include "control/apiserver/http/server.h"
+#include "control/http/server.h"
 #include "control/apiserver/metrics.h"
 
 namespace sluice::registry {

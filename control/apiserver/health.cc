@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "api/base/log.h"
-#include "control/apiserver/http/status_body.h"
+#include "control/http/status_body.h"
 
 namespace sluice::apiserver {
 namespace {

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "control/apiserver/http/server.h"
+#include "control/http/server.h"
 
 namespace sluice::apiserver {
 

@@ -4,7 +4,7 @@
 
 #include "api/codec/openapi/openapi.h"
 #include "control/apiserver/discovery.h"
-#include "control/apiserver/http/status_body.h"
+#include "control/http/status_body.h"
 
 namespace sluice::apiserver {
 namespace {

@@ -4,7 +4,7 @@
 #include <optional>
 #include <string_view>
 
-#include "control/apiserver/http/server.h"
+#include "control/http/server.h"
 
 namespace sluice::apiserver {
 

@@ -8,7 +8,7 @@
 #include <string_view>
 
 #include "api/codec/scheme.h"
-#include "control/apiserver/http/server.h"
+#include "control/http/server.h"
 
 namespace sluice::apiserver {
 

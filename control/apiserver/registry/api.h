@@ -9,7 +9,7 @@
 
 #include "api/base/ip_address.h"
 #include "api/base/result.h"
-#include "control/apiserver/http/server.h"
+#include "control/http/server.h"
 
 namespace sluice::store {
 class Store;

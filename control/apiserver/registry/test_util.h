@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "control/apiserver/http/server.h"
+#include "control/http/server.h"
 #include "control/apiserver/registry/api.h"
 #include "control/store/store.h"
 

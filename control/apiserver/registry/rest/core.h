@@ -11,7 +11,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "control/apiserver/http/server.h"
+#include "control/http/server.h"
 #include "control/apiserver/registry/rest/encode.h"
 #include "control/apiserver/registry/rest/executor.h"
 #include "control/apiserver/registry/rest/options.h"

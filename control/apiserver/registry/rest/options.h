@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "control/apiserver/http/server.h"
+#include "control/http/server.h"
 #include "control/apiserver/registry/rest/status_error.h"
 #include "control/store/store.h"
 

@@ -1,0 +1,146 @@
+#include "control/http/answer.h"
+
+#include "control/http/status_body.h"
+
+namespace sluice::http {
+
+void Answer::wake_locked() {
+    if (woken_ || sink_ == nullptr) return;
+    woken_ = true;
+    sink_->wake();
+}
+
+void Answer::send(Response response) {
+    const std::lock_guard lock(mutex_);
+    if (phase_ != Phase::kPending) return;
+    phase_ = Phase::kReady;
+    response_ = std::move(response);
+    wake_locked();
+}
+
+void Answer::begin_stream(Response head) {
+    const std::lock_guard lock(mutex_);
+    if (phase_ != Phase::kPending) return;
+    phase_ = Phase::kStreaming;
+    response_ = std::move(head);
+    begins_ = true;
+    wake_locked();
+}
+
+bool Answer::write(std::string_view chunk) {
+    const std::lock_guard lock(mutex_);
+    if (phase_ != Phase::kStreaming) return false;
+    if (chunk.empty()) return true;
+    const std::size_t queued = data_.size() + in_flight_bytes_;
+    // A lone chunk above the limit passes: it is one event, which no queueing could have made smaller.
+    if (queued > 0 && queued + chunk.size() > kMaxQueuedStreamBytes) {
+        phase_ = Phase::kAborted;
+        data_ = {};
+        // A wake() may be pending that waits for the write to end, which this one must not.
+        woken_ = false;
+        wake_locked();
+        return false;
+    }
+    if (data_.empty()) {
+        data_.reserve(kFramingBytes + chunk.size() + 2);
+        data_.assign(kFramingBytes, '0');
+    }
+    data_.append(chunk);
+    wake_locked();
+    return true;
+}
+
+void Answer::end_stream() {
+    const std::lock_guard lock(mutex_);
+    if (phase_ != Phase::kStreaming) return;
+    phase_ = Phase::kEnded;
+    wake_locked();
+}
+
+void Answer::on_close(std::function<void()> callback) {
+    {
+        const std::lock_guard lock(mutex_);
+        if (phase_ != Phase::kOver) {
+            callback_ = std::move(callback);
+            return;
+        }
+    }
+    callback();
+}
+
+void Answer::abandon() {
+    const std::lock_guard lock(mutex_);
+    if (phase_ == Phase::kPending) {
+        phase_ = Phase::kReady;
+        response_ = status_response(500, "InternalError",
+                                    "Internal error occurred: the request was not answered");
+        wake_locked();
+    } else if (phase_ == Phase::kStreaming) {
+        phase_ = Phase::kEnded;
+        wake_locked();
+    }
+}
+
+Answer::Work Answer::take() {
+    const std::lock_guard lock(mutex_);
+    woken_ = false;
+    Work work;
+    switch (phase_) {
+        case Phase::kReady:
+            work.kind = Work::Kind::kResponse;
+            work.head = std::move(response_);
+            phase_ = Phase::kTaken;
+            break;
+        case Phase::kStreaming:
+        case Phase::kEnded:
+            if (!begins_ && data_.empty() && phase_ == Phase::kStreaming) break;
+            work.kind = Work::Kind::kStream;
+            work.begins = std::exchange(begins_, false);
+            if (work.begins) work.head = std::move(response_);
+            work.data = std::exchange(data_, {});
+            in_flight_bytes_ = work.data.size();
+            work.ends = phase_ == Phase::kEnded;
+            if (work.ends) phase_ = Phase::kTaken;
+            break;
+        case Phase::kAborted:
+            work.kind = Work::Kind::kAbort;
+            break;
+        case Phase::kPending:
+        case Phase::kTaken:
+        case Phase::kOver:
+            break;
+    }
+    return work;
+}
+
+bool Answer::overflowed() {
+    const std::lock_guard lock(mutex_);
+    return phase_ == Phase::kAborted;
+}
+
+void Answer::written() {
+    const std::lock_guard lock(mutex_);
+    in_flight_bytes_ = 0;
+}
+
+bool Answer::expire() {
+    const std::lock_guard lock(mutex_);
+    if (phase_ != Phase::kPending) return false;
+    phase_ = Phase::kTaken;
+    return true;
+}
+
+void Answer::finish() {
+    std::function<void()> callback;
+    {
+        const std::lock_guard lock(mutex_);
+        if (phase_ == Phase::kOver) return;
+        phase_ = Phase::kOver;
+        sink_ = nullptr;
+        data_ = {};
+        callback = std::exchange(callback_, nullptr);
+    }
+    if (callback) callback();
+}
+
+}  // namespace sluice::http

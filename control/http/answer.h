@@ -1,0 +1,104 @@
+// One request's answer, between the handler (any thread) and the connection (its loop's thread).
+// The protocol is the connection's affair: HTTP/1.1 today, and a stream of HTTP/2 can take the same role.
+//
+//   handler --Responder--> Answer --wake()--> AnswerSink (the connection), which then calls take()
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "control/http/server.h"
+
+namespace sluice::http {
+
+// The connection's side. wake() means "call take() on your thread soon"; it is called under the Answer's lock
+// and from any thread, so it must only schedule.
+class AnswerSink {
+public:
+    virtual ~AnswerSink() = default;
+    virtual void wake() = 0;
+};
+
+class Answer {
+public:
+    // What the connection should do next.
+    struct Work {
+        enum class Kind {
+            kNothing,
+            kResponse,  // head.body is the whole body
+            kStream,    // head is set the first time (begins); data may be empty; ends: nothing follows
+            kAbort,     // the stream's reader was too slow
+        };
+        Kind kind = Kind::kNothing;
+        Response head;
+        bool begins = false;
+        std::string data;
+        bool ends = false;
+    };
+
+    // Bytes reserved at the start of every non-empty Work::data, for the connection to put its framing in
+    // without copying.
+    static constexpr std::size_t kFramingBytes = 10;
+
+    explicit Answer(AnswerSink* sink) : sink_(sink) {}
+
+    // The handler's side: as Responder says. Calls that make no sense in the present state do nothing, since
+    // a time-out may have come first.
+    void send(Response response);
+    void begin_stream(Response head);
+    bool write(std::string_view chunk);
+    void end_stream();
+    void on_close(std::function<void()> callback);
+    void abandon();  // the last Responder is gone
+
+    // The connection's side, on its thread.
+    [[nodiscard]] Work take();
+    // True if the next take() gives kAbort.
+    [[nodiscard]] bool overflowed();
+    // The data of the last take() is on the wire.
+    void written();
+    // True if no answer had been given; then none will be taken from the handler any more.
+    [[nodiscard]] bool expire();
+    // The answer is over; no wake() follows, and on_close is called.
+    void finish();
+
+private:
+    enum class Phase { kPending, kReady, kTaken, kStreaming, kEnded, kAborted, kOver };
+    void wake_locked();
+
+    std::mutex mutex_;
+    Phase phase_ = Phase::kPending;
+    AnswerSink* sink_;  // null once finished
+    Response response_;
+    bool begins_ = false;
+    std::string data_;  // kFramingBytes, then what write() was given since the last take()
+    std::size_t in_flight_bytes_ = 0;
+    bool woken_ = false;  // a wake() is under way that no take() has answered
+    std::function<void()> callback_;
+};
+
+// What handlers hold.
+class AnswerResponder final : public Responder {
+public:
+    explicit AnswerResponder(std::shared_ptr<Answer> answer) : answer_(std::move(answer)) {}
+    ~AnswerResponder() override { answer_->abandon(); }
+    AnswerResponder(const AnswerResponder&) = delete;
+    AnswerResponder& operator=(const AnswerResponder&) = delete;
+
+    void send(Response response) override { answer_->send(std::move(response)); }
+    void begin_stream(Response head) override { answer_->begin_stream(std::move(head)); }
+    bool write(std::string chunk) override { return answer_->write(chunk); }
+    void end_stream() override { answer_->end_stream(); }
+    void on_close(std::function<void()> callback) override {
+        answer_->on_close(std::move(callback));
+    }
+
+private:
+    std::shared_ptr<Answer> answer_;
+};
+
+}  // namespace sluice::http

@@ -1,0 +1,604 @@
+#include "control/http/connection_private.h"
+
+#include <fmt/core.h>
+
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/beast/http/error.hpp>
+#include <boost/beast/http/rfc7230.hpp>
+#include <cstdio>
+#include <cstring>
+#include <ctime>
+#include <exception>
+#include <stdexcept>
+#include <utility>
+
+#include "api/base/log.h"
+#include "control/http/gzip.h"
+#include "control/http/status_body.h"
+#include "control/http/uri.h"
+
+namespace sluice::http {
+namespace {
+
+namespace asio = boost::asio;
+namespace beast_http = boost::beast::http;
+
+constexpr std::string_view kComponent = "http";
+constexpr std::size_t kReadBytes = 16U << 10U;
+constexpr std::size_t kJoinBytes = 16U << 10U;       // smaller bodies share the head's TLS record
+constexpr std::size_t kPipelinedBytes = 64U << 10U;  // buffered while a stream runs
+constexpr std::size_t kKeptBufferBytes = 64U << 10U; // capacity an idle connection may keep
+constexpr std::uint32_t kCloseMs = 1'000;
+constexpr std::uint32_t kDiscardMs = 5'000;
+constexpr std::size_t kMaxDiscardBytes = 2 * kMaxBodyBytes;
+constexpr std::size_t kSlowestBytesPerSecond = 64U << 10U;
+
+std::string_view view(boost::beast::string_view text) { return {text.data(), text.size()}; }
+
+bool is_bearer(std::string_view authorization) {
+    static constexpr std::string_view kBearer = "bearer ";
+    if (authorization.size() < kBearer.size()) return false;
+    for (std::size_t i = 0; i < kBearer.size(); ++i) {
+        const char c = authorization[i];
+        if ((c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c) != kBearer[i]) return false;
+    }
+    return true;
+}
+
+std::string lower_case(std::string_view name) {
+    std::string out(name);
+    for (char& c : out) {
+        if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
+    }
+    return out;
+}
+
+Response unauthorized() { return status_response(401, "Unauthorized", "Unauthorized"); }
+
+}  // namespace
+
+Connection::Connection(Loop* loop, asio::ip::tcp::socket socket)
+    : loop_(loop),
+      shared_(loop->shared),
+      stream_(std::move(socket), loop->shared->tls),
+      buffer_(kMaxHeaderBytes + 2 * kReadBytes) {}
+
+// Life of the connection ---------------------------------------------------------------------------
+
+void Connection::start() {
+    loop_->connections.insert(shared_from_this());
+    auto& socket = stream_.next_layer();
+    ErrorCode ignored;
+    socket.set_option(asio::ip::tcp::no_delay(true), ignored);
+    socket.set_option(asio::socket_base::keep_alive(true), ignored);
+    const auto peer = socket.remote_endpoint(ignored);
+    const std::string address = peer.address().to_string();
+    remote_ = peer.address().is_v6() ? fmt::format("[{}]:{}", address, peer.port())
+                                     : fmt::format("{}:{}", address, peer.port());
+    set_deadline(shared_->timeouts.handshake_ms);
+    stream_.async_handshake(
+        asio::ssl::stream_base::server,
+        [self = shared_from_this()](const ErrorCode& error) { self->on_handshake(error); });
+}
+
+void Connection::on_handshake(const ErrorCode& error) {
+    if (state_ == State::kClosed) return;
+    if (error) {
+        shared_->counters.failed_handshakes.fetch_add(1, std::memory_order_relaxed);
+        log::debug(kComponent, "TLS handshake with {} failed: {}", remote_, error.message());
+        close();
+        return;
+    }
+    certificate_ = certificate_identity(stream_.native_handle());
+    if (shared_->draining.load(std::memory_order_relaxed)) {
+        close_gracefully();
+        return;
+    }
+    await_request();
+}
+
+void Connection::check_deadline(Clock::time_point now) {
+    if (!is_late(now)) return;
+    switch (state_) {
+        case State::kIdle:
+            close_gracefully();
+            return;
+        case State::kHandling:
+            clear_deadline();
+            if (answer_ && answer_->expire()) {
+                shared_->counters.timed_out_requests.fetch_add(1, std::memory_order_relaxed);
+                keep_alive_ = false;
+                write_response(status_response(
+                    504, "Timeout",
+                    "Timeout: request did not complete within the allotted timeout"));
+            }
+            return;
+        case State::kClosing:
+        case State::kClosed:
+            close();
+            return;
+        case State::kHandshake:
+        case State::kHeader:
+        case State::kBody:
+        case State::kWriting:
+        case State::kStreaming:
+            shared_->counters.timed_out_connections.fetch_add(1, std::memory_order_relaxed);
+            log::debug(kComponent, "{} is too slow and is disconnected", remote_);
+            close();
+            return;
+    }
+}
+
+void Connection::drain() {
+    keep_alive_ = false;
+    if (state_ == State::kIdle) {
+        close_gracefully();
+    } else if (state_ == State::kStreaming && answer_) {
+        answer_->end_stream();
+    }
+}
+
+bool Connection::stays_open() const {
+    return keep_alive_ && !shared_->draining.load(std::memory_order_relaxed);
+}
+
+void Connection::close_gracefully() {
+    if (state_ == State::kClosed || state_ == State::kClosing) return;
+    state_ = State::kClosing;
+    set_deadline(kCloseMs);
+    stream_.async_shutdown([self = shared_from_this()](const ErrorCode&) { self->close(); });
+}
+
+// A refused request's body is on its way: closing now would make the kernel reset the connection, and
+// the client would lose the answer. So the rest is read, undecrypted, and thrown away within limits.
+void Connection::discard_input() {
+    if (state_ == State::kClosed) return;
+    if (state_ != State::kClosing) {
+        state_ = State::kClosing;
+        set_deadline(kDiscardMs);
+        ErrorCode ignored;
+        stream_.next_layer().shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
+        buffer_.clear();
+    }
+    stream_.next_layer().async_read_some(
+        buffer_.prepare(kReadBytes),
+        [self = shared_from_this()](const ErrorCode& error, std::size_t bytes) {
+            self->discarded_bytes_ += bytes;
+            if (error || self->discarded_bytes_ > kMaxDiscardBytes) {
+                self->close();
+            } else {
+                self->discard_input();
+            }
+        });
+}
+
+void Connection::close() {
+    if (state_ == State::kClosed) return;
+    const auto self = shared_from_this();
+    if (state_ == State::kStreaming) {
+        shared_->counters.streams.fetch_sub(1, std::memory_order_relaxed);
+    }
+    state_ = State::kClosed;
+    clear_deadline();
+    if (const auto answer = std::exchange(answer_, nullptr)) answer->finish();
+    ErrorCode ignored;
+    stream_.next_layer().close(ignored);
+    loop_->connections.erase(self);
+    if (shared_->counters.connections.fetch_sub(1) == 1 && shared_->draining.load()) {
+        const std::lock_guard lock(shared_->drained_mutex);
+        shared_->drained.notify_all();
+    }
+}
+
+// Reading ------------------------------------------------------------------------------------------
+
+void Connection::await_request() {
+    parser_.emplace();
+    parser_->eager(true);
+    parser_->header_limit(static_cast<std::uint32_t>(kMaxHeaderBytes));
+    parser_->body_limit(kMaxBodyBytes);
+    header_seen_ = false;
+    if (buffer_.size() > 0) {
+        state_ = State::kHeader;
+        set_deadline(shared_->timeouts.header_ms);
+        parse();
+        return;
+    }
+    if (buffer_.capacity() > kKeptBufferBytes) buffer_.shrink_to_fit();
+    state_ = State::kIdle;
+    set_deadline(shared_->timeouts.idle_ms);
+    read();
+}
+
+void Connection::read() {
+    if (reading_) return;  // the client watch of a stream that just ended will bring the bytes
+    if (buffer_.size() > kMaxHeaderBytes + kReadBytes) {
+        parse_failed(beast_http::error::header_limit);
+        return;
+    }
+    reading_ = true;
+    watching_ = false;
+    stream_.async_read_some(buffer_.prepare(kReadBytes),
+                            [self = shared_from_this()](const ErrorCode& error,
+                                                        std::size_t bytes) {
+                                self->on_bytes(error, bytes);
+                            });
+}
+
+void Connection::watch_client() {
+    if (reading_ || buffer_.size() > kPipelinedBytes) return;
+    reading_ = true;
+    watching_ = true;
+    stream_.async_read_some(asio::buffer(watch_buffer_),
+                            [self = shared_from_this()](const ErrorCode& error,
+                                                        std::size_t bytes) {
+                                self->on_bytes(error, bytes);
+                            });
+}
+
+void Connection::on_bytes(const ErrorCode& error, std::size_t bytes) {
+    reading_ = false;
+    if (state_ == State::kClosed || state_ == State::kClosing) return;
+    if (error) {
+        close();
+        return;
+    }
+    if (watching_) {
+        const auto space = buffer_.prepare(bytes);
+        std::memcpy(space.data(), watch_buffer_.data(), bytes);
+    }
+    buffer_.commit(bytes);
+    switch (state_) {
+        case State::kIdle:
+            state_ = State::kHeader;
+            set_deadline(shared_->timeouts.header_ms);
+            parse();
+            break;
+        case State::kHeader:
+        case State::kBody:
+            parse();
+            break;
+        case State::kStreaming:
+            watch_client();
+            break;
+        default:
+            break;  // kept for the next request
+    }
+}
+
+void Connection::parse() {
+    while (true) {
+        ErrorCode error;
+        std::size_t used = 0;
+        try {
+            used = parser_->put(buffer_.data(), error);
+        } catch (const std::length_error&) {
+            // How Beast says that one field is longer than its 16-bit lengths can tell.
+            error = beast_http::error::header_limit;
+        }
+        buffer_.consume(used);
+        if (!header_seen_ && parser_->is_header_done()) {
+            header_seen_ = true;
+            if (!accept_header()) return;
+        }
+        if (identity_.user.empty() && header_seen_ &&
+            parser_->get().body().size() > kMaxAnonymousBodyBytes) {
+            refuse(unauthorized());
+            return;
+        }
+        if (error && error != beast_http::error::need_more) {
+            parse_failed(error);
+            return;
+        }
+        if (parser_->is_done()) {
+            dispatch();
+            return;
+        }
+        // Only an unfinished header is reported as need_more; an unfinished body just takes what there is.
+        if (error || used == 0 || buffer_.size() == 0) {
+            read();
+            return;
+        }
+    }
+}
+
+void Connection::parse_failed(const ErrorCode& error) {
+    if (error == beast_http::error::body_limit) {
+        shared_->counters.oversized_requests.fetch_add(1, std::memory_order_relaxed);
+        refuse(status_response(
+            413, "RequestEntityTooLarge",
+            fmt::format("Request entity too large: limit is {}", kMaxBodyBytes)));
+    } else if (error == beast_http::error::header_limit) {
+        shared_->counters.oversized_requests.fetch_add(1, std::memory_order_relaxed);
+        refuse(text_response(431, "431 Request Header Fields Too Large"));
+    } else {
+        shared_->counters.malformed_requests.fetch_add(1, std::memory_order_relaxed);
+        refuse(text_response(400, fmt::format("400 Bad Request: {}", error.message())));
+    }
+}
+
+bool Connection::accept_header() {
+    const auto& message = parser_->get();
+    http10_ = message.version() < 11;
+    head_only_ = message.method() == beast_http::verb::head;
+    keep_alive_ = message.keep_alive();
+    gzip_accepted_ = accepts_gzip(view(message[beast_http::field::accept_encoding]));
+    identity_ = {};
+
+    std::size_t fields = 0;
+    std::size_t hosts = 0;
+    for (const auto& field : message) {
+        ++fields;
+        if (field.name() == beast_http::field::host) ++hosts;
+    }
+    if (fields > kMaxHeaderFields) {
+        parse_failed(beast_http::error::header_limit);
+        return false;
+    }
+    if ((hosts == 0 && !http10_) || hosts > 1) {
+        shared_->counters.malformed_requests.fetch_add(1, std::memory_order_relaxed);
+        refuse(text_response(400, hosts == 0 ? "400 Bad Request: missing required Host header"
+                                             : "400 Bad Request: too many Host headers"));
+        return false;
+    }
+    if (!authenticate()) return false;
+    const auto length = parser_->content_length();
+    if (identity_.user.empty() && length && *length > kMaxAnonymousBodyBytes) {
+        refuse(unauthorized());
+        return false;
+    }
+    state_ = State::kBody;
+    set_deadline(shared_->timeouts.body_ms);
+    if (!parser_->is_done() && !http10_ &&
+        lower_case(view(message[beast_http::field::expect])) == "100-continue") {
+        send_continue();
+        return false;
+    }
+    return true;
+}
+
+void Connection::send_continue() {
+    out_ = "HTTP/1.1 100 Continue\r\n\r\n";
+    asio::async_write(stream_, asio::buffer(out_),
+                      [self = shared_from_this()](const ErrorCode& error, std::size_t) {
+                          if (self->state_ != State::kBody) return;
+                          self->out_.clear();
+                          if (error) {
+                              self->close();
+                          } else {
+                              self->parse();
+                          }
+                      });
+}
+
+bool Connection::authenticate() {
+    const auto& message = parser_->get();
+    if (!certificate_.identity.user.empty() &&
+        static_cast<std::int64_t>(std::time(nullptr)) <= certificate_.not_after_s) {
+        identity_ = certificate_.identity;
+        return true;
+    }
+    const std::string_view authorization = view(message[beast_http::field::authorization]);
+    if (is_bearer(authorization)) {
+        std::optional<Identity> found;
+        if (shared_->authenticate_token) {
+            found = shared_->authenticate_token(authorization.substr(authorization.find(' ') + 1));
+        }
+        if (!found) {
+            refuse(unauthorized());
+            return false;
+        }
+        identity_ = std::move(*found);
+        return true;
+    }
+    if (certificate_.presented) {
+        refuse(unauthorized());
+        return false;
+    }
+    return true;  // anonymous; what that may do is the handler's to say
+}
+
+void Connection::dispatch() {
+    auto message = parser_->release();
+    parser_.reset();
+    auto target = parse_target(view(message.target()));
+    if (!target) {
+        shared_->counters.malformed_requests.fetch_add(1, std::memory_order_relaxed);
+        refuse(text_response(400, fmt::format("400 Bad Request: {}", target.error().message)));
+        return;
+    }
+    auto request = std::make_shared<Request>();
+    request->method = std::string(view(message.method_string()));
+    request->path = std::move(target->path);
+    request->query = std::move(target->query);
+    for (const auto& field : message) {
+        request->headers.emplace_back(lower_case(view(field.name_string())),
+                                      std::string(view(field.value())));
+    }
+    request->body = std::move(message.body());
+    request->identity = std::move(identity_);
+    request->remote = remote_;
+
+    state_ = State::kHandling;
+    set_deadline(shared_->timeouts.request_ms);
+    answer_ = std::make_shared<Answer>(this);
+    in_handler_ = true;
+    try {
+        shared_->handler(std::move(request), std::make_shared<AnswerResponder>(answer_));
+    } catch (const std::exception& exception) {
+        // The Responder that the handler dropped has answered 500 already.
+        log::error(kComponent, "a handler threw: {}", exception.what());
+    }
+    in_handler_ = false;
+    if (std::exchange(pull_after_handler_, false)) pull();
+}
+
+// Writing ------------------------------------------------------------------------------------------
+
+void Connection::wake() {
+    if (loop_->runs_here() && in_handler_) {
+        pull_after_handler_ = true;
+        return;
+    }
+    if (auto self = weak_from_this().lock()) {
+        asio::post(loop_->context, [self = std::move(self)] { self->pull(); });
+    }
+}
+
+void Connection::pull() {
+    if (!answer_ || state_ == State::kClosed || state_ == State::kClosing) return;
+    // While a write is under way the rest waits in the Answer, but not for a reader that is too slow: the
+    // write may never end.
+    if (writing_ && !answer_->overflowed()) return;
+    Answer::Work work = answer_->take();
+    switch (work.kind) {
+        case Answer::Work::Kind::kNothing:
+            break;
+        case Answer::Work::Kind::kResponse:
+            write_response(std::move(work.head));
+            break;
+        case Answer::Work::Kind::kStream:
+            write_stream(std::move(work));
+            break;
+        case Answer::Work::Kind::kAbort:
+            shared_->counters.overflowed_streams.fetch_add(1, std::memory_order_relaxed);
+            log::warn(kComponent, "{} reads its stream too slowly and is disconnected", remote_);
+            close();
+            break;
+    }
+}
+
+void Connection::write_response(Response response) {
+    const bool no_body = response.status == 204 || response.status == 304;
+    if (no_body) response.body.clear();
+    if (response.body.size() > kMinGzipBytes) {
+        bool coded = false;
+        for (const auto& [name, value] : response.headers) {
+            coded = coded || lower_case(name) == "content-encoding";
+        }
+        if (!coded) {
+            response.headers.emplace_back("Vary", "Accept-Encoding");
+            if (gzip_accepted_ && !head_only_) {
+                if (auto packed = gzip(response.body)) {
+                    response.body = std::move(*packed);
+                    response.headers.emplace_back("Content-Encoding", "gzip");
+                }
+            }
+        }
+    }
+    state_ = State::kWriting;
+    last_write_ = true;
+    append_head(&out_, response, no_body ? Framing::kNoBody : Framing::kLength,
+                response.body.size(), loop_->date, stays_open(), http10_);
+    if (!head_only_) {
+        if (response.body.size() <= kJoinBytes) {
+            out_ += response.body;
+        } else {
+            out_body_ = std::move(response.body);
+            out_body_offset_ = 0;
+        }
+    }
+    start_write();
+}
+
+void Connection::write_stream(Answer::Work work) {
+    if (work.begins) {
+        state_ = State::kStreaming;
+        shared_->counters.streams.fetch_add(1, std::memory_order_relaxed);
+        framing_ = http10_ ? Framing::kUntilClose : Framing::kChunked;
+        if (http10_) keep_alive_ = false;
+        append_head(&out_, work.head, framing_, 0, loop_->date, stays_open(), http10_);
+        watch_client();
+    }
+    last_write_ = work.ends;
+    if (head_only_) {
+        work.data.clear();
+        out_body_offset_ = 0;
+    } else if (framing_ == Framing::kUntilClose) {
+        out_body_offset_ = work.data.empty() ? 0 : Answer::kFramingBytes;
+    } else {
+        if (!work.data.empty()) {
+            const std::size_t size = work.data.size() - Answer::kFramingBytes;
+            std::array<char, Answer::kFramingBytes + 1> prefix{};
+            std::snprintf(prefix.data(), prefix.size(), "%08zx\r\n", size);
+            work.data.replace(0, Answer::kFramingBytes, prefix.data(), Answer::kFramingBytes);
+            work.data += "\r\n";
+        }
+        if (work.ends) work.data += "0\r\n\r\n";
+        out_body_offset_ = 0;
+    }
+    if (!out_.empty() && work.data.size() <= kJoinBytes) {
+        out_.append(work.data, out_body_offset_);
+    } else {
+        out_body_ = std::move(work.data);
+    }
+    start_write();
+}
+
+void Connection::start_write() {
+    const std::size_t bytes = out_.size() + out_body_.size();
+    writing_ = true;
+    set_deadline(shared_->timeouts.write_ms +
+                 static_cast<std::uint32_t>(bytes / kSlowestBytesPerSecond * 1'000));
+    auto done = [self = shared_from_this()](const ErrorCode& error, std::size_t) {
+        self->on_written(error);
+    };
+    if (out_body_.empty()) {
+        asio::async_write(stream_, asio::buffer(out_), std::move(done));
+        return;
+    }
+    const auto body = asio::buffer(out_body_) + out_body_offset_;
+    if (out_.empty()) {
+        asio::async_write(stream_, asio::const_buffer(body), std::move(done));
+        return;
+    }
+    const std::array<asio::const_buffer, 2> both = {asio::buffer(out_), asio::const_buffer(body)};
+    asio::async_write(stream_, both, std::move(done));
+}
+
+void Connection::on_written(const ErrorCode& error) {
+    writing_ = false;
+    if (state_ == State::kClosed || state_ == State::kClosing) return;
+    if (error) {
+        close();
+        return;
+    }
+    out_.clear();
+    out_body_.clear();
+    if (out_body_.capacity() > kKeptBufferBytes) out_body_ = {};
+    clear_deadline();
+    if (last_write_) {
+        request_done();
+        return;
+    }
+    if (answer_) answer_->written();
+    pull();
+}
+
+void Connection::request_done() {
+    if (state_ == State::kStreaming) {
+        shared_->counters.streams.fetch_sub(1, std::memory_order_relaxed);
+    }
+    // A state that is neither streaming nor reading: on_close callbacks may look at other connections.
+    state_ = State::kWriting;
+    if (const auto answer = std::exchange(answer_, nullptr)) answer->finish();
+    if (state_ != State::kWriting) return;
+    if (discard_after_write_ && !reading_) {
+        discard_input();
+    } else if (!stays_open()) {
+        close_gracefully();
+    } else {
+        await_request();
+    }
+}
+
+void Connection::refuse(Response response) {
+    keep_alive_ = false;
+    discard_after_write_ = true;
+    gzip_accepted_ = false;
+    write_response(std::move(response));
+}
+
+}  // namespace sluice::http

@@ -1,0 +1,125 @@
+// One HTTP/1.1 connection over TLS. Private to this folder; carries Asio and Beast types.
+//
+// All of it runs on its loop's thread, but for wake(). One request is answered at a time; what a client has sent
+// beyond it (pipelining) waits in the buffer. While a stream runs, a small read stays outstanding, so that a
+// client that went away is noticed without anything to write.
+//
+//   kHandshake -> kIdle -> kHeader -> kBody -> kHandling -> kWriting -> kIdle ...
+//                                                       `-> kStreaming -'
+//   every state -> kClosing (TLS close, or discarding what was not read) -> kClosed
+#pragma once
+
+#include <array>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/ssl/stream.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/string_body.hpp>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "control/http/answer.h"
+#include "control/http/head.h"
+#include "control/http/loop_private.h"
+#include "control/http/tls.h"
+
+namespace sluice::http {
+
+class Connection final : public AnswerSink, public std::enable_shared_from_this<Connection> {
+public:
+    using Clock = std::chrono::steady_clock;
+
+    Connection(Loop* loop, boost::asio::ip::tcp::socket socket);
+    ~Connection() override = default;
+    Connection(const Connection&) = delete;
+    Connection& operator=(const Connection&) = delete;
+
+    // All on the loop's thread. The loop owns the connection from start() to close().
+    void start();
+    void check_deadline(Clock::time_point now);
+    [[nodiscard]] bool is_late(Clock::time_point now) const { return now >= deadline_; }
+    // Ends what is idle or streaming and lets a request in flight finish.
+    void drain();
+    void close();
+
+    // From any thread, under the Answer's lock.
+    void wake() override;
+
+private:
+    enum class State {
+        kHandshake,
+        kIdle,
+        kHeader,
+        kBody,
+        kHandling,
+        kWriting,
+        kStreaming,
+        kClosing,
+        kClosed,
+    };
+    using ErrorCode = boost::system::error_code;
+    using Parser =
+        boost::beast::http::request_parser<boost::beast::http::string_body>;
+
+    void on_handshake(const ErrorCode& error);
+    void await_request();
+    void read();
+    void watch_client();
+    void on_bytes(const ErrorCode& error, std::size_t bytes);
+    void parse();
+    void parse_failed(const ErrorCode& error);
+    [[nodiscard]] bool accept_header();
+    void send_continue();
+    // False if the credentials were refused (and answered).
+    [[nodiscard]] bool authenticate();
+    void dispatch();
+    void pull();
+    void write_response(Response response);
+    void write_stream(Answer::Work work);
+    void start_write();
+    void on_written(const ErrorCode& error);
+    void request_done();
+    // Answers without a handler, then closes: what remains of the request is not read.
+    void refuse(Response response);
+    void close_gracefully();
+    void discard_input();
+    void set_deadline(std::uint32_t ms) { deadline_ = Clock::now() + std::chrono::milliseconds(ms); }
+    void clear_deadline() { deadline_ = Clock::time_point::max(); }
+    [[nodiscard]] bool stays_open() const;
+
+    Loop* loop_;
+    Shared* shared_;
+    boost::asio::ssl::stream<boost::asio::ip::tcp::socket> stream_;
+    std::string remote_;
+    CertificateIdentity certificate_;
+    State state_ = State::kHandshake;
+    Clock::time_point deadline_ = Clock::time_point::max();
+
+    boost::beast::flat_buffer buffer_;
+    std::array<char, 512> watch_buffer_{};
+    bool reading_ = false;
+    bool watching_ = false;  // the read outstanding goes to watch_buffer_
+    std::optional<Parser> parser_;
+    bool header_seen_ = false;
+    Identity identity_;  // of the request being read
+
+    std::shared_ptr<Answer> answer_;
+    bool in_handler_ = false;
+    bool pull_after_handler_ = false;
+    bool head_only_ = false;
+    bool http10_ = false;
+    bool keep_alive_ = true;
+    bool gzip_accepted_ = false;
+    bool discard_after_write_ = false;
+    Framing framing_ = Framing::kLength;
+    bool writing_ = false;
+    bool last_write_ = false;   // of this request
+    std::string out_;           // head, and the body when it is small
+    std::string out_body_;
+    std::size_t out_body_offset_ = 0;
+    std::size_t discarded_bytes_ = 0;
+};
+
+}  // namespace sluice::http

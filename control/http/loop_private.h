@@ -1,0 +1,67 @@
+// What the connections of one server share, and what those of one thread share. Private to this folder; carries
+// Asio types.
+//
+// A Loop is one thread: its io_context, its connections and its clock tick. A connection stays on the loop that
+// it was accepted for, so its state needs no lock; other threads reach it by posting to the loop.
+#pragma once
+
+#include <atomic>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ssl/context.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <unordered_set>
+
+#include "control/http/server.h"
+
+namespace sluice::http {
+
+class Connection;
+
+struct Counters {
+    std::atomic<std::uint64_t> connections{0};
+    std::atomic<std::uint64_t> streams{0};
+    std::atomic<std::uint64_t> accepted{0};
+    std::atomic<std::uint64_t> refused_connections{0};
+    std::atomic<std::uint64_t> failed_handshakes{0};
+    std::atomic<std::uint64_t> timed_out_connections{0};
+    std::atomic<std::uint64_t> timed_out_requests{0};
+    std::atomic<std::uint64_t> malformed_requests{0};
+    std::atomic<std::uint64_t> oversized_requests{0};
+    std::atomic<std::uint64_t> overflowed_streams{0};
+};
+
+// Read-only while the loops run, but for the atomics.
+struct Shared {
+    Timeouts timeouts;
+    std::size_t max_connections = kMaxConnections;
+    std::function<std::optional<Identity>(std::string_view token)> authenticate_token;
+    Handler handler;
+    boost::asio::ssl::context tls;
+    Counters counters;
+    std::atomic<bool> draining{false};
+    std::mutex drained_mutex;
+    std::condition_variable drained;  // told when the last connection goes while draining
+
+    explicit Shared(SSL_CTX* context) : tls(context) {}
+};
+
+struct Loop {
+    explicit Loop(Shared* server_state) : shared(server_state) {}
+
+    Shared* shared;
+    // Declared before the io_context, so that handlers destroyed with it still find it.
+    std::unordered_set<std::shared_ptr<Connection>> connections;
+    std::string date;  // for the Date header; refreshed by the tick
+    std::thread::id thread;
+    boost::asio::io_context context{1};
+    boost::asio::steady_timer tick{context};
+
+    [[nodiscard]] bool runs_here() const { return std::this_thread::get_id() == thread; }
+};
+
+}  // namespace sluice::http
