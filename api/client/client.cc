@@ -365,18 +365,52 @@ ApiResult<Object> Client::patch(const codec::KindInfo& kind, const std::string& 
     return exchange(std::move(request), *kind.prototype, stop);
 }
 
-ApiResult<void> Client::remove(const codec::KindInfo& kind, const std::string& namespace_name,
-                               const std::string& name, std::stop_token stop) {
-    HttpRequest request;
-    request.method = "DELETE";
-    request.target = resource_path(kind, namespace_name, name);
+ApiResult<void> Client::send(HttpRequest request, const std::stop_token& stop) {
     request.headers.emplace_back("Accept", fmt::format("{},{}", kProtobufType, kJsonType));
     auto response = http_->request(request, stop);
     if (!response) return tl::unexpected(ApiError(response.error()));
     if (response->head.status < 200 || response->head.status > 299) {
-        return tl::unexpected(refusal(response->head, response->body, "DELETE " + request.target));
+        return tl::unexpected(refusal(response->head, response->body,
+                                      fmt::format("{} {}", request.method, request.target)));
     }
     return {};
+}
+
+ApiResult<void> Client::remove(const codec::KindInfo& kind, const std::string& namespace_name,
+                               const std::string& name, std::stop_token stop) {
+    return remove(kind, namespace_name, name, DeleteRequest{}, std::move(stop));
+}
+
+ApiResult<void> Client::remove(const codec::KindInfo& kind, const std::string& namespace_name,
+                               const std::string& name, const DeleteRequest& how,
+                               std::stop_token stop) {
+    meta::DeleteOptions options;
+    if (how.grace_seconds) options.set_graceperiodseconds(*how.grace_seconds);
+    if (!how.uid.empty()) options.mutable_preconditions()->set_uid(how.uid);
+    if (!how.resource_version.empty()) {
+        options.mutable_preconditions()->set_resourceversion(how.resource_version);
+    }
+    if (!how.propagation_policy.empty()) options.set_propagationpolicy(how.propagation_policy);
+    HttpRequest request;
+    request.method = "DELETE";
+    request.target = resource_path(kind, namespace_name, name);
+    if (options.ByteSizeLong() > 0) {
+        request.headers.emplace_back("Content-Type", std::string(kProtobufType));
+        request.body = codec::encode_protobuf(options, {"", "v1", "DeleteOptions"});
+    }
+    return send(std::move(request), stop);
+}
+
+ApiResult<void> Client::post(const codec::KindInfo& kind, const std::string& namespace_name,
+                             const std::string& name, const std::string& subresource,
+                             const codec::GroupVersionKind& body_kind,
+                             const google::protobuf::Message& body, std::stop_token stop) {
+    HttpRequest request;
+    request.method = "POST";
+    request.target = resource_path(kind, namespace_name, name, subresource);
+    request.headers.emplace_back("Content-Type", std::string(kProtobufType));
+    request.body = codec::encode_protobuf(body, body_kind);
+    return send(std::move(request), stop);
 }
 
 }  // namespace sluice::client

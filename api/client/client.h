@@ -40,6 +40,14 @@ struct ListRequest {
     std::string continue_token;
 };
 
+// What of an object must still be true for a deletion, and how it is to go. Empty strings are not sent.
+struct DeleteRequest {
+    std::optional<std::int64_t> grace_seconds;
+    std::string uid;
+    std::string resource_version;
+    std::string propagation_policy;  // "Background", "Foreground", "Orphan"
+};
+
 struct WatchRequest {
     Selection selection;
     std::string resource_version;
@@ -112,12 +120,22 @@ public:
                             std::stop_token stop = {});
     ApiResult<void> remove(const codec::KindInfo& kind, const std::string& namespace_name,
                            const std::string& name, std::stop_token stop = {});
+    ApiResult<void> remove(const codec::KindInfo& kind, const std::string& namespace_name,
+                           const std::string& name, const DeleteRequest& request,
+                           std::stop_token stop = {});
+    // POST of `body`, a message that is no kind of the scheme (a Binding, say), to a subresource. What the server
+    // answers beyond success is not looked at.
+    ApiResult<void> post(const codec::KindInfo& kind, const std::string& namespace_name,
+                         const std::string& name, const std::string& subresource,
+                         const codec::GroupVersionKind& body_kind,
+                         const google::protobuf::Message& body, std::stop_token stop = {});
 
     [[nodiscard]] std::string server() const { return http_->config().url(); }
 
 private:
     ApiResult<Object> exchange(HttpRequest request, const google::protobuf::Message& prototype,
                                const std::stop_token& stop);
+    ApiResult<void> send(HttpRequest request, const std::stop_token& stop);
 
     std::unique_ptr<HttpClient> http_;
 };
