@@ -1,0 +1,39 @@
+// The component "controllers": all controllers in one set of shared informers. The one header that the program includes.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "api/base/ip_address.h"
+#include "api/base/result.h"
+#include "api/client/kubeconfig.h"
+
+namespace sluice::controllers {
+
+struct Options {
+    // Nodes' podCIDRs are cut from these, one range a family; empty: podCIDRs are given by others.
+    std::vector<IpPrefix> cluster_cidrs;
+    int node_cidr_mask_size_ipv4 = 24;
+    int node_cidr_mask_size_ipv6 = 64;
+    // Service ranges are never handed out as podCIDRs.
+    std::vector<IpPrefix> service_cidrs;
+    // A node whose Lease is older than this is Unknown (kube-controller-manager's default is 50 s).
+    std::uint32_t node_monitor_grace_period_ms = 50'000;
+    std::uint32_t node_monitor_period_ms = 5'000;
+    // Published to every namespace as ConfigMap kube-root-ca.crt.
+    std::string root_ca_pem;
+    // Signs CertificateSigningRequests of nodes; both empty: none are signed.
+    std::string signing_certificate_pem;
+    std::string signing_key_pem;
+};
+
+class Controllers {
+public:
+    virtual ~Controllers() = default;
+    static Result<std::unique_ptr<Controllers>> start(const Options& options,
+                                                      const client::ClientConfig& api_server);
+};
+
+}  // namespace sluice::controllers
