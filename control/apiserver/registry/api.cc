@@ -61,6 +61,9 @@ public:
     [[nodiscard]] bool handles(const std::string& path) const override;
     void handle(std::shared_ptr<const http::Request> request,
                 std::shared_ptr<http::Responder> responder) override;
+    [[nodiscard]] Result<std::shared_ptr<const Message>> read(const codec::KindInfo& kind,
+                                                              const std::string& name_space,
+                                                              const std::string& name) override;
     void shutdown() override;
 
 private:
@@ -126,6 +129,19 @@ void ApiImpl::handle(std::shared_ptr<const http::Request> request,
     call->request = std::move(request);
     call->responder = std::move(responder);
     dispatch(call);
+}
+
+Result<std::shared_ptr<const Message>> ApiImpl::read(const codec::KindInfo& kind,
+                                                     const std::string& name_space,
+                                                     const std::string& name) {
+    auto found = read_object(core_, strategies_.of(kind), name_space, name);
+    if (found) {
+        // The decoded object is part of what the cache shares; the pointer keeps the whole alive.
+        return std::shared_ptr<const Message>(*found, &(*found)->message());
+    }
+    const StatusError& why = found.error();
+    constexpr int kGone = 404;
+    return make_error(why.code == kGone ? Code::kNotFound : Code::kDataLoss, "{}", why.message);
 }
 
 void ApiImpl::shutdown() {

@@ -11,6 +11,12 @@
 #include "api/base/result.h"
 #include "control/http/server.h"
 
+namespace google::protobuf {
+class Message;
+}
+namespace sluice::codec {
+struct KindInfo;
+}
 namespace sluice::store {
 class Store;
 }
@@ -33,6 +39,16 @@ public:
     [[nodiscard]] virtual bool handles(const std::string& path) const = 0;
     virtual void handle(std::shared_ptr<const http::Request> request,
                         std::shared_ptr<http::Responder> responder) = 0;
+    // One object as it now is, for servers of subresources that are not objects (log, exec, port-forward). The
+    // namespace is empty for cluster-scoped kinds. kNotFound when there is none, in the words of the 404; kDataLoss
+    // when the stored bytes cannot be read. Costs one indexed read; may be called on any thread.
+    [[nodiscard]] virtual Result<std::shared_ptr<const google::protobuf::Message>> read(
+        const codec::KindInfo& kind, const std::string& name_space, const std::string& name) {
+        (void)kind;
+        // An Api over no store has no objects.
+        return make_error(Code::kNotFound, "\"{}\" not found in namespace \"{}\"", name,
+                          name_space);
+    }
     // Ends all watches; later requests get 503.
     virtual void shutdown() = 0;
 };
