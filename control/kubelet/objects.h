@@ -1,10 +1,12 @@
 // The ConfigMaps and Secrets that this node's pods refer to, as they are now at the API server. What pods share is
-// fetched and followed once.
+// fetched once and followed by a watch of its own (fieldSelector metadata.name), as kubelet does it. What was once known
+// is served on while the API server is away.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
-#include <stop_token>
 #include <string>
 
 #include "api/client/client.h"
@@ -21,6 +23,20 @@ namespace corev1 = ::k8s::io::api::core::v1;
 
 // Objects followed at a time, over all pods; beyond it a pod's start fails with kResourceExhausted.
 inline constexpr std::size_t kMaxFollowedObjects = 4'096;
+// Watches at a time, each with a thread and a connection; further objects are read again every kObjectPollMs, and move
+// to a watch when one becomes free.
+inline constexpr std::size_t kMaxObjectWatches = 64;
+inline constexpr std::uint32_t kObjectPollMs = 20'000;
+// After an object came into use; what lives shorter never has a watch.
+inline constexpr std::uint32_t kObjectWatchDelayMs = 500;
+
+struct ObjectCounts {
+    std::size_t followed = 0;
+    std::size_t watched = 0;
+    std::size_t polled = 0;             // for want of a free watch
+    std::uint64_t watch_limit_hits = 0;  // objects that found no free watch
+    std::uint64_t refused = 0;           // objects beyond kMaxFollowedObjects
+};
 
 // Thread-safe.
 class ObjectSource {
@@ -39,6 +55,7 @@ public:
                                                                  const std::string& name) = 0;
     // Called with the uid of each pod that refers to an object that changed; on a thread of the source, must not block.
     virtual void on_change(std::function<void(const std::string& pod_uid)> callback) = 0;
+    [[nodiscard]] virtual ObjectCounts counts() const { return {}; }
 
     // client outlives it.
     static std::unique_ptr<ObjectSource> create(client::Client& client);

@@ -1,9 +1,11 @@
 // The environment of a container, and what refers to it. Pure but for the ObjectSource.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -25,7 +27,12 @@ struct PodFacts {
     // Allocatable of the node, for resourceFieldRef of containers without limits.
     std::int64_t node_cpu_milli = 0;
     std::int64_t node_memory_bytes = 0;
+    std::int64_t node_ephemeral_storage_bytes = 0;
 };
+
+// Variables of one container, and bytes of their names and values; beyond is kResourceExhausted. An exec takes no more.
+inline constexpr std::size_t kMaxVariables = 100'000;
+inline constexpr std::size_t kMaxEnvironmentBytes = 4U << 20U;
 
 using Environment = std::vector<std::pair<std::string, std::string>>;  // in order, names unique
 
