@@ -14,6 +14,9 @@ CONTAINERD_CNI_NAME=sluice
 CONTAINERD_CNI_CACHE=/var/lib/cni
 # The longest path that a unix socket may have, less what shims append below the state folder.
 CONTAINERD_MAX_PATH=80
+CONTAINERD_STATE_SIZE=256m # of the tmpfs for what lives only as long as containers do; one needs about 30 kB
+# Hosts whose images come over plain HTTP or from elsewhere: NAME/hosts.toml, read for every pull.
+CONTAINERD_REGISTRIES="$CONTAINERD_RUN/registries"
 
 # containerd_ctr ARGS...: ctr on this containerd, in the namespace that CRI uses.
 containerd_ctr() { ctr --address "$CONTAINERD_SOCKET" --namespace k8s.io "$@"; }
@@ -30,8 +33,52 @@ containerd_ready() {
     containerd_ctr plugins ls 2>/dev/null | awk '$2 == "cri" && $NF == "ok" { found = 1 } END { exit !found }'
 }
 
+# containerd_runtime: crun where it works, runc elsewhere; CONTAINERD_RUNTIME decides otherwise (docs/adr/0005).
+containerd_runtime() {
+    case "${CONTAINERD_RUNTIME:-}" in
+        runc | crun) echo "$CONTAINERD_RUNTIME" ;;
+        "")
+            if command -v crun >/dev/null && [ -z "$(cgroup2_leftovers)" ]; then echo crun; else echo runc; fi
+            ;;
+        *) die "CONTAINERD_RUNTIME is runc or crun, not $CONTAINERD_RUNTIME" ;;
+    esac
+}
+
+# cgroup2_leftovers: the controllers that a machine with cgroup v1 left on cgroup2. crun refuses such a machine.
+cgroup2_leftovers() {
+    awk '$3 == "cgroup" { found = 1 } END { exit !found }' /proc/mounts || return 0
+    local root
+    root=$(cgroup2_root)
+    [ -z "$root" ] || cat "$root/cgroup.controllers"
+}
+
+# cgroup2_clear: gives these controllers v1 hierarchies, as systemd does, unless some cgroup2 group uses them. Such a
+# mount is told by its source.
+CGROUP_SOURCE=sluice-v1
+cgroup2_clear() {
+    local controller folder
+    for controller in $(cgroup2_leftovers); do
+        folder="/sys/fs/cgroup/$controller"
+        mkdir -p "$folder" 2>/dev/null &&
+            mount -t cgroup -o "$controller" "$CGROUP_SOURCE" "$folder" 2>/dev/null ||
+            note "controller $controller stays on cgroup2; containers are run by runc"
+    done
+}
+
+# cgroup2_restore: takes the mounts of cgroup2_clear back once nobody has a group there.
+cgroup2_restore() {
+    local folder
+    while read -r folder; do
+        ! find "$folder" -mindepth 1 -maxdepth 1 -type d | grep -q . || continue
+        umount "$folder" 2>/dev/null && { rmdir "$folder" 2>/dev/null || true; }
+    done < <(awk -v source="$CGROUP_SOURCE" '$1 == source && $3 == "cgroup" { print $2 }' /proc/mounts)
+    return 0
+}
+
 # containerd_config: the configuration, on standard output.
 containerd_config() {
+    local runtime
+    runtime=$(containerd_runtime)
     cat <<EOT
 version = 2
 root = "$CONTAINERD_DATA/root"
@@ -60,14 +107,18 @@ netns_mounts_under_state_dir = true
 bin_dir = "$CONTAINERD_CNI_BIN"
 conf_dir = "$CONTAINERD_CNI_CONF"
 
+[plugins."io.containerd.grpc.v1.cri".registry]
+config_path = "$CONTAINERD_REGISTRIES"
+
 [plugins."io.containerd.grpc.v1.cri".containerd]
 snapshotter = "overlayfs"
-default_runtime_name = "runc"
+default_runtime_name = "$runtime"
 
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.$runtime]
 runtime_type = "io.containerd.runc.v2"
 
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.$runtime.options]
+BinaryName = "$runtime"
 SystemdCgroup = false
 EOT
 }
@@ -76,16 +127,22 @@ EOT
 containerd_start() {
     containerd_pid >/dev/null && containerd_ready && return 0
     command -v containerd >/dev/null || die "containerd is missing; scripts/setup installs it"
-    command -v runc >/dev/null || die "runc is missing; scripts/setup installs it"
+    command -v runc >/dev/null || command -v crun >/dev/null || die "crun is missing; scripts/setup installs it"
     [ ${#CONTAINERD_RUN} -le $CONTAINERD_MAX_PATH ] ||
         die "CONTAINERD_RUN is longer than $CONTAINERD_MAX_PATH characters: $CONTAINERD_RUN"
     [ -x "$BIN/sluice-cni" ] || die "$BIN/sluice-cni is missing; scripts/setup builds it"
-    mkdir -p "$CONTAINERD_RUN" "$CONTAINERD_DATA" "$CONTAINERD_CNI_CONF" "$CONTAINERD_CNI_BIN"
+    mkdir -p "$CONTAINERD_RUN/state" "$CONTAINERD_DATA" "$CONTAINERD_CNI_CONF" "$CONTAINERD_CNI_BIN" \
+        "$CONTAINERD_REGISTRIES"
     # containerd wants a plugin for lo; the program knows by the type in its configuration which one it is to be.
     ln -sfn "$BIN/sluice-cni" "$CONTAINERD_CNI_BIN/sluice-cni"
     ln -sfn "$BIN/sluice-cni" "$CONTAINERD_CNI_BIN/loopback"
     chmod 700 "$CONTAINERD_RUN" "$CONTAINERD_DATA"
     if ! containerd_pid >/dev/null; then
+        # Files that come and go with each container: on a disk they are a tenth of what a container costs.
+        if [ "$(stat -f -c %T "$CONTAINERD_RUN/state")" != tmpfs ]; then
+            mount -t tmpfs -o "mode=711,size=$CONTAINERD_STATE_SIZE" tmpfs "$CONTAINERD_RUN/state"
+        fi
+        [ "${CONTAINERD_RUNTIME:-}" = runc ] || ! command -v crun >/dev/null || cgroup2_clear
         containerd_config >"$CONTAINERD_RUN/config.toml"
         setsid containerd --config "$CONTAINERD_RUN/config.toml" >>"$CONTAINERD_RUN/log" 2>&1 </dev/null &
         echo $! >"$CONTAINERD_RUN/pid"
@@ -207,6 +264,7 @@ containerd_stop() {
             grep -E "^($CONTAINERD_RUN|$CONTAINERD_DATA)/" >/dev/null || break
         sleep 0.1
     done
+    cgroup2_restore
     rm -rf "${CONTAINERD_CNI_DATA:?}/$CONTAINERD_CNI_NAME" "$CONTAINERD_RUN"
     rmdir "$CONTAINERD_CNI_DATA" 2>/dev/null || true
     [ "${1:-}" = --keep-data ] || rm -rf "$CONTAINERD_DATA"
