@@ -5,18 +5,23 @@
 // All calls block on the file system, and some on the API server. Thread-safe for different pods; one pod at a time.
 #pragma once
 
+#include <cstddef>
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "api/base/result.h"
+#include "control/kubelet/environment/environment.h"
 #include "control/kubelet/objects.h"
 
 namespace sluice::kubelet {
 
 // Bytes of one pod's volumes made from API objects.
 inline constexpr std::size_t kMaxProjectedBytes = 16U << 20U;
+inline constexpr std::size_t kMaxProjectedFiles = 100'000;
 
 struct Mount {
     std::string host_path;
@@ -40,13 +45,23 @@ public:
     virtual Result<std::vector<Mount>> mounts(const corev1::Pod& pod,
                                               const std::string& container_name,
                                               const std::map<std::string, std::string>& environment) = 0;
-    // Unmounts and removes all volumes of the pod; harmless to repeat, and for pods that never had any.
+    // Of an emptyDir that outgrew its sizeLimit, the message with which the pod is evicted (`Usage of EmptyDir volume "cache"
+    // exceeds the limit "1Mi". `). Those on tmpfs cannot. Walks the files: for once in a while.
+    virtual Result<std::optional<std::string>> exceeded_limit(const corev1::Pod& pod) {
+        static_cast<void>(pod);
+        return std::optional<std::string>();
+    }
+    // Unmounts and removes all volumes of the pod, and then ROOT/pods/UID with whatever else lies there; harmless to
+    // repeat, and for pods that never had any. What hostPath volumes name is never touched.
     virtual Result<void> tear_down(const std::string& pod_uid) = 0;
     // The uids of pods of which something is left on disk.
     [[nodiscard]] virtual std::vector<std::string> pods_on_disk() const = 0;
 
-    // root: "/var/lib/sluice/kubelet". objects outlives it.
-    static std::unique_ptr<Volumes> create(const std::string& root, ObjectSource& objects);
+    // root: "/var/lib/sluice/kubelet". objects outlives it. facts: of the node and a pod, for downward API volumes with
+    // resources; called at each set-up and refresh.
+    static std::unique_ptr<Volumes> create(
+        const std::string& root, ObjectSource& objects,
+        std::function<PodFacts(const corev1::Pod& pod)> facts = {});
 };
 
 }  // namespace sluice::kubelet
