@@ -68,6 +68,32 @@ void Answer::on_close(std::function<void()> callback) {
     callback();
 }
 
+void Answer::when_writable(std::function<void()> callback) {
+    {
+        const std::lock_guard lock(mutex_);
+        if (phase_ == Phase::kStreaming &&
+            data_.size() + in_flight_bytes_ > kLowQueuedStreamBytes) {
+            writable_ = std::move(callback);
+            return;
+        }
+    }
+    callback();
+}
+
+void Answer::upgrade(Response head, Responder::OpenCallback on_open) {
+    {
+        const std::lock_guard lock(mutex_);
+        if (phase_ == Phase::kPending) {
+            phase_ = Phase::kReady;
+            response_ = std::move(head);
+            on_open_ = std::move(on_open);
+            wake_locked();
+            return;
+        }
+    }
+    on_open(nullptr);
+}
+
 void Answer::abandon() {
     const std::lock_guard lock(mutex_);
     if (phase_ == Phase::kPending) {
@@ -87,7 +113,8 @@ Answer::Work Answer::take() {
     Work work;
     switch (phase_) {
         case Phase::kReady:
-            work.kind = Work::Kind::kResponse;
+            work.kind = on_open_ ? Work::Kind::kUpgrade : Work::Kind::kResponse;
+            work.on_open = std::exchange(on_open_, nullptr);
             work.head = std::move(response_);
             phase_ = Phase::kTaken;
             break;
@@ -119,8 +146,13 @@ bool Answer::overflowed() {
 }
 
 void Answer::written() {
-    const std::lock_guard lock(mutex_);
-    in_flight_bytes_ = 0;
+    std::function<void()> writable;
+    {
+        const std::lock_guard lock(mutex_);
+        in_flight_bytes_ = 0;
+        if (data_.size() <= kLowQueuedStreamBytes) writable = std::exchange(writable_, nullptr);
+    }
+    if (writable) writable();
 }
 
 bool Answer::expire() {
@@ -132,6 +164,8 @@ bool Answer::expire() {
 
 void Answer::finish() {
     std::function<void()> callback;
+    std::function<void()> writable;
+    Responder::OpenCallback on_open;
     {
         const std::lock_guard lock(mutex_);
         if (phase_ == Phase::kOver) return;
@@ -139,7 +173,11 @@ void Answer::finish() {
         sink_ = nullptr;
         data_ = {};
         callback = std::exchange(callback_, nullptr);
+        writable = std::exchange(writable_, nullptr);
+        on_open = std::exchange(on_open_, nullptr);
     }
+    if (on_open) on_open(nullptr);
+    if (writable) writable();
     if (callback) callback();
 }
 

@@ -32,12 +32,14 @@ public:
             kResponse,  // head.body is the whole body
             kStream,    // head is set the first time (begins); data may be empty; ends: nothing follows
             kAbort,     // the stream's reader was too slow
+            kUpgrade,   // head is that of the 101; then on_open gets the connection
         };
         Kind kind = Kind::kNothing;
         Response head;
         bool begins = false;
         std::string data;
         bool ends = false;
+        Responder::OpenCallback on_open;
     };
 
     // Bytes reserved at the start of every non-empty Work::data, for the connection to put its framing in
@@ -53,6 +55,8 @@ public:
     bool write(std::string_view chunk);
     void end_stream();
     void on_close(std::function<void()> callback);
+    void when_writable(std::function<void()> callback);
+    void upgrade(Response head, Responder::OpenCallback on_open);
     void abandon();  // the last Responder is gone
 
     // The connection's side, on its thread.
@@ -79,6 +83,8 @@ private:
     std::size_t in_flight_bytes_ = 0;
     bool woken_ = false;  // a wake() is under way that no take() has answered
     std::function<void()> callback_;
+    std::function<void()> writable_;
+    Responder::OpenCallback on_open_;
 };
 
 // What handlers hold.
@@ -95,6 +101,12 @@ public:
     void end_stream() override { answer_->end_stream(); }
     void on_close(std::function<void()> callback) override {
         answer_->on_close(std::move(callback));
+    }
+    void when_writable(std::function<void()> callback) override {
+        answer_->when_writable(std::move(callback));
+    }
+    void upgrade(Response head, OpenCallback on_open) override {
+        answer_->upgrade(std::move(head), std::move(on_open));
     }
 
 private:

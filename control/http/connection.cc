@@ -16,6 +16,7 @@
 
 #include "api/base/log.h"
 #include "control/http/gzip.h"
+#include "control/http/socket_stream_private.h"
 #include "control/http/status_body.h"
 #include "control/http/uri.h"
 
@@ -124,6 +125,7 @@ void Connection::check_deadline(Clock::time_point now) {
         case State::kBody:
         case State::kWriting:
         case State::kStreaming:
+        case State::kUpgraded:
             shared_->counters.timed_out_connections.fetch_add(1, std::memory_order_relaxed);
             log::debug(kComponent, "{} is too slow and is disconnected", remote_);
             close();
@@ -137,6 +139,8 @@ void Connection::drain() {
         close_gracefully();
     } else if (state_ == State::kStreaming && answer_) {
         answer_->end_stream();
+    } else if (state_ == State::kUpgraded) {
+        close();
     }
 }
 
@@ -180,11 +184,18 @@ void Connection::close() {
     if (state_ == State::kStreaming) {
         shared_->counters.streams.fetch_sub(1, std::memory_order_relaxed);
     }
+    const bool was_upgraded = state_ == State::kUpgraded;
     state_ = State::kClosed;
     clear_deadline();
+    if (const auto on_open = std::exchange(on_open_, nullptr)) on_open(nullptr);
     if (const auto answer = std::exchange(answer_, nullptr)) answer->finish();
-    ErrorCode ignored;
-    stream_.next_layer().close(ignored);
+    if (was_upgraded) {
+        shared_->counters.upgraded.fetch_sub(1, std::memory_order_relaxed);
+        if (const auto end = std::exchange(end_upgraded_, nullptr)) end();
+    } else {
+        ErrorCode ignored;
+        stream_.next_layer().close(ignored);
+    }
     loop_->connections.erase(self);
     if (shared_->counters.connections.fetch_sub(1) == 1 && shared_->draining.load()) {
         const std::lock_guard lock(shared_->drained_mutex);
@@ -462,6 +473,9 @@ void Connection::pull() {
         case Answer::Work::Kind::kStream:
             write_stream(std::move(work));
             break;
+        case Answer::Work::Kind::kUpgrade:
+            write_upgrade(std::move(work));
+            break;
         case Answer::Work::Kind::kAbort:
             shared_->counters.overflowed_streams.fetch_add(1, std::memory_order_relaxed);
             log::warn(kComponent, "{} reads its stream too slowly and is disconnected", remote_);
@@ -537,6 +551,33 @@ void Connection::write_stream(Answer::Work work) {
     start_write();
 }
 
+void Connection::write_upgrade(Answer::Work work) {
+    state_ = State::kWriting;
+    last_write_ = true;
+    on_open_ = std::move(work.on_open);
+    append_head(&out_, work.head, Framing::kUpgrade, 0, loop_->date, true, http10_);
+    start_write();
+}
+
+// The socket moves into a stream of its own, which tells this connection when it is over. What the client sent
+// behind its request belongs to the stream.
+void Connection::open_upgraded() {
+    state_ = State::kUpgraded;
+    shared_->counters.upgraded.fetch_add(1, std::memory_order_relaxed);
+    shared_->counters.upgrades.fetch_add(1, std::memory_order_relaxed);
+    const auto rest = buffer_.data();
+    std::string early(static_cast<const char*>(rest.data()), rest.size());
+    buffer_.clear();
+    buffer_.shrink_to_fit();
+    auto stream = std::make_shared<SocketStream<TlsStream>>(
+        std::move(stream_), std::move(early), [weak = weak_from_this()] {
+            if (const auto self = weak.lock()) self->close();
+        });
+    end_upgraded_ = [stream] { stream->end(); };
+    std::exchange(on_open_, nullptr)(std::make_shared<StreamHandle>(std::move(stream)));
+    if (shared_->draining.load(std::memory_order_relaxed)) close();
+}
+
 void Connection::start_write() {
     const std::size_t bytes = out_.size() + out_body_.size();
     writing_ = true;
@@ -569,6 +610,10 @@ void Connection::on_written(const ErrorCode& error) {
     out_body_.clear();
     if (out_body_.capacity() > kKeptBufferBytes) out_body_ = {};
     clear_deadline();
+    if (on_open_) {
+        open_upgraded();
+        return;
+    }
     if (last_write_) {
         request_done();
         return;

@@ -6,6 +6,7 @@
 //
 //   kHandshake -> kIdle -> kHeader -> kBody -> kHandling -> kWriting -> kIdle ...
 //                                                       `-> kStreaming -'
+//                                       kHandling -> kWriting -> kUpgraded: the socket is a SocketStream's
 //   every state -> kClosing (TLS close, or discarding what was not read) -> kClosed
 #pragma once
 
@@ -21,6 +22,7 @@
 #include <string>
 
 #include "control/http/answer.h"
+#include "control/http/byte_stream.h"
 #include "control/http/head.h"
 #include "control/http/loop_private.h"
 #include "control/http/tls.h"
@@ -56,6 +58,7 @@ private:
         kHandling,
         kWriting,
         kStreaming,
+        kUpgraded,
         kClosing,
         kClosed,
     };
@@ -78,6 +81,8 @@ private:
     void pull();
     void write_response(Response response);
     void write_stream(Answer::Work work);
+    void write_upgrade(Answer::Work work);
+    void open_upgraded();
     void start_write();
     void on_written(const ErrorCode& error);
     void request_done();
@@ -120,6 +125,8 @@ private:
     std::string out_body_;
     std::size_t out_body_offset_ = 0;
     std::size_t discarded_bytes_ = 0;
+    Responder::OpenCallback on_open_;  // of the 101 being written
+    std::function<void()> end_upgraded_;
 };
 
 }  // namespace sluice::http

@@ -46,7 +46,9 @@ void append_head(std::string* out, const Response& response, Framing framing,
     } else if (framing == Framing::kChunked) {
         out->append("Transfer-Encoding: chunked\r\n");
     }
-    if (!keep_alive) {
+    if (framing == Framing::kUpgrade) {
+        out->append("Connection: Upgrade\r\n");
+    } else if (!keep_alive) {
         out->append("Connection: close\r\n");
     } else if (http10) {
         out->append("Connection: keep-alive\r\n");

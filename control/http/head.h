@@ -8,7 +8,7 @@
 
 namespace sluice::http {
 
-enum class Framing { kLength, kChunked, kUntilClose, kNoBody };
+enum class Framing { kLength, kChunked, kUntilClose, kNoBody, kUpgrade };
 
 // Appends status line and headers with the empty line. Line breaks inside header values, which would let a
 // value forge headers, become spaces; headers that are the server's own (Content-Length, Transfer-Encoding,

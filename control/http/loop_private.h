@@ -33,6 +33,8 @@ struct Counters {
     std::atomic<std::uint64_t> malformed_requests{0};
     std::atomic<std::uint64_t> oversized_requests{0};
     std::atomic<std::uint64_t> overflowed_streams{0};
+    std::atomic<std::uint64_t> upgraded{0};
+    std::atomic<std::uint64_t> upgrades{0};
 };
 
 // Read-only while the loops run, but for the atomics.

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "control/http/server.h"
+#include "control/http/status_body.h"
 
 namespace sluice::http {
 
@@ -17,6 +18,11 @@ std::optional<std::string_view> Request::parameter(std::string_view name) const 
                                     [&](const auto& entry) { return entry.first == name; });
     if (found == query.end()) return std::nullopt;
     return std::string_view{found->second};
+}
+
+void Responder::upgrade(Response /*head*/, OpenCallback on_open) {
+    send(status_response(501, "NotImplemented", "this answer cannot be an upgraded connection"));
+    on_open(nullptr);
 }
 
 }  // namespace sluice::http

@@ -131,7 +131,8 @@ public:
                 get(c.accepted),            get(c.refused_connections),
                 get(c.failed_handshakes),   get(c.timed_out_connections),
                 get(c.timed_out_requests),  get(c.malformed_requests),
-                get(c.oversized_requests),  get(c.overflowed_streams)};
+                get(c.oversized_requests),  get(c.overflowed_streams),
+                get(c.upgraded),            get(c.upgrades)};
     }
 
 private:

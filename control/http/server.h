@@ -15,11 +15,14 @@
 
 namespace sluice::http {
 
+class ByteStream;  // byte_stream.h
+
 // Limits, each answered with the status named when reached.
 inline constexpr std::size_t kMaxBodyBytes = 3U << 20U;         // 413, kube-apiserver's own limit
 inline constexpr std::size_t kMaxHeaderBytes = 1U << 20U;       // 431; so is a single field above 64 KiB
 inline constexpr std::size_t kMaxConnections = 10'000;          // further ones are closed at once
 inline constexpr std::size_t kMaxQueuedStreamBytes = 8U << 20U; // a slower reader is closed
+inline constexpr std::size_t kLowQueuedStreamBytes = 1U << 20U; // Responder::when_writable
 inline constexpr std::size_t kMaxHeaderFields = 1'000;           // 431
 inline constexpr std::size_t kMaxAnonymousBodyBytes = 64U << 10U;  // 401: strangers cannot fill memory
 inline constexpr std::size_t kMinGzipBytes = 128U << 10U;        // smaller answers are not compressed
@@ -50,7 +53,7 @@ struct Response {
     std::string body;  // Content-Length is set by the server; gzip by the server when asked for and large
 };
 
-// Answers one request; thread-safe; exactly one of send or begin_stream is called. Dropping the last reference
+// Answers one request; thread-safe; exactly one of send, begin_stream or upgrade is called. Dropping the last reference
 // without answering sends a 500.
 class Responder {
 public:
@@ -65,6 +68,14 @@ public:
     // timed out. On a server thread, never from inside write(); at once, on the caller's thread, if it is
     // already over.
     virtual void on_close(std::function<void()> callback) = 0;
+    // Called once when no more than kLowQueuedStreamBytes of a stream wait for the client, or the answer is over: for
+    // streams whose source can wait. On a server thread, or at once. A responder that queues nothing keeps this one.
+    virtual void when_writable(std::function<void()> callback) { callback(); }
+    // Answers 101 with the head's headers (Upgrade is the handler's, Connection the server's) and gives the
+    // connection away: on_open is called once on a server thread, with null if the client is gone by then. The
+    // stream has no deadlines, counts in ServerStats::upgraded, and ends with the server.
+    using OpenCallback = std::function<void(std::shared_ptr<ByteStream>)>;
+    virtual void upgrade(Response head, OpenCallback on_open);
 };
 
 // Called on a server thread; must not block for long. The request is the handler's: it may complete it (the
@@ -82,7 +93,7 @@ struct Timeouts {
     std::uint32_t write_ms = 30'000;   // for each write, and a second more for each 64 KiB of it
 };
 
-// Counters since the start, but for the first two.
+// Counters since the start, but for the first two and upgraded.
 struct ServerStats {
     std::uint64_t connections = 0;           // open now
     std::uint64_t streams = 0;               // open now
@@ -94,6 +105,8 @@ struct ServerStats {
     std::uint64_t malformed_requests = 0;    // answered with 400
     std::uint64_t oversized_requests = 0;    // answered with 413 or 431
     std::uint64_t overflowed_streams = 0;    // beyond kMaxQueuedStreamBytes
+    std::uint64_t upgraded = 0;              // upgraded connections, open now
+    std::uint64_t upgrades = 0;
 };
 
 struct ServerOptions {
