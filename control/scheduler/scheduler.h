@@ -2,7 +2,9 @@
 // The one header that the program includes.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "api/base/result.h"
 #include "api/client/kubeconfig.h"
@@ -11,10 +13,17 @@ namespace sluice::scheduler {
 
 inline constexpr const char* kSchedulerName = "default-scheduler";
 
+struct SchedulerOptions {
+    // Decides between equally good nodes; taken from the system's randomness unless given.
+    std::optional<std::uint64_t> seed;
+};
+
 class Scheduler {
 public:
     virtual ~Scheduler() = default;
-    static Result<std::unique_ptr<Scheduler>> start(const client::ClientConfig& api_server);
+    // Runs until destroyed. Returns before it has heard from the server; while that is away, it waits.
+    static Result<std::unique_ptr<Scheduler>> start(const client::ClientConfig& api_server,
+                                                    const SchedulerOptions& options = {});
 };
 
 }  // namespace sluice::scheduler
