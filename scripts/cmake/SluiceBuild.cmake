@@ -58,6 +58,8 @@ pkg_check_modules(BPF REQUIRED IMPORTED_TARGET libbpf)
 pkg_check_modules(NL REQUIRED IMPORTED_TARGET libnl-3.0 libnl-route-3.0)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 pkg_check_modules(LDNS REQUIRED IMPORTED_TARGET ldns)
+pkg_check_modules(GRPC REQUIRED IMPORTED_TARGET grpc++)
+find_program(GRPC_CPP_PLUGIN grpc_cpp_plugin REQUIRED)
 
 # Our own code is compiled with every warning as an error; generated and third-party code is not.
 add_library(sluice_warnings INTERFACE)
@@ -146,10 +148,11 @@ function(sluice_bench name)
     target_link_libraries(${name} PRIVATE sluice_warnings ${ARG_DEPS} benchmark::benchmark_main)
 endfunction()
 
-# sluice_proto(NAME PROTOS a/b.proto ... [DEPS ...]): C++ from .proto files named relative to the
-# repository's root, included as "api/.../x.pb.h"; one object per file so that ninja spreads them.
+# sluice_proto(NAME PROTOS a/b.proto ... [DEPS ...] [GRPC]): C++ from .proto files named relative to the
+# repository's root, included as "api/.../x.pb.h"; one object per file so that ninja spreads them. With GRPC also
+# the stubs of their services, "api/.../x.grpc.pb.h".
 function(sluice_proto name)
-    cmake_parse_arguments(ARG "" "" "PROTOS;DEPS" ${ARGN})
+    cmake_parse_arguments(ARG "GRPC" "" "PROTOS;DEPS" ${ARGN})
     set(generated "")
     foreach(proto IN LISTS ARG_PROTOS)
         string(REGEX REPLACE "\\.proto$" "" stem "${proto}")
@@ -159,11 +162,23 @@ function(sluice_proto name)
             WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
             DEPENDS ${PROJECT_SOURCE_DIR}/${proto} COMMENT "protoc ${proto}" VERBATIM)
         list(APPEND generated ${out})
+        if(ARG_GRPC)
+            set(out "${SLUICE_GEN_DIR}/${stem}.grpc.pb.cc" "${SLUICE_GEN_DIR}/${stem}.grpc.pb.h")
+            add_custom_command(OUTPUT ${out}
+                COMMAND protobuf::protoc --grpc_out=${SLUICE_GEN_DIR} -I ${PROJECT_SOURCE_DIR}
+                    --plugin=protoc-gen-grpc=${GRPC_CPP_PLUGIN} ${proto}
+                WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
+                DEPENDS ${PROJECT_SOURCE_DIR}/${proto} COMMENT "grpc ${proto}" VERBATIM)
+            list(APPEND generated ${out})
+        endif()
     endforeach()
     add_library(${name} STATIC ${generated})
     target_compile_options(${name} PRIVATE -w)
     target_include_directories(${name} SYSTEM PUBLIC "${SLUICE_GEN_DIR}")
     target_link_libraries(${name} PUBLIC protobuf::libprotobuf ${ARG_DEPS})
+    if(ARG_GRPC)
+        target_link_libraries(${name} PUBLIC PkgConfig::GRPC)
+    endif()
 endfunction()
 
 # bpf_object(NAME prog.bpf.c [DEFINES X=1 ...]): build/lib/bpf/NAME.o, compiled by clang-19 for
