@@ -39,5 +39,5 @@ wait_for() {
 # The mount point of the cgroup2 hierarchy; empty if there is none.
 cgroup2_root() { awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts; }
 # Where pins go. Another BPF file system may be mounted elsewhere, for somebody else.
-BPFFS=/sys/fs/bpf
+BPFFS="${SLUICE_BPFFS:-/sys/fs/bpf}"
 bpffs_mounted() { awk -v at="$BPFFS" '$3 == "bpf" && $2 == at { found = 1 } END { exit !found }' /proc/mounts; }

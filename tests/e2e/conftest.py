@@ -4,12 +4,14 @@ import glob
 import os
 import subprocess
 import sys
+import zlib
 
 import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 
 from harness import cluster as harness  # noqa: E402
+from harness import realnode  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +52,10 @@ def pytest_runtest_makereport(item, call):
     if not report.failed:
         return
     for value in item.funcargs.values():
-        if isinstance(value, harness.Cluster):
+        value = getattr(value, "cluster", value)
+        if isinstance(value, (harness.Cluster, realnode.RealCluster)):
             for path in value.logs():
-                with open(path) as log:
+                with open(path, errors="replace") as log:
                     report.sections.append((os.path.basename(path), "".join(log.readlines()[-25:])))
 
 
@@ -85,3 +88,62 @@ def kubectls():
 @pytest.fixture(params=kubectls(), ids=lambda p: os.path.basename(p))
 def kubectl_binary(request):
     return debian_kubectl() if request.param == "debian" else request.param
+
+
+@pytest.fixture(params=[kubectls()[0], *kubectls()[1:][-1:]], ids=lambda p: os.path.basename(p))
+def real_kubectl(request):
+    """The oldest and the newest kubectl, for what takes real containers and so time."""
+    return debian_kubectl() if request.param == "debian" else request.param
+
+
+class Kube:
+    """kubectl in a namespace of the test's own."""
+
+    def __init__(self, cluster, binary, namespace):
+        self.cluster, self.binary, self.namespace = cluster, binary, namespace
+        cluster.kubectl("create", "namespace", namespace)
+
+    def __call__(self, *args, **kwargs):
+        return self.cluster.kubectl("-n", self.namespace, *args, binary=self.binary, **kwargs)
+
+    def process(self, *args, **kwargs):
+        return self.cluster.kubectl_process("-n", self.namespace, *args, binary=self.binary, **kwargs)
+
+    def apply(self, text):
+        return self("apply", "-f", "-", input=text).stdout
+
+    def field(self, kind, name, path):
+        return self("get", kind, name, "-o", "jsonpath={%s}" % path).stdout
+
+    def pods(self, selector=None):
+        """Those that nobody has deleted."""
+        return [pod for pod in self.cluster.pods(selector, self.namespace)
+                if not pod["metadata"].get("deletionTimestamp")]
+
+    def ready_pods(self, count, selector=None, timeout=40):
+        def look():
+            found = [pod for pod in self.pods(selector) if realnode.is_ready(pod)]
+            return found if len(found) == count == len(self.pods(selector)) else None
+        return harness.eventually(look, timeout, f"{count} ready pods of {selector}", 0.1)
+
+    def close(self):
+        self.cluster.delete_namespace(self.namespace)
+
+
+def _kube(request, binary):
+    cluster = request.getfixturevalue("real")
+    kube = Kube(cluster, binary, f"t{zlib.crc32(request.node.nodeid.encode())}")
+    yield kube
+    kube.close()
+
+
+@pytest.fixture()
+def kube(request, real_kubectl):
+    """With the oldest and the newest kubectl; the module's fixture `real` is the cluster."""
+    yield from _kube(request, real_kubectl)
+
+
+@pytest.fixture()
+def space(request):
+    """With the machine's kubectl, where it is not kubectl that is tested."""
+    yield from _kube(request, (newer_kubectls() or [debian_kubectl()])[-1])

@@ -113,7 +113,7 @@ class Node:
         self.agent = None
         self.agent_log = os.path.join(cluster.directory, f"agent-{self.name}.log")
         self.pods = []
-        cluster.plug(self.ns, self.v4, self.v6)
+        cluster.net.plug(self.ns, self.v4, self.v6)
         self.ns.ip("route", "add", "default", "via", "172.30.0.254")
         self.ns.ip("-6", "route", "add", "default", "via", "fd00:30::254")
         self.ns.sysctl("net.ipv4.ip_forward", 1)
@@ -185,6 +185,33 @@ class Node:
         subprocess.run(["umount", "-l", self.bpffs], check=False)
 
 
+class Fabric:
+    """The link between the nodes, and a host outside of the cluster on it."""
+
+    def __init__(self, prefix):
+        self._ports = 0
+        self.ns = netns.Namespace(f"{prefix}-fabric")
+        self.ns.ip("link", "add", "br0", "type", "bridge")
+        self.ns.ip("link", "set", "br0", "up")
+        self.ns.ip("addr", "add", "172.30.0.254/24", "dev", "br0")
+        self.ns.ip("-6", "addr", "add", "fd00:30::254/64", "dev", "br0", "nodad")
+        self.outside = netns.Namespace(f"{prefix}-outside")
+        self.plug(self.outside, OUTSIDE_V4, OUTSIDE_V6)
+
+    def plug(self, ns, v4, v6):
+        """An eth0 on the fabric."""
+        self._ports += 1
+        port = f"port{self._ports}"
+        netns.veth(self.ns, port, ns, "eth0")
+        self.ns.ip("link", "set", port, "master", "br0")
+        ns.ip("addr", "add", f"{v4}/24", "dev", "eth0")
+        ns.ip("-6", "addr", "add", f"{v6}/64", "dev", "eth0", "nodad")
+
+    def close(self):
+        self.outside.close()
+        self.ns.close()
+
+
 class Cluster:
     _count = 0
 
@@ -197,14 +224,8 @@ class Cluster:
         self.kubeconfig = os.path.join(self.directory, "control", "admin.kubeconfig")
         self.control = None
         self.control_log = os.path.join(self.directory, "control.log")
-        self._ports = 0
-        self.fabric = netns.Namespace(f"{self.prefix}-fabric")
-        self.fabric.ip("link", "add", "br0", "type", "bridge")
-        self.fabric.ip("link", "set", "br0", "up")
-        self.fabric.ip("addr", "add", "172.30.0.254/24", "dev", "br0")
-        self.fabric.ip("-6", "addr", "add", "fd00:30::254/64", "dev", "br0", "nodad")
-        self.outside = netns.Namespace(f"{self.prefix}-outside")
-        self.plug(self.outside, OUTSIDE_V4, OUTSIDE_V6)
+        self.net = Fabric(self.prefix)
+        self.outside = self.net.outside
         self.nodes = [Node(self, i + 1) for i in range(nodes)]
         for node in self.nodes:
             for other in self.nodes:
@@ -219,15 +240,6 @@ class Cluster:
     @property
     def node(self):
         return self.nodes[0]
-
-    def plug(self, ns, v4, v6):
-        """An eth0 on the fabric."""
-        self._ports += 1
-        port = f"port{self._ports}"
-        netns.veth(self.fabric, port, ns, "eth0")
-        self.fabric.ip("link", "set", port, "master", "br0")
-        ns.ip("addr", "add", f"{v4}/24", "dev", "eth0")
-        ns.ip("-6", "addr", "add", f"{v6}/64", "dev", "eth0", "nodad")
 
     def start_control(self, register=True):
         with open(self.control_log, "a") as log:
@@ -325,8 +337,7 @@ class Cluster:
             self.api.close()
         for node in self.nodes:
             node.close()
-        self.outside.close()
-        self.fabric.close()
+        self.net.close()
         for path, _, _ in os.walk(self.cgroup, topdown=False):
             eventually(lambda p=path: os.rmdir(p) or True, 5, f"cgroup {path} empty")
         shutil.rmtree(self.directory, ignore_errors=True)

@@ -9,6 +9,7 @@ import struct
 
 _DATA, _HEADERS, _RST, _SETTINGS, _PING, _GOAWAY = 0, 1, 3, 4, 6, 7
 _END_STREAM, _ACK, _END_HEADERS = 1, 1, 4
+_OF_IMAGES = ("PullImage", "ImageStatus", "ListImages", "RemoveImage", "ImageFsInfo")
 
 
 def encode(message):
@@ -78,8 +79,9 @@ class Cri:
         def header(name, value):  # literal, never indexed
             return b"\0" + _varint(len(name)) + name.encode() + _varint(len(value)) + value.encode()
 
+        service = "ImageService" if method in _OF_IMAGES else "RuntimeService"
         headers = b"".join(header(*pair) for pair in (
-            (":method", "POST"), (":scheme", "http"), (":path", f"/runtime.v1.RuntimeService/{method}"),
+            (":method", "POST"), (":scheme", "http"), (":path", f"/runtime.v1.{service}/{method}"),
             (":authority", "localhost"), ("content-type", "application/grpc"), ("te", "trailers")))
         connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(_SETTINGS, 0, 0, b"") +
                            _frame(_HEADERS, _END_HEADERS, 1, headers) +
