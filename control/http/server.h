@@ -31,6 +31,7 @@ inline constexpr std::size_t kMinGzipBytes = 128U << 10U;        // smaller answ
 struct Identity {
     std::string user;
     std::vector<std::string> groups;
+    std::string uid = {};  // as a token file gives it; empty when nobody does
 };
 
 struct Request {

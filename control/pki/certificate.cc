@@ -15,6 +15,7 @@
 #include <memory>
 
 #include "control/pki/asn1_internal.h"
+#include "control/pki/request.h"
 
 namespace sluice::pki {
 namespace {
@@ -169,15 +170,16 @@ Result<std::string> make_ca_certificate(const std::string& private_key_pem,
     return to_pem(raw);
 }
 
-Result<KeyPair> issue(const KeyPair& ca, const CertificateSpec& spec, std::int64_t now_s) {
+namespace {
+
+// The certificate for a key, whoever holds its private half.
+Result<std::string> certify(const KeyPair& ca, const CertificateSpec& spec, EVP_PKEY* key,
+                            std::int64_t now_s) {
     SLUICE_TRY_ASSIGN(const auto ca_certificate, parse_certificate(ca.certificate_pem));
     SLUICE_TRY_ASSIGN(const auto ca_key, parse_private_key(ca.private_key_pem));
-    KeyPair pair;
-    SLUICE_TRY_ASSIGN(pair.private_key_pem, make_private_key());
-    SLUICE_TRY_ASSIGN(const auto key, parse_private_key(pair.private_key_pem));
     const std::int64_t end = std::min(now_s + spec.lifetime_s,
                                       unix_time(X509_get0_notAfter(ca_certificate.get())));
-    SLUICE_TRY_ASSIGN(const auto certificate, new_certificate(key.get(), now_s - kBackdateS, end));
+    SLUICE_TRY_ASSIGN(const auto certificate, new_certificate(key, now_s - kBackdateS, end));
 
     X509* raw = certificate.get();
     X509_NAME* subject = X509_get_subject_name(raw);
@@ -197,7 +199,10 @@ Result<KeyPair> issue(const KeyPair& ca, const CertificateSpec& spec, std::int64
     const bool names = !spec.dns_names.empty() || !spec.addresses.empty();
     if (X509_set_issuer_name(raw, X509_get_subject_name(ca_certificate.get())) != 1 ||
         !add_extension(raw, ca_certificate.get(), NID_basic_constraints, "critical,CA:FALSE") ||
-        !add_extension(raw, ca_certificate.get(), NID_key_usage, "critical,digitalSignature") ||
+        !add_extension(raw, ca_certificate.get(), NID_key_usage,
+                       EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA
+                           ? "critical,digitalSignature,keyEncipherment"
+                           : "critical,digitalSignature") ||
         !add_extension(raw, ca_certificate.get(), NID_ext_key_usage,
                        server ? "serverAuth" : "clientAuth") ||
         !add_extension(raw, ca_certificate.get(), NID_authority_key_identifier, "keyid:always") ||
@@ -206,8 +211,26 @@ Result<KeyPair> issue(const KeyPair& ca, const CertificateSpec& spec, std::int64
         return openssl_error(Code::kInternal, fmt::format("cannot make the certificate of \"{}\"",
                                                           spec.common_name));
     }
-    SLUICE_TRY_ASSIGN(pair.certificate_pem, to_pem(raw));
+    return to_pem(raw);
+}
+
+}  // namespace
+
+Result<KeyPair> issue(const KeyPair& ca, const CertificateSpec& spec, std::int64_t now_s) {
+    KeyPair pair;
+    SLUICE_TRY_ASSIGN(pair.private_key_pem, make_private_key());
+    SLUICE_TRY_ASSIGN(const auto key, parse_private_key(pair.private_key_pem));
+    SLUICE_TRY_ASSIGN(pair.certificate_pem, certify(ca, spec, key.get(), now_s));
     return pair;
+}
+
+Result<std::string> sign(const KeyPair& ca, const CertificateSpec& spec,
+                         const std::string& public_key_pem, std::int64_t now_s) {
+    const Owned<BIO> bio(
+        BIO_new_mem_buf(public_key_pem.data(), static_cast<int>(public_key_pem.size())));
+    const Owned<EVP_PKEY> key(PEM_read_bio_PUBKEY(bio.get(), nullptr, no_passphrase, nullptr));
+    if (!key) return openssl_error(Code::kDataLoss, "no readable PEM public key");
+    return certify(ca, spec, key.get(), now_s);
 }
 
 Result<CertificateFacts> read_certificate(const std::string& certificate_pem) {
