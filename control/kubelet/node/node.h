@@ -37,6 +37,8 @@ struct NodeOptions {
     // Kept back from allocatable.
     std::int64_t reserved_cpu_milli = 0;
     std::int64_t reserved_memory_bytes = 0;
+    // Where pods' files lie: its file system is the node's ephemeral-storage.
+    std::string root_directory = "/var/lib/sluice/kubelet";
 };
 
 // What the runtime says, asked for at every status check. Empty: it is ready.
@@ -46,7 +48,8 @@ struct RuntimeState {
     std::string runtime_version;    // "containerd://1.6.20"
 };
 
-// Runs threads of its own.
+// Runs threads of its own. An API server that is away is asked again for ever. A Node that somebody deletes while this runs is
+// made anew at the next start only, as with kubelet: else nobody could remove a node.
 class NodeKeeper {
 public:
     virtual ~NodeKeeper() = default;
@@ -57,12 +60,13 @@ public:
     [[nodiscard]] virtual std::int64_t allocatable_cpu_milli() const = 0;
     [[nodiscard]] virtual std::int64_t allocatable_memory_bytes() const = 0;
 
+    // kInvalidArgument for options that cannot be: no name or address, bad taints, labels in Kubernetes' own name space.
     static Result<std::unique_ptr<NodeKeeper>> start(client::Client& client, NodeOptions options,
                                                      std::function<RuntimeState()> runtime_state,
                                                      client::EventRecorder& events);
 };
 
-// "key=value:Effect" or "key:Effect"; errors name the flag's value.
+// "key=value:Effect" or "key:Effect"; errors name the flag's value. The Node has nothing but spec.taints.
 Result<corev1::Node> parse_taints(const std::vector<std::string>& taints);
 
 }  // namespace sluice::kubelet
