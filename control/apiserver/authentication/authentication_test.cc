@@ -1,0 +1,126 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "api/kubernetes/core/v1/secret.pb.h"
+#include "api/kubernetes/meta/v1/meta.pb.h"
+#include "control/apiserver/authentication/bootstrap_tokens.h"
+#include "control/apiserver/authentication/guard.h"
+#include "control/apiserver/authentication/token_file.h"
+
+namespace sluice::authentication {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+TEST(TokenFile, KubernetesCsv) {
+    const auto file = TokenFile::parse(
+        "# comment\n"
+        "t1,jane,u1\n"
+        "\n"
+        "t2,joe,u2,\"dev,ops\"\r\n"
+        "\"t,3\",\"a \"\"quoted\"\" name\",u3,one\n");
+    ASSERT_TRUE(file) << file.error().to_string();
+    EXPECT_EQ(file->size(), 3U);
+    EXPECT_EQ(file->find("t1")->user, "jane");
+    EXPECT_EQ(file->find("t1")->uid, "u1");
+    EXPECT_TRUE(file->find("t1")->groups.empty());
+    EXPECT_THAT(file->find("t2")->groups, ElementsAre("dev", "ops"));
+    EXPECT_EQ(file->find("t,3")->user, "a \"quoted\" name");
+    EXPECT_FALSE(file->find("t"));
+    EXPECT_FALSE(file->find(""));
+}
+
+TEST(TokenFile, ErrorsNameTheLine) {
+    const auto line = [](const char* text) { return TokenFile::parse(text).error().message; };
+    EXPECT_THAT(line("t,u,1\nt2,u\n"), HasSubstr("line 2"));
+    EXPECT_THAT(line("t,u,1\nt,v,2\n"), HasSubstr("line 2"));
+    EXPECT_THAT(line(",u,1\n"), HasSubstr("line 1"));
+    EXPECT_THAT(line("t,u,1,g1,g2\n"), HasSubstr("line 1"));
+    EXPECT_THAT(line("\n\nt,u,1,\"g\n"), HasSubstr("line 3"));
+}
+
+SecretReader secret_with(const std::map<std::string, std::string>& data, const char* type = kTokenType) {
+    auto secret = std::make_shared<::k8s::io::api::core::v1::Secret>();
+    secret->set_type(type);
+    for (const auto& [key, value] : data) (*secret->mutable_data())[key] = value;
+    return [secret](const std::string& name) -> SecretPtr {
+        return name == "bootstrap-token-abcdef" ? secret : nullptr;
+    };
+}
+
+TEST(BootstrapTokens, WhoTheyAre) {
+    std::map<std::string, std::string> data = {{"token-id", "abcdef"},
+                                               {"token-secret", "0123456789abcdef"},
+                                               {"expiration", "2030-01-01T00:00:00Z"},
+                                               {"usage-bootstrap-authentication", "true"},
+                                               {"auth-extra-groups", "system:bootstrappers:kubeadm"}};
+    const std::string token = "abcdef.0123456789abcdef";
+    const std::int64_t before = 1'800'000'000;
+    const auto found = authenticate_bootstrap_token(token, secret_with(data), before);
+    ASSERT_TRUE(found);
+    EXPECT_EQ(found->user, "system:bootstrap:abcdef");
+    EXPECT_THAT(found->groups, ElementsAre("system:bootstrappers", "system:bootstrappers:kubeadm"));
+    EXPECT_FALSE(authenticate_bootstrap_token("abcdef.0123456789abcdee", secret_with(data), before));
+    EXPECT_FALSE(authenticate_bootstrap_token("abcdeg.0123456789abcdef", secret_with(data), before));
+    EXPECT_FALSE(authenticate_bootstrap_token(token, secret_with(data, "Opaque"), before));
+    EXPECT_FALSE(authenticate_bootstrap_token(token, secret_with(data), 2'000'000'000));  // 2033
+    const auto with = [&](const char* key, const char* value) {
+        auto changed = data;
+        changed[key] = value;
+        return authenticate_bootstrap_token(token, secret_with(changed), before).has_value();
+    };
+    EXPECT_FALSE(with("usage-bootstrap-authentication", "false"));
+    EXPECT_FALSE(with("auth-extra-groups", "system:masters"));
+    EXPECT_FALSE(with("expiration", "soon"));
+    EXPECT_FALSE(with("token-id", "fedcba"));
+}
+
+http::Request request(const char* method, const char* path, const char* user,
+                      std::vector<std::string> groups) {
+    http::Request out;
+    out.method = method;
+    out.path = path;
+    out.identity.user = user;
+    out.identity.groups = std::move(groups);
+    return out;
+}
+
+TEST(Guard, WhatANobodyMayDo) {
+    const auto bootstrapper = [](const char* method, const char* path) {
+        return !guard(request(method, path, "system:bootstrap:abcdef",
+                              {"system:bootstrappers", "system:authenticated"}));
+    };
+    constexpr const char* kRequests = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    EXPECT_TRUE(bootstrapper("GET", "/api"));
+    EXPECT_TRUE(bootstrapper("GET", "/apis/apps/v1"));
+    EXPECT_TRUE(bootstrapper("POST", kRequests));
+    EXPECT_TRUE(bootstrapper("GET", "/apis/certificates.k8s.io/v1/certificatesigningrequests/a"));
+    EXPECT_TRUE(bootstrapper("GET", "/api/v1/namespaces/kube-public/configmaps/cluster-info"));
+    EXPECT_FALSE(bootstrapper("GET", kRequests));
+    EXPECT_FALSE(bootstrapper("DELETE", "/apis/certificates.k8s.io/v1/certificatesigningrequests/a"));
+    EXPECT_FALSE(bootstrapper("PUT", "/apis/certificates.k8s.io/v1/certificatesigningrequests/a/approval"));
+    EXPECT_FALSE(bootstrapper("GET", "/api/v1/namespaces/kube-system/secrets"));
+    EXPECT_FALSE(bootstrapper("GET", "/api/v1/nodes"));
+    EXPECT_FALSE(bootstrapper("GET", "/metrics"));
+
+    EXPECT_FALSE(guard(request("GET", "/api/v1/namespaces/kube-public/configmaps/cluster-info", "", {})));
+    EXPECT_TRUE(guard(request("GET", "/api/v1/namespaces/kube-public/configmaps", "", {})));
+    EXPECT_TRUE(guard(request("PUT", "/api/v1/namespaces/kube-public/configmaps/cluster-info", "", {})));
+    EXPECT_FALSE(guard(request("DELETE", "/api/v1/nodes/a", "jane", {"system:authenticated"})));
+    // Somebody with another group besides is somebody.
+    EXPECT_FALSE(guard(request("GET", "/api/v1/nodes", "x", {"system:bootstrappers", "dev"})));
+}
+
+TEST(Guard, RefusesInKubernetesWords) {
+    const auto answer = guard(request("GET", "/api/v1/namespaces/kube-system/secrets/s", "system:bootstrap:abcdef",
+                                      {"system:bootstrappers"}));
+    ASSERT_TRUE(answer);
+    EXPECT_EQ(answer->status, 403);
+    EXPECT_THAT(answer->body,
+                HasSubstr(R"(secrets \"s\" is forbidden: User \"system:bootstrap:abcdef\" cannot get resource )"
+                          R"(\"secrets\" in API group \"\" in the namespace \"kube-system\")"));
+}
+
+}  // namespace
+}  // namespace sluice::authentication
