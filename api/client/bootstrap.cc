@@ -169,7 +169,8 @@ Result<BootstrapToken> parse_bootstrap_token(std::string_view text) {
 }
 
 Result<BootstrapToken> make_bootstrap_token() {
-    // Bytes beyond the last whole multiple of the alphabet are drawn again: all characters are equally likely.
+    // Bytes beyond the last whole multiple of the alphabet are drawn again: all characters are
+    // equally likely.
     constexpr unsigned kLimit = 256 - 256 % 36;
     std::string out;
     while (out.size() < kIdSize + kSecretSize) {

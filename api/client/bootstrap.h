@@ -1,5 +1,5 @@
-// The pieces of joining a cluster with a bootstrap token, as kubeadm does it: what both sides compute. OpenSSL stays in
-// bootstrap.cc. Pure but for random numbers; thread-safe.
+// The pieces of joining a cluster with a bootstrap token, as kubeadm does it: what both sides
+// compute. OpenSSL stays in bootstrap.cc. Pure but for random numbers; thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -23,10 +23,12 @@ Result<BootstrapToken> make_bootstrap_token();
 
 // "sha256:" and the hash of the first certificate's public key: what pins an authority.
 Result<std::string> ca_pin(const std::string& ca_pem);
-// Whether one of the certificates has that pin. kInvalidArgument: the pin is not "sha256:" and 64 hex digits.
+// Whether one of the certificates has that pin. kInvalidArgument: the pin is not "sha256:" and 64
+// hex digits.
 Result<bool> matches_pin(const std::string& ca_pem, const std::string& pin);
 
-// A signature over `payload` that leaves it out (RFC 7515, appendix F): "HEADER..SIGNATURE", HS256, the token as key.
+// A signature over `payload` that leaves it out (RFC 7515, appendix F): "HEADER..SIGNATURE", HS256,
+// the token as key.
 Result<std::string> sign_detached(std::string_view payload, const BootstrapToken& token);
 [[nodiscard]] bool verify_detached(std::string_view payload, std::string_view signature,
                                    const BootstrapToken& token);
@@ -46,7 +48,8 @@ struct RequestSpec {
 // A PEM certificate signing request (PKCS #10) for this key.
 Result<std::string> make_request_pem(const std::string& key_pem, const RequestSpec& spec);
 
-// Begin and end of the first certificate, Unix seconds; its name, and whether the key is its own and `ca_pem` signed it.
+// Begin and end of the first certificate, Unix seconds; its name, and whether the key is its own
+// and `ca_pem` signed it.
 struct CertificateState {
     std::string common_name;
     std::int64_t not_before_s = 0;

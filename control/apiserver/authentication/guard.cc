@@ -99,7 +99,8 @@ bool may_bootstrap(const http::Request& request, const Attributes& asked) {
         asked.resource != "certificatesigningrequests" || !asked.subresource.empty()) {
         return false;
     }
-    // To watch one needs a list to begin from, and a bootstrap token has no business with the requests of others.
+    // To watch one needs a list to begin from, and a bootstrap token has no business with the
+    // requests of others.
     if (asked.verb == "watch") return request.parameter("fieldSelector").has_value() || !asked.name.empty();
     return asked.verb == "create" || asked.verb == "get";
 }

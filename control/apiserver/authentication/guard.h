@@ -1,5 +1,5 @@
-// What those may do who are not yet anybody: strangers, and machines that hold nothing but a bootstrap token. Until there
-// are roles, everybody else may do everything. Pure and thread-safe.
+// What those may do who are not yet anybody: strangers, and machines that hold nothing but a
+// bootstrap token. Until there are roles, everybody else may do everything. Pure and thread-safe.
 #pragma once
 
 #include <optional>
@@ -8,7 +8,8 @@
 
 namespace sluice::authentication {
 
-// True for a request that a stranger may make: the published facts of the cluster (ConfigMap kube-public/cluster-info).
+// True for a request that a stranger may make: the published facts of the cluster (ConfigMap
+// kube-public/cluster-info).
 [[nodiscard]] bool is_open_to_strangers(const http::Request& request);
 
 // The refusal, a Status 403 in Kubernetes' words; nullopt: the request may go on.

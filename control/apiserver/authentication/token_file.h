@@ -1,5 +1,6 @@
-// Tokens from a file, as kube-apiserver's --token-auth-file reads it: one a line, TOKEN,USER,UID[,"GROUP1,GROUP2"], CSV
-// with quotes (RFC 4180). Read once; immutable and thread-safe afterwards.
+// Tokens from a file, as kube-apiserver's --token-auth-file reads it: one a line,
+// TOKEN,USER,UID[,"GROUP1,GROUP2"], CSV with quotes (RFC 4180). Read once; immutable and
+// thread-safe afterwards.
 #pragma once
 
 #include <optional>
@@ -16,7 +17,8 @@ inline constexpr std::size_t kMaxTokenFileBytes = 16U << 20U;
 
 class TokenFile {
 public:
-    // kInvalidArgument names the line. A token that is there twice is refused, as nobody can say which one counts.
+    // kInvalidArgument names the line. A token that is there twice is refused, as nobody can say
+    // which one counts.
     static Result<TokenFile> parse(std::string_view text);
     static Result<TokenFile> load(const std::string& path);
 

@@ -23,8 +23,8 @@ Result<Collector::Owners> Collector::classify(const Facts& facts) {
     Owners out;
     for (const auto& owner : facts.owners) {
         const auto namespaced = api_.is_namespaced(owner.api_version, owner.kind);
-        // A kind that is not served cannot be shown to be gone; a cluster-wide object cannot be owned by one in a
-        // namespace, for nothing says in which.
+        // A kind that is not served cannot be shown to be gone; a cluster-wide object cannot be
+        // owned by one in a namespace, for nothing says in which.
         if (!namespaced || (*namespaced && facts.where.namespace_name.empty())) {
             out.solid = true;
             continue;
@@ -37,7 +37,8 @@ Result<Collector::Owners> Collector::classify(const Facts& facts) {
                                         owner.name}));
         }
         if (!found || found->uid != owner.uid) {
-            // One that lives in another namespace is not in this one: the reference dangles, but its uid is not gone.
+            // One that lives in another namespace is not in this one: the reference dangles, but
+            // its uid is not gone.
             const auto known = graph_.find(owner.uid);
             if (!known || known->is_virtual) remember_absent(owner.uid);
             out.dangling.push_back(owner.uid);
@@ -56,8 +57,8 @@ Result<void> Collector::look_at_virtual(const Facts& facts) {
     Coordinates where = facts.where;
     if (!*namespaced) where.namespace_name.clear();
     SLUICE_TRY_ASSIGN(const auto found, api_.get(where));
-    // The one that exists comes by the watch; and of one that is not there, its dependents may each say where they
-    // look for it, so nothing is concluded here.
+    // The one that exists comes by the watch; and of one that is not there, its dependents may each
+    // say where they look for it, so nothing is concluded here.
     if (!found || found->uid != facts.uid) graph_.erase_virtual(facts.uid);
     return {};
 }
@@ -78,8 +79,8 @@ Result<void> Collector::finish_foreground(const Facts& owner) {
             std::any_of(dependent.owners.begin(), dependent.owners.end(), [&](const Owner& ref) {
                 return ref.uid == owner.uid && ref.blocks;
             });
-        // The dependents themselves were put into the queue when the owner began to wait, and their end or change
-        // brings the owner back.
+        // The dependents themselves were put into the queue when the owner began to wait, and their
+        // end or change brings the owner back.
         if (blocks) return {};
     }
     const auto done = api_.drop_finalizer(owner, kForegroundFinalizer);

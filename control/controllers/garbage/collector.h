@@ -1,5 +1,5 @@
-// The garbage collector's decisions: looks at one object after another, asks the API server before it deletes anything, and
-// never deletes what has an owner that lives.
+// The garbage collector's decisions: looks at one object after another, asks the API server before
+// it deletes anything, and never deletes what has an owner that lives.
 //
 // Level driven: look_at(uid) may be called any number of times, in any order.
 #pragma once
@@ -15,7 +15,8 @@
 
 namespace sluice::controllers::garbage {
 
-// Owners that are known to be gone, so that a thousand dependents do not ask a thousand times. Uids are never used again.
+// Owners that are known to be gone, so that a thousand dependents do not ask a thousand times. Uids
+// are never used again.
 inline constexpr std::size_t kMaxAbsentOwners = 10'000;
 
 // Thread-safe for different uids.

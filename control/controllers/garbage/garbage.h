@@ -1,4 +1,5 @@
-// Removes what its owners left behind: dependents of deleted objects, in the background, in the foreground, or not at all.
+// Removes what its owners left behind: dependents of deleted objects, in the background, in the
+// foreground, or not at all.
 #pragma once
 
 #include <memory>

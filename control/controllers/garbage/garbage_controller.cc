@@ -136,7 +136,8 @@ private:
         return found.error().with_context("cannot read " + where.to_string());
     }
 
-    // Changes the metadata of the object as it now is; a write in between is a conflict, to be tried again.
+    // Changes the metadata of the object as it now is; a write in between is a conflict, to be
+    // tried again.
     template <class Change>
     Result<void> change(const Facts& object, const char* verb, const Change& apply) {
         SLUICE_TRY_ASSIGN(const auto current, read(object.where));

@@ -68,7 +68,8 @@ void Graph::upsert(const Facts& facts) {
         link(facts);
         if (!facts.owners.empty()) look_at_(facts.uid);
     }
-    // Whoever is referred to as something that it is not, or elsewhere, has dependents to be looked at.
+    // Whoever is referred to as something that it is not, or elsewhere, has dependents to be looked
+    // at.
     if (was_virtual && before.where != facts.where) {
         for (const auto& dependent : nodes_.at(facts.uid).dependents) look_at_(dependent);
     }

@@ -1,6 +1,7 @@
 // Who owns whom, as the watches tell it. Thread-safe.
 //
-// An owner that nobody has seen yet has a virtual node: something refers to it, and whether it exists is to be asked.
+// An owner that nobody has seen yet has a virtual node: something refers to it, and whether it
+// exists is to be asked.
 #pragma once
 
 #include <functional>
@@ -18,8 +19,8 @@ namespace sluice::controllers::garbage {
 
 class Graph {
 public:
-    // look_at is called, under the graph's lock, with the uid of every object that must be looked at; it must not call
-    // back.
+    // look_at is called, under the graph's lock, with the uid of every object that must be looked
+    // at; it must not call back.
     explicit Graph(std::function<void(const std::string& uid)> look_at)
         : look_at_(std::move(look_at)) {}
 
@@ -27,7 +28,8 @@ public:
     void upsert(const Facts& facts);
     // An object is gone.
     void erase(const std::string& uid);
-    // A virtual node turned out to be nothing: its dependents are looked at. No effect on one that was seen meanwhile.
+    // A virtual node turned out to be nothing: its dependents are looked at. No effect on one that
+    // was seen meanwhile.
     void erase_virtual(const std::string& uid);
 
     struct View {

@@ -44,17 +44,19 @@ struct Facts {
 
 enum class Policy { kBackground, kForeground, kOrphan };
 
-// The API server, or a stand-in. Blocks. kNotFound is an answer, other errors make the collector try again later.
+// The API server, or a stand-in. Blocks. kNotFound is an answer, other errors make the collector
+// try again later.
 class ObjectApi {
 public:
     virtual ~ObjectApi() = default;
-    // Whether the kind is namespaced; nullopt: there is no such kind, and its objects cannot be looked for.
+    // Whether the kind is namespaced; nullopt: there is no such kind, and its objects cannot be
+    // looked for.
     [[nodiscard]] virtual std::optional<bool> is_namespaced(const std::string& api_version,
                                                             const std::string& kind) const = 0;
     // As it now is; nullopt: there is none.
     virtual Result<std::optional<Facts>> get(const Coordinates& where) = 0;
-    // Deletes the object if it still is the one given and in the same version. Gone already is a success; a changed one
-    // is kAborted.
+    // Deletes the object if it still is the one given and in the same version. Gone already is a
+    // success; a changed one is kAborted.
     virtual Result<void> remove(const Facts& object, Policy policy) = 0;
     // Takes owner references away, by the owners' uids. kNotFound: the object is gone.
     virtual Result<void> drop_owners(const Facts& object, const std::vector<std::string>& uids) = 0;
