@@ -48,10 +48,32 @@ struct Names {
 enum class Scope : std::uint8_t { kCluster, kNamespaced };
 enum class Status : std::uint8_t { kNone, kServed };
 
+std::vector<std::string> verbs_of(std::string_view subresource) {
+    if (subresource == "binding") return {"create"};
+    if (subresource == "log") return {"get"};
+    if (subresource == "finalize") return {"update"};
+    if (subresource == "attach" || subresource == "exec" || subresource == "portforward") {
+        return {"create", "get"};
+    }
+    return {"get", "patch", "update"};
+}
+
+// What is read and written at the subresource: most often the object itself.
+GroupVersionKind kind_at(std::string_view subresource, const GroupVersionKind& object) {
+    if (subresource == "scale") return {"autoscaling", "v1", "Scale"};
+    if (subresource == "binding") return {"", "v1", "Binding"};
+    if (subresource == "attach") return {"", "v1", "PodAttachOptions"};
+    if (subresource == "exec") return {"", "v1", "PodExecOptions"};
+    if (subresource == "portforward") return {"", "v1", "PodPortForwardOptions"};
+    return object;
+}
+
+// `more`: subresources other than status, in any order.
 template <class Object, class List>
-KindInfo row(const char* group, const char* version, Names names, Scope scope, Status status) {
+KindInfo row(const char* group, const char* version, Names names, Scope scope, Status status,
+             std::vector<std::string> more = {}) {
     const google::protobuf::Message& prototype = Object::default_instance();
-    return KindInfo{
+    KindInfo info{
         .gvk = {group, version, prototype.GetDescriptor()->name()},
         .resource = names.resource,
         .singular = names.singular,
@@ -59,9 +81,16 @@ KindInfo row(const char* group, const char* version, Names names, Scope scope, S
         .categories = std::move(names.categories),
         .namespaced = scope == Scope::kNamespaced,
         .has_status = status == Status::kServed,
+        .subresources = {},
         .prototype = &prototype,
         .list_prototype = &List::default_instance(),
     };
+    if (info.has_status) more.emplace_back("status");
+    std::sort(more.begin(), more.end());
+    for (const std::string& name : more) {
+        info.subresources.push_back({name, kind_at(name, info.gvk), verbs_of(name)});
+    }
+    return info;
 }
 
 const std::vector<KindInfo>& table() {
@@ -77,13 +106,14 @@ const std::vector<KindInfo>& table() {
         row<corev1::Event, corev1::EventList>("", "v1", {"events", "event", {"ev"}}, kNamespaced,
                                               kNone),
         row<corev1::Namespace, corev1::NamespaceList>(
-            "", "v1", {"namespaces", "namespace", {"ns"}}, kCluster, kServed),
+            "", "v1", {"namespaces", "namespace", {"ns"}}, kCluster, kServed, {"finalize"}),
         row<corev1::Node, corev1::NodeList>("", "v1", {"nodes", "node", {"no"}}, kCluster, kServed),
         row<corev1::Pod, corev1::PodList>("", "v1", {"pods", "pod", {"po"}, {"all"}}, kNamespaced,
-                                          kServed),
+                                          kServed,
+                                          {"attach", "binding", "exec", "log", "portforward"}),
         row<corev1::ReplicationController, corev1::ReplicationControllerList>(
             "", "v1", {"replicationcontrollers", "replicationcontroller", {"rc"}, {"all"}},
-            kNamespaced, kServed),
+            kNamespaced, kServed, {"scale"}),
         row<corev1::Secret, corev1::SecretList>("", "v1", {"secrets", "secret"}, kNamespaced,
                                                 kNone),
         row<corev1::ServiceAccount, corev1::ServiceAccountList>(
@@ -95,15 +125,18 @@ const std::vector<KindInfo>& table() {
         row<appsv1::DaemonSet, appsv1::DaemonSetList>(
             "apps", "v1", {"daemonsets", "daemonset", {"ds"}, {"all"}}, kNamespaced, kServed),
         row<appsv1::Deployment, appsv1::DeploymentList>(
-            "apps", "v1", {"deployments", "deployment", {"deploy"}, {"all"}}, kNamespaced, kServed),
+            "apps", "v1", {"deployments", "deployment", {"deploy"}, {"all"}}, kNamespaced, kServed,
+            {"scale"}),
         row<appsv1::ReplicaSet, appsv1::ReplicaSetList>(
-            "apps", "v1", {"replicasets", "replicaset", {"rs"}, {"all"}}, kNamespaced, kServed),
+            "apps", "v1", {"replicasets", "replicaset", {"rs"}, {"all"}}, kNamespaced, kServed,
+            {"scale"}),
         row<batchv1::Job, batchv1::JobList>("batch", "v1", {"jobs", "job", {}, {"all"}},
                                             kNamespaced, kServed),
         row<certificatesv1::CertificateSigningRequest,
             certificatesv1::CertificateSigningRequestList>(
             "certificates.k8s.io", "v1",
-            {"certificatesigningrequests", "certificatesigningrequest", {"csr"}}, kCluster, kServed),
+            {"certificatesigningrequests", "certificatesigningrequest", {"csr"}}, kCluster, kServed,
+            {"approval"}),
         row<coordinationv1::Lease, coordinationv1::LeaseList>(
             "coordination.k8s.io", "v1", {"leases", "lease"}, kNamespaced, kNone),
         row<discoveryv1::EndpointSlice, discoveryv1::EndpointSliceList>(
@@ -156,8 +189,20 @@ std::unique_ptr<google::protobuf::Message> KindInfo::new_list() const {
     return std::unique_ptr<google::protobuf::Message>(list_prototype->New());
 }
 
+const Subresource* KindInfo::find_subresource(std::string_view name) const {
+    const auto found = std::ranges::find(subresources, name, &Subresource::name);
+    return found == subresources.end() ? nullptr : &*found;
+}
+
 std::span<const KindInfo> all_kinds() {
     return table();
+}
+
+std::span<const ActionResource> action_resources() {
+    static const std::vector<ActionResource> resources = {
+        {{"", "v1", "Binding"}, "bindings", "binding", true},
+    };
+    return resources;
 }
 
 const KindInfo* find_kind(const GroupVersionKind& gvk) {

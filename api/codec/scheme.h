@@ -35,6 +35,13 @@ struct GroupVersionKind {
     auto operator<=>(const GroupVersionKind&) const = default;
 };
 
+// A part of an object with a path of its own below the object's, or something done to it.
+struct Subresource {
+    std::string name;                // "status", "scale", "log"
+    GroupVersionKind gvk;            // of what is read and written there
+    std::vector<std::string> verbs;  // in alphabetical order
+};
+
 // One kind. Lives as long as the program; compare by address.
 struct KindInfo {
     GroupVersionKind gvk;
@@ -44,16 +51,28 @@ struct KindInfo {
     std::vector<std::string> categories;
     bool namespaced = true;
     bool has_status = false;                      // serves the subresource status
+    std::vector<Subresource> subresources{};      // by name, status among them
     const google::protobuf::Message* prototype;   // New() makes an empty object
     const google::protobuf::Message* list_prototype;
 
     [[nodiscard]] std::string list_kind() const { return gvk.kind + "List"; }
     [[nodiscard]] std::unique_ptr<google::protobuf::Message> new_object() const;
     [[nodiscard]] std::unique_ptr<google::protobuf::Message> new_list() const;
+    // Null when the kind has none of that name.
+    [[nodiscard]] const Subresource* find_subresource(std::string_view name) const;
+};
+
+// A resource that can only be created: what is posted there has an effect, and is not stored.
+struct ActionResource {
+    GroupVersionKind gvk;
+    std::string resource;  // plural: "bindings"
+    std::string singular;
+    bool namespaced = true;
 };
 
 // All kinds, in a fixed order: core/v1 first, then groups by name.
 [[nodiscard]] std::span<const KindInfo> all_kinds();
+[[nodiscard]] std::span<const ActionResource> action_resources();
 // Null when there is none.
 [[nodiscard]] const KindInfo* find_kind(const GroupVersionKind& gvk);
 [[nodiscard]] const KindInfo* find_resource(std::string_view group, std::string_view version,

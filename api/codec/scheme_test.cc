@@ -28,11 +28,28 @@ TEST(Scheme, KindsAreNamedAsInKubernetes) {
         {"", "Namespace", "namespaces", "namespace", {"ns"}, {}, false, true},
         {"", "Node", "nodes", "node", {"no"}, {}, false, true},
         {"", "Pod", "pods", "pod", {"po"}, {"all"}, true, true},
+        {"", "ReplicationController", "replicationcontrollers", "replicationcontroller", {"rc"},
+         {"all"}, true, true},
         {"", "Secret", "secrets", "secret", {}, {}, true, false},
         {"", "ServiceAccount", "serviceaccounts", "serviceaccount", {"sa"}, {}, true, false},
         {"", "Service", "services", "service", {"svc"}, {"all"}, true, true},
+        {"apps", "ControllerRevision", "controllerrevisions", "controllerrevision", {}, {}, true,
+         false},
+        {"apps", "DaemonSet", "daemonsets", "daemonset", {"ds"}, {"all"}, true, true},
+        {"apps", "Deployment", "deployments", "deployment", {"deploy"}, {"all"}, true, true},
+        {"apps", "ReplicaSet", "replicasets", "replicaset", {"rs"}, {"all"}, true, true},
+        {"batch", "Job", "jobs", "job", {}, {"all"}, true, true},
+        {"certificates.k8s.io", "CertificateSigningRequest", "certificatesigningrequests",
+         "certificatesigningrequest", {"csr"}, {}, false, true},
         {"coordination.k8s.io", "Lease", "leases", "lease", {}, {}, true, false},
         {"discovery.k8s.io", "EndpointSlice", "endpointslices", "endpointslice", {}, {}, true, false},
+        {"rbac.authorization.k8s.io", "ClusterRoleBinding", "clusterrolebindings",
+         "clusterrolebinding", {}, {}, false, false},
+        {"rbac.authorization.k8s.io", "ClusterRole", "clusterroles", "clusterrole", {}, {}, false,
+         false},
+        {"rbac.authorization.k8s.io", "RoleBinding", "rolebindings", "rolebinding", {}, {}, true,
+         false},
+        {"rbac.authorization.k8s.io", "Role", "roles", "role", {}, {}, true, false},
     };
     ASSERT_EQ(all_kinds().size(), std::size(rows));
     for (const auto& row : rows) {
@@ -52,8 +69,31 @@ TEST(Scheme, KindsAreNamedAsInKubernetes) {
     }
 }
 
+TEST(Scheme, SubresourcesAreThoseOfKubernetes) {
+    const auto names = [](const char* group, const char* resource) {
+        std::string out;
+        for (const Subresource& part : find_resource(group, "v1", resource)->subresources) {
+            if (!out.empty()) out += ' ';
+            out += part.name;
+        }
+        return out;
+    };
+    EXPECT_EQ(names("", "pods"), "attach binding exec log portforward status");
+    EXPECT_EQ(names("", "namespaces"), "finalize status");
+    EXPECT_EQ(names("apps", "deployments"), "scale status");
+    EXPECT_EQ(names("certificates.k8s.io", "certificatesigningrequests"), "approval status");
+    EXPECT_EQ(names("", "configmaps"), "");
+    const Subresource* scale = find_resource("", "v1", "replicationcontrollers")->find_subresource("scale");
+    ASSERT_NE(scale, nullptr);
+    EXPECT_EQ(scale->gvk, (GroupVersionKind{"autoscaling", "v1", "Scale"}));
+    EXPECT_EQ(scale->verbs, (std::vector<std::string>{"get", "patch", "update"}));
+    ASSERT_EQ(action_resources().size(), 1U);
+    EXPECT_EQ(action_resources()[0].resource, "bindings");
+}
+
 TEST(Scheme, WhatDoesNotExistIsNull) {
     EXPECT_EQ(find_kind({"", "v1", "Deployment"}), nullptr);
+    EXPECT_EQ(find_resource("", "v1", "bindings"), nullptr);
     EXPECT_EQ(find_kind({"apps", "v1", "Service"}), nullptr);
     EXPECT_EQ(find_resource("", "v1beta1", "pods"), nullptr);
     EXPECT_EQ(find_resource("", "v1", "Pod"), nullptr);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <map>
 #include <span>
 #include <utility>
 
@@ -26,6 +27,7 @@ struct GroupVersion {
     std::string group;
     std::string version;
     std::vector<const codec::KindInfo*> kinds;  // by resource name
+    std::vector<const codec::ActionResource*> actions{};
     [[nodiscard]] std::string name() const {
         return group.empty() ? version : group + "/" + version;
     }
@@ -39,13 +41,18 @@ std::vector<GroupVersion> group_versions() {
         });
         GroupVersion& target =
             found == all.end()
-                ? all.emplace_back(GroupVersion{kind.gvk.group, kind.gvk.version, {}})
+                ? all.emplace_back(GroupVersion{kind.gvk.group, kind.gvk.version, {}, {}})
                 : *found;
         target.kinds.push_back(&kind);
     }
     for (auto& entry : all) {
         std::sort(entry.kinds.begin(), entry.kinds.end(),
                   [](const auto* a, const auto* b) { return a->resource < b->resource; });
+        for (const auto& action : codec::action_resources()) {
+            if (action.gvk.group == entry.group && action.gvk.version == entry.version) {
+                entry.actions.push_back(&action);
+            }
+        }
     }
     return all;
 }
@@ -72,11 +79,39 @@ std::string verbs(const codec::KindInfo& kind) {
     return string_array(all);
 }
 
-constexpr std::string_view kStatusVerbs = R"(["get","patch","update"])";
+// Resources that can only be created come between the others, in the order of names.
+std::string action_row(const codec::ActionResource& action) {
+    return fmt::format(
+        R"({{"name":{},"singularName":{},"namespaced":{},"kind":{},"verbs":["create"]}})",
+        json_quote(action.resource), json_quote(action.singular), action.namespaced,
+        json_quote(action.gvk.kind));
+}
+
+// A subresource names its group and version only where they are not the list's own.
+std::string subresource_row(const codec::KindInfo& kind, const codec::Subresource& part) {
+    const bool foreign =
+        part.gvk.group != kind.gvk.group || part.gvk.version != kind.gvk.version;
+    return fmt::format(
+        R"({{"name":{},"singularName":"","namespaced":{},{}"kind":{},"verbs":{}}})",
+        json_quote(kind.resource + "/" + part.name), kind.namespaced,
+        foreign ? fmt::format(R"("group":{},"version":{},)", json_quote(part.gvk.group),
+                              json_quote(part.gvk.version))
+                : "",
+        json_quote(part.gvk.kind), string_array(part.verbs));
+}
 
 std::string resource_list(const GroupVersion& group_version) {
     std::string resources = "[";
+    std::vector<const codec::ActionResource*> actions = group_version.actions;
+    const auto add_actions = [&](const std::string* before) {
+        while (!actions.empty() && (before == nullptr || actions.front()->resource < *before)) {
+            if (resources.size() > 1) resources += ',';
+            resources += action_row(*actions.front());
+            actions.erase(actions.begin());
+        }
+    };
     for (const auto* kind : group_version.kinds) {
+        add_actions(&kind->resource);
         if (resources.size() > 1) resources += ',';
         resources += fmt::format(
             R"({{"name":{},"singularName":{},"namespaced":{},"kind":{},"verbs":{})",
@@ -89,13 +124,9 @@ std::string resource_list(const GroupVersion& group_version) {
             resources += fmt::format(R"(,"categories":{})", string_array(kind->categories));
         }
         resources += '}';
-        if (kind->has_status) {
-            resources += fmt::format(
-                R"(,{{"name":{},"singularName":"","namespaced":{},"kind":{},"verbs":{}}})",
-                json_quote(kind->resource + "/status"), kind->namespaced,
-                json_quote(kind->gvk.kind), kStatusVerbs);
-        }
+        for (const auto& part : kind->subresources) resources += "," + subresource_row(*kind, part);
     }
+    add_actions(nullptr);
     // kube-apiserver writes no apiVersion in the core group's list.
     return fmt::format(R"({{"kind":"APIResourceList",{}"groupVersion":{},"resources":{}]}})",
                        group_version.group.empty() ? "" : R"("apiVersion":"v1",)",
@@ -113,33 +144,58 @@ std::string group_body(std::span<const GroupVersion* const> members) {
                        version(members.front()));
 }
 
+std::string kind_object(const codec::GroupVersionKind& gvk) {
+    return fmt::format(R"({{"group":{},"version":{},"kind":{}}})", json_quote(gvk.group),
+                       json_quote(gvk.version), json_quote(gvk.kind));
+}
+
+std::string aggregated_subresource(const codec::Subresource& part) {
+    return fmt::format(R"({{"subresource":{},"responseKind":{},"verbs":{}}})",
+                       json_quote(part.name), kind_object(part.gvk), string_array(part.verbs));
+}
+
+std::string aggregated_action(const codec::ActionResource& action) {
+    return fmt::format(
+        R"({{"resource":{},"responseKind":{},"scope":"{}","singularResource":{},"verbs":["create"]}})",
+        json_quote(action.resource), kind_object(action.gvk),
+        action.namespaced ? "Namespaced" : "Cluster", json_quote(action.singular));
+}
+
 std::string aggregated_resource(const codec::KindInfo& kind) {
-    const std::string response_kind = fmt::format(
-        R"({{"group":{},"version":{},"kind":{}}})", json_quote(kind.gvk.group),
-        json_quote(kind.gvk.version), json_quote(kind.gvk.kind));
     std::string out = fmt::format(
         R"({{"resource":{},"responseKind":{},"scope":"{}","singularResource":{},"verbs":{})",
-        json_quote(kind.resource), response_kind, kind.namespaced ? "Namespaced" : "Cluster",
-        json_quote(kind.singular), verbs(kind));
+        json_quote(kind.resource), kind_object(kind.gvk),
+        kind.namespaced ? "Namespaced" : "Cluster", json_quote(kind.singular), verbs(kind));
     if (!kind.short_names.empty()) {
         out += fmt::format(R"(,"shortNames":{})", string_array(kind.short_names));
     }
     if (!kind.categories.empty()) {
         out += fmt::format(R"(,"categories":{})", string_array(kind.categories));
     }
-    if (kind.has_status) {
-        out += fmt::format(
-            R"(,"subresources":[{{"subresource":"status","responseKind":{},"verbs":{}}}])",
-            response_kind, kStatusVerbs);
+    if (!kind.subresources.empty()) {
+        out += fmt::format(R"(,"subresources":{})",
+                           json_array(kind.subresources, aggregated_subresource));
     }
     return out + "}";
+}
+
+// The resources of one version in the order of their names.
+std::vector<std::string> aggregated_resources(const GroupVersion& member) {
+    std::map<std::string, std::string> by_name;
+    for (const auto* kind : member.kinds) by_name[kind->resource] = aggregated_resource(*kind);
+    for (const auto* action : member.actions) {
+        by_name[action->resource] = aggregated_action(*action);
+    }
+    std::vector<std::string> out;
+    for (auto& [name, text] : by_name) out.push_back(std::move(text));
+    return out;
 }
 
 std::string aggregated_group(std::span<const GroupVersion* const> members) {
     const auto version = [](const GroupVersion* member) {
         return fmt::format(
             R"({{"version":{},"resources":{},"freshness":"Current"}})", json_quote(member->version),
-            json_array(member->kinds, [](const auto* kind) { return aggregated_resource(*kind); }));
+            json_array(aggregated_resources(*member), [](const std::string& text) { return text; }));
     };
     const std::string& group = members.front()->group;
     return fmt::format(R"({{"metadata":{{{}"creationTimestamp":null}},"versions":{}}})",

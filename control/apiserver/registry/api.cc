@@ -9,6 +9,7 @@
 #include "api/kubernetes/core/v1/service.pb.h"
 #include "control/apiserver/registry/allocator/service_allocator.h"
 #include "control/apiserver/registry/bootstrap.h"
+#include "control/apiserver/registry/event_expiry/event_expiry.h"
 #include "control/apiserver/registry/namespace_deletion/namespace_deletion.h"
 #include "control/apiserver/registry/rest/core.h"
 #include "control/apiserver/registry/rest/verbs.h"
@@ -31,6 +32,8 @@ bool is_read(Verb verb) {
 }
 
 void dispatch(const CallPtr& call) {
+    if (call->info.subresource == "scale") return serve_scale(call);
+    if (call->info.subresource == "binding") return serve_binding(call);
     switch (call->info.verb) {
         case Verb::kGet: return serve_get(call);
         case Verb::kCreate: return serve_create(call);
@@ -50,7 +53,7 @@ public:
     ApiImpl(store::Store& store, const ApiOptions& options)
         : allocator_(options.service_cidrs, options.nodeport_min, options.nodeport_max,
                      std::random_device{}()),
-          strategies_(allocator_),
+          strategies_(allocator_, options),
           core_(store, strategies_) {}
     ~ApiImpl() override {
         ApiImpl::shutdown();
@@ -73,6 +76,7 @@ private:
     StrategySet strategies_;
     Core core_;
     std::unique_ptr<NamespaceDeletion> namespace_deletion_;
+    std::unique_ptr<EventExpiry> event_expiry_;
 };
 
 Result<void> ApiImpl::adopt_services() {
@@ -94,6 +98,7 @@ Result<void> ApiImpl::start(const ApiOptions& options) {
     SLUICE_TRY(adopt_services());
     SLUICE_TRY(bootstrap(core_, options));
     SLUICE_TRY_ASSIGN(namespace_deletion_, start_namespace_deletion(core_));
+    event_expiry_ = start_event_expiry(core_, options.event_ttl_s);
     return {};
 }
 
@@ -146,6 +151,7 @@ Result<std::shared_ptr<const Message>> ApiImpl::read(const codec::KindInfo& kind
 
 void ApiImpl::shutdown() {
     if (namespace_deletion_ != nullptr) namespace_deletion_->stop();
+    if (event_expiry_ != nullptr) event_expiry_->stop();
     core_.stop();
 }
 
@@ -172,6 +178,16 @@ Result<void> check_options(const ApiOptions& options) {
     if (options.nodeport_min == 0 || options.nodeport_min > options.nodeport_max) {
         return make_error(Code::kInvalidArgument, "node port range {}-{} is empty",
                           options.nodeport_min, options.nodeport_max);
+    }
+    if (options.event_ttl_s < kMinEventTtlSeconds) {
+        return make_error(Code::kInvalidArgument, "event TTL of {} s is below {} s",
+                          options.event_ttl_s, kMinEventTtlSeconds);
+    }
+    if (options.not_ready_toleration_s < 0 || options.unreachable_toleration_s < 0) {
+        return make_error(Code::kInvalidArgument,
+                          "default tolerations of {} s (not ready) and {} s (unreachable) must "
+                          "not be negative",
+                          options.not_ready_toleration_s, options.unreachable_toleration_s);
     }
     return {};
 }

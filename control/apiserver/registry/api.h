@@ -23,12 +23,20 @@ class Store;
 
 namespace sluice::registry {
 
+// A shorter event_ttl_s is refused: a controller's events would be gone before anybody could read them.
+inline constexpr std::uint32_t kMinEventTtlSeconds = 10;
+
 struct ApiOptions {
     std::vector<IpPrefix> service_cidrs;  // one or two families; the first is the default family
     std::uint16_t nodeport_min = 30000;   // both ends included
     std::uint16_t nodeport_max = 32767;
     std::string advertise_address;        // for the Service default/kubernetes and its EndpointSlice
     std::uint16_t advertise_port = 6443;
+    // How long an Event stays after it was last seen.
+    std::uint32_t event_ttl_s = 3600;
+    // How long Pods that say nothing about it stay on a node that is not ready, or cannot be reached.
+    std::int64_t not_ready_toleration_s = 300;
+    std::int64_t unreachable_toleration_s = 300;
 };
 
 // Thread-safe. The store outlives it.

@@ -34,6 +34,12 @@ void answer_deletion(const CallPtr& call, const Outcome& outcome) {
     call->respond(200, status);
 }
 
+void warn_of_orphans(const CallPtr& call, const DeleteOptions& options) {
+    if (options.propagation != Propagation::kDefault) return;
+    const std::string_view warning = call->strategy->deletion_warning();
+    if (!warning.empty()) call->warnings.emplace_back(warning);
+}
+
 // One deletecollection on its way: objects go one after another, so that a large collection does not fill the
 // store's queue.
 struct Collection : std::enable_shared_from_this<Collection> {
@@ -66,6 +72,7 @@ void Collection::step() {
 void serve_delete(const CallPtr& call) {
     auto options = parse_delete_options(*call->request);
     if (!options) return call->respond(std::move(options).error());
+    warn_of_orphans(call, *options);
     change_object(*call->core, *call->strategy, call->info.name_space, call->info.name,
                   options->dry_run, deletion(*call->strategy, call->info.name, *options),
                   [call](Answer<Outcome> outcome) {
@@ -77,6 +84,7 @@ void serve_delete(const CallPtr& call) {
 void serve_delete_collection(const CallPtr& call) {
     auto options = parse_delete_options(*call->request);
     if (!options) return call->respond(std::move(options).error());
+    warn_of_orphans(call, *options);
     auto list_options = parse_list_options(*call->request, false);
     if (!list_options) return call->respond(std::move(list_options).error());
     auto selection = Selection::make(*call->strategy, call->info, *list_options);

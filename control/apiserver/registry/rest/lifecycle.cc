@@ -77,9 +77,16 @@ bool same_stored(const Strategy& strategy, const StoredObject& existing, const M
            codec::encode_protobuf(object, strategy.kind().gvk);
 }
 
-std::set<std::string> finalizers_after(const metav1::ObjectMeta& meta, Propagation propagation) {
+// The garbage collector's finalizers as the deletion asks for them. Without a policy, those of an earlier deletion
+// hold, and then the kind's own.
+std::set<std::string> finalizers_after(const Strategy& strategy, const metav1::ObjectMeta& meta,
+                                       Propagation propagation) {
     std::set<std::string> out(meta.finalizers().begin(), meta.finalizers().end());
-    if (propagation == Propagation::kDefault) return out;
+    if (propagation == Propagation::kDefault) {
+        const bool decided = out.contains("orphan") || out.contains("foregroundDeletion");
+        if (!decided && strategy.orphans_by_default()) out.insert("orphan");
+        return out;
+    }
     out.erase("foregroundDeletion");
     out.erase("orphan");
     if (propagation == Propagation::kForeground) out.insert("foregroundDeletion");
@@ -202,6 +209,7 @@ Answer<Change> prepare_creation(const Strategy& strategy, std::unique_ptr<Messag
     meta.mutable_creationtimestamp()->Clear();
     meta.mutable_creationtimestamp()->set_seconds(unix_now());
     strategy.set_defaults(object.get());
+    if (auto ok = strategy.admit(object.get(), nullptr); !ok) return refuse(std::move(ok).error());
     strategy.prepare_for_create(object.get());
     FieldErrors errors;
     strategy.validate(*object, &errors);
@@ -227,6 +235,15 @@ Answer<Change> prepare_update(const Strategy& strategy, const StoredObject& exis
     }
     inherit_system_fields(old_meta, &meta);
     strategy.set_defaults(object.get());
+    if (part == Part::kMain) {
+        if (auto ok = strategy.admit(object.get(), &existing.message()); !ok) {
+            return refuse(std::move(ok).error());
+        }
+    }
+    // Defaults leave empty messages behind; what did not change must be seen not to have changed.
+    if (auto ok = codec::normalise(object.get()); !ok) {
+        return refuse(bad_request(ok.error().message));
+    }
     FieldErrors errors;
     if (part == Part::kMain) {
         strategy.prepare_for_update(object.get(), existing.message());
@@ -237,6 +254,9 @@ Answer<Change> prepare_update(const Strategy& strategy, const StoredObject& exis
     } else if (part == Part::kStatus) {
         strategy.prepare_for_status_update(object.get(), existing.message());
         strategy.validate_status_update(*object, existing.message(), &errors);
+    } else if (part == Part::kApproval) {
+        strategy.prepare_for_approval(object.get(), existing.message());
+        strategy.validate_approval(*object, existing.message(), &errors);
     }
     if (!errors.empty()) return refuse(invalid(strategy.kind(), old_meta.name(), errors));
     const bool dying = meta.has_deletiontimestamp() && meta.deletiongraceperiodseconds() == 0;
@@ -271,7 +291,7 @@ Answer<Change> prepare_deletion(const Strategy& strategy, const StoredObject& ex
         (!options.grace_seconds || terms.grace_seconds >= old.deletiongraceperiodseconds())) {
         terms.grace_seconds = old.deletiongraceperiodseconds();
     }
-    const auto finalizers = finalizers_after(old, options.propagation);
+    const auto finalizers = finalizers_after(strategy, old, options.propagation);
     if (finalizers.empty() && terms.grace_seconds == 0 && !terms.lingers) {
         return removal(strategy, existing.message());
     }

@@ -26,7 +26,7 @@ StatusError uid_precondition_failed(const Strategy& strategy, const StoredObject
 // Defaults, system metadata, the strategy's preparation, validation, reservations.
 Answer<Change> prepare_creation(const Strategy& strategy, std::unique_ptr<Message> object);
 
-enum class Part { kMain, kStatus, kFinalize };
+enum class Part { kMain, kStatus, kApproval, kFinalize };
 
 // The same for an update of `existing`. The object's resourceVersion is checked: empty is unconditional where the kind
 // allows it. Nothing changed: kNothing. The last finalizer of a deleted object removed: kDelete.

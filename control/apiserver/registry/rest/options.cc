@@ -268,6 +268,8 @@ Answer<DeleteOptions> parse_delete_options(const http::Request& request) {
         options.propagation = Propagation::kBackground;
     } else if (policy == "Orphan" || message.orphandependents()) {
         options.propagation = Propagation::kOrphan;
+    } else if (message.has_orphandependents()) {
+        options.propagation = Propagation::kBackground;
     } else if (message.has_propagationpolicy()) {
         errors.not_supported("propagationPolicy", policy,
                              {"Foreground", "Background", "Orphan", "nil"});

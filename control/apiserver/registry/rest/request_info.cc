@@ -1,5 +1,6 @@
 #include "control/apiserver/registry/rest/request_info.h"
 
+#include <algorithm>
 #include <vector>
 
 namespace sluice::registry {
@@ -21,6 +22,30 @@ std::vector<std::string_view> split_path(std::string_view path) {
         path.remove_prefix(end == std::string_view::npos ? path.size() : end);
     }
     return segments;
+}
+
+// Bindings may also be posted to a collection of their own, with the Pod's name in the body.
+bool is_bindings(const ResourcePath& path) {
+    return path.group.empty() && path.version == "v1" && path.resource == "bindings";
+}
+
+Answer<RequestInfo> resolve_bindings(const ResourcePath& path, std::string_view method) {
+    if (path.name_space.empty() || !path.name.empty() || method != "POST" || path.legacy_watch) {
+        return refuse(path.name.empty() ? method_not_allowed() : resource_not_found());
+    }
+    RequestInfo info;
+    info.kind = codec::find_resource("", "v1", "pods");
+    info.verb = Verb::kCreate;
+    info.name_space = path.name_space;
+    info.subresource = "binding";
+    return info;
+}
+
+// Subresources that are parts of stored objects. The others (log, exec, ...) are connections to a kubelet and are
+// served before a request comes here.
+bool is_object_part(std::string_view subresource) {
+    constexpr std::string_view kParts[] = {"status", "scale", "binding", "approval", "finalize"};
+    return std::find(std::begin(kParts), std::end(kParts), subresource) != std::end(kParts);
 }
 
 }  // namespace
@@ -77,16 +102,19 @@ std::optional<ResourcePath> parse_resource_path(std::string_view path) {
 Answer<RequestInfo> resolve_request(const ResourcePath& path, std::string_view method,
                                     bool watch) {
     RequestInfo info;
+    if (is_bindings(path)) return resolve_bindings(path, method);
     info.kind = codec::find_resource(path.group, path.version, path.resource);
     if (info.kind == nullptr) return refuse(resource_not_found());
     info.name_space = path.name_space;
     info.name = path.name;
     info.subresource = path.subresource;
     if (!info.kind->namespaced && !info.name_space.empty()) return refuse(resource_not_found());
-    const bool finalize = info.kind->gvk.kind == "Namespace" && info.subresource == "finalize";
-    if (!info.subresource.empty() && !finalize &&
-        !(info.subresource == "status" && info.kind->has_status)) {
-        return refuse(resource_not_found());
+    const codec::Subresource* part = nullptr;
+    if (!info.subresource.empty()) {
+        part = info.kind->find_subresource(info.subresource);
+        if (part == nullptr || !is_object_part(info.subresource)) {
+            return refuse(resource_not_found());
+        }
     }
     // An object of a namespaced kind is only reached through its namespace.
     if (info.kind->namespaced && !info.name.empty() && info.name_space.empty()) {
@@ -103,7 +131,8 @@ Answer<RequestInfo> resolve_request(const ResourcePath& path, std::string_view m
         // Old clients watch one object by its own path.
         if (!collection && watch && info.subresource.empty()) info.verb = Verb::kWatch;
     } else if (method == "POST") {
-        if (!collection || (info.kind->namespaced && info.name_space.empty())) {
+        if ((!collection && part == nullptr) ||
+            (info.kind->namespaced && info.name_space.empty())) {
             return refuse(method_not_allowed());
         }
         info.verb = Verb::kCreate;
@@ -111,7 +140,7 @@ Answer<RequestInfo> resolve_request(const ResourcePath& path, std::string_view m
         if (collection) return refuse(method_not_allowed());
         info.verb = Verb::kUpdate;
     } else if (method == "PATCH") {
-        if (collection || finalize) return refuse(method_not_allowed());
+        if (collection) return refuse(method_not_allowed());
         info.verb = Verb::kPatch;
     } else if (method == "DELETE") {
         if (!info.subresource.empty() ||
@@ -122,7 +151,10 @@ Answer<RequestInfo> resolve_request(const ResourcePath& path, std::string_view m
     } else {
         return refuse(method_not_allowed());
     }
-    if (finalize && info.verb != Verb::kUpdate) return refuse(method_not_allowed());
+    if (part != nullptr && std::find(part->verbs.begin(), part->verbs.end(),
+                                     verb_name(info.verb)) == part->verbs.end()) {
+        return refuse(method_not_allowed());
+    }
     return info;
 }
 

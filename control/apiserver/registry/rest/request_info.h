@@ -20,7 +20,7 @@ struct RequestInfo {
     Verb verb = Verb::kGet;
     std::string name_space;   // empty: cluster-scoped, or all namespaces
     std::string name;         // empty for collections
-    std::string subresource;  // "status" or empty
+    std::string subresource;  // "status", "scale", ... or empty
 };
 
 // The parts of a resource path, before anything is known about the resource.

@@ -12,6 +12,10 @@ void serve_update(const CallPtr& call);
 void serve_patch(const CallPtr& call);
 void serve_delete(const CallPtr& call);
 void serve_delete_collection(const CallPtr& call);
+// get, update and patch of the subresource scale.
+void serve_scale(const CallPtr& call);
+// create of pods/binding and of bindings.
+void serve_binding(const CallPtr& call);
 void serve_watch(const CallPtr& call);  // watch.cc
 
 // 404 when the namespace does not exist; at creation 403 while it is being deleted.

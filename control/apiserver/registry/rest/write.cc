@@ -2,15 +2,11 @@
 #include <fmt/format.h>
 #include <google/protobuf/message.h>
 
-#include <boost/json/value.hpp>
-
-#include "api/codec/json.h"
-#include "api/codec/patch.h"
-#include "api/codec/yaml.h"
 #include "api/kubernetes/core/v1/namespace.pb.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
 #include "control/apiserver/registry/rest/body.h"
 #include "control/apiserver/registry/rest/lifecycle.h"
+#include "control/apiserver/registry/rest/patching_private.h"
 #include "control/apiserver/registry/rest/verbs.h"
 
 namespace sluice::registry {
@@ -67,50 +63,20 @@ void run_creation(const std::shared_ptr<Creation>& creation) {
         });
 }
 
-Answer<void> check_patch_error(const Result<void>& patched) {
-    if (patched) return {};
-    const Error& error = patched.error();
-    if (error.code == Code::kFailedPrecondition) {
-        StatusError refused;
-        refused.code = 422;
-        refused.reason = "Invalid";
-        refused.message = "the server rejected our request due to an error in our request";
-        refused.has_details = true;
-        return refuse(std::move(refused));
-    }
-    if (error.code == Code::kInternal) return refuse(unclassified(error.message));
-    return refuse(bad_request(error.message));
-}
-
 struct PatchRequest {
     CallPtr call;
     WriteOptions options;
-    PatchType type = PatchType::kMerge;
-    boost::json::value patch;
+    Patch patch;
     Part part = Part::kMain;
 };
 
 Answer<Change> apply_patch(PatchRequest& request, const ObjectPtr& existing) {
     const Strategy& strategy = *request.call->strategy;
     if (existing == nullptr) return refuse(not_found(strategy.kind(), request.call->info.name));
-    boost::json::value document =
-        codec::to_json_value(existing->message(), &strategy.kind().gvk);
-    Result<void> patched;
-    switch (request.type) {
-        case PatchType::kJson:
-            patched = codec::apply_json_patch(&document, request.patch);
-            break;
-        case PatchType::kMerge:
-            patched = codec::apply_merge_patch(&document, request.patch);
-            break;
-        case PatchType::kStrategicMerge:
-            patched = codec::apply_strategic_merge_patch(&document, request.patch,
-                                                         *existing->message().GetDescriptor());
-            break;
-    }
-    if (auto ok = check_patch_error(patched); !ok) return refuse(std::move(ok).error());
+    auto document = apply_patch_to(existing->message(), strategy.kind().gvk, request.patch);
+    if (!document) return refuse(std::move(document).error());
     request.call->warnings.clear();
-    auto object = read_document(document, strategy, request.options.validation,
+    auto object = read_document(*document, strategy, request.options.validation,
                                 &request.call->warnings);
     if (!object) return refuse(std::move(object).error());
     if (auto ok = place_in_namespace(request.call->info, object->get()); !ok) {
@@ -125,6 +91,7 @@ Answer<Change> apply_patch(PatchRequest& request, const ObjectPtr& existing) {
 Part part_of(const RequestInfo& info) {
     if (info.subresource == "status") return Part::kStatus;
     if (info.subresource == "finalize") return Part::kFinalize;
+    if (info.subresource == "approval") return Part::kApproval;
     return Part::kMain;
 }
 
@@ -154,6 +121,7 @@ Answer<Change> apply_update(const CallPtr& call, const std::shared_ptr<const Mes
         }
         auto object = clone(*wanted);
         codec::object_meta(*object).clear_resourceversion();
+        strategy.set_requester(object.get(), call->request->identity);
         return prepare_creation(strategy, std::move(object));
     }
     if (!meta.uid().empty() && meta.uid() != existing->meta().uid()) {
@@ -201,6 +169,7 @@ void serve_create(const CallPtr& call) {
         !ok) {
         return call->respond(std::move(ok).error());
     }
+    call->strategy->set_requester(object->get(), call->request->identity);
     const auto creation = std::make_shared<Creation>();
     creation->call = call;
     creation->options = *options;
@@ -232,21 +201,13 @@ void serve_update(const CallPtr& call) {
 }
 
 void serve_patch(const CallPtr& call) {
-    auto type = negotiate_patch(call->request->header("content-type"));
-    if (!type) return call->respond(std::move(type).error());
     auto options = parse_write_options(*call->request, "PatchOptions");
     if (!options) return call->respond(std::move(options).error());
-    auto patch = codec::parse_json(call->request->body);
-    // Clients may write any patch as YAML, as kube-apiserver lets them.
-    if (!patch && *type != PatchType::kJson) patch = codec::yaml_to_json(call->request->body);
-    if (!patch) {
-        return call->respond(
-            bad_request(fmt::format("error decoding patch: {}", patch.error().message)));
-    }
+    auto patch = read_patch(*call->request);
+    if (!patch) return call->respond(std::move(patch).error());
     const auto request = std::make_shared<PatchRequest>();
     request->call = call;
     request->options = *options;
-    request->type = *type;
     request->patch = std::move(*patch);
     request->part = part_of(call->info);
     change_object(

@@ -123,7 +123,19 @@ std::string gates_cell(const corev1::Pod& pod) {
 
 class PodStrategy final : public TypedStrategy<corev1::Pod> {
 public:
-    using TypedStrategy::TypedStrategy;
+    PodStrategy(const codec::KindInfo& kind, const DefaultTolerations& tolerations)
+        : TypedStrategy(kind), tolerations_(tolerations) {}
+    Answer<void> admit(Message* object, const Message* old) const override {
+        return admit_pod(kind(), tolerations_, old == nullptr, static_cast<corev1::Pod*>(object));
+    }
+    // The class of service was decided at creation, and a kubelet does not undo a deletion.
+    void prepare_for_status_update(Message* object, const Message& old) const override {
+        TypedStrategy::prepare_for_status_update(object, old);
+        const auto& status = static_cast<const corev1::Pod&>(old).status();
+        if (!status.qosclass().empty()) {
+            static_cast<corev1::Pod*>(object)->mutable_status()->set_qosclass(status.qosclass());
+        }
+    }
     [[nodiscard]] std::span<const Column> columns() const override { return kColumns; }
     [[nodiscard]] std::span<const std::string_view> selectable_fields() const override {
         return kFields;
@@ -144,13 +156,18 @@ public:
 protected:
     void defaults(corev1::Pod* object) const override { default_pod(object); }
     void prepare_create(corev1::Pod* object) const override {
-        admit_pod(object);
         object->mutable_status()->Clear();
         object->mutable_status()->set_phase("Pending");
         object->mutable_status()->set_qosclass(qos_class(*object));
+        if (object->spec().schedulinggates_size() > 0) {
+            auto* condition = object->mutable_status()->add_conditions();
+            condition->set_type("PodScheduled");
+            condition->set_status("False");
+            condition->set_reason("SchedulingGated");
+            condition->set_message("Scheduling is blocked due to non-empty scheduling gates");
+        }
     }
     void prepare_update(corev1::Pod* object, const corev1::Pod& old) const override {
-        admit_pod(object);
         copy_field(old, object, "status");
     }
     void check(const corev1::Pod& object, FieldErrors* errors) const override {
@@ -195,12 +212,18 @@ protected:
         if (field == "status.nominatedNodeName") return status.nominatednodename();
         return {};
     }
+
+private:
+    const DefaultTolerations tolerations_;
 };
 
 }  // namespace
 
-std::unique_ptr<Strategy> make_pod_strategy(const codec::KindInfo& kind) {
-    return std::make_unique<PodStrategy>(kind);
+std::unique_ptr<Strategy> make_pod_strategy(const codec::KindInfo& kind,
+                                            std::int64_t not_ready_toleration_s,
+                                            std::int64_t unreachable_toleration_s) {
+    return std::make_unique<PodStrategy>(
+        kind, DefaultTolerations{not_ready_toleration_s, unreachable_toleration_s});
 }
 
 }  // namespace sluice::registry

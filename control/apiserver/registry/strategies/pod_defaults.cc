@@ -1,10 +1,14 @@
 #include "control/apiserver/registry/strategies/pod_defaults.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <string_view>
 
 #include "api/codec/quantity.h"
 #include "api/kubernetes/core/v1/pod.pb.h"
+#include "api/kubernetes/core/v1/podtemplate.pb.h"
+#include "api/kubernetes/meta/v1/meta.pb.h"
 
 namespace sluice::registry {
 
@@ -15,7 +19,16 @@ namespace corev1 = ::k8s::io::api::core::v1;
 constexpr std::int64_t kGraceSeconds = 30;
 constexpr std::int32_t kFileMode = 0644;
 constexpr std::int64_t kTokenSeconds = 3600;
-constexpr std::int64_t kTolerationSeconds = 300;
+
+// The classes that exist in every cluster; others need a kind of their own.
+struct PriorityClass {
+    std::string_view name;
+    std::int32_t value;
+};
+constexpr PriorityClass kPriorityClasses[] = {
+    {"system-cluster-critical", 2000000000},
+    {"system-node-critical", 2000001000},
+};
 
 bool pulls_always(std::string_view image) {
     if (image.find('@') != std::string_view::npos) return false;
@@ -51,7 +64,7 @@ void default_handler(corev1::LifecycleHandler* handler) {
 
 // Container and EphemeralContainerCommon have the same members.
 template <class C>
-void default_container(C* container, bool host_network) {
+void default_container(C* container) {
     if (container->terminationmessagepath().empty()) {
         container->set_terminationmessagepath("/dev/termination-log");
     }
@@ -64,7 +77,6 @@ void default_container(C* container, bool host_network) {
     }
     for (auto& port : *container->mutable_ports()) {
         if (port.protocol().empty()) port.set_protocol("TCP");
-        if (host_network && port.hostport() == 0) port.set_hostport(port.containerport());
     }
     for (auto& env : *container->mutable_env()) {
         if (!env.valuefrom().has_fieldref()) continue;
@@ -79,10 +91,22 @@ void default_container(C* container, bool host_network) {
         if (lifecycle->has_poststart()) default_handler(lifecycle->mutable_poststart());
         if (lifecycle->has_prestop()) default_handler(lifecycle->mutable_prestop());
     }
-    // What is limited but not requested is requested in full.
-    auto* resources = container->mutable_resources();
-    for (const auto& [name, limit] : resources->limits()) {
-        if (!resources->requests().contains(name)) (*resources->mutable_requests())[name] = limit;
+}
+
+// What only Pods themselves get, not the templates of Pods.
+template <class Containers>
+void complete_containers(bool host_network, Containers* containers) {
+    for (auto& container : *containers) {
+        for (auto& port : *container.mutable_ports()) {
+            if (host_network && port.hostport() == 0) port.set_hostport(port.containerport());
+        }
+        // What is limited but not requested is requested in full.
+        auto* resources = container.mutable_resources();
+        for (const auto& [name, limit] : resources->limits()) {
+            if (!resources->requests().contains(name)) {
+                (*resources->mutable_requests())[name] = limit;
+            }
+        }
     }
 }
 
@@ -126,7 +150,7 @@ void default_volume(corev1::Volume* volume) {
     }
 }
 
-void tolerate(corev1::PodSpec* spec, const std::string& key) {
+void tolerate(corev1::PodSpec* spec, const std::string& key, std::int64_t seconds) {
     const auto covers = [&key](const corev1::Toleration& toleration) {
         const bool effect = toleration.effect().empty() || toleration.effect() == "NoExecute";
         return effect && (toleration.key() == key || toleration.key().empty());
@@ -137,7 +161,7 @@ void tolerate(corev1::PodSpec* spec, const std::string& key) {
     toleration->set_key(key);
     toleration->set_operator_("Exists");
     toleration->set_effect("NoExecute");
-    toleration->set_tolerationseconds(kTolerationSeconds);
+    toleration->set_tolerationseconds(seconds);
 }
 
 struct Resources {
@@ -167,44 +191,78 @@ void weigh(const corev1::ResourceRequirements& resources, Resources* out) {
     }
 }
 
-}  // namespace
-
-void default_pod(corev1::Pod* pod) {
-    auto* spec = pod->mutable_spec();
+void default_spec(corev1::PodSpec* spec) {
     if (spec->restartpolicy().empty()) spec->set_restartpolicy("Always");
     if (!spec->has_terminationgraceperiodseconds()) {
         spec->set_terminationgraceperiodseconds(kGraceSeconds);
     }
     if (spec->dnspolicy().empty()) spec->set_dnspolicy("ClusterFirst");
     if (spec->schedulername().empty()) spec->set_schedulername("default-scheduler");
-    if (!spec->has_enableservicelinks()) spec->set_enableservicelinks(true);
     spec->mutable_securitycontext();
     // One name under two members, the older of which is deprecated.
     if (spec->serviceaccountname().empty()) spec->set_serviceaccountname(spec->serviceaccount());
     spec->set_serviceaccount(spec->serviceaccountname());
-    const bool host_network = spec->hostnetwork();
-    for (auto& container : *spec->mutable_initcontainers()) {
-        default_container(&container, host_network);
-    }
-    for (auto& container : *spec->mutable_containers()) {
-        default_container(&container, host_network);
-    }
+    for (auto& container : *spec->mutable_initcontainers()) default_container(&container);
+    for (auto& container : *spec->mutable_containers()) default_container(&container);
     for (auto& container : *spec->mutable_ephemeralcontainers()) {
-        default_container(container.mutable_ephemeralcontainercommon(), false);
+        default_container(container.mutable_ephemeralcontainercommon());
     }
     for (auto& volume : *spec->mutable_volumes()) default_volume(&volume);
+    for (auto& constraint : *spec->mutable_topologyspreadconstraints()) {
+        if (!constraint.has_nodeaffinitypolicy()) constraint.set_nodeaffinitypolicy("Honor");
+        if (!constraint.has_nodetaintspolicy()) constraint.set_nodetaintspolicy("Ignore");
+    }
 }
 
-void admit_pod(corev1::Pod* pod) {
+}  // namespace
+
+void default_pod_template(corev1::PodTemplateSpec* pod_template) {
+    default_spec(pod_template->mutable_spec());
+}
+
+void default_pod(corev1::Pod* pod) {
     auto* spec = pod->mutable_spec();
+    default_spec(spec);
+    if (!spec->has_enableservicelinks()) spec->set_enableservicelinks(true);
+    complete_containers(spec->hostnetwork(), spec->mutable_initcontainers());
+    complete_containers(spec->hostnetwork(), spec->mutable_containers());
+}
+
+Answer<void> admit_pod(const codec::KindInfo& kind, const DefaultTolerations& tolerations,
+                       bool creation, corev1::Pod* pod) {
+    auto* spec = pod->mutable_spec();
+    tolerate(spec, "node.kubernetes.io/not-ready", tolerations.not_ready_s);
+    tolerate(spec, "node.kubernetes.io/unreachable", tolerations.unreachable_s);
+    if (!creation) return {};
     if (spec->serviceaccountname().empty()) {
         spec->set_serviceaccountname("default");
         spec->set_serviceaccount("default");
     }
-    if (!spec->has_priority()) spec->set_priority(0);
+    std::int32_t priority = 0;
+    if (!spec->priorityclassname().empty()) {
+        const auto* found =
+            std::find_if(std::begin(kPriorityClasses), std::end(kPriorityClasses),
+                         [spec](const PriorityClass& known) {
+                             return known.name == spec->priorityclassname();
+                         });
+        if (found == std::end(kPriorityClasses)) {
+            return refuse(forbidden(kind, pod->metadata().name(),
+                                    fmt::format("no PriorityClass with name {} was found",
+                                                spec->priorityclassname())));
+        }
+        priority = found->value;
+    }
+    if (spec->has_priority() && spec->priority() != priority) {
+        return refuse(forbidden(
+            kind, pod->metadata().name(),
+            fmt::format("the integer value of priority ({}) must not be provided in pod spec; "
+                        "priority admission controller computed {} from the given PriorityClass "
+                        "name",
+                        spec->priority(), priority)));
+    }
+    spec->set_priority(priority);
     if (!spec->has_preemptionpolicy()) spec->set_preemptionpolicy("PreemptLowerPriority");
-    tolerate(spec, "node.kubernetes.io/not-ready");
-    tolerate(spec, "node.kubernetes.io/unreachable");
+    return {};
 }
 
 std::string qos_class(const corev1::Pod& pod) {

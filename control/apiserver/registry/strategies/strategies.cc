@@ -1,5 +1,6 @@
 #include "control/apiserver/registry/strategies/strategies.h"
 
+#include "control/apiserver/registry/api.h"
 #include "control/apiserver/registry/strategies/kinds.h"
 
 namespace sluice::registry {
@@ -21,11 +22,26 @@ constexpr Maker kMakers[] = {
     {"Lease", make_lease_strategy},
     {"Endpoints", make_endpoints_strategy},
     {"EndpointSlice", make_endpointslice_strategy},
-    {"Pod", make_pod_strategy},
+    {"Deployment", make_deployment_strategy},
+    {"ReplicaSet", make_replicaset_strategy},
+    {"ReplicationController", make_replicationcontroller_strategy},
+    {"DaemonSet", make_daemonset_strategy},
+    {"Job", make_job_strategy},
+    {"ControllerRevision", make_controllerrevision_strategy},
+    {"CertificateSigningRequest", make_csr_strategy},
+    {"Role", make_role_strategy},
+    {"ClusterRole", make_clusterrole_strategy},
+    {"RoleBinding", make_rolebinding_strategy},
+    {"ClusterRoleBinding", make_clusterrolebinding_strategy},
 };
 
-std::unique_ptr<Strategy> make_strategy(const codec::KindInfo& kind, ServiceAllocator& allocator) {
+std::unique_ptr<Strategy> make_strategy(const codec::KindInfo& kind, ServiceAllocator& allocator,
+                                        const ApiOptions& options) {
     if (kind.gvk.kind == "Service") return make_service_strategy(kind, allocator);
+    if (kind.gvk.kind == "Pod") {
+        return make_pod_strategy(kind, options.not_ready_toleration_s,
+                                 options.unreachable_toleration_s);
+    }
     for (const Maker& maker : kMakers) {
         if (maker.kind == kind.gvk.kind) return maker.make(kind);
     }
@@ -35,9 +51,9 @@ std::unique_ptr<Strategy> make_strategy(const codec::KindInfo& kind, ServiceAllo
 
 }  // namespace
 
-StrategySet::StrategySet(ServiceAllocator& allocator) {
+StrategySet::StrategySet(ServiceAllocator& allocator, const ApiOptions& options) {
     for (const codec::KindInfo& kind : codec::all_kinds()) {
-        strategies_.push_back(make_strategy(kind, allocator));
+        strategies_.push_back(make_strategy(kind, allocator, options));
     }
 }
 

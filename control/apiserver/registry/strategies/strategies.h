@@ -10,11 +10,12 @@
 namespace sluice::registry {
 
 class ServiceAllocator;
+struct ApiOptions;
 
 // Immutable after construction. The allocator outlives it.
 class StrategySet {
 public:
-    explicit StrategySet(ServiceAllocator& allocator);
+    StrategySet(ServiceAllocator& allocator, const ApiOptions& options);
     // REQUIRES: a kind of the scheme.
     [[nodiscard]] const Strategy& of(const codec::KindInfo& kind) const;
     [[nodiscard]] std::span<const std::unique_ptr<Strategy>> all() const { return strategies_; }

@@ -4,6 +4,7 @@
 #include <google/protobuf/message.h>
 #include <google/protobuf/util/message_differencer.h>
 
+#include "api/codec/protobuf.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
 #include "control/apiserver/registry/table/cells.h"
 #include "control/apiserver/registry/validation/object_meta.h"
@@ -32,6 +33,17 @@ std::string_view Strategy::go_package() const {
 
 void Strategy::set_defaults(Message* object) const { (void)object; }
 
+void Strategy::set_requester(Message* object, const http::Identity& identity) const {
+    (void)object;
+    (void)identity;  // most kinds do not record who made them
+}
+
+Answer<void> Strategy::admit(Message* object, const Message* old) const {
+    (void)object;
+    (void)old;
+    return {};
+}
+
 void Strategy::prepare_for_create(Message* object) const {
     if (kind_.has_status) clear_field(object, "status");
 }
@@ -50,6 +62,10 @@ void Strategy::prepare_for_status_update(Message* object, const Message& old) co
     *meta.mutable_ownerreferences() = old_meta.ownerreferences();
 }
 
+void Strategy::prepare_for_approval(Message* object, const Message& old) const {
+    prepare_for_status_update(object, old);
+}
+
 void Strategy::validate(const Message& object, FieldErrors* errors) const {
     validate_object_meta(codec::object_meta(object), kind_.namespaced, name_check(), errors);
 }
@@ -62,6 +78,21 @@ void Strategy::validate_update(const Message& object, const Message& old,
 void Strategy::validate_status_update(const Message& object, const Message& old,
                                       FieldErrors* errors) const {
     validate_object_meta_update(codec::object_meta(object), codec::object_meta(old), errors);
+}
+
+void Strategy::validate_approval(const Message& object, const Message& old,
+                                 FieldErrors* errors) const {
+    validate_status_update(object, old, errors);
+}
+
+std::optional<ScaleView> Strategy::scale_of(const Message& object) const {
+    (void)object;
+    return std::nullopt;
+}
+
+void Strategy::set_replicas(Message* object, std::int32_t replicas) const {
+    (void)object;
+    (void)replicas;  // reached only for kinds whose scale_of answers
 }
 
 Answer<std::shared_ptr<Reservation>> Strategy::reserve(Message* object, const Message* old) const {
@@ -126,6 +157,21 @@ void Strategy::clear_field(Message* object, const char* field) {
 
 bool Strategy::equal(const Message& a, const Message& b) {
     return google::protobuf::util::MessageDifferencer::Equivalent(a, b);
+}
+
+bool Strategy::same_stored_field(const Message& a, const Message& b, const char* field) {
+    const auto* descriptor = find_field(a, field);
+    if (descriptor == nullptr) return true;
+    return codec::encode_protobuf_raw(a.GetReflection()->GetMessage(a, descriptor)) ==
+           codec::encode_protobuf_raw(b.GetReflection()->GetMessage(b, descriptor));
+}
+
+void Strategy::start_generation(Message* object) { codec::object_meta(*object).set_generation(1); }
+
+void Strategy::count_generation(Message* object, const Message& old) {
+    if (same_stored_field(*object, old, "spec")) return;
+    auto& meta = codec::object_meta(*object);
+    meta.set_generation(codec::object_meta(old).generation() + 1);
 }
 
 bool Strategy::same_field(const Message& a, const Message& b, const char* field) {

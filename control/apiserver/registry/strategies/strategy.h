@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "api/codec/scheme.h"
+#include "control/http/server.h"
 #include "control/apiserver/registry/rest/status_error.h"
 #include "control/apiserver/registry/validation/field_errors.h"
 #include "control/apiserver/registry/validation/names.h"
@@ -50,6 +51,13 @@ struct DeletionTerms {
     bool lingers = false;  // stays with a deletionTimestamp although it has no finalizers and no grace
 };
 
+// What the subresource scale shows of a workload.
+struct ScaleView {
+    std::int32_t replicas = 0;
+    std::int32_t status_replicas = 0;
+    std::string selector;  // as a label selector is written in a query
+};
+
 class Strategy {
 public:
     explicit Strategy(const codec::KindInfo& kind) : kind_(kind) {}
@@ -65,15 +73,22 @@ public:
 
     // What Kubernetes fills into any object it reads; idempotent.
     virtual void set_defaults(Message* object) const;
+    // Who asks for a creation, for the kinds that record it. Overwrites what the client said about it.
+    virtual void set_requester(Message* object, const http::Identity& identity) const;
+    // What admission adds or refuses, before preparation; old: null at creation.
+    virtual Answer<void> admit(Message* object, const Message* old) const;
     // Drops what a client may not set, sets what the server owns.
     virtual void prepare_for_create(Message* object) const;
     virtual void prepare_for_update(Message* object, const Message& old) const;
     virtual void prepare_for_status_update(Message* object, const Message& old) const;
+    virtual void prepare_for_approval(Message* object, const Message& old) const;
     virtual void validate(const Message& object, FieldErrors* errors) const;
     virtual void validate_update(const Message& object, const Message& old,
                                  FieldErrors* errors) const;
     virtual void validate_status_update(const Message& object, const Message& old,
                                         FieldErrors* errors) const;
+    virtual void validate_approval(const Message& object, const Message& old,
+                                   FieldErrors* errors) const;
     // After validation: takes scarce values and writes them into *object. old: null at creation.
     virtual Answer<std::shared_ptr<Reservation>> reserve(Message* object, const Message* old) const;
     // What a deleted object gives back on commit.
@@ -84,6 +99,15 @@ public:
     // DELETE answers with the object rather than a Status.
     [[nodiscard]] virtual bool returns_deleted_object() const { return false; }
     [[nodiscard]] virtual NameCheck name_check() const { return check_dns1123_subdomain; }
+
+    // A deletion that names no policy leaves the dependents alone, instead of taking them along.
+    [[nodiscard]] virtual bool orphans_by_default() const { return false; }
+    // A warning for a deletion that names no policy; empty: none.
+    [[nodiscard]] virtual std::string_view deletion_warning() const { return {}; }
+
+    // nullopt: the kind cannot be scaled.
+    [[nodiscard]] virtual std::optional<ScaleView> scale_of(const Message& object) const;
+    virtual void set_replicas(Message* object, std::int32_t replicas) const;
 
     // 403 and the like for objects that must stay.
     virtual Answer<void> check_deletion(const Message& object) const;
@@ -109,6 +133,13 @@ protected:
     [[nodiscard]] static bool equal(const Message& a, const Message& b);
     // Whether the top-level field is the same in both.
     [[nodiscard]] static bool same_field(const Message& a, const Message& b, const char* field);
+    // Whether the top-level message field would be stored as the same bytes; unset and zero differ here.
+    // REQUIRES: both objects in their normal form.
+    [[nodiscard]] static bool same_stored_field(const Message& a, const Message& b,
+                                                const char* field);
+    // Generation 1 at creation, and one more whenever the spec changes.
+    static void start_generation(Message* object);
+    static void count_generation(Message* object, const Message& old);
 
 private:
     const codec::KindInfo& kind_;

@@ -21,17 +21,6 @@ std::string to_lower(std::string_view text) {
     return out;
 }
 
-void validate_annotations(const metav1::ObjectMeta& meta, FieldErrors* errors) {
-    std::size_t total = 0;
-    const std::map<std::string, std::string> sorted(meta.annotations().begin(),
-                                                    meta.annotations().end());
-    for (const auto& [key, value] : sorted) {
-        errors->invalid_all("metadata.annotations", key, check_qualified_name(to_lower(key)));
-        total += key.size() + value.size();
-    }
-    if (total > kMaxAnnotationBytes) errors->too_long("metadata.annotations", kMaxAnnotationBytes);
-}
-
 void validate_finalizer_names(const metav1::ObjectMeta& meta, FieldErrors* errors) {
     for (int i = 0; i < meta.finalizers_size(); ++i) {
         const std::string& name = meta.finalizers(i);
@@ -85,6 +74,18 @@ void immutable(std::string_view name, const std::string& value, const std::strin
 
 }  // namespace
 
+void validate_annotations(const metav1::ObjectMeta& meta, const std::string& field,
+                          FieldErrors* errors) {
+    std::size_t total = 0;
+    const std::map<std::string, std::string> sorted(meta.annotations().begin(),
+                                                    meta.annotations().end());
+    for (const auto& [key, value] : sorted) {
+        errors->invalid_all(field, key, check_qualified_name(to_lower(key)));
+        total += key.size() + value.size();
+    }
+    if (total > kMaxAnnotationBytes) errors->too_long(field, kMaxAnnotationBytes);
+}
+
 void validate_labels(const google::protobuf::Map<std::string, std::string>& labels,
                      const std::string& field, FieldErrors* errors) {
     const std::map<std::string, std::string> sorted(labels.begin(), labels.end());
@@ -120,7 +121,7 @@ void validate_object_meta(const metav1::ObjectMeta& meta, bool namespaced, NameC
                         "must be greater than or equal to 0");
     }
     validate_labels(meta.labels(), "metadata.labels", errors);
-    validate_annotations(meta, errors);
+    validate_annotations(meta, "metadata.annotations", errors);
     validate_owner_references(meta, errors);
     validate_finalizer_names(meta, errors);
 }

@@ -21,5 +21,8 @@ void validate_object_meta_update(const metav1::ObjectMeta& meta, const metav1::O
 // Label keys and values at `field`, such as spec.selector.
 void validate_labels(const google::protobuf::Map<std::string, std::string>& labels,
                      const std::string& field, FieldErrors* errors);
+// Keys, and the size of all annotations together.
+void validate_annotations(const metav1::ObjectMeta& meta, const std::string& field,
+                          FieldErrors* errors);
 
 }  // namespace sluice::registry

@@ -1,0 +1,161 @@
+// The subresource scale: a workload's number of replicas as an autoscaling/v1 Scale, whatever its kind.
+#include <fmt/format.h>
+#include <google/protobuf/message.h>
+
+#include "api/kubernetes/autoscaling/v1/scale.pb.h"
+#include "api/kubernetes/meta/v1/meta.pb.h"
+#include "control/apiserver/registry/rest/body.h"
+#include "control/apiserver/registry/rest/lifecycle.h"
+#include "control/apiserver/registry/rest/patching_private.h"
+#include "control/apiserver/registry/rest/verbs.h"
+
+namespace sluice::registry {
+
+namespace {
+
+namespace scalev1 = ::k8s::io::api::autoscaling::v1;
+
+// Scales are not stored, so the scheme does not list them; bodies and answers need a kind all the same.
+const codec::KindInfo& scale_kind() {
+    static const codec::KindInfo kind{
+        .gvk = {"autoscaling", "v1", "Scale"},
+        .resource = "scales",
+        .singular = "scale",
+        .short_names = {},
+        .categories = {},
+        .namespaced = true,
+        .has_status = false,
+        .subresources = {},
+        .prototype = &scalev1::Scale::default_instance(),
+        .list_prototype = nullptr,
+    };
+    return kind;
+}
+
+const Strategy& scale_strategy() {
+    static const Strategy strategy(scale_kind());
+    return strategy;
+}
+
+std::unique_ptr<scalev1::Scale> scale_from(const Strategy& strategy, const StoredObject& object) {
+    const auto view = strategy.scale_of(object.message());
+    SLUICE_ASSERT(view.has_value());  // only kinds that can be scaled have the subresource
+    auto scale = std::make_unique<scalev1::Scale>();
+    const auto& meta = object.meta();
+    scale->mutable_metadata()->set_name(meta.name());
+    scale->mutable_metadata()->set_namespace_(meta.namespace_());
+    scale->mutable_metadata()->set_uid(meta.uid());
+    scale->mutable_metadata()->set_resourceversion(meta.resourceversion());
+    *scale->mutable_metadata()->mutable_creationtimestamp() = meta.creationtimestamp();
+    // At 0 the spec is an empty object, as in Kubernetes.
+    scale->mutable_spec();
+    if (view->replicas != 0) scale->mutable_spec()->set_replicas(view->replicas);
+    scale->mutable_status()->set_replicas(view->status_replicas);
+    if (!view->selector.empty()) scale->mutable_status()->set_selector(view->selector);
+    return scale;
+}
+
+void answer_scale(const CallPtr& call, const ObjectPtr& object) {
+    const StoredObject shown(scale_kind(), scale_from(*call->strategy, *object), object->revision());
+    Call answer = *call;
+    answer.strategy = &scale_strategy();
+    answer.respond(200, shown);
+}
+
+Answer<Change> scale_to(const CallPtr& call, const StoredObject& existing,
+                        const scalev1::Scale& wanted) {
+    const Strategy& strategy = *call->strategy;
+    const auto& meta = wanted.metadata();
+    if (auto ok = match_url_name(call->info, wanted); !ok) return refuse(std::move(ok).error());
+    if (!meta.uid().empty() && meta.uid() != existing.meta().uid()) {
+        return refuse(uid_precondition_failed(strategy, existing, meta.uid()));
+    }
+    if (wanted.spec().replicas() < 0) {
+        FieldErrors errors;
+        errors.invalid("spec.replicas", wanted.spec().replicas(),
+                       "must be greater than or equal to 0");
+        return refuse(invalid(scale_kind(), meta.name(), errors));
+    }
+    std::unique_ptr<Message> object(existing.message().New());
+    object->CopyFrom(existing.message());
+    // Empty: whatever the version; prepare_update refuses another than the stored one.
+    codec::object_meta(*object).set_resourceversion(meta.resourceversion());
+    strategy.set_replicas(object.get(), wanted.spec().replicas());
+    return prepare_update(strategy, existing, std::move(object), Part::kMain);
+}
+
+void update_scale(const CallPtr& call, bool dry_run,
+                  std::function<Answer<std::shared_ptr<const scalev1::Scale>>(const StoredObject&)>
+                      wanted) {
+    change_object(
+        *call->core, *call->strategy, call->info.name_space, call->info.name, dry_run,
+        [call, wanted = std::move(wanted)](const ObjectPtr& existing) -> Answer<Change> {
+            if (existing == nullptr) {
+                return refuse(not_found(call->strategy->kind(), call->info.name));
+            }
+            auto scale = wanted(*existing);
+            if (!scale) return refuse(std::move(scale).error());
+            return scale_to(call, *existing, **scale);
+        },
+        [call](Answer<Outcome> outcome) {
+            if (!outcome) return call->respond(std::move(outcome).error());
+            answer_scale(call, outcome->object);
+        });
+}
+
+std::shared_ptr<const scalev1::Scale> as_scale(std::unique_ptr<Message> message) {
+    return std::static_pointer_cast<const scalev1::Scale>(
+        std::shared_ptr<const Message>(std::move(message)));
+}
+
+void put_scale(const CallPtr& call) {
+    auto options = parse_write_options(*call->request, "UpdateOptions");
+    if (!options) return call->respond(std::move(options).error());
+    auto body = read_body(*call->request, scale_strategy(), options->validation, &call->warnings);
+    if (!body) return call->respond(std::move(body).error());
+    if (auto ok = place_in_namespace(call->info, body->get()); !ok) {
+        return call->respond(std::move(ok).error());
+    }
+    update_scale(call, options->dry_run,
+                 [scale = as_scale(std::move(*body))](const StoredObject&)
+                     -> Answer<std::shared_ptr<const scalev1::Scale>> { return scale; });
+}
+
+void patch_scale(const CallPtr& call) {
+    auto options = parse_write_options(*call->request, "PatchOptions");
+    if (!options) return call->respond(std::move(options).error());
+    auto patch = read_patch(*call->request);
+    if (!patch) return call->respond(std::move(patch).error());
+    update_scale(call, options->dry_run,
+                 [call, patch = std::move(*patch), validation = options->validation](
+                     const StoredObject& existing)
+                     -> Answer<std::shared_ptr<const scalev1::Scale>> {
+                     const auto before = scale_from(*call->strategy, existing);
+                     auto document = apply_patch_to(*before, scale_kind().gvk, patch);
+                     if (!document) return refuse(std::move(document).error());
+                     call->warnings.clear();
+                     auto after = read_document(*document, scale_strategy(), validation,
+                                                &call->warnings);
+                     if (!after) return refuse(std::move(after).error());
+                     if (auto ok = place_in_namespace(call->info, after->get()); !ok) {
+                         return refuse(std::move(ok).error());
+                     }
+                     return as_scale(std::move(*after));
+                 });
+}
+
+}  // namespace
+
+void serve_scale(const CallPtr& call) {
+    switch (call->info.verb) {
+        case Verb::kUpdate: return put_scale(call);
+        case Verb::kPatch: return patch_scale(call);
+        default: break;
+    }
+    auto object =
+        read_object(*call->core, *call->strategy, call->info.name_space, call->info.name);
+    if (!object) return call->respond(std::move(object).error());
+    answer_scale(call, *object);
+}
+
+}  // namespace sluice::registry
