@@ -47,11 +47,13 @@ struct SchedulerTest : ::testing::Test {
     bool on(const std::string& name, const std::string& node_name) {
         return eventually([&] { return read(name)->spec().nodename() == node_name; });
     }
-    const corev1::PodCondition* condition(const corev1::Pod& object) {
-        for (const auto& one : object.status().conditions()) {
-            if (one.type() == "PodScheduled") return &one;
+    // Empty without one.
+    corev1::PodCondition condition(const std::string& name) {
+        const auto object = read(name);
+        for (const auto& one : object->status().conditions()) {
+            if (one.type() == "PodScheduled") return one;
         }
-        return nullptr;
+        return {};
     }
     // The events of that reason about the pod.
     std::vector<corev1::Event> events(const std::string& name, const std::string& reason) {
@@ -79,9 +81,7 @@ TEST_F(SchedulerTest, PlacesWhatExistsAndWhatComes) {
     EXPECT_EQ(event.message(), "Successfully assigned default/late to n1");
     EXPECT_EQ(event.type(), "Normal");
     EXPECT_EQ(event.source().component(), "default-scheduler");
-    const auto* scheduled = condition(*read("late"));
-    ASSERT_NE(scheduled, nullptr);
-    EXPECT_EQ(scheduled->status(), "True");
+    EXPECT_EQ(condition("late").status(), "True");
 }
 
 TEST_F(SchedulerTest, SaysWhyAPodFitsNowhereAndPlacesItWhenItDoes) {
@@ -90,20 +90,16 @@ TEST_F(SchedulerTest, SaysWhyAPodFitsNowhereAndPlacesItWhenItDoes) {
     start();
     cluster.create(pod("big", "3"));
     const std::string message = "0/2 nodes are available: 2 Insufficient cpu.";
-    EXPECT_TRUE(eventually([&] {
-        const auto* scheduled = condition(*read("big"));
-        return scheduled != nullptr && scheduled->message() == message;
-    }));
-    const auto refused = read("big");
-    EXPECT_EQ(condition(*refused)->status(), "False");
-    EXPECT_EQ(condition(*refused)->reason(), "Unschedulable");
+    EXPECT_TRUE(eventually([&] { return condition("big").message() == message; }));
+    EXPECT_EQ(condition("big").status(), "False");
+    EXPECT_EQ(condition("big").reason(), "Unschedulable");
     EXPECT_TRUE(eventually([&] { return !events("big", "FailedScheduling").empty(); }));
     const auto event = events("big", "FailedScheduling").at(0);
     EXPECT_EQ(event.message(), message);
     EXPECT_EQ(event.type(), "Warning");
     cluster.create(node("n3", "3"));
     EXPECT_TRUE(on("big", "n3"));
-    EXPECT_EQ(condition(*read("big"))->status(), "True");
+    EXPECT_EQ(condition("big").status(), "True");
 }
 
 TEST_F(SchedulerTest, LeavesOtherSchedulersPodsAlone) {

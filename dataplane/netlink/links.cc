@@ -16,18 +16,9 @@
 #include <map>
 #include <utility>
 
+#include "dataplane/netlink/netlink_private.h"
+
 namespace sluice::netlink {
-namespace {
-
-struct SocketDeleter {
-    void operator()(nl_sock* socket) const { nl_socket_free(socket); }
-};
-using Socket = std::unique_ptr<nl_sock, SocketDeleter>;
-
-struct CacheDeleter {
-    void operator()(nl_cache* cache) const { nl_cache_free(cache); }
-};
-using Cache = std::unique_ptr<nl_cache, CacheDeleter>;
 
 // libnl's errors are its own numbers; the sentence carries its text.
 Error netlink_error(int status, std::string_view what) {
@@ -59,6 +50,13 @@ IpAddress to_address(nl_addr* address) {
     return out;
 }
 
+namespace {
+
+struct CacheDeleter {
+    void operator()(nl_cache* cache) const { nl_cache_free(cache); }
+};
+using Cache = std::unique_ptr<nl_cache, CacheDeleter>;
+
 using Links = std::map<int, Link>;
 
 Result<Links> read_links(nl_sock* socket) {
@@ -86,6 +84,7 @@ Result<Links> read_links(nl_sock* socket) {
         link.loopback = (flags & IFF_LOOPBACK) != 0;
         link.ethernet = rtnl_link_get_arptype(entry) == ARPHRD_ETHER;
         link.master_ifindex = rtnl_link_get_master(entry);
+        link.mtu = rtnl_link_get_mtu(entry);
         links.emplace(link.ifindex, std::move(link));
     }
     for (auto& [ifindex, link] : links) {

@@ -32,6 +32,7 @@ struct Link {
     // Some global address has neighbours on the link: its prefix is shorter than the address (/32, /128).
     bool has_subnet = false;
     std::string master_kind;  // "bridge", "bond", "vrf", ...; empty without a master
+    std::uint32_t mtu = 0;    // bytes
 };
 
 // All links, by ifindex. Costs one dump of links, of addresses and of routes; not for a hot path.
