@@ -4,6 +4,7 @@
 #include <string>
 
 #include "agent/cli/arguments.h"
+#include "agent/cli/join.h"
 #include "agent/cli/render.h"
 #include "api/base/log.h"
 #include "dataplane/ebpf/inspect.h"
@@ -78,6 +79,17 @@ int with_tables(const Flags& flags, const Show& show) {
     return finish(show(**inspector));
 }
 
+int run_join(const cli::JoinOptions& options) {
+    if (!options.renew && (options.server.empty() || options.token.empty() || options.pin.empty())) {
+        return finish(make_error(Code::kInvalidArgument,
+                                 "join needs SERVER, --token and --discovery-token-ca-cert-hash, or "
+                                 "--renew"));
+    }
+    const int done = finish(cli::join(options));
+    if (done != 0 || !options.start) return done;
+    return finish(cli::start_node(options));
+}
+
 int run(int argc, char** argv) {
     CLI::App app("sluice: what the Service dataplane of this node does, and why.");
     app.set_version_flag("--version", "sluice " SLUICE_VERSION);
@@ -109,8 +121,24 @@ int run(int argc, char** argv) {
     explain_command->add_flag("--from-outside", flags.from_outside,
                               "As if the packet came in on a node device");
     auto* drops = app.add_subcommand("drops", "Packets and connections not forwarded, by reason");
+    cli::JoinOptions joining;
+    bool no_start = false;
+    auto* join = app.add_subcommand(
+        "join", "Make this machine a node of a cluster; `sluice-control token create` prints how");
+    join->add_option("SERVER", joining.server, "Address of the API server, HOST:PORT");
+    join->add_option("--token", joining.token, "Bootstrap token, ID.SECRET");
+    join->add_option("--discovery-token-ca-cert-hash", joining.pin,
+                     "Pin of the cluster's authority, sha256:HEX");
+    join->add_option("--node-name", joining.node_name, "Name of the node; the host's by default");
+    join->add_option("--node-ip", joining.node_ip,
+                     "Address of the node; the one that reaches the server by default");
+    join->add_option("--data-dir", joining.data_dir, "Where keys and certificates are kept")
+        ->capture_default_str();
+    join->add_flag("--no-start", no_start, "Only make the files, do not start the node");
+    join->add_flag("--renew", joining.renew,
+                   "Only renew certificates near their end; harmless to repeat");
     auto* version = app.add_subcommand("version", "The version of this program");
-    for (auto* command : {status, explain_command, drops, version}) command->fallthrough();
+    for (auto* command : {status, explain_command, drops, join, version}) command->fallthrough();
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
@@ -122,6 +150,10 @@ int run(int argc, char** argv) {
         return finish(std::string(format == cli::Format::kJson
                                       ? "{\"version\":\"" SLUICE_VERSION "\"}\n"
                                       : "sluice " SLUICE_VERSION "\n"));
+    }
+    if (join->parsed()) {
+        joining.start = !no_start && !joining.renew;
+        return run_join(joining);
     }
     return with_tables(flags, [&](const dataplane::Inspector& inspector) -> Result<std::string> {
         if (status->parsed()) {
