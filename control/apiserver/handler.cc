@@ -9,6 +9,7 @@
 
 #include "control/http/status_body.h"
 #include "control/apiserver/openapi_routes.h"
+#include "control/apiserver/proxy/pod_proxy.h"
 #include "control/apiserver/registry/api.h"
 #include "control/apiserver/version.h"
 #include "control/store/store.h"
@@ -56,6 +57,13 @@ public:
     void end_stream() override { inner_->end_stream(); }
     void on_close(std::function<void()> callback) override {
         inner_->on_close(std::move(callback));
+    }
+    void when_writable(std::function<void()> callback) override {
+        inner_->when_writable(std::move(callback));
+    }
+    void upgrade(http::Response head, OpenCallback on_open) override {
+        record(head.status);
+        inner_->upgrade(std::move(head), std::move(on_open));
     }
 
 private:
@@ -211,7 +219,10 @@ void ApiServer::handle(std::shared_ptr<http::Request> request,
         return;
     }
     auto* api = api_.load(std::memory_order_acquire);
-    if (api != nullptr && api->handles(request->path)) {
+    auto* pod_proxy = pod_proxy_.load(std::memory_order_acquire);
+    if (pod_proxy != nullptr && pod_proxy->handles(request->path)) {
+        pod_proxy->handle(std::move(request), std::move(metered));
+    } else if (api != nullptr && api->handles(request->path)) {
         api->handle(std::move(request), std::move(metered));
     } else if (api == nullptr && request->path.starts_with("/api")) {
         http::Response response = http::status_response(

@@ -26,6 +26,8 @@ class Store;
 
 namespace sluice::apiserver {
 
+class PodProxy;
+
 // Thread-safe once built. The store and the Api given to it outlive the http::Server that calls handle().
 class ApiServer {
 public:
@@ -37,6 +39,8 @@ public:
 
     // From now on resources are served, and /readyz says ok. Before, resource requests get 503.
     void set_api(registry::Api* api) { api_.store(api, std::memory_order_release); }
+    // From now on logs and streams of Pods are served. The proxy outlives the http::Server that calls handle().
+    void set_pod_proxy(PodProxy* proxy) { pod_proxy_.store(proxy, std::memory_order_release); }
     // From now on /readyz fails, so that load balancers look elsewhere.
     void begin_shutdown() { shutting_down_.store(true, std::memory_order_relaxed); }
 
@@ -51,6 +55,7 @@ private:
     std::vector<HealthCheck> checks_;
     std::shared_ptr<Metrics> metrics_;  // shared with answers that may come late
     std::atomic<registry::Api*> api_{nullptr};
+    std::atomic<PodProxy*> pod_proxy_{nullptr};
     std::atomic<bool> shutting_down_{false};
     std::atomic<std::uint64_t> unauthenticated_{0};
 };
