@@ -10,6 +10,7 @@
 #include "control/main/network.h"
 #include "control/main/options.h"
 #include "control/main/serve.h"
+#include "control/main/token.h"
 
 namespace {
 
@@ -37,6 +38,8 @@ struct Flags {
     std::string user;
     std::vector<std::string> groups;
     std::string server;
+    std::string token_auth_file;
+    std::string ttl = "24h";
 };
 
 sluice::Result<sluice::control::ServeOptions> read(const Flags& flags) {
@@ -55,6 +58,7 @@ sluice::Result<sluice::control::ServeOptions> read(const Flags& flags) {
     options.node_port_max = ports.second;
     SLUICE_TRY_ASSIGN(const auto components, parse_components(flags.components));
     SLUICE_TRY_ASSIGN(options.tls_sans, parse_tls_sans(flags.tls_sans));
+    options.token_auth_file = flags.token_auth_file;
     if (components.dns) {
         SLUICE_TRY_ASSIGN(options.dns,
                           sluice::dns::parse_options(flags.dns_listen, flags.cluster_domain,
@@ -76,6 +80,15 @@ int run_kubeconfig(const Flags& flags, const sluice::control::ServeOptions& opti
         return fail(text.error().code == sluice::Code::kInvalidArgument ? kWrongUsage : kFailure,
                     text.error());
     }
+    fmt::print("{}", *text);
+    return std::fflush(stdout) == 0 ? 0 : kFailure;
+}
+
+int run_token_create(const Flags& flags, const sluice::control::ServeOptions& options) {
+    const auto ttl_s = sluice::control::parse_token_ttl(flags.ttl);
+    if (!ttl_s) return fail(kWrongUsage, ttl_s.error());
+    const auto text = sluice::control::create_token(options.data_dir, *ttl_s, flags.server);
+    if (!text) return fail(kFailure, text.error());
     fmt::print("{}", *text);
     return std::fflush(stdout) == 0 ? 0 : kFailure;
 }
@@ -134,6 +147,18 @@ int main(int argc, char** argv) {
             ->delimiter(',');
         app.add_option("--log-level", flags.log_level, "trace, debug, info, warn, error or off")
             ->capture_default_str();
+        app.add_option("--token-auth-file", flags.token_auth_file,
+                       "CSV file of bearer tokens: token,user,uid,\"group1,group2\"");
+        CLI::App* token = app.add_subcommand("token", "Bootstrap tokens, with which machines join");
+        token->require_subcommand(1)->fallthrough();
+        CLI::App* token_create = token->add_subcommand(
+            "create", "Create one and print the command that joins a machine with it");
+        token_create->fallthrough();
+        token_create->add_option("--ttl", flags.ttl, "How long it is good; 0 for ever")
+            ->capture_default_str();
+        token_create->add_option("--server", flags.server,
+                                 "HOST:PORT as machines reach the server; what the cluster publishes "
+                                 "by default");
         CLI::App* kubeconfig = app.add_subcommand(
             "kubeconfig", "Print a kubeconfig for a user, signed by the cluster's authority");
         kubeconfig->fallthrough();
@@ -155,6 +180,7 @@ int main(int argc, char** argv) {
             return fail(kWrongUsage, sluice::make_error(sluice::Code::kInvalidArgument,
                                                         "--data-dir must not be empty"));
         }
+        if (token_create->parsed()) return run_token_create(flags, *options);
         return kubeconfig->parsed() ? run_kubeconfig(flags, *options) : run_server(*options);
     } catch (const std::exception& exception) {
         fmt::print(stderr, "sluice-control: {}\n", exception.what());

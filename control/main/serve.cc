@@ -10,6 +10,10 @@
 #include <memory>
 
 #include "api/base/log.h"
+#include "api/codec/scheme.h"
+#include "api/kubernetes/core/v1/secret.pb.h"
+#include "control/apiserver/authentication/bootstrap_tokens.h"
+#include "control/apiserver/authentication/token_file.h"
 #include "control/apiserver/handler.h"
 #include "control/http/server.h"
 #include "control/http/status_body.h"
@@ -82,6 +86,30 @@ Result<Certificates> load_certificates(const ServeOptions& options) {
     return out;
 }
 
+// No path: no tokens.
+Result<void> load_tokens(const std::string& path, authentication::TokenFile* tokens) {
+    if (path.empty()) return {};
+    auto loaded = authentication::TokenFile::load(path);
+    if (!loaded) return loaded.error().with_context("--token-auth-file");
+    *tokens = std::move(*loaded);
+    return {};
+}
+
+// Who a bearer token stands for: the file's tokens first, then the cluster's bootstrap tokens.
+std::optional<http::Identity> authenticate(std::string_view token,
+                                           const authentication::TokenFile& tokens,
+                                           registry::Api* api) {
+    if (auto found = tokens.find(token)) return found;
+    if (api == nullptr) return std::nullopt;
+    const auto read = [api](const std::string& name) -> authentication::SecretPtr {
+        auto object = api->read(*codec::find_resource("", "v1", "secrets"),
+                                authentication::kTokenNamespace, name);
+        if (!object) return nullptr;
+        return std::static_pointer_cast<const ::k8s::io::api::core::v1::Secret>(*object);
+    };
+    return authentication::authenticate_bootstrap_token(token, read, std::time(nullptr));
+}
+
 // Cluster DNS is a client like any other: what it knows comes over HTTPS.
 Result<std::unique_ptr<dns::Dns>> start_dns(const ServeOptions& options,
                                             const Certificates& certificates,
@@ -112,6 +140,13 @@ Result<void> serve(const ServeOptions& options, const sigset_t& signals) {
     server_options.certificate_pem = certificates.server.certificate_pem;
     server_options.private_key_pem = certificates.server.private_key_pem;
     server_options.client_ca_pem = certificates.ca_pem;
+    authentication::TokenFile tokens;
+    SLUICE_TRY(load_tokens(options.token_auth_file, &tokens));
+    // Bootstrap tokens are Secrets, which can be read as soon as there is an API.
+    std::atomic<registry::Api*> secrets{nullptr};
+    server_options.authenticate_token = [&](std::string_view token) {
+        return authenticate(token, tokens, secrets.load(std::memory_order_acquire));
+    };
     SLUICE_TRY_ASSIGN(
         auto server,
         http::listen(server_options, [&serving](std::shared_ptr<http::Request> request,
@@ -148,7 +183,10 @@ Result<void> serve(const ServeOptions& options, const sigset_t& signals) {
                                          {url, certificates.ca_pem, kAgentUser, certificates.agent});
         }
         std::unique_ptr<dns::Dns> dns;
-        if (done) api_server.set_api(api->get());
+        if (done) {
+            secrets.store(api->get(), std::memory_order_release);
+            api_server.set_api(api->get());
+        }
         if (done && options.dns) {
             auto started = start_dns(options, certificates, url);
             if (started) {

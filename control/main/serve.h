@@ -20,6 +20,7 @@ struct ServeOptions {
     std::uint16_t node_port_min = 0;
     std::uint16_t node_port_max = 0;
     ServerNames tls_sans;
+    std::string token_auth_file;  // empty: none
     std::optional<dns::Options> dns;  // set: that component runs
 };
 
