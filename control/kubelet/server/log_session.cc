@@ -50,7 +50,7 @@ void LogSession::end() { responder_->end_stream(); }
 
 void LogSession::again() {
     if (!workers_.run([self = shared_from_this()] { self->turn(); })) {
-        log::warn(kComponent, "a log is cut short: too much is waiting");
+        if (!gone_.load()) log::warn(kComponent, "a log is cut short: too much is waiting");
         end();
     }
 }
