@@ -4,6 +4,12 @@
 SLUICE_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 BUILD="${SLUICE_BUILD:-$SLUICE_ROOT/build}"
 BIN="$BUILD/bin"
+# Installed by the package, in share/sluice/scripts: nothing is built, and the programs are in bin/ beside share/.
+INSTALLED=0
+if [ ! -f "$SLUICE_ROOT/CMakeLists.txt" ] && [ -z "${SLUICE_BUILD:-}" ]; then
+    INSTALLED=1
+    BIN="$(realpath "$SLUICE_ROOT/../../bin")"
+fi
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*"; }
 note() { printf '    %s\n' "$*"; }

@@ -15,6 +15,7 @@ DNS_SERVICE=10.96.0.10
 DNS_SERVICE6=fd00:10:96::a
 DNS_PORT=10053 # of the DNS server on the node's addresses; its Service has port 53
 IMAGES="$BUILD/images"
+[ "$INSTALLED" = 0 ] || IMAGES="$DATA/images"
 
 # Read by containerd.sh.
 # shellcheck disable=SC2034

@@ -8,13 +8,12 @@ import pytest
 from harness.cluster import eventually
 from harness.realnode import RealCluster, condition, is_ready, wait_seconds
 
-# Seconds; short, so that the test is. Kubernetes has 40 for the first and 300 for the last two.
-GRACE, EVICTION = 4, 3
+# Seconds; short, so that the test is. Kubernetes has 40 and 300. A kubelet renews its lease every 10.
+GRACE, EVICTION = 15, 3
 ARGUMENTS = {
     "control": f"--node-monitor-grace-period {GRACE}s --node-monitor-period 1s"
                f" --default-not-ready-toleration-seconds {EVICTION}"
-               f" --default-unreachable-toleration-seconds {EVICTION}",
-    "kubelet": "--node-lease-duration-seconds 4"}
+               f" --default-unreachable-toleration-seconds {EVICTION}"}
 
 
 @pytest.fixture(scope="module")
