@@ -1,4 +1,5 @@
-// The component "controllers": all controllers in one set of shared informers. The one header that the program includes.
+// The component "controllers": all controllers in one set of shared informers. The one header that
+// the program includes.
 #pragma once
 
 #include <cstdint>
@@ -24,6 +25,9 @@ struct Options {
     std::uint32_t node_monitor_period_ms = 5'000;
     // Published to every namespace as ConfigMap kube-root-ca.crt.
     std::string root_ca_pem;
+    // Where nodes reach the API server, published in kube-public/cluster-info; empty: the URL that
+    // is used here.
+    std::string advertise_url;
     // Signs CertificateSigningRequests of nodes; both empty: none are signed.
     std::string signing_certificate_pem;
     std::string signing_key_pem;
