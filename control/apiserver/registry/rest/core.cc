@@ -82,14 +82,20 @@ void Attempt::run() {
     core.store.write(
         std::move(write),
         [self = shared_from_this(), existing, kind = change->kind, value = std::move(value),
-         reservation = std::move(change->reservation)](Result<store::WriteResult> result) {
-            // The store's thread goes on with the next commit; the rest is for a worker.
-            self->core.executor.post([self, existing, kind, value, reservation,
-                                      result = std::move(result)] {
+         reservation = std::move(change->reservation)](Result<store::WriteResult> result) mutable {
+            // The store's thread goes on with the next commit; the rest is for a worker. Nothing is left behind in
+            // this closure, which the store may destroy when the Core, and what reservations point to, is gone.
+            Core& owner = self->core;
+            owner.executor.post([self = std::move(self), existing = std::move(existing), kind,
+                                 value = std::move(value), reservation = std::move(reservation),
+                                 result = std::move(result)]() mutable {
+                Core& waited_for = self->core;
                 self->written(result, existing, kind, value, reservation);
-                const std::lock_guard lock(self->core.mutex);
-                --self->core.writes;
-                self->core.idle.notify_all();
+                reservation.reset();
+                self.reset();
+                const std::lock_guard lock(waited_for.mutex);
+                --waited_for.writes;
+                waited_for.idle.notify_all();
             });
         });
 }

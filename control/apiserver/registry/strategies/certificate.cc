@@ -122,7 +122,6 @@ public:
     void set_requester(Message* object, const http::Identity& identity) const override {
         auto* spec = static_cast<Csr*>(object)->mutable_spec();
         spec->clear_uid();
-        spec->clear_extra();
         spec->clear_groups();
         spec->set_username(identity.user);
         for (const std::string& group : identity.groups) spec->add_groups(group);
