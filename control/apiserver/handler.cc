@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "control/http/status_body.h"
+#include "control/apiserver/authentication/guard.h"
 #include "control/apiserver/openapi_routes.h"
 #include "control/apiserver/proxy/pod_proxy.h"
 #include "control/apiserver/registry/api.h"
@@ -203,13 +204,17 @@ void ApiServer::handle(std::shared_ptr<http::Request> request,
     auto metered =
         std::make_shared<MeteredResponder>(std::move(responder), metrics_, request_info(*request));
     if (request->identity.user.empty()) {
-        if (!is_public(*request)) {
+        if (!is_public(*request) && !authentication::is_open_to_strangers(*request)) {
             unauthenticated_.fetch_add(1, std::memory_order_relaxed);
             metered->send(http::status_response(401, "Unauthorized", "Unauthorized"));
             return;
         }
     } else {
         if (auto refusal = settle_identity(request.get())) {
+            metered->send(std::move(*refusal));
+            return;
+        }
+        if (auto refusal = authentication::guard(*request)) {
             metered->send(std::move(*refusal));
             return;
         }

@@ -1,8 +1,10 @@
 // The API server's request chain, in the order a request passes it:
 //
-//   count -> authenticate -> impersonate -> health, version, discovery, OpenAPI, metrics -> resource API -> 404
+//   count -> authenticate -> impersonate -> guard -> health, version, discovery, OpenAPI, metrics -> logs and
+//   streams of Pods -> resource API -> 404
 //
-// Every authenticated client may do everything; roles are a later part of the system.
+// The guard keeps strangers and bootstrap tokens to what they need; every other client may do everything, as roles are a
+// later part of the system.
 #pragma once
 
 #include <atomic>
