@@ -267,8 +267,10 @@ TEST_P(PodProxyTest, ExecGivesOutputAndExitCode) {
     EXPECT_EQ(got.code, 3) << got.output;
     EXPECT_NE(got.output.find("out\n"), std::string::npos) << got.output;
     EXPECT_NE(got.output.find("err\n"), std::string::npos) << got.output;
-    got = kubectl("exec web -- true");
+    // Newer ones use WebSocket, and do not have to fall back to SPDY.
+    got = kubectl("-v=4 exec web -- true");
     EXPECT_EQ(got.code, 0) << got.output;
+    EXPECT_EQ(got.output.find("allback"), std::string::npos) << got.output;
 }
 
 TEST_P(PodProxyTest, ExecTakesInputToItsEnd) {
@@ -355,11 +357,12 @@ TEST_P(PodProxyTest, ForwardsPortsWithLargeBodies) {
     std::ofstream(f + "/client.py") << kClient;
     const auto got = shell(fmt::format(
         "cd {0}; rm -f port forward; python3 server.py port & server=$!; until [ -s port ]; do sleep 0.1; done; {1} "
-        "port-forward --address 127.0.0.1 pod/web :$(cat port) > forward 2>&1 & until grep -q Forwarding forward; do sleep 0.1; "
+        "-v=4 port-forward --address 127.0.0.1 pod/web :$(cat port) > forward 2>&1 & until grep -q Forwarding forward; do sleep 0.1; "
         "done; python3 client.py $(sed -n \"s/.*127.0.0.1:\\([0-9]*\\) .*/\\1/p\" forward | head -1) x; kill $server $!; "
         "cat forward",
         f, cluster().kubectl(GetParam())));
     EXPECT_NE(got.output.find("results [True, True, True]"), std::string::npos) << got.output;
+    EXPECT_EQ(got.output.find("allback"), std::string::npos) << got.output;
 }
 
 TEST_P(PodProxyTest, LogsFollowUntilTheContainerEnds) {

@@ -144,19 +144,28 @@ std::string status_of(int wait_status) {
 }
 
 void run_exec(Session& session, const ExecRequest& request, int socket) {
+    struct Early {
+        std::uint32_t stream;
+        std::string data;
+        bool fin;
+    };
+    std::vector<Early> early;
     std::map<std::string, std::uint32_t> streams;
     const std::size_t expected = 1U + (request.stdin_stream ? 1 : 0) + (request.stdout_stream ? 1 : 0) +
                                  (request.stderr_stream ? 1 : 0) + (request.tty ? 1 : 0);
     session.read([&](const SpdyEvent& event) {
         if (event.kind == SpdyEvent::Kind::kSynStream) {
             streams[session.accept_stream(event)["streamtype"]] = event.stream;
+        } else if (event.kind == SpdyEvent::Kind::kData) {
+            // A client may write at once; its bytes can come with its last stream.
+            early.push_back({event.stream, std::string(event.data), event.fin});
         }
         return streams.size() < expected;
     });
     if (streams.size() < expected) return;
     Process process = start(request);
     std::thread reader([&] {
-        session.read([&](const SpdyEvent& event) {
+        const auto take = [&](const SpdyEvent& event) {
             if (event.kind != SpdyEvent::Kind::kData) return true;
             if (request.stdin_stream && event.stream == streams["stdin"]) {
                 send_all(process.in, event.data);
@@ -176,7 +185,15 @@ void run_exec(Session& session, const ExecRequest& request, int socket) {
                 }
             }
             return true;
-        });
+        };
+        for (const auto& piece : early) {
+            SpdyEvent event;
+            event.stream = piece.stream;
+            event.data = piece.data;
+            event.fin = piece.fin;
+            take(event);
+        }
+        session.read(take);
     });
     std::array<pollfd, 2> fds{{{process.out, POLLIN, 0}, {process.err, POLLIN, 0}}};
     const std::array<std::uint32_t, 2> numbers = {streams["stdout"], streams["stderr"]};
