@@ -14,6 +14,7 @@
 #include "agent/health/http_server.h"
 #include "agent/health/metrics.h"
 #include "agent/machine.h"
+#include "agent/network/network.h"
 #include "agent/sync/sync.h"
 #include "agent/watch/watch.h"
 #include "api/base/log.h"
@@ -47,6 +48,11 @@ struct Flags {
     std::vector<std::string> service_cidrs;
     std::vector<std::string> nodeport_addresses;
     bool masquerade_all = false;
+    std::string cni_conf_dir;
+    std::string cni_data_dir;
+    std::uint32_t cni_mtu = 0;
+    bool route_pods = false;
+    std::vector<std::string> masquerade_pods;
     bool cleanup = false;
     std::string healthz_address = "0.0.0.0:10256";
     std::string metrics_address = "127.0.0.1:10249";
@@ -79,6 +85,19 @@ void declare(CLI::App& app, Flags* flags) {
         ->delimiter(',');
     app.add_flag("--masquerade-all", flags->masquerade_all,
                  "Give all traffic to ClusterIPs the node's address");
+    app.add_option("--cni-conf-dir", flags->cni_conf_dir,
+                   "Write the configuration of sluice-cni there once this node has ranges for its pods");
+    app.add_option("--cni-data-dir", flags->cni_data_dir,
+                   "Where sluice-cni keeps the addresses it gave (default: the plugin's own)");
+    app.add_option("--cni-mtu", flags->cni_mtu,
+                   "MTU of pods' links; 0: that of the link with this node's address")
+        ->capture_default_str();
+    app.add_flag("--route-pods", flags->route_pods,
+                 "Keep routes to the pods of all nodes that are on one link with this one");
+    app.add_option("--masquerade-pods", flags->masquerade_pods,
+                   "Ranges of pod addresses; from there, what goes to neither pods nor nodes gets this "
+                   "machine's address (default: nothing does)")
+        ->delimiter(',');
     app.add_option("--healthz-bind-address", flags->healthz_address,
                    "Address of /healthz and /livez; empty: none")->capture_default_str();
     app.add_option("--metrics-bind-address", flags->metrics_address,
@@ -127,6 +146,34 @@ Result<sluice::sync::SyncOptions> sync_options(const Flags& flags) {
     return options;
 }
 
+Result<sluice::network::NetworkOptions> network_options(const Flags& flags) {
+    sluice::network::NetworkOptions options;
+    options.node_name = flags.node_name;
+    options.cni_conf_dir = flags.cni_conf_dir;
+    options.cni_data_dir = flags.cni_data_dir;
+    options.mtu = flags.cni_mtu;
+    options.route_pods = flags.route_pods;
+    SLUICE_TRY_ASSIGN(options.masquerade, prefixes("--masquerade-pods", flags.masquerade_pods));
+    const auto absolute = [](const char* flag, const std::string& path) -> Result<void> {
+        if (path.empty() || path.front() == '/') return {};
+        return sluice::make_error(sluice::Code::kInvalidArgument,
+                                  "{}: \"{}\" is not an absolute path", flag, path);
+    };
+    SLUICE_TRY(absolute("--cni-conf-dir", flags.cni_conf_dir));
+    SLUICE_TRY(absolute("--cni-data-dir", flags.cni_data_dir));
+    if (flags.cni_conf_dir.empty() && (!flags.cni_data_dir.empty() || flags.cni_mtu != 0)) {
+        return sluice::make_error(sluice::Code::kInvalidArgument,
+                                  "--cni-data-dir and --cni-mtu need --cni-conf-dir");
+    }
+    if (flags.cni_mtu != 0 && (flags.cni_mtu < sluice::network::kMinMtu ||
+                               flags.cni_mtu > sluice::network::kMaxMtu)) {
+        return sluice::make_error(sluice::Code::kInvalidArgument,
+                                  "--cni-mtu: {} is not between {} and {}", flags.cni_mtu,
+                                  sluice::network::kMinMtu, sluice::network::kMaxMtu);
+    }
+    return options;
+}
+
 Result<sluice::dataplane::EbpfOptions> engine_options(const Flags& flags) {
     sluice::dataplane::EbpfOptions options;
     options.bpffs = flags.bpffs;
@@ -148,7 +195,9 @@ Result<void> cleanup(const Flags& flags) {
     options.bpffs = flags.bpffs;
     options.devices = flags.devices;
     options.cgroup_root = flags.cgroup_root;
-    SLUICE_TRY_ASSIGN(const auto removed, sluice::dataplane::cleanup_ebpf(options));
+    SLUICE_TRY_ASSIGN(auto removed, sluice::dataplane::cleanup_ebpf(options));
+    SLUICE_TRY_ASSIGN(const auto network, sluice::network::clean_up(flags.cni_conf_dir));
+    removed.insert(removed.end(), network.begin(), network.end());
     for (const auto& item : removed) std::printf("removed %s\n", item.c_str());
     if (removed.empty()) std::puts("nothing to remove");
     return {};
@@ -157,6 +206,7 @@ Result<void> cleanup(const Flags& flags) {
 // What can be told from the flags alone, so that wrong usage is never mistaken for a fault of the machine or of a file.
 Result<void> check_flags(const Flags& flags) {
     SLUICE_TRY(sync_options(flags));
+    SLUICE_TRY(network_options(flags));
     if (!flags.master.empty()) {
         sluice::client::ClientConfig config;
         if (auto parsed = sluice::client::parse_server_url(flags.master, &config); !parsed) {
@@ -173,10 +223,38 @@ Result<void> check_flags(const Flags& flags) {
     return address("--metrics-bind-address", flags.metrics_address);
 }
 
+// The network of pods with its queue, watches and thread; none of them without a flag that asks for it.
+class PodNetworkThread {
+public:
+    static Result<std::unique_ptr<PodNetworkThread>> start(sluice::network::NetworkOptions options,
+                                                           sluice::health::Metrics& metrics,
+                                                           sluice::client::Client& client) {
+        auto selection = options.all_nodes() ? sluice::client::Selection{}
+                                             : sluice::watch::node_selection(options.node_name);
+        std::unique_ptr<PodNetworkThread> out(new PodNetworkThread(std::move(options), metrics));
+        SLUICE_TRY_ASSIGN(out->links_, sluice::watch::watch_links(out->queue_));
+        out->nodes_ = sluice::watch::Watches::follow_nodes(client, out->queue_, std::move(selection));
+        out->thread_ = std::jthread([&self = *out](const std::stop_token& stop) {
+            sluice::network::run(self.network_, self.queue_, stop);
+        });
+        return out;
+    }
+
+private:
+    PodNetworkThread(sluice::network::NetworkOptions options, sluice::health::Metrics& metrics)
+        : network_(std::move(options), metrics) {}
+
+    sluice::watch::EventQueue queue_{sluice::watch::kMaxQueuedChanges};
+    sluice::network::PodNetwork network_;
+    std::unique_ptr<sluice::watch::Watches> links_, nodes_;
+    std::jthread thread_;
+};
+
 // Runs until SIGTERM or SIGINT, which are blocked in every thread.
 Result<void> serve(const Flags& flags, const sigset_t& signals) {
     SLUICE_TRY_ASSIGN(const auto config, client_config(flags));
     SLUICE_TRY_ASSIGN(auto options, sync_options(flags));
+    SLUICE_TRY_ASSIGN(auto pods, network_options(flags));
     SLUICE_TRY_ASSIGN(const auto ebpf, engine_options(flags));
     SLUICE_TRY_ASSIGN(auto engine, sluice::dataplane::open_ebpf_engine(ebpf));
     SLUICE_TRY(sluice::agent::enable_forwarding());
@@ -209,6 +287,10 @@ Result<void> serve(const Flags& flags, const sigset_t& signals) {
         sluice::watch::Watches::start(*client, queue, {flags.node_name, !cidrs_by_flag});
     log::info(kComponent, "sluice-agent {} on node {} follows {}", SLUICE_VERSION, flags.node_name,
               client->server());
+    std::unique_ptr<PodNetworkThread> pod_network;
+    if (pods.any()) {
+        SLUICE_TRY_ASSIGN(pod_network, PodNetworkThread::start(std::move(pods), metrics, *client));
+    }
     std::jthread worker(
         [&](const std::stop_token& stop) { sluice::sync::run(sync, queue, stop); });
     int received = 0;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <utility>
 
 #include "api/base/result.h"
 
@@ -128,6 +129,21 @@ void Metrics::sync_failed() {
     ++failures_;
 }
 
+void Metrics::pod_routes(std::uint64_t routes) {
+    const std::lock_guard lock(mutex_);
+    pod_routes_ = routes;
+}
+
+void Metrics::unreachable_nodes(std::vector<std::string> names) {
+    const std::lock_guard lock(mutex_);
+    unreachable_nodes_ = std::move(names);
+}
+
+void Metrics::pod_network_failed() {
+    const std::lock_guard lock(mutex_);
+    ++pod_network_failures_;
+}
+
 void Metrics::served(const std::string& endpoint, int code) {
     const std::lock_guard lock(mutex_);
     ++served_[{endpoint, code}];
@@ -181,6 +197,16 @@ std::string Metrics::render() const {
     sample(&out, "sluice_endpoint_slices", slices_);
     header(&out, "sluice_sync_failures_total", "counter", "Publishes that the engine refused.");
     sample(&out, "sluice_sync_failures_total", failures_);
+    header(&out, "sluice_pod_routes", "gauge", "Routes to the pods of nodes.");
+    sample(&out, "sluice_pod_routes", pod_routes_);
+    header(&out, "sluice_pod_network_failures_total", "counter",
+           "Attempts to bring routes, configuration or masquerading in line that failed.");
+    sample(&out, "sluice_pod_network_failures_total", pod_network_failures_);
+    header(&out, "sluice_pod_route_unreachable", "gauge",
+           "1 for each node whose pods cannot be reached from here.");
+    for (const std::string& node : unreachable_nodes_) {
+        sample(&out, fmt::format("sluice_pod_route_unreachable{{node=\"{}\"}}", node), 1);
+    }
     return out;
 }
 

@@ -9,6 +9,7 @@
 #include <mutex>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "api/base/ip_address.h"
 
@@ -45,6 +46,10 @@ public:
     void no_local_endpoints(std::uint64_t internal, std::uint64_t external);
     void table_size(std::uint64_t services, std::uint64_t slices);
     void sync_failed();
+    // Of the network of pods: routes to other nodes, nodes that pods here cannot reach, and attempts that failed.
+    void pod_routes(std::uint64_t routes);
+    void unreachable_nodes(std::vector<std::string> names);
+    void pod_network_failed();
     void served(const std::string& endpoint, int code);  // "healthz" or "livez"
 
     [[nodiscard]] std::string render() const;
@@ -68,6 +73,9 @@ private:
     std::uint64_t services_ = 0;
     std::uint64_t slices_ = 0;
     std::uint64_t failures_ = 0;
+    std::uint64_t pod_routes_ = 0;
+    std::uint64_t pod_network_failures_ = 0;
+    std::vector<std::string> unreachable_nodes_;
     std::map<std::pair<std::string, int>, std::uint64_t> served_;
 };
 

@@ -10,19 +10,12 @@ namespace {
 
 class ApiWatches final : public Watches {
 public:
-    ApiWatches(client::Client& client, EventQueue& queue, const WatchOptions& options)
-        : client_(client), queue_(queue) {
-        follow(services_kind(), services_selection());
-        follow(endpoint_slices_kind(), endpoint_slices_selection());
-        follow(nodes_kind(), node_selection(options.node_name));
-        if (options.service_cidrs) follow(service_cidrs_kind(), {});
-    }
+    ApiWatches(client::Client& client, EventQueue& queue) : client_(client), queue_(queue) {}
     ~ApiWatches() override {
         // All at once, or each would be waited for in turn.
         for (auto& thread : threads_) thread.request_stop();
     }
 
-private:
     void follow(const codec::KindInfo& kind, client::Selection selection) {
         threads_.emplace_back([this, &kind, selection = std::move(selection)](
                                   const std::stop_token& stop) {
@@ -37,6 +30,7 @@ private:
         });
     }
 
+private:
     client::Client& client_;
     EventQueue& queue_;
     std::vector<std::jthread> threads_;
@@ -95,7 +89,19 @@ client::Selection node_selection(const std::string& node_name) {
 
 std::unique_ptr<Watches> Watches::start(client::Client& client, EventQueue& queue,
                                         const WatchOptions& options) {
-    return std::make_unique<ApiWatches>(client, queue, options);
+    auto watches = std::make_unique<ApiWatches>(client, queue);
+    watches->follow(services_kind(), services_selection());
+    watches->follow(endpoint_slices_kind(), endpoint_slices_selection());
+    watches->follow(nodes_kind(), node_selection(options.node_name));
+    if (options.service_cidrs) watches->follow(service_cidrs_kind(), {});
+    return watches;
+}
+
+std::unique_ptr<Watches> Watches::follow_nodes(client::Client& client, EventQueue& queue,
+                                               client::Selection selection) {
+    auto watches = std::make_unique<ApiWatches>(client, queue);
+    watches->follow(nodes_kind(), std::move(selection));
+    return watches;
 }
 
 }  // namespace sluice::watch

@@ -45,6 +45,9 @@ public:
     // client and queue outlive it.
     static std::unique_ptr<Watches> start(client::Client& client, EventQueue& queue,
                                           const WatchOptions& options);
+    // Nodes only, for the network of pods.
+    static std::unique_ptr<Watches> follow_nodes(client::Client& client, EventQueue& queue,
+                                                 client::Selection selection);
 };
 
 // Puts LinksChanged into the queue when links, addresses or routes of the calling thread's network namespace may have
