@@ -8,6 +8,13 @@
 
 namespace sluice::kubelet {
 
+namespace {
+
+// Of a process that ended by SIGKILL.
+constexpr std::int32_t kKilledCode = 137;
+
+}  // namespace
+
 const corev1::Container* spec_of(const corev1::Pod& pod, const std::string& name) {
     for (const auto& container : pod.spec().containers()) {
         if (container.name() == name) return &container;
@@ -121,6 +128,15 @@ std::optional<std::int64_t> Machine::sync(PodEntry& entry) {
 
 void Machine::container_exited(PodEntry& entry, const std::string& id, std::int32_t exit_code,
                                std::int64_t at_ns, const std::string& reason) {
+    bool killed = false;
+    {
+        const std::lock_guard lock(entry.mutex);
+        for (const auto& container : entry.containers) {
+            killed = killed || (container.current && container.current->id == id &&
+                                exit_code == kKilledCode && !container.killing);
+        }
+    }
+    if (killed && parts_.was_oom(id)) container_oom(entry, id);
     std::unique_lock lock(entry.mutex);
     if (entry.sandbox && entry.sandbox->id == id) {
         if (std::exchange(entry.sandbox->ready, false) && !is_ending(entry) && !is_complete(entry)) {
@@ -136,8 +152,8 @@ void Machine::container_exited(PodEntry& entry, const std::string& id, std::int3
         life.exit_code = exit_code;
         life.finished_ns = at_ns > 0 ? at_ns : parts_.now_ms() * 1'000'000;
         if (life.started_ns == 0) life.started_ns = life.finished_ns;
-        life.reason = !reason.empty()   ? reason
-                      : container.oom   ? "OOMKilled"
+        life.reason = container.oom && exit_code == kKilledCode ? "OOMKilled"
+                      : !reason.empty() ? reason
                       : exit_code == 0  ? "Completed"
                                         : "Error";
         life.message = last_words(entry, container);
@@ -160,7 +176,7 @@ void Machine::container_oom(PodEntry& entry, const std::string& id) {
         if (!container.current || container.current->id != id) continue;
         container.oom = true;
         // The end may be told before its cause.
-        if (container.exited() && container.current->exit_code == 137) {
+        if (container.exited() && container.current->exit_code == kKilledCode) {
             container.current->reason = "OOMKilled";
         }
     }

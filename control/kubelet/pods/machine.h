@@ -59,6 +59,8 @@ struct Parts {
     std::function<std::string(const corev1::Pod& pod)> cgroup_path;
     std::function<Result<void>(const corev1::Pod& pod)> make_cgroup;
     std::function<bool(const std::string& uid)> remove_cgroup;
+    // Whether the kernel killed it for want of memory. Asked for containers that were killed by someone else than us.
+    std::function<bool(const std::string& container_id)> was_oom;
     // Writes the pod's status now and, with remove, deletes the object with no grace. Blocks.
     std::function<Result<void>(PodEntry& entry, bool remove)> finish;
 };

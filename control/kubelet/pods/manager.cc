@@ -8,6 +8,7 @@
 #include "api/codec/scheme.h"
 #include "api/kubernetes/core/v1/service.pb.h"
 #include "control/kubelet/pods/admission.h"
+#include "control/kubelet/pods/oom_log.h"
 #include "control/kubelet/pods/status.h"
 
 namespace sluice::kubelet {
@@ -113,6 +114,7 @@ void Manager::make_parts() {
     parts.cgroup_path = [this](const corev1::Pod& pod) { return cgroups_.path_of(pod); };
     parts.make_cgroup = [this](const corev1::Pod& pod) { return cgroups_.create(pod); };
     parts.remove_cgroup = [this](const std::string& uid) { return cgroups_.remove(uid); };
+    parts.was_oom = killed_for_memory;
     parts.finish = [this](PodEntry& entry, bool remove) { return writer_->finish(entry, remove); };
     machine_ = std::make_unique<Machine>(std::move(parts));
 

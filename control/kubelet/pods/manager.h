@@ -35,8 +35,9 @@
 
 namespace sluice::kubelet {
 
-// Pods that are brought up at a time. A start is mostly the runtime's work on this node's CPUs.
-inline constexpr int kPodWorkers = 8;
+// Pods that are brought up at a time. A start is mostly the work of the runtime on this node's CPUs: more at a time only
+// makes the first ones later.
+inline constexpr int kPodWorkers = 4;
 inline constexpr std::chrono::milliseconds kResync{180'000};
 inline constexpr std::chrono::milliseconds kImageGcEvery{300'000};
 inline constexpr std::chrono::milliseconds kOrphanRetry{5'000};

@@ -102,6 +102,9 @@ void Manager::verify(PodEntry& entry) {
     std::vector<std::string> running;
     {
         const std::lock_guard lock(entry.mutex);
+        // What failed because the runtime was away need not wait any longer.
+        entry.sandbox_retry_at_ms = 0;
+        for (auto& container : entry.containers) container.retry_at_ms = 0;
         if (entry.sandbox && entry.sandbox->ready) sandbox = entry.sandbox->id;
         for (const auto& container : entry.containers) {
             if (container.running()) running.push_back(container.current->id);

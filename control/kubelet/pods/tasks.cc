@@ -24,6 +24,11 @@ void Tasks::run(std::function<void()> task) {
     changed_.notify_one();
 }
 
+bool Tasks::busy() {
+    const std::lock_guard lock(mutex_);
+    return running_ > 0 || !waiting_.empty();
+}
+
 void Tasks::work() {
     std::unique_lock lock(mutex_);
     while (true) {
@@ -33,9 +38,11 @@ void Tasks::work() {
         if (over_) return;
         const auto task = std::move(waiting_.front());
         waiting_.pop_front();
+        ++running_;
         lock.unlock();
         task();
         lock.lock();
+        --running_;
     }
 }
 

@@ -25,6 +25,8 @@ public:
     Tasks& operator=(const Tasks&) = delete;
 
     void run(std::function<void()> task);
+    // Whether a task runs or waits.
+    [[nodiscard]] bool busy();
 
 private:
     void work();
@@ -34,6 +36,7 @@ private:
     std::condition_variable changed_;
     std::deque<std::function<void()>> waiting_;
     std::size_t idle_ = 0;
+    std::size_t running_ = 0;
     bool over_ = false;
     std::vector<std::jthread> threads_;
 };
