@@ -1,6 +1,6 @@
-// The ConfigMaps and Secrets that this node's pods refer to, as they are now at the API server. What pods share is
-// fetched once and followed by a watch of its own (fieldSelector metadata.name), as kubelet does it. What was once known
-// is served on while the API server is away.
+// The ConfigMaps and Secrets that this node's pods refer to, as they are now at the API server.
+// What pods share is fetched once and followed by a watch of its own (fieldSelector metadata.name),
+// as kubelet does it. What was once known is served on while the API server is away.
 #pragma once
 
 #include <cstddef>
@@ -23,8 +23,8 @@ namespace corev1 = ::k8s::io::api::core::v1;
 
 // Objects followed at a time, over all pods; beyond it a pod's start fails with kResourceExhausted.
 inline constexpr std::size_t kMaxFollowedObjects = 4'096;
-// Watches at a time, each with a thread and a connection; further objects are read again every kObjectPollMs, and move
-// to a watch when one becomes free.
+// Watches at a time, each with a thread and a connection; further objects are read again every
+// kObjectPollMs, and move to a watch when one becomes free.
 inline constexpr std::size_t kMaxObjectWatches = 64;
 inline constexpr std::uint32_t kObjectPollMs = 20'000;
 // After an object came into use; what lives shorter never has a watch.
@@ -43,17 +43,19 @@ class ObjectSource {
 public:
     virtual ~ObjectSource() = default;
 
-    // From now on what the pod refers to is followed, until forget_pod. Calling it again is harmless.
+    // From now on what the pod refers to is followed, until forget_pod. Calling it again is
+    // harmless.
     virtual void follow_pod(const corev1::Pod& pod) = 0;
     virtual void forget_pod(const std::string& uid) = 0;
 
-    // As known now; fetched when not yet known, which may wait for the server. kNotFound when there is none (the message
-    // is Kubernetes': `configmap "web" not found`).
+    // As known now; fetched when not yet known, which may wait for the server. kNotFound when there
+    // is none (the message is Kubernetes': `configmap "web" not found`).
     virtual Result<std::shared_ptr<const corev1::ConfigMap>> config_map(
         const std::string& namespace_name, const std::string& name) = 0;
     virtual Result<std::shared_ptr<const corev1::Secret>> secret(const std::string& namespace_name,
                                                                  const std::string& name) = 0;
-    // Called with the uid of each pod that refers to an object that changed; on a thread of the source, must not block.
+    // Called with the uid of each pod that refers to an object that changed; on a thread of the
+    // source, must not block.
     virtual void on_change(std::function<void(const std::string& pod_uid)> callback) = 0;
     [[nodiscard]] virtual ObjectCounts counts() const { return {}; }
 

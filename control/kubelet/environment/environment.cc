@@ -89,7 +89,8 @@ void add_service(const corev1::Service& service, Environment* out) {
     }
 }
 
-// Variables of the namespace's services, and always of default/kubernetes unless the namespace has its own.
+// Variables of the namespace's services, and always of default/kubernetes unless the namespace has
+// its own.
 Environment service_variables(const corev1::Pod& pod,
                               const std::vector<std::shared_ptr<const corev1::Service>>& services) {
     const bool links = !pod.spec().has_enableservicelinks() || pod.spec().enableservicelinks();

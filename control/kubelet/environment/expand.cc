@@ -1,5 +1,5 @@
-// The $(NAME) syntax of commands, arguments and environment values; see environment.h. Grammar: Kubernetes' package
-// expansion.
+// The $(NAME) syntax of commands, arguments and environment values; see environment.h. Grammar:
+// Kubernetes' package expansion.
 #include "control/kubelet/environment/environment.h"
 
 namespace sluice::kubelet {
@@ -20,8 +20,8 @@ std::string expand(std::string_view text, const std::map<std::string, std::strin
         }
         const std::size_t end = text[at + 1] == '(' ? text.find(')', at + 2) : std::string_view::npos;
         if (end == std::string_view::npos) {
-            // No reference: the sign and what follows stand for themselves. After "$(" without an end the
-            // parenthesis is skipped too, so that a "$" behind it still begins a reference.
+            // No reference: the sign and what follows stand for themselves. After "$(" without an
+            // end the parenthesis is skipped too, so that a "$" behind it still begins a reference.
             out.append(text.substr(at, 2));
             at += 2;
             continue;

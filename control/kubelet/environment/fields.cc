@@ -97,7 +97,8 @@ std::string value_of(const Strings& strings, const std::string& key) {
     return found == strings.end() ? "" : found->second;
 }
 
-// The quantity under `name`; zero when there is none or it is malformed, which the API server does not let through.
+// The quantity under `name`; zero when there is none or it is malformed, which the API server does
+// not let through.
 codec::Quantity quantity_of(const auto& quantities, const std::string& name) {
     const auto found = quantities.find(name);
     if (found == quantities.end()) return {};

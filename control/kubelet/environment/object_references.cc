@@ -1,5 +1,5 @@
 #include "api/kubernetes/core/v1/pod.pb.h"
-#include "control/kubelet/object_references_private.h"
+#include "control/kubelet/environment/object_references_private.h"
 
 namespace sluice::kubelet {
 namespace {

@@ -1,5 +1,5 @@
-// See objects.h. One keeper thread starts watches, reads again what has none, and joins the threads of watches that
-// ended; each watch is a reflector on a thread of its own.
+// See objects.h. One keeper thread starts watches, reads again what has none, and joins the threads
+// of watches that ended; each watch is a reflector on a thread of its own.
 #include "control/kubelet/objects.h"
 
 #include <chrono>
@@ -18,7 +18,7 @@
 #include "api/kubernetes/core/v1/pod.pb.h"
 #include "api/kubernetes/core/v1/secret.pb.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
-#include "control/kubelet/object_references_private.h"
+#include "control/kubelet/environment/object_references_private.h"
 
 namespace sluice::kubelet {
 namespace {
@@ -222,8 +222,8 @@ Result<Shared> Source::find(const ObjectKey& key) {
                               kind_of_key(key).singular, key.name, kMaxFollowedObjects);
         }
     }
-    // What is said to be missing is asked for again: it is often made right after the pod, and a watch tells late
-    // of it when the server is busy.
+    // What is said to be missing is asked for again: it is often made right after the pod, and a
+    // watch tells late of it when the server is busy.
     auto object = read(key, {});
     if (object) take(key, *object, false, 0);
     const std::scoped_lock lock(mutex_);

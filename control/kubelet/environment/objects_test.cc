@@ -1,4 +1,5 @@
-// Following objects at a scripted server: what is read, what is told, and what is served while the server is away.
+// Following objects at a scripted server: what is read, what is told, and what is served while the
+// server is away.
 #include "control/kubelet/objects.h"
 
 #include <gmock/gmock.h>
@@ -12,14 +13,15 @@
 #include "api/kubernetes/core/v1/configmap.pb.h"
 #include "api/kubernetes/core/v1/pod.pb.h"
 #include "api/kubernetes/core/v1/secret.pb.h"
-#include "control/kubelet/object_references_private.h"
+#include "control/kubelet/environment/object_references_private.h"
 
 namespace sluice::kubelet {
 namespace {
 
 using testing::HasSubstr;
 
-// Answers GETs of one ConfigMap by its present content; a watch tells of it and then goes on when the content changes.
+// Answers GETs of one ConfigMap by its present content; a watch tells of it and then goes on when
+// the content changes.
 class Server final : public client::HttpClient {
 public:
     void put(int version, const std::string& value) {

@@ -1,4 +1,5 @@
-// The node towards the API server: registers the Node object, renews its Lease, keeps its status true.
+// The node towards the API server: registers the Node object, renews its Lease, keeps its status
+// true.
 #pragma once
 
 #include <cstdint>
@@ -48,25 +49,29 @@ struct RuntimeState {
     std::string runtime_version;    // "containerd://1.6.20"
 };
 
-// Runs threads of its own. An API server that is away is asked again for ever. A Node that somebody deletes while this runs is
-// made anew at the next start only, as with kubelet: else nobody could remove a node.
+// Runs threads of its own. An API server that is away is asked again for ever. A Node that somebody
+// deletes while this runs is made anew at the next start only, as with kubelet: else nobody could
+// remove a node.
 class NodeKeeper {
 public:
     virtual ~NodeKeeper() = default;
-    // Looks at the state again now: the node becomes Ready at once when the network is there, not at the next period.
+    // Looks at the state again now: the node becomes Ready at once when the network is there, not
+    // at the next period.
     virtual void check_now() = 0;
     // The Node as last seen at the server; null before registration. podCIDRs arrive by it.
     [[nodiscard]] virtual std::shared_ptr<const corev1::Node> node() const = 0;
     [[nodiscard]] virtual std::int64_t allocatable_cpu_milli() const = 0;
     [[nodiscard]] virtual std::int64_t allocatable_memory_bytes() const = 0;
 
-    // kInvalidArgument for options that cannot be: no name or address, bad taints, labels in Kubernetes' own name space.
+    // kInvalidArgument for options that cannot be: no name or address, bad taints, labels in
+    // Kubernetes' own name space.
     static Result<std::unique_ptr<NodeKeeper>> start(client::Client& client, NodeOptions options,
                                                      std::function<RuntimeState()> runtime_state,
                                                      client::EventRecorder& events);
 };
 
-// "key=value:Effect" or "key:Effect"; errors name the flag's value. The Node has nothing but spec.taints.
+// "key=value:Effect" or "key:Effect"; errors name the flag's value. The Node has nothing but
+// spec.taints.
 Result<corev1::Node> parse_taints(const std::vector<std::string>& taints);
 
 }  // namespace sluice::kubelet

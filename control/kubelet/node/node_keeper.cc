@@ -1,5 +1,5 @@
-// See node.h. Three threads: one registers and then reports the status, one renews the Lease so that nothing slow can delay it,
-// one (the informer's) follows the Node.
+// See node.h. Three threads: one registers and then reports the status, one renews the Lease so
+// that nothing slow can delay it, one (the informer's) follows the Node.
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/value.hpp>
@@ -33,7 +33,8 @@ constexpr std::uint32_t kLeaseJitterMs = kLeaseRenewMs / 25;
 constexpr const char* kLeaseNamespace = "kube-node-lease";
 constexpr const char* kStrategicMerge = "application/strategic-merge-patch+json";
 constexpr const char* kMerge = "application/merge-patch+json";
-// The wall clock and the steady one part by that much: somebody set the time, and what was written is of another time.
+// The wall clock and the steady one part by that much: somebody set the time, and what was written
+// is of another time.
 constexpr std::int64_t kClockJumpMs = 10'000;
 
 const codec::KindInfo& kind_named(const char* group, const char* name) {
@@ -222,8 +223,8 @@ client::ApiResult<void> Keeper::register_node(const std::stop_token& stop) {
     return {};
 }
 
-// The labels that say what this machine is, and those of the options. All else (podCIDRs, taints, unschedulable, others'
-// labels) is of the cluster and stays.
+// The labels that say what this machine is, and those of the options. All else (podCIDRs, taints,
+// unschedulable, others' labels) is of the cluster and stays.
 client::ApiResult<void> Keeper::correct_metadata(const corev1::Node& existing,
                                                  const std::stop_token& stop) {
     json::object labels;
@@ -257,7 +258,8 @@ client::ApiResult<void> Keeper::report_status(const std::stop_token& stop) {
     if (!due && !is_status_changed(before->status(), after.status())) return {};
     json::value document = codec::to_json_value(after);
     json::object status = std::move(document.as_object()["status"].as_object());
-    // Addresses merge by their type, of which a node with two IP families has two: so they are replaced as a whole.
+    // Addresses merge by their type, of which a node with two IP families has two: so they are
+    // replaced as a whole.
     json::array addresses{json::object{{"$patch", "replace"}}};
     for (auto& address : status["addresses"].as_array()) addresses.push_back(std::move(address));
     status["addresses"] = std::move(addresses);
@@ -337,7 +339,8 @@ client::ApiResult<void> Keeper::renew_lease(std::unique_ptr<coordinationv1::Leas
     auto written = exists ? client_.update(kind, next, "", stop)
                           : client_.create_object(kind, next, stop);
     if (!written) {
-        // Somebody changed or deleted it, or it is there after all: the next attempt reads it again.
+        // Somebody changed or deleted it, or it is there after all: the next attempt reads it
+        // again.
         lease->reset();
         return tl::unexpected(written.error());
     }

@@ -14,12 +14,14 @@ class NodeStatus;
 
 namespace sluice::kubelet {
 
-// Below these the node is under pressure; kubelet's hard eviction thresholds, which allocatable leaves out too.
+// Below these the node is under pressure; kubelet's hard eviction thresholds, which allocatable
+// leaves out too.
 inline constexpr std::int64_t kMinMemoryBytes = 100LL << 20;
 inline constexpr std::int64_t kMinStoragePercent = 10;
 inline constexpr std::int64_t kMinInodesPercent = 5;
 inline constexpr std::int64_t kMinPidsPercent = 1;
-// Pressure is said to be over when it has not been seen for that long (kubelet's eviction-pressure-transition-period).
+// Pressure is said to be over when it has not been seen for that long (kubelet's
+// eviction-pressure-transition-period).
 inline constexpr std::uint32_t kPressureOverMs = 300'000;
 
 struct Pressure {
@@ -40,8 +42,8 @@ struct NewStatus {
     std::vector<std::string> events;  // reasons, of conditions that changed
 };
 
-// Fills status; before: as the server has it. Times of transition are kept where the condition's status is the same.
-// Conditions of others stay.
+// Fills status; before: as the server has it. Times of transition are kept where the condition's
+// status is the same. Conditions of others stay.
 NewStatus make_status(const NodeOptions& options, const Machine& machine, const Pressure& pressure,
                       const RuntimeState& runtime, std::int64_t now_s,
                       const corev1::NodeStatus& before, corev1::NodeStatus* status);
@@ -49,7 +51,8 @@ NewStatus make_status(const NodeOptions& options, const Machine& machine, const 
 [[nodiscard]] bool is_status_changed(const corev1::NodeStatus& before, const corev1::NodeStatus& after);
 
 [[nodiscard]] std::map<std::string, std::string> node_labels(const NodeOptions& options);
-// Labels in kubernetes.io and k8s.io belong to Kubernetes but for a few; kInvalidArgument names the first other one.
+// Labels in kubernetes.io and k8s.io belong to Kubernetes but for a few; kInvalidArgument names the
+// first other one.
 Result<void> check_labels(const std::map<std::string, std::string>& labels);
 
 }  // namespace sluice::kubelet

@@ -1,9 +1,13 @@
-// What the Node says of a machine, and which options are refused.
+// What the Node says of a machine, what the keeper asks of a server, and which options are refused.
 #include "control/kubelet/node/node.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <condition_variable>
+#include <mutex>
+
+#include "api/client/fake_http.h"
 #include "api/kubernetes/core/v1/node.pb.h"
 #include "control/kubelet/node/node_status_private.h"
 
@@ -141,6 +145,120 @@ TEST(Labels, KubernetesOwnAreProtected) {
         ASSERT_FALSE(refused) << bad;
         EXPECT_THAT(refused.error().message, HasSubstr(bad));
     }
+}
+
+// Remembers what it was asked; knows no node at first.
+class Server final : public client::HttpClient {
+public:
+    Result<std::unique_ptr<client::HttpStream>> stream(const client::HttpRequest& request,
+                                                       std::stop_token stop) override {
+        std::unique_lock lock(mutex_);
+        const std::string what = request.method + " " + request.target.substr(0, request.target.find('?'));
+        asked_.push_back(what + " " + request.body);
+        changed_.notify_all();
+        client::FakeAnswer answer;
+        const std::string node = R"({"kind":"Node","apiVersion":"v1","metadata":{"name":"node-a","uid":"uid-1","resourceVersion":"7"},"spec":{"podCIDR":"10.1.0.0/24"}})";
+        if (first_ && what == "GET /api/v1/nodes/node-a") {
+            first_ = false;
+            return make_error(Code::kUnavailable, "away");
+        }
+        if (request.target.find("watch=") != std::string::npos) {
+            changed_.wait(lock, stop, [] { return false; });
+            return make_error(Code::kCancelled, "stopped");
+        }
+        if (request.method == "GET" && what != "GET /api/v1/nodes") {
+            answer.status = 404;
+            answer.chunks = {R"({"kind":"Status","apiVersion":"v1","reason":"NotFound","code":404})"};
+        } else if (what == "GET /api/v1/nodes") {
+            answer.chunks = {R"({"kind":"NodeList","apiVersion":"v1","metadata":{"resourceVersion":"7"},"items":[)" + node + "]}"};
+        } else if (request.target.find("/leases") != std::string::npos) {
+            answer.chunks = {R"({"kind":"Lease","apiVersion":"coordination.k8s.io/v1","metadata":{"name":"node-a","resourceVersion":"3"}})"};
+        } else {
+            answer.chunks = {node};
+        }
+        return std::unique_ptr<client::HttpStream>(std::make_unique<client::FakeStream>(std::move(answer)));
+    }
+    Result<client::HttpResponse> request(const client::HttpRequest& request, std::stop_token stop) override {
+        SLUICE_TRY_ASSIGN(auto answer, stream(request, std::move(stop)));
+        client::HttpResponse response{answer->head(), ""};
+        std::string chunk(65'536, '\0');
+        while (true) {
+            SLUICE_TRY_ASSIGN(const std::size_t got, answer->read(chunk.data(), chunk.size(), 1));
+            if (got == 0) return response;
+            response.body.append(chunk, 0, got);
+        }
+    }
+    [[nodiscard]] const client::ClientConfig& config() const override { return config_; }
+    // The first request that begins so; empty when there is none in time.
+    std::string asked(const std::string& beginning) {
+        std::unique_lock lock(mutex_);
+        const std::string* found = nullptr;
+        changed_.wait_for(lock, std::chrono::seconds(20), [&] {
+            for (const auto& one : asked_) {
+                if (one.starts_with(beginning)) found = &one;
+            }
+            return found != nullptr;
+        });
+        return found == nullptr ? "" : *found;
+    }
+
+private:
+    std::mutex mutex_;
+    std::condition_variable_any changed_;
+    std::vector<std::string> asked_;
+    bool first_ = true;
+    client::ClientConfig config_;
+};
+
+class Events final : public client::EventRecorder {
+public:
+    void record(const google::protobuf::Message&, client::EventType, const std::string& reason,
+                const std::string&, const std::string&) override {
+        const std::scoped_lock lock(mutex);
+        reasons.push_back(reason);
+    }
+    [[nodiscard]] std::uint64_t dropped() const override { return 0; }
+    std::mutex mutex;
+    std::vector<std::string> reasons;
+};
+
+TEST(NodeKeeper, RegistersReportsAndRenewsAfterAnOutage) {
+    auto http = std::make_unique<Server>();
+    Server& server = *http;
+    client::Client client(std::move(http));
+    Events events;
+    {
+        auto keeper = NodeKeeper::start(client, options(), [] { return RuntimeState(); }, events);
+        ASSERT_TRUE(keeper) << keeper.error().message;
+        EXPECT_THAT(server.asked("POST /api/v1/nodes "), HasSubstr("node-a"));
+        EXPECT_THAT(server.asked("PATCH /api/v1/nodes/node-a/status "),
+                    testing::AllOf(HasSubstr(R"("addresses":[{"$patch":"replace"},)"),
+                                   HasSubstr("KubeletReady"), testing::Not(HasSubstr("podCIDR"))));
+        EXPECT_THAT(server.asked("POST /apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases "),
+                    testing::AllOf(HasSubstr("uid-1"), HasSubstr("node-a")));
+        ASSERT_NE((*keeper)->node(), nullptr);
+        EXPECT_EQ((*keeper)->node()->spec().podcidr(), "10.1.0.0/24");
+        EXPECT_GT((*keeper)->allocatable_memory_bytes(), 0);
+    }
+    const std::scoped_lock lock(events.mutex);
+    EXPECT_THAT(events.reasons, testing::IsSupersetOf({"Starting", "NodeReady"}));
+}
+
+TEST(NodeKeeper, RefusesWhatCannotBe) {
+    client::Client client(std::make_unique<Server>());
+    Events events;
+    const auto refused = [&](NodeOptions bad) {
+        return !NodeKeeper::start(client, std::move(bad), [] { return RuntimeState(); }, events);
+    };
+    NodeOptions bad = options();
+    bad.addresses = {"not an address"};
+    EXPECT_TRUE(refused(bad));
+    bad = options();
+    bad.name.clear();
+    EXPECT_TRUE(refused(bad));
+    bad = options();
+    bad.labels["kubernetes.io/mine"] = "x";
+    EXPECT_TRUE(refused(bad));
 }
 
 }  // namespace

@@ -27,7 +27,8 @@ struct SslFree {
     void operator()(SSL_CTX* context) const { SSL_CTX_free(context); }
 };
 
-// For all probes: kubelet does not verify what containers present either, as it has nothing to verify it by.
+// For all probes: kubelet does not verify what containers present either, as it has nothing to
+// verify it by.
 SSL_CTX* tls_context() {
     static const std::unique_ptr<SSL_CTX, SslFree> context([] {
         SSL_CTX* made = SSL_CTX_new(TLS_client_method());
@@ -342,7 +343,8 @@ private:
         return true;
     }
 
-    // Follows a redirect that stays on the host; one that leads away is an answer like any other below 400.
+    // Follows a redirect that stays on the host; one that leads away is an answer like any other
+    // below 400.
     bool redirects() {
         const bool kind = status_ == 301 || status_ == 302 || status_ == 303 || status_ == 307 ||
                           status_ == 308;
@@ -370,7 +372,8 @@ private:
     [[nodiscard]] bool body_is_over() const {
         if (head_.has_no_body() || buffer_.size() >= kMaxProbeBodyBytes) return true;
         if (head_.content_length) return buffer_.size() >= *head_.content_length;
-        // The end of the last chunk, when it has no trailers; those that have some are read to the end.
+        // The end of the last chunk, when it has no trailers; those that have some are read to the
+        // end.
         return head_.chunked && buffer_.ends_with("0\r\n\r\n");
     }
 

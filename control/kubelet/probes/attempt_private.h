@@ -1,4 +1,5 @@
-// One attempt of a TCP or HTTP probe: a state machine on a non-blocking socket, driven by whoever waits for the socket.
+// One attempt of a TCP or HTTP probe: a state machine on a non-blocking socket, driven by whoever
+// waits for the socket.
 //
 //   connecting -> [TLS handshake] -> writing -> reading the head -> reading the body -> finished
 //                                                   \ redirect to the same host: connecting again
@@ -38,7 +39,8 @@ public:
     [[nodiscard]] virtual const AttemptResult& result() const = 0;
 };
 
-// address: target.host, or what it resolves to. user_agent: "kube-probe/1.32". The connection is under way on return.
+// address: target.host, or what it resolves to. user_agent: "kube-probe/1.32". The connection is
+// under way on return.
 [[nodiscard]] std::unique_ptr<Attempt> start_attempt(const ProbeTarget& target,
                                                      const std::string& address,
                                                      const std::string& user_agent);

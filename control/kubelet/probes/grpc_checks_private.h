@@ -1,4 +1,5 @@
-// gRPC probes: the health service of a server, asked without credentials. One thread waits for all of them.
+// gRPC probes: the health service of a server, asked without credentials. One thread waits for all
+// of them.
 #pragma once
 
 #include <cstdint>

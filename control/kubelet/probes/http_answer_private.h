@@ -23,7 +23,8 @@ struct AnswerHead {
 // text: the head without the empty line that ends it. kDataLoss for what is no HTTP.
 Result<AnswerHead> parse_answer_head(std::string_view text);
 
-// Scheme, host, port and path of the redirect's target, relative ones resolved; kInvalidArgument for what is no URL.
+// Scheme, host, port and path of the redirect's target, relative ones resolved; kInvalidArgument
+// for what is no URL.
 struct RedirectUrl {
     bool tls = false;
     std::string host;

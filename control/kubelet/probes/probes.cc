@@ -1,5 +1,6 @@
-// See probes.h. The loop's thread owns the attempts and tells the outcomes; mutex_ guards what other threads change: which
-// containers are probed, and results that arrive from the pool and from gRPC.
+// See probes.h. The loop's thread owns the attempts and tells the outcomes; mutex_ guards what
+// other threads change: which containers are probed, and results that arrive from the pool and from
+// gRPC.
 #include "control/kubelet/probes/probes.h"
 
 #include <poll.h>
@@ -214,8 +215,8 @@ void Loop::add(const corev1::Pod& pod, const corev1::Container& container,
                                std::optional<bool> told) {
             const ProbeTimes times = times_of(probe);
             auto begin = now;
-            // What runs already had its delay; its probes are spread, so that a restarted kubelet does not run all at
-            // once. A liveness probe has no haste.
+            // What runs already had its delay; its probes are spread, so that a restarted kubelet
+            // does not run all at once. A liveness probe has no haste.
             if (!already_started) begin += std::chrono::milliseconds(times.initial_delay_ms);
             if (already_started || type == ProbeType::kLiveness) begin += spread(times);
             const Id id = next_id_++;
@@ -385,7 +386,8 @@ void Loop::follow(Id id) {
     epoll_event event{};
     event.events = (events & POLLIN) != 0 ? EPOLLIN : EPOLLOUT;
     event.data.u64 = id;
-    // After a redirect it is another socket, perhaps under the same number: then the kernel does not know it.
+    // After a redirect it is another socket, perhaps under the same number: then the kernel does
+    // not know it.
     if (running.registered == fd && running.events == events) {
         if (::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &event) == 0) return;
     }

@@ -1,12 +1,14 @@
-// Runs the startup, liveness and readiness probes of running containers: HTTP(S), TCP, gRPC and exec. One event loop for the
-// network probes; exec probes by a small pool. Periods are jittered at the start only.
+// Runs the startup, liveness and readiness probes of running containers: HTTP(S), TCP, gRPC and
+// exec. One event loop for the network probes; exec probes by a small pool. Periods are jittered at
+// the start only.
 //
-// Readiness and startup probes begin at once when there is no initial delay, and again after 50 ms, doubled up to the period,
-// until the first success or the end of the first period. Only successes of these early attempts count: failures before the
-// program listens are what is expected. Liveness probes begin within the first period.
+// Readiness and startup probes begin at once when there is no initial delay, and again after 50 ms,
+// doubled up to the period, until the first success or the end of the first period. Only successes
+// of these early attempts count: failures before the program listens are what is expected. Liveness
+// probes begin within the first period.
 //
-// Thread-safe. Readiness begins as false where there is a readiness probe (or a startup probe that has not succeeded),
-// as true where there is none.
+// Thread-safe. Readiness begins as false where there is a readiness probe (or a startup probe that
+// has not succeeded), as true where there is none.
 #pragma once
 
 #include <cstddef>
@@ -44,7 +46,8 @@ struct ProbeOutcome {
     // Of the probe that failed, where it has its own: instead of the pod's.
     std::optional<std::int64_t> termination_grace_seconds;
 };
-// One failed attempt, for an event: "Readiness probe failed: HTTP probe failed with statuscode: 503".
+// One failed attempt, for an event: "Readiness probe failed: HTTP probe failed with statuscode:
+// 503".
 struct ProbeFailure {
     std::string pod_uid;
     std::string container_name;
@@ -64,14 +67,15 @@ using ExecInContainer = std::function<Result<ExecResult>(
 class Prober {
 public:
     virtual ~Prober() = default;
-    // Begins to probe a container that has just started (or that was running when the kubelet started; then
-    // `already_started` leaves out the startup probe and keeps `ready` until the first result). pod_ip may be the node's own for
-    // hostNetwork. Adding the same container_id again is harmless; a new id replaces the old.
+    // Begins to probe a container that has just started (or that was running when the kubelet
+    // started; then `already_started` leaves out the startup probe and keeps `ready` until the
+    // first result). pod_ip may be the node's own for hostNetwork. Adding the same container_id
+    // again is harmless; a new id replaces the old.
     virtual void add(const corev1::Pod& pod, const corev1::Container& container,
                      const std::string& container_id, const std::string& pod_ip,
                      bool already_started, bool ready) = 0;
-    // Ends the container's probes; no outcome of it is told afterwards, but for one that is just being told on another thread
-    // (it names the container_id).
+    // Ends the container's probes; no outcome of it is told afterwards, but for one that is just
+    // being told on another thread (it names the container_id).
     virtual void remove(const std::string& pod_uid, const std::string& container_name) = 0;
     // Ends liveness and startup probes of a pod that is being deleted; readiness goes on.
     virtual void pod_terminating(const std::string& pod_uid) = 0;
@@ -83,8 +87,8 @@ public:
                                           std::function<void(const ProbeFailure&)> on_failure);
 };
 
-// An HTTP GET as httpGet handlers of lifecycle hooks want it: kUnavailable and kFailedPrecondition (a status of 400 and more)
-// name the URL. Blocks for at most timeout_ms.
+// An HTTP GET as httpGet handlers of lifecycle hooks want it: kUnavailable and kFailedPrecondition
+// (a status of 400 and more) name the URL. Blocks for at most timeout_ms.
 Result<void> http_get_hook(const corev1::Pod& pod, const corev1::Container& container,
                            const std::string& host, const std::string& scheme,
                            const std::string& port_name_or_number, const std::string& path,

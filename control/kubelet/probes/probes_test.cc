@@ -1,4 +1,5 @@
-// Probes against real sockets; what they come to by the callbacks. Times are only waited for, never asserted.
+// Probes against real sockets; what they come to by the callbacks. Times are only waited for, never
+// asserted.
 #include "control/kubelet/probes/probes.h"
 
 #include <arpa/inet.h>
@@ -28,7 +29,8 @@ using testing::AllOf;
 using testing::HasSubstr;
 using namespace std::chrono_literals;
 
-// Answers each connection on 127.0.0.1 with what the function makes of its request; an empty answer closes it.
+// Answers each connection on 127.0.0.1 with what the function makes of its request; an empty answer
+// closes it.
 class Server {
 public:
     explicit Server(std::function<std::string(const std::string& request)> answer)

@@ -21,7 +21,8 @@ using ProbeClock = std::chrono::steady_clock;
 // Pure: time comes in as a parameter.
 class ProbeWorker {
 public:
-    // begin: when the first attempt may be. told: what the consumer takes the state to be, if anything.
+    // begin: when the first attempt may be. told: what the consumer takes the state to be, if
+    // anything.
     ProbeWorker(ProbeType type, ProbeTimes times, ProbeClock::time_point begin, bool retry_soon,
                 std::optional<bool> told)
         : type_(type), times_(times), due_(begin), retry_soon_(retry_soon), told_(told),

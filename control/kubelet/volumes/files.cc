@@ -145,7 +145,8 @@ Result<void> remove_tree(const std::string& path) {
     SLUICE_TRY_ASSIGN(const auto points, mounts_below(path));
     for (const MountPoint& point : points) {
         if (::umount2(point.path.c_str(), UMOUNT_NOFOLLOW) == 0) continue;
-        // In use, by a process that is just ending or by one that escaped: it goes when they let go of it.
+        // In use, by a process that is just ending or by one that escaped: it goes when they let go
+        // of it.
         if (::umount2(point.path.c_str(), UMOUNT_NOFOLLOW | MNT_DETACH) == 0) continue;
         if (errno == EINVAL || errno == ENOENT) continue;  // unmounted meanwhile
         return errno_error(errno, "cannot unmount {}", point.path);
@@ -255,8 +256,8 @@ Result<Fd> open_beneath(const std::string& root, const std::string& path, std::u
         if (found) return found;
         return failed(path);
     }
-    // Directory by directory from the top, each opened before the next is made in it, so that nobody can put a link
-    // in between.
+    // Directory by directory from the top, each opened before the next is made in it, so that
+    // nobody can put a link in between.
     Fd above(open_how(directory.get(), ".", O_PATH | O_DIRECTORY | O_CLOEXEC, kBeneath));
     for (std::size_t at = 0; at < path.size();) {
         const std::size_t slash = std::min(path.find('/', at), path.size());

@@ -7,8 +7,8 @@
 
 namespace sluice::kubelet {
 
-// type: one of Kubernetes' seven, or empty for no check. Errors are Kubernetes': `hostPath type check failed: /x is not a
-// directory`.
+// type: one of Kubernetes' seven, or empty for no check. Errors are Kubernetes': `hostPath type
+// check failed: /x is not a directory`.
 Result<void> prepare_host_path(const std::string& path, const std::string& type);
 
 }  // namespace sluice::kubelet

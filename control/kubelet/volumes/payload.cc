@@ -103,7 +103,8 @@ public:
             } else if (part.has_downwardapi()) {
                 SLUICE_TRY(downward(part.downwardapi(), defaults));
             } else if (part.has_clustertrustbundle() && part.clustertrustbundle().optional()) {
-                // There are no such bundles here, and this one may be missing: an empty file, as upstream.
+                // There are no such bundles here, and this one may be missing: an empty file, as
+                // upstream.
                 payload_[part.clustertrustbundle().path()] =
                     ProjectedFile{"", defaults.mode, defaults.user};
             } else {

@@ -1,4 +1,5 @@
-// The files of volumes that are made from API objects: configMap, secret, downwardAPI and projected.
+// The files of volumes that are made from API objects: configMap, secret, downwardAPI and
+// projected.
 #pragma once
 
 #include "control/kubelet/environment/environment.h"
@@ -13,7 +14,8 @@ namespace sluice::kubelet {
 
 // True for the four kinds.
 [[nodiscard]] bool is_projected(const corev1::Volume& volume);
-// kNotFound for objects and keys that are missing and not optional, kUnimplemented for sources that are not had.
+// kNotFound for objects and keys that are missing and not optional, kUnimplemented for sources that
+// are not had.
 Result<Payload> make_payload(const corev1::Pod& pod, const corev1::Volume& volume,
                              const PodFacts& facts, ObjectSource& objects);
 

@@ -106,7 +106,8 @@ public:
     Result<std::optional<std::string>> exceeded_limit(const corev1::Pod& pod) override;
     Result<void> tear_down(const std::string& pod_uid) override {
         SLUICE_TRY(check_name(pod_uid, "pod uid"));
-        // First what is bound out of the volumes. The pod's directory goes last: until then it is found again.
+        // First what is bound out of the volumes. The pod's directory goes last: until then it is
+        // found again.
         SLUICE_TRY(remove_tree(pod_directory(pod_uid) + "/volume-subpaths"));
         SLUICE_TRY(remove_tree(pod_directory(pod_uid) + "/volumes"));
         return remove_tree(pod_directory(pod_uid));
@@ -163,8 +164,8 @@ private:
                           source_name(source));
     }
 
-    // Mounts a tmpfs, unless one is there. Its first owner and mode are given with the mount, so that there is no moment
-    // at which it has others.
+    // Mounts a tmpfs, unless one is there. Its first owner and mode are given with the mount, so
+    // that there is no moment at which it has others.
     static Result<void> mount_tmpfs(const std::string& path, std::uint32_t mode, std::uint64_t size,
                                     std::optional<std::int64_t> group, bool executable) {
         SLUICE_TRY(make_directories(path, 0750));
