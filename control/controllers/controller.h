@@ -1,5 +1,5 @@
-// What every controller is: a queue of keys, filled by handlers of shared informers, and a reconcile function that makes
-// the world as the object says. Controllers speak to nothing but the Kubernetes API.
+// What every controller is: a queue of keys, filled by handlers of shared informers, and a reconcile function that
+// makes the world as the object says. Controllers speak to nothing but the Kubernetes API.
 //
 // A controller's file reads: add handlers (which changes concern which key), then reconcile(key). Reconcile is level
 // driven: it looks at the caches as they are, never at what changed, and may be called any number of times.

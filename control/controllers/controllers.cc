@@ -8,10 +8,12 @@
 #include "api/client/event_recorder.h"
 #include "control/controllers/certificates/certificates.h"
 #include "control/controllers/controller.h"
+#include "control/controllers/deployment/deployment.h"
 #include "control/controllers/endpointslice/endpointslice.h"
 #include "control/controllers/garbage/garbage.h"
 #include "control/controllers/namespaces/namespaces.h"
 #include "control/controllers/node/node.h"
+#include "control/controllers/replicaset/replicaset.h"
 
 namespace sluice::controllers {
 namespace {
@@ -76,6 +78,15 @@ std::vector<std::unique_ptr<Controller>> together(Controllers... made) {
 }
 
 Result<void> Running::start(const Options& options, const std::string& server_url) {
+    SLUICE_TRY(add("deployment-controller", [](Context& context) -> Result<Made> {
+        return together(make_deployment_controller(context));
+    }));
+    SLUICE_TRY(add("replicaset-controller", [](Context& context) -> Result<Made> {
+        return together(make_replica_set_controller(context));
+    }));
+    SLUICE_TRY(add("replication-controller", [](Context& context) -> Result<Made> {
+        return together(make_replication_controller(context));
+    }));
     SLUICE_TRY(add("endpoint-slice-controller", [](Context& context) -> Result<Made> {
         return together(make_endpoint_slice_controller(context));
     }));

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <functional>
 #include <optional>
 
 namespace sluice::control {
@@ -76,25 +77,20 @@ Result<Endpoint> parse_listen(std::string_view text) {
     return Endpoint{*address, *port};
 }
 
-Result<std::vector<IpPrefix>> parse_service_cidrs(std::string_view text) {
+namespace {
+
+// The ranges of one flag, at most one a family. `check` says what is wrong with a range; empty: nothing.
+Result<std::vector<IpPrefix>> parse_ranges(
+    const char* flag, std::string_view text,
+    const std::function<std::string_view(const IpPrefix&)>& check) {
     const auto refuse = [&](std::string_view part, std::string_view why) {
-        return make_error(Code::kInvalidArgument, "--service-cluster-ip-range \"{}\": {}", part,
-                          why);
+        return make_error(Code::kInvalidArgument, "{} \"{}\": {}", flag, part, why);
     };
     std::vector<IpPrefix> ranges;
     for (const std::string_view part : split(text, ',')) {
         auto range = IpPrefix::parse(part);
         if (!range) return refuse(part, range.error().message);
-        const int host_bits = (range->address.is_v4() ? 32 : 128) - range->bits;
-        if (host_bits > kMaxHostBits) {
-            return refuse(part, "it is too large; use /12 or longer for IPv4, /108 or longer for "
-                                "IPv6");
-        }
-        if (host_bits < kMinHostBits) return refuse(part, "it has fewer than 8 addresses");
-        if (range->address.is_loopback() || range->address.is_multicast() ||
-            range->address.is_link_local() || first_address(*range).is_loopback()) {
-            return refuse(part, "loopback, link-local and multicast addresses cannot be ClusterIPs");
-        }
+        if (const auto why = check(*range); !why.empty()) return refuse(part, why);
         ranges.push_back(*range);
     }
     if (ranges.size() > 2) return refuse(text, "at most two ranges can be given");
@@ -102,6 +98,38 @@ Result<std::vector<IpPrefix>> parse_service_cidrs(std::string_view text) {
         return refuse(text, "two ranges must be of different families");
     }
     return ranges;
+}
+
+bool is_special(const IpPrefix& range) {
+    return range.address.is_loopback() || range.address.is_multicast() ||
+           range.address.is_link_local() || first_address(range).is_loopback();
+}
+
+}  // namespace
+
+Result<std::vector<IpPrefix>> parse_service_cidrs(std::string_view text) {
+    return parse_ranges(
+        "--service-cluster-ip-range", text, [](const IpPrefix& range) -> std::string_view {
+            const int host_bits = (range.address.is_v4() ? 32 : 128) - range.bits;
+            if (host_bits > kMaxHostBits) {
+                return "it is too large; use /12 or longer for IPv4, /108 or longer for IPv6";
+            }
+            if (host_bits < kMinHostBits) return "it has fewer than 8 addresses";
+            if (is_special(range)) {
+                return "loopback, link-local and multicast addresses cannot be ClusterIPs";
+            }
+            return {};
+        });
+}
+
+Result<std::vector<IpPrefix>> parse_cluster_cidrs(std::string_view text) {
+    if (text == "none") return std::vector<IpPrefix>{};
+    return parse_ranges("--cluster-cidr", text, [](const IpPrefix& range) -> std::string_view {
+        if (is_special(range)) {
+            return "loopback, link-local and multicast addresses cannot be those of pods";
+        }
+        return {};
+    });
 }
 
 Result<std::pair<std::uint16_t, std::uint16_t>> parse_node_ports(std::string_view text) {
@@ -120,22 +148,22 @@ Result<std::pair<std::uint16_t, std::uint16_t>> parse_node_ports(std::string_vie
 }
 
 Result<Components> parse_components(std::string_view text) {
-    static constexpr std::array<std::string_view, 2> kLater = {"controllers", "scheduler"};
-    static constexpr std::string_view kHere = "apiserver, dns";
     bool has_apiserver = false;
     Components components;
     for (const std::string_view name : split(text, ',')) {
         if (name == "apiserver") {
             has_apiserver = true;
+        } else if (name == "controllers") {
+            components.controllers = true;
+        } else if (name == "scheduler") {
+            components.scheduler = true;
         } else if (name == "dns") {
             components.dns = true;
-        } else if (std::find(kLater.begin(), kLater.end(), name) != kLater.end()) {
-            return make_error(Code::kInvalidArgument,
-                              "--components: \"{}\" is not in this build; it has: {}", name, kHere);
         } else {
             return make_error(Code::kInvalidArgument,
-                              "--components: there is no component \"{}\"; this build has: {}", name,
-                              kHere);
+                              "--components: there is no component \"{}\"; there are apiserver, "
+                              "controllers, scheduler, dns",
+                              name);
         }
     }
     if (!has_apiserver) {

@@ -16,6 +16,7 @@ inline constexpr const char* kDefaultListen = "127.0.0.1:6443";
 inline constexpr const char* kDefaultServiceCidrs = "10.96.0.0/16,fd00:10:96::/112";
 inline constexpr const char* kDefaultNodePorts = "30000-32767";
 inline constexpr const char* kDefaultComponents = "apiserver";
+inline constexpr const char* kDefaultClusterCidrs = "10.244.0.0/16,fd00:10:244::/48";
 
 struct Endpoint {
     IpAddress address;
@@ -32,14 +33,19 @@ Result<Endpoint> parse_listen(std::string_view text);
 // them be (20 host bits) and no smaller than 8 addresses.
 Result<std::vector<IpPrefix>> parse_service_cidrs(std::string_view text);
 
+// As parse_service_cidrs, of any size; "none" is none.
+Result<std::vector<IpPrefix>> parse_cluster_cidrs(std::string_view text);
+
 // "30000-32767": both ends included, from 1, the first not above the second.
 Result<std::pair<std::uint16_t, std::uint16_t>> parse_node_ports(std::string_view text);
 
 // The parts to run besides the API server, which is always among them as all others need it.
 struct Components {
+    bool controllers = false;
+    bool scheduler = false;
     bool dns = false;
 };
-// Refuses names of components that do not exist or are not in this build.
+// Refuses names of components that do not exist.
 Result<Components> parse_components(std::string_view text);
 
 // The names a server certificate stands for.

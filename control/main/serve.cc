@@ -15,12 +15,14 @@
 #include "control/apiserver/authentication/bootstrap_tokens.h"
 #include "control/apiserver/authentication/token_file.h"
 #include "control/apiserver/handler.h"
+#include "control/apiserver/proxy/pod_proxy.h"
 #include "control/http/server.h"
 #include "control/http/status_body.h"
 #include "control/pki/files.h"
 #include "control/pki/kubeconfig.h"
 #include "control/pki/pki.h"
 #include "control/apiserver/registry/api.h"
+#include "control/main/components.h"
 #include "control/main/network.h"
 #include "control/store/store.h"
 
@@ -36,7 +38,7 @@ constexpr const char* kAdminGroup = "system:masters";
 // The name and group that Kubernetes' own role for service proxies is bound to.
 constexpr const char* kAgentUser = "system:kube-proxy";
 constexpr const char* kAgentGroup = "system:node-proxiers";
-constexpr const char* kDnsUser = "system:dns";
+constexpr const char* kKubeletClientUser = "kube-apiserver-kubelet-client";
 
 std::string pki_path(const std::string& data_dir) { return data_dir + "/pki"; }
 
@@ -67,7 +69,8 @@ struct Certificates {
     pki::KeyPair server;
     pki::KeyPair admin;
     pki::KeyPair agent;
-    std::optional<pki::KeyPair> dns;
+    ComponentCertificates components;
+    pki::KeyPair kubelet_client;  // what kubelets know the API server by
 };
 
 Result<Certificates> load_certificates(const ServeOptions& options) {
@@ -80,9 +83,9 @@ Result<Certificates> load_certificates(const ServeOptions& options) {
     SLUICE_TRY_ASSIGN(out.server, directory.server(names.dns, names.addresses));
     SLUICE_TRY_ASSIGN(out.admin, directory.client("admin", kAdminUser, {kAdminGroup}));
     SLUICE_TRY_ASSIGN(out.agent, directory.client("agent", kAgentUser, {kAgentGroup}));
-    if (options.dns) {
-        SLUICE_TRY_ASSIGN(out.dns, directory.client("dns", kDnsUser, {kDnsUser}));
-    }
+    SLUICE_TRY_ASSIGN(out.components, load_component_certificates(directory, options));
+    SLUICE_TRY_ASSIGN(out.kubelet_client, directory.client("apiserver-kubelet-client",
+                                                           kKubeletClientUser, {kAdminGroup}));
     return out;
 }
 
@@ -110,16 +113,18 @@ std::optional<http::Identity> authenticate(std::string_view token,
     return authentication::authenticate_bootstrap_token(token, read, std::time(nullptr));
 }
 
-// Cluster DNS is a client like any other: what it knows comes over HTTPS.
-Result<std::unique_ptr<dns::Dns>> start_dns(const ServeOptions& options,
-                                            const Certificates& certificates,
-                                            const std::string& url) {
-    client::ClientConfig config;
-    SLUICE_TRY(client::parse_server_url(url, &config));
-    config.ca_pem = certificates.ca_pem;
-    config.certificate_pem = certificates.dns->certificate_pem;
-    config.private_key_pem = certificates.dns->private_key_pem;
-    return dns::Dns::start(*options.dns, config);
+Result<void> start_proxy(const Certificates& certificates, registry::Api& api,
+                         std::unique_ptr<apiserver::PodProxy>* proxy) {
+    apiserver::PodProxyOptions options;
+    options.ca_pem = certificates.ca_pem;
+    options.certificate_pem = certificates.kubelet_client.certificate_pem;
+    options.private_key_pem = certificates.kubelet_client.private_key_pem;
+    SLUICE_TRY_ASSIGN(*proxy, apiserver::PodProxy::create(
+                                  options, [&api](const auto& kind, const auto& name_space,
+                                                  const auto& name) {
+                                      return api.read(kind, name_space, name);
+                                  }));
+    return {};
 }
 
 }  // namespace
@@ -132,6 +137,7 @@ Result<void> serve(const ServeOptions& options, const sigset_t& signals) {
     SLUICE_TRY_ASSIGN(auto store, store::open_sqlite(store_options));
     SLUICE_TRY_ASSIGN(const Certificates certificates, load_certificates(options));
 
+    std::unique_ptr<apiserver::PodProxy> proxy;  // goes after the listener whose requests it answers
     // The listener comes before what it serves, so that the port, which may be any free one, is known.
     std::atomic<apiserver::ApiServer*> serving{nullptr};
     http::ServerOptions server_options;
@@ -165,6 +171,9 @@ Result<void> serve(const ServeOptions& options, const sigset_t& signals) {
     api_options.nodeport_max = options.node_port_max;
     api_options.advertise_address = advertised_address(options.listen.address).to_string();
     api_options.advertise_port = server->port();
+    api_options.event_ttl_s = options.event_ttl_s;
+    api_options.not_ready_toleration_s = options.not_ready_toleration_s;
+    api_options.unreachable_toleration_s = options.unreachable_toleration_s;
     const Endpoint advertised{advertised_address(options.listen.address), server->port()};
     apiserver::ApiServer api_server(*store, advertised.to_string(),
                                     [raw = server.get()] { return raw->stats(); });
@@ -182,15 +191,16 @@ Result<void> serve(const ServeOptions& options, const sigset_t& signals) {
             done = pki::write_kubeconfig(options.data_dir + "/agent.kubeconfig",
                                          {url, certificates.ca_pem, kAgentUser, certificates.agent});
         }
-        std::unique_ptr<dns::Dns> dns;
+        std::optional<RunningComponents> components;
+        if (done) done = start_proxy(certificates, **api, &proxy);
         if (done) {
+            api_server.set_pod_proxy(proxy.get());
             secrets.store(api->get(), std::memory_order_release);
             api_server.set_api(api->get());
-        }
-        if (done && options.dns) {
-            auto started = start_dns(options, certificates, url);
+            auto started = start_components(options, certificates.components, url,
+                                            "https://" + advertised.to_string());
             if (started) {
-                dns = std::move(*started);
+                components = std::move(*started);
             } else {
                 done = started.error();
             }
@@ -204,7 +214,7 @@ Result<void> serve(const ServeOptions& options, const sigset_t& signals) {
             // A second signal ends the process at once.
             pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
         }
-        dns.reset();
+        components.reset();
         api_server.begin_shutdown();
         (*api)->shutdown();
     }

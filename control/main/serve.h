@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "api/base/result.h"
+#include "control/controllers/controllers.h"
 #include "control/dns/dns.h"
 #include "control/main/options.h"
 
@@ -21,7 +22,13 @@ struct ServeOptions {
     std::uint16_t node_port_max = 0;
     ServerNames tls_sans;
     std::string token_auth_file;  // empty: none
-    std::optional<dns::Options> dns;  // set: that component runs
+    std::int64_t not_ready_toleration_s = 300;
+    std::int64_t unreachable_toleration_s = 300;
+    std::uint32_t event_ttl_s = 3'600;
+    // Set: that component runs.
+    std::optional<dns::Options> dns;
+    std::optional<controllers::Options> controllers;
+    bool scheduler = false;
 };
 
 // Blocks until one of `signals` arrives, then shuts down in order. REQUIRES: they are blocked in this thread, so

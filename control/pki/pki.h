@@ -31,6 +31,8 @@ public:
     static Result<Directory> open(std::string path, std::int64_t now_s);
 
     [[nodiscard]] const std::string& ca_pem() const { return ca_.certificate_pem; }
+    // For whoever signs certificates of nodes.
+    [[nodiscard]] const KeyPair& ca() const { return ca_; }
 
     // The server's pair for exactly these names and addresses.
     Result<KeyPair> server(std::vector<std::string> dns_names, std::vector<IpAddress> addresses);
