@@ -168,15 +168,22 @@ containerd_network() {
 
 # containerd_import ARCHIVE...: images from OCI archives; those that are there with the same content are passed over.
 containerd_import() {
-    local archive name digest index
+    local archive child children=()
+    # Beside each other: an import waits for the disk most of the time.
     for archive in "$@"; do
-        index=$(tar -xOf "$archive" index.json) || die "$archive is not an OCI archive"
-        name=$(jq -r '.manifests[0].annotations["io.containerd.image.name"]' <<<"$index")
-        digest=$(jq -r '.manifests[0].digest' <<<"$index")
-        if ! containerd_ctr images ls "name==$name" | grep -F " $digest " >/dev/null; then
-            containerd_ctr images import "$archive" >/dev/null || die "cannot import $archive"
-        fi
+        containerd_import_one "$archive" &
+        children+=($!)
     done
+    for child in "${children[@]}"; do wait "$child" || die "not all images could be imported"; done
+}
+containerd_import_one() {
+    local name digest index
+    index=$(tar -xOf "$1" index.json) || die "$1 is not an OCI archive"
+    name=$(jq -r '.manifests[0].annotations["io.containerd.image.name"]' <<<"$index")
+    digest=$(jq -r '.manifests[0].digest' <<<"$index")
+    if ! containerd_ctr images ls "name==$name" | grep -F " $digest " >/dev/null; then
+        containerd_ctr images import "$1" >/dev/null || die "cannot import $1"
+    fi
 }
 
 # containerd_shims: the processes of containers' shims that belong to this containerd.

@@ -56,6 +56,16 @@ start_program() {
     echo $! >"$RUN/$name.pid"
 }
 
+# wait_program NAME SECONDS COMMAND...: until COMMAND succeeds; fails after SECONDS, and at once when NAME has ended.
+wait_program() {
+    local name=$1 until=$(($(date +%s%N) + $2 * 1000000000))
+    shift 2
+    until "$@" >/dev/null 2>&1; do
+        [ "$(date +%s%N)" -lt "$until" ] && pid_of "$name" >/dev/null || return 1
+        sleep 0.05
+    done
+}
+
 # program_failed NAME WHAT: ends with the program's last words.
 program_failed() {
     tail -n 5 "$RUN/$1.log" >&2
@@ -161,17 +171,18 @@ start_agent() {
     # shellcheck disable=SC2086
     start_program sluice-agent --kubeconfig "$1/kubelet.kubeconfig" --node-name "$NODE_NAME" \
         --cgroup-root "$(agent_cgroup)" --bpffs "$BPFFS" --cluster-cidr "$CLUSTER_CIDRS" \
-        --service-cluster-ip-range "$SERVICE_CIDRS" --cni-conf-dir "$CONTAINERD_CNI_CONF" --route-pods \
+        --service-cluster-ip-range "$SERVICE_CIDRS" --cni-conf-dir "$CONTAINERD_CNI_CONF" \
+        --cni-data-dir "$CONTAINERD_CNI_DATA" --route-pods \
         "${devices[@]}" ${SLUICE_AGENT_ARGS:-}
 }
 
 # wait_node NODE_DATA: until the API says that the node is ready and the agent is healthy.
 wait_node() {
-    wait_for 20 curl -fsS http://127.0.0.1:10248/healthz ||
+    wait_program sluice-kubelet 20 curl -fsS http://127.0.0.1:10248/healthz ||
         program_failed sluice-kubelet "the kubelet is not healthy"
-    wait_for 20 curl -fsS http://127.0.0.1:10256/healthz ||
+    wait_program sluice-agent 20 curl -fsS http://127.0.0.1:10256/healthz ||
         program_failed sluice-agent "the agent is not healthy"
-    wait_for 20 kubectl --kubeconfig "$1/kubelet.kubeconfig" get node "$NODE_NAME" ||
+    wait_program sluice-kubelet 20 kubectl --kubeconfig "$1/kubelet.kubeconfig" get node "$NODE_NAME" ||
         program_failed sluice-kubelet "node $NODE_NAME is not registered"
     kubectl --kubeconfig "$1/kubelet.kubeconfig" wait --for=condition=Ready "node/$NODE_NAME" \
         --timeout=30s >/dev/null || program_failed sluice-kubelet "node $NODE_NAME is not ready"

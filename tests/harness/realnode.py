@@ -78,9 +78,8 @@ class RealNode:
             [os.path.join(BIN, "sluice-control"), "--data-dir", self.cluster.control_data, "--listen", CONTROL,
              "token", "create"], env=self.cluster.node.environment()).stdout.split()
         at = command.index("join")
-        self.ns.run([os.path.join(BIN, "sluice"), *command[at:], "--node-name", self.name, "--node-ip",
-                     f"{self.v4},{self.v6}", "--data-dir", self.join_dir, "--no-start"],
-                    env=self.environment())
+        self.ns.run([os.path.join(BIN, "sluice"), *command[at:], "--node-name", self.name, "--node-ip", self.v4,
+                     "--data-dir", self.join_dir, "--no-start"], env=self.environment())
         return self.up()
 
     def pid(self, program):
