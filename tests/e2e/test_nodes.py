@@ -116,7 +116,7 @@ spec:
     ready = [space.cluster.wait_ready(f"p{number}", namespace=space.namespace) for number in (1, 2)]
     server, client = ready[0]["status"]["podIP"], ready[1]["status"]["podIP"]
     listening = space.process("exec", "p1", "--", "timeout", "20", "nc", "-l", "-p", "9000", "-e", "sh", "-c",
-                              "cat /proc/net/tcp")
+                              "cat /proc/net/tcp /proc/net/tcp6")
     seen = eventually(lambda: space("exec", "p2", "--", "timeout", "3", "nc", server, "9000", check=False).stdout
                       or None, 15, "the connection", 0.3)
     hexadecimal = "".join(f"{int(part):02X}" for part in reversed(client.split(".")))
