@@ -29,6 +29,8 @@ struct Model {
         int port = 0;      // 0: none
         bool apart = false;  // wants no other such pod in its zone
         bool even = false;   // spreads over zones, skew 1
+        bool loud = false;   // only a label
+        bool shy = false;    // wants no loud pod in its zone
     };
     struct Waiting : Placed {
         bool tolerates = false;
@@ -66,6 +68,8 @@ struct Model {
         if (machine.tainted && !pod.tolerates) return "taint";
         if (!pod.zone.empty() && pod.zone != machine.zone) return "zone";
         if (pod.apart && in_zone(machine.zone, &Placed::apart) > 0) return "apart";
+        if (pod.shy && in_zone(machine.zone, &Placed::loud) > 0) return "shy";
+        if (pod.loud && in_zone(machine.zone, &Placed::shy) > 0) return "loud";
         if (pod.even) {
             std::set<std::string> zones;
             for (const auto& [name, other] : machines) {
@@ -95,15 +99,23 @@ std::shared_ptr<const Pod> pod_object(const std::string& name, const Model::Wait
     spec += "}]";
     if (pod.tolerates) spec += R"(,"tolerations":[{"key":"t","operator":"Exists"}])";
     if (!pod.zone.empty()) spec += R"(,"nodeSelector":{"topology.kubernetes.io/zone":")" + pod.zone + "\"}";
-    if (pod.apart) {
-        spec += R"(,"affinity":{"podAntiAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":[
-            {"topologyKey":"topology.kubernetes.io/zone","labelSelector":{"matchLabels":{"apart":"true"}}}]}})";
+    const auto away_from = [](const char* label) {
+        return fmt::format(R"({{"topologyKey":"topology.kubernetes.io/zone",)"
+                           R"("labelSelector":{{"matchLabels":{{"{}":"true"}}}}}})", label);
+    };
+    if (pod.apart || pod.shy) {
+        spec += R"(,"affinity":{"podAntiAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":[)";
+        if (pod.apart) spec += away_from("apart");
+        if (pod.apart && pod.shy) spec += ",";
+        if (pod.shy) spec += away_from("loud");
+        spec += "]}}";
     }
     if (pod.even) {
         spec += R"(,"topologySpreadConstraints":[{"maxSkew":1,"topologyKey":"topology.kubernetes.io/zone",
             "whenUnsatisfiable":"DoNotSchedule","labelSelector":{"matchLabels":{"even":"true"}}}])";
     }
-    return make_pod(name, spec, fmt::format(R"(,"labels":{{"apart":"{}","even":"{}"}})", pod.apart, pod.even));
+    return make_pod(name, spec, fmt::format(R"(,"labels":{{"apart":"{}","even":"{}","loud":"{}"}})",
+                                            pod.apart, pod.even, pod.loud));
 }
 
 template <class Map>
@@ -162,6 +174,8 @@ RC_GTEST_PROP(SchedulerProperty, NeverBreaksARuleAndNeverLeavesAPodThatFits, ())
                 pod.port = *rc::gen::inRange(0, 4) == 0 ? 80 + *rc::gen::inRange(0, 2) : 0;
                 pod.apart = *rc::gen::inRange(0, 5) == 0;
                 pod.even = *rc::gen::inRange(0, 4) == 0;
+                pod.loud = *rc::gen::inRange(0, 4) == 0;
+                pod.shy = !pod.loud && *rc::gen::inRange(0, 4) == 0;
                 pod.tolerates = *rc::gen::inRange(0, 3) == 0;
                 if (*rc::gen::inRange(0, 4) == 0) pod.zone = kZones[*rc::gen::inRange(0, 3)];
                 model.waiting[name] = pod;
