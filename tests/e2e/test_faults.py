@@ -100,7 +100,8 @@ def test_changes_while_the_kubelet_was_away(web):
     restarted = cluster.pod(pods[0]["metadata"]["name"], web.namespace)["status"]["containerStatuses"][0]
     assert restarted["restartCount"] == 1
     assert restarted["lastState"]["terminated"]["exitCode"] == 137
-    assert pods[1]["metadata"]["uid"] not in {p["metadata"]["uid"] for p in cluster.pods(namespace=web.namespace)}
+    eventually(lambda: pods[1]["metadata"]["uid"] not in {
+        p["metadata"]["uid"] for p in cluster.pods(namespace=web.namespace)}, 15, "the deleted pod is gone")
     eventually(lambda: node.container_pid(pods[1]["status"]["containerStatuses"][0]["containerID"]) is None, 15,
                "the deleted pod's container is gone")
 
