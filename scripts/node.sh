@@ -1,4 +1,4 @@
-# One node on this machine: where its state is, and how its programs start and stop. Sourced by up and down after lib.sh.
+# One node on this machine: where its state is, and how its programs start and stop. Sourced by up and down.
 # Several nodes on one kernel, each in a network namespace, differ by the variables below.
 # shellcheck shell=bash
 
@@ -26,7 +26,7 @@ CONTAINERD_CNI_DATA="$RUN/cni"
 
 kube() { kubectl --kubeconfig "$KUBECONFIG_FILE" "$@"; }
 
-# agent_cgroup: the cgroup2 folder whose processes the agent serves: the whole machine, or with SLUICE_CGROUP this node's.
+# agent_cgroup: the cgroup2 folder whose processes the agent serves; with SLUICE_CGROUP that of this node alone.
 agent_cgroup() {
     local root
     root=$(cgroup2_root)
@@ -201,8 +201,8 @@ remove_volumes() {
     [ ! -f "$RUN/made-pod-logs" ] || rm -rf "$POD_LOGS"
 }
 
-# node_credentials SERVER: of the node that has the control plane, signed by the authority on its disk. They are as those
-# that `sluice join` gets for other nodes. Made anew when they are about to end or an address is not among them.
+# node_credentials SERVER: of the node that has the control plane, signed by the authority on its disk; as those that
+# `sluice join` gets for other nodes. Made anew when they are about to end or an address is not among them.
 node_credentials() {
     local pki="$DATA/control/pki" crt="$NODE_DATA/kubelet-serving.crt" names address
     mkdir -p "$NODE_DATA"

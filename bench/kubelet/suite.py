@@ -1,4 +1,4 @@
-"""The kubelet suite: from a pod's creation to Ready, alone and thirty at once, its end, and what the kubelet costs idle.
+"""The kubelet suite: from a pod's creation to Ready, alone and thirty at once, to its end, and the kubelet idle.
 
 One node as scripts/up makes it, real containers of busybox. The peers' figures of kubelet 1.32 were taken on such a
 machine (two cores, containerd 1.6, runc) and are not of this run; the runtime alone, by CRI on the same node, is.

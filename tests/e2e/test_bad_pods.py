@@ -151,10 +151,12 @@ def test_failing_hook(space):
 
 def test_what_the_api_refuses(space):
     for change, said in (
-            ({"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}}, "must be less than or equal to cpu limit"),
+            ({"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}},
+             "must be less than or equal to cpu limit"),
             ({"image": ""}, "spec.containers[0].image: Required value"),
             ({"name": "Not_A_Label"}, "spec.containers[0].name: Invalid value"),
-            ({"volumeMounts": [{"name": "v", "mountPath": "/v"}]}, 'spec.containers[0].volumeMounts[0].name: Not found: "v"'),
+            ({"volumeMounts": [{"name": "v", "mountPath": "/v"}]},
+             'spec.containers[0].volumeMounts[0].name: Not found: "v"'),
             ({"readinessProbe": {"periodSeconds": 1}}, "must specify a handler type")):
         result = space("apply", "-f", "-", input=pod("bad", change), check=False)
         assert result.returncode != 0 and said in result.stderr, (change, result.stderr)

@@ -235,7 +235,8 @@ def test_security_context_and_pod_fields(space):
                         "volumeMounts": [{"name": "v", "mountPath": "/v"}]}],
         "volumes": [{"name": "v", "emptyDir": {}}]}))
     space.cluster.wait_ready("fields", namespace=space.namespace)
-    script = "id -u; id -g; id -G; pwd; hostname; touch /x 2>&1; stat -c %g /v; grep other.host /etc/hosts | tr '\\t' ' '"
+    script = ("id -u; id -g; id -G; pwd; hostname; touch /x 2>&1; stat -c %g /v; "
+              "grep other.host /etc/hosts | tr '\\t' ' '")
     lines = space.cluster.execute("fields", "sh", "-c", script, namespace=space.namespace).splitlines()
     assert lines[:2] == ["1000", "2000"] and "3000" in lines[2].split()
     assert lines[3:5] == ["/tmp", "box"] and "Read-only" in lines[5] and lines[6] == "3000"
@@ -320,7 +321,8 @@ def test_pulls_with_and_without_secrets(space):
         assert "401 Unauthorized" in container_state(failed)[1]["message"]
         auth = base64.b64encode(b"tester:secret word").decode()
         space.apply(json.dumps({
-            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "pull"}, "type": "kubernetes.io/dockerconfigjson",
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "pull"},
+            "type": "kubernetes.io/dockerconfigjson",
             "stringData": {".dockerconfigjson": json.dumps({"auths": {registry.name: {"auth": auth}}})}}))
         space.apply(pod("with", {**spec, "imagePullSecrets": [{"name": "pull"}]}))
         ready = cluster.wait_ready("with", namespace=space.namespace)

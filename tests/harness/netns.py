@@ -57,8 +57,8 @@ class Namespace:
         return result
 
     def popen(self, argv, cgroup=None, **kwargs):
-        child = subprocess.Popen(self.command(argv), preexec_fn=_join(cgroup),
-                                 stdin=subprocess.DEVNULL, **kwargs)
+        kwargs.setdefault("stdin", subprocess.DEVNULL)
+        child = subprocess.Popen(self.command(argv), preexec_fn=_join(cgroup), **kwargs)
         self._children.append(child)
         return child
 

@@ -59,7 +59,8 @@ class RealNode:
             output.seek(0)
             text = output.read()
         if check and code != 0:
-            raise RuntimeError(f"scripts/{name} {' '.join(args)} on {self.name}: exit {code}\n{text}\n{self.log_tails()}")
+            raise RuntimeError(f"scripts/{name} {' '.join(args)} on {self.name}: exit {code}\n{text}\n"
+                               f"{self.log_tails()}")
         return text
 
     def up(self, *more):
