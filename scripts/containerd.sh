@@ -63,6 +63,10 @@ cgroup2_clear() {
             mount -t cgroup -o "$controller" "$CGROUP_SOURCE" "$folder" 2>/dev/null ||
             note "controller $controller stays on cgroup2; containers are run by runc"
     done
+    # A group of this node's, which containerd_stop removes: another node that ends meanwhile finds the mount in use.
+    while read -r folder; do
+        mkdir -p "$folder/$CONTAINERD_CGROUP"
+    done < <(awk -v source="$CGROUP_SOURCE" '$1 == source && $3 == "cgroup" { print $2 }' /proc/mounts)
 }
 
 # cgroup2_restore: takes the mounts of cgroup2_clear back once nobody has a group there.
