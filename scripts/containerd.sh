@@ -194,7 +194,7 @@ containerd_import_one() {
 containerd_shims() {
     local folder
     for folder in /proc/[0-9]*; do
-        tr '\0' ' ' <"$folder/cmdline" 2>/dev/null |
+        { tr '\0' ' ' <"$folder/cmdline"; } 2>/dev/null |
             grep -E "containerd-shim.* -address $CONTAINERD_SOCKET( |\$)" >/dev/null &&
             basename "$folder"
     done

@@ -172,7 +172,7 @@ start_agent() {
     start_program sluice-agent --kubeconfig "$1/kubelet.kubeconfig" --node-name "$NODE_NAME" \
         --cgroup-root "$(agent_cgroup)" --bpffs "$BPFFS" --cluster-cidr "$CLUSTER_CIDRS" \
         --service-cluster-ip-range "$SERVICE_CIDRS" --cni-conf-dir "$CONTAINERD_CNI_CONF" \
-        --cni-data-dir "$CONTAINERD_CNI_DATA" --route-pods \
+        --cni-data-dir "$CONTAINERD_CNI_DATA" --route-pods --masquerade-pods "$CLUSTER_CIDRS" \
         "${devices[@]}" ${SLUICE_AGENT_ARGS:-}
 }
 
