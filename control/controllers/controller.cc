@@ -17,7 +17,8 @@ constexpr std::size_t kMaxToldFailures = 512;
 // One worker may not take more threads than a controller can use.
 constexpr int kMaxWorkers = 16;
 
-// Remembers which failures were told of. A failure that goes on is one line in the log, not one per retry.
+// Remembers which failures were told of. A failure that goes on is one line in the log, not one per
+// retry.
 class ToldOnce {
 public:
     bool first(const std::string& what) {
@@ -40,7 +41,8 @@ ToldOnce& told() {
     return instance;
 }
 
-// The edge of a controller: whatever a library throws (memory, above all) becomes a failure of this one key.
+// The edge of a controller: whatever a library throws (memory, above all) becomes a failure of this
+// one key.
 Reconciled guarded(Controller& controller, const std::string& key) {
     try {
         return controller.reconcile(key);

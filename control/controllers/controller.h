@@ -1,8 +1,10 @@
-// What every controller is: a queue of keys, filled by handlers of shared informers, and a reconcile function that
-// makes the world as the object says. Controllers speak to nothing but the Kubernetes API.
+// What every controller is: a queue of keys, filled by handlers of shared informers, and a
+// reconcile function that makes the world as the object says. Controllers speak to nothing but the
+// Kubernetes API.
 //
-// A controller's file reads: add handlers (which changes concern which key), then reconcile(key). Reconcile is level
-// driven: it looks at the caches as they are, never at what changed, and may be called any number of times.
+// A controller's file reads: add handlers (which changes concern which key), then reconcile(key).
+// Reconcile is level driven: it looks at the caches as they are, never at what changed, and may be
+// called any number of times.
 #pragma once
 
 #include <chrono>
@@ -59,7 +61,8 @@ public:
     [[nodiscard]] virtual int workers() const { return 2; }
 };
 
-// The controller that an object's owner references name as the one that manages it; nullopt when none does.
+// The controller that an object's owner references name as the one that manages it; nullopt when
+// none does.
 struct OwnerRef {
     std::string api_version;
     std::string kind;

@@ -22,7 +22,8 @@ void Expectations::expect_more(const std::string& key, int creations,
 void Expectations::creation_observed(const std::string& key, int count) {
     const std::scoped_lock lock(mutex_);
     const auto found = open_.find(key);
-    if (found != open_.end()) found->second.creations = std::max(0, found->second.creations - count);
+    if (found == open_.end()) return;
+    found->second.creations = std::max(0, found->second.creations - count);
 }
 
 void Expectations::deletion_observed(const std::string& key, const std::string& pod_key) {

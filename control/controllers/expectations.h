@@ -1,8 +1,9 @@
-// What a controller has asked the API server for and its cache does not show yet. A controller that counts its pods
-// while this is open would count wrongly and make or delete a second set.
+// What a controller has asked the API server for and its cache does not show yet. A controller that
+// counts its pods while this is open would count wrongly and make or delete a second set.
 //
-// As in client-go: creations are counted, deletions are remembered by pod; both are lowered by what the informer tells,
-// and an expectation that nothing fulfils is given up after five minutes. Thread-safe.
+// As in client-go: creations are counted, deletions are remembered by pod; both are lowered by what
+// the informer tells, and an expectation that nothing fulfils is given up after five minutes.
+// Thread-safe.
 #pragma once
 
 #include <chrono>

@@ -17,8 +17,14 @@ std::string orphan_value(const std::string& name_space) { return "orphans/" + na
 
 std::string pod_key(const Pod& pod) { return client::object_key(pod); }
 
-// Where the first characters of generated names come from: the owner's name, shortened so that it stays a label.
-std::string generate_name(const std::string& owner) { return owner + "-"; }
+bool same_labels(const Pod& a, const Pod& b) {
+    const auto& left = a.metadata().labels();
+    const auto& right = b.metadata().labels();
+    return left.size() == right.size() && std::ranges::all_of(left, [&](const auto& label) {
+        const auto found = right.find(label.first);
+        return found != right.end() && found->second == label.second;
+    });
+}
 
 }  // namespace
 
@@ -48,6 +54,7 @@ Result<Pods> PodControl::claim(const google::protobuf::Message& owner,
                                const codec::LabelSelector& selector, const Pods& candidates) {
     const auto& metadata = codec::object_meta(owner);
     Pods out;
+    bool asked = false;
     for (const auto& pod : candidates) {
         const bool owned = controller_of(*pod).has_value();
         const bool matches = selects(selector, *pod);
@@ -57,6 +64,10 @@ Result<Pods> PodControl::claim(const google::protobuf::Message& owner,
         }
         if (metadata.has_deletiontimestamp() || owned == matches) continue;
         if (!owned && is_deleting(*pod)) continue;
+        if (!owned && !asked) {
+            SLUICE_TRY(may_adopt(context_.client, owner_kind_, owner));
+            asked = true;
+        }
         const std::string patch =
             owned ? release_patch(metadata.uid(), pod->metadata().uid())
                   : adoption_patch(owner, owner_kind_, pod->metadata().uid());
@@ -85,7 +96,7 @@ PodControl::Done PodControl::create(
         *pod.mutable_metadata()->mutable_annotations() = pod_template.metadata().annotations();
         *pod.mutable_metadata()->mutable_finalizers() = pod_template.metadata().finalizers();
         *pod.mutable_spec() = pod_template.spec();
-        pod.mutable_metadata()->set_generatename(generate_name(metadata.name()));
+        pod.mutable_metadata()->set_generatename(metadata.name() + "-");
         pod.mutable_metadata()->set_namespace_(metadata.namespace_());
         set_controller_reference(owner, owner_kind_, &pod);
         if (customize) customize(index, &pod);
@@ -116,15 +127,18 @@ PodControl::Done PodControl::remove(const google::protobuf::Message& owner, cons
                                                     pod->metadata().name(), request);
         if (!removed && !removed.error().not_found() && removed.error().http_status != 409) {
             if (!done.error) done.error = removed.error();
+            done.unseen.push_back(pod_key(*pod));
             context_.events.record(owner, client::EventType::kWarning, "FailedDelete",
                                    "Error deleting: " + removed.error().message);
             continue;
         }
         ++done.count;
-        if (removed) {
-            context_.events.record(owner, client::EventType::kNormal, "SuccessfulDelete",
-                                   "Deleted pod: " + pod->metadata().name());
+        if (!removed) {
+            done.unseen.push_back(pod_key(*pod));
+            continue;
         }
+        context_.events.record(owner, client::EventType::kNormal, "SuccessfulDelete",
+                               "Deleted pod: " + pod->metadata().name());
     }
     return done;
 }
@@ -161,6 +175,19 @@ std::string release_patch(const std::string& owner_uid, const std::string& uid) 
          {{"uid", uid},
           {"ownerReferences", boost::json::array{boost::json::object{
                                   {"$patch", "delete"}, {"uid", owner_uid}}}}}}});
+}
+
+Result<void> may_adopt(client::Client& client, const codec::KindInfo& kind,
+                       const google::protobuf::Message& owner) {
+    const auto& metadata = codec::object_meta(owner);
+    const auto found = client.get(kind, metadata.namespace_(), metadata.name());
+    if (!found && !found.error().not_found()) return Error(found.error());
+    if (found) {
+        const auto& now = codec::object_meta(**found);
+        if (now.uid() == metadata.uid() && !now.has_deletiontimestamp()) return {};
+    }
+    return make_error(Code::kAborted, "{} {}/{} is being deleted and adopts nothing",
+                      kind.gvk.kind, metadata.namespace_(), metadata.name());
 }
 
 bool selects(const codec::LabelSelector& selector, const google::protobuf::Message& object) {
@@ -201,7 +228,8 @@ void follow_pods(client::Informer& pods, client::WorkQueue& queue, Expectations&
         if (old_owner && old_owner != new_owner) queue.add(*old_owner);
         if (new_owner) {
             queue.add(*new_owner);
-        } else if (is != nullptr && !controller_of(*is)) {
+        } else if (is != nullptr && !controller_of(*is) &&
+                   (was == nullptr || controller_of(*was) || !same_labels(*was, *is))) {
             for (const auto& key : owners_of(*is)) queue.add(key);
         }
     });

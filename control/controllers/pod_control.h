@@ -1,4 +1,5 @@
-// Pods in the hands of the controllers that own them: made from a template, adopted, let go, deleted.
+// Pods in the hands of the controllers that own them: made from a template, adopted, let go,
+// deleted.
 #pragma once
 
 #include <functional>
@@ -13,8 +14,9 @@
 
 namespace sluice::controllers {
 
-// The first batch of creations; each that succeeds wholly is followed by one of twice its size, so that a quota or a
-// template that is always refused costs one request and not a thousand (client-go's slow start).
+// The first batch of creations; each that succeeds wholly is followed by one of twice its size, so
+// that a quota or a template that is always refused costs one request and not a thousand
+// (client-go's slow start).
 inline constexpr int kSlowStartBatch = 1;
 // Creations and deletions of one reconcile; the rest is the next one's.
 inline constexpr int kMaxBurst = 500;
@@ -27,14 +29,19 @@ public:
     [[nodiscard]] client::Informer& pods() const { return pods_; }
     // Pods that name the owner as their controller, and those of its namespace that name none.
     [[nodiscard]] Pods candidates(const google::protobuf::Message& owner) const;
-    // Of the candidates those that are the owner's: orphans that the selector matches are adopted (not by an owner that is
-    // being deleted), pods of the owner that it does not match are let go. The first error ends it.
+    // Of the candidates those that are the owner's: orphans that the selector matches are adopted,
+    // pods of the owner that it does not match are let go. The first error ends it.
+    // Before the first adoption the owner is read from the server: one whose deletion the cache
+    // does not show yet would take back what the garbage collector has just orphaned.
     Result<Pods> claim(const google::protobuf::Message& owner, const codec::LabelSelector& selector,
                        const Pods& candidates);
 
     struct Done {
         int count = 0;
         std::optional<Error> error;  // the first one; what was not done is not counted
+        // Of remove: keys of pods whose deletion no informer will tell of, because it failed or
+        // because they were gone before; expectations of them are to be lowered.
+        std::vector<std::string> unseen;
     };
     // customize: changes the nth pod before it is made. Events SuccessfulCreate and FailedCreate.
     Done create(const google::protobuf::Message& owner,
@@ -52,19 +59,23 @@ private:
 // An owner reference to the object as its controller.
 void set_controller_reference(const google::protobuf::Message& owner, const codec::KindInfo& kind,
                               google::protobuf::Message* object);
-// A patch that makes the owner the controller, or that takes its reference away; both fail when the object is another one of
-// the same name.
+// A patch that makes the owner the controller, or that takes its reference away; both fail when the
+// object is another one of the same name.
 [[nodiscard]] std::string adoption_patch(const google::protobuf::Message& owner,
                                          const codec::KindInfo& kind, const std::string& uid);
 [[nodiscard]] std::string release_patch(const std::string& owner_uid, const std::string& uid);
+
+// Whether an owner in a cache is still there and not being deleted, asked of the server itself.
+[[nodiscard]] Result<void> may_adopt(client::Client& client, const codec::KindInfo& kind,
+                                     const google::protobuf::Message& owner);
 
 // Whether the labels of the object match.
 [[nodiscard]] bool selects(const codec::LabelSelector& selector,
                            const google::protobuf::Message& object);
 
-// Feeds expectations and a queue from the changes of pods: the one handler that all owners of pods need. key_of: the queue's key
-// of the controller that a pod names, nullopt when it is not of this kind; owners_of: the keys of those that might adopt an
-// orphan.
+// Feeds expectations and a queue from the changes of pods: the one handler that all owners of pods
+// need. owners_of: the keys of those that might adopt an orphan; asked when it becomes one and when
+// its labels change.
 void follow_pods(client::Informer& pods, client::WorkQueue& queue, Expectations& expectations,
                  const codec::KindInfo& owner_kind,
                  std::function<std::vector<std::string>(const Pod& orphan)> owners_of);

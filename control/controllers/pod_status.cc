@@ -15,6 +15,10 @@
 namespace sluice::controllers {
 namespace {
 
+bool has_ended(const Pod& pod) {
+    return pod.status().phase() == "Succeeded" || pod.status().phase() == "Failed";
+}
+
 int phase_rank(const Pod& pod) {
     if (pod.status().phase() == "Pending" || pod.status().phase().empty()) return 0;
     return pod.status().phase() == "Unknown" ? 1 : 2;
@@ -72,10 +76,9 @@ bool goes_first(const Rank& a, const Rank& b) {
 
 bool is_deleting(const Pod& pod) { return pod.metadata().has_deletiontimestamp(); }
 
-bool is_active(const Pod& pod) {
-    return pod.status().phase() != "Succeeded" && pod.status().phase() != "Failed" &&
-           !is_deleting(pod);
-}
+bool is_active(const Pod& pod) { return !has_ended(pod) && !is_deleting(pod); }
+
+bool is_terminating(const Pod& pod) { return !has_ended(pod) && is_deleting(pod); }
 
 std::optional<std::int64_t> ready_since(const Pod& pod) {
     for (const auto& condition : pod.status().conditions()) {

@@ -1,4 +1,5 @@
-// One reconcile: find the Deployment's ReplicaSets, take one step towards the present template, write the status.
+// One reconcile: find the Deployment's ReplicaSets, take one step towards the present template,
+// write the status.
 #include <fmt/core.h>
 #include <google/protobuf/util/message_differencer.h>
 
@@ -28,8 +29,8 @@ const codec::KindInfo& deployments_kind() {
 }
 const codec::KindInfo& sets_kind() { return *codec::find_kind({"apps", "v1", "ReplicaSet"}); }
 
-// What one reconcile works with. The caches may be behind; a write that conflicts ends the look, and the next one starts from
-// what has arrived by then.
+// What one reconcile works with. The caches may be behind; a write that conflicts ends the look,
+// and the next one starts from what has arrived by then.
 struct Look {
     Deployment deployment;
     ReplicaSets sets;     // all
@@ -130,6 +131,7 @@ Result<ReplicaSets> DeploymentController::claim(const Deployment& deployment) {
     SLUICE_TRY_ASSIGN(const auto selector,
                       codec::LabelSelector::from_proto(deployment.spec().selector()));
     ReplicaSets out;
+    bool asked = false;
     for (const auto& value : {metadata.uid(), "orphans/" + metadata.namespace_()}) {
         for (const auto& object : sets_.by_index(kOwnerIndex, value)) {
             const auto set = client::as<ReplicaSet>(object);
@@ -143,13 +145,26 @@ Result<ReplicaSets> DeploymentController::claim(const Deployment& deployment) {
                 set->metadata().has_deletiontimestamp()) {
                 continue;
             }
+            if (!owned && !asked) {
+                SLUICE_TRY(may_adopt(context_.client, deployments_kind(), deployment));
+                asked = true;
+            }
             const std::string patch =
                 owned ? release_patch(metadata.uid(), set->metadata().uid())
                       : adoption_patch(deployment, deployments_kind(), set->metadata().uid());
             const auto patched =
                 context_.client.patch(sets_kind(), metadata.namespace_(), set->metadata().name(),
                                       kStrategicMerge, patch);
-            if (!patched && !patched.error().not_found()) return Error(patched.error());
+            if (!patched) {
+                // Gone, or another set of that name: neither is ours.
+                const int status = patched.error().http_status;
+                if (status == 404 || status == 422) continue;
+                return Error(patched.error());
+            }
+            if (!owned) {
+                out.push_back(
+                    std::make_shared<ReplicaSet>(static_cast<const ReplicaSet&>(**patched)));
+            }
         }
     }
     return out;
@@ -175,18 +190,21 @@ Reconciled DeploymentController::reconcile(const std::string& key) {
 
 Reconciled DeploymentController::step(Look* look) {
     const int wanted = look->deployment.spec().replicas();
-    const bool resized = std::ranges::any_of(look->sets, [&](const ReplicaSetPtr& set) {
-        const auto& annotations = set->metadata().annotations();
-        const auto found = annotations.find(kDesiredReplicasAnnotation);
-        return set->spec().replicas() > 0 && found != annotations.end() &&
-               found->second != std::to_string(wanted);
-    });
+    const bool recreates = look->deployment.spec().strategy().type() == "Recreate";
+    const auto active = std::ranges::count_if(
+        look->sets, [](const ReplicaSetPtr& set) { return set->spec().replicas() > 0; });
+    // Recreate has no proportions to keep between several sets: all but one of them go anyway.
+    const bool resized = (!recreates || active == 1) &&
+                         std::ranges::any_of(look->sets, [&](const ReplicaSetPtr& set) {
+                             return set->spec().replicas() > 0 &&
+                                    remembers_other_size(*set, wanted);
+                         });
     if (look->deployment.spec().paused() || resized) {
         SLUICE_TRY(find_or_make_new(look, false));
         SLUICE_TRY(change_size(look));
         return look->deployment.spec().paused() ? clean_up(*look) : Reconciled{};
     }
-    return look->deployment.spec().strategy().type() == "Recreate" ? recreate(look) : roll(look);
+    return recreates ? recreate(look) : roll(look);
 }
 
 Reconciled DeploymentController::note_pause(Look* look) {
@@ -263,7 +281,7 @@ Reconciled DeploymentController::make_new(Look* look, std::int64_t revision) {
                          : next_new_size(wanted, bounds, SetSize{}, old);
     spec->set_replicas(size);
     annotate(deployment, revision, false, &set);
-    annotate_size(wanted, wanted + bounds.surge, &set);
+    annotate_size(wanted, bounds, &set);
     const auto created = context_.client.create_object(sets_kind(), set);
     if (!created && created.error().reason == "AlreadyExists") {
         // Our own set that the cache does not show yet, or another template with the same hash.
@@ -283,9 +301,13 @@ Reconciled DeploymentController::make_new(Look* look, std::int64_t revision) {
         return make_error(Code::kAborted, "the name {} is another ReplicaSet's", metadata->name());
     }
     if (!created) {
-        if (deployment.spec().has_progressdeadlineseconds()) {
+        const std::string why = fmt::format("Failed to create new replica set \"{}\": {}",
+                                            metadata->name(), created.error().message);
+        context_.events.record(deployment, client::EventType::kWarning, "ReplicaSetCreateError",
+                               why);
+        if (has_deadline(deployment)) {
             set_condition(look->deployment.mutable_status(), kProgressing, "False",
-                          "ReplicaSetCreateError", created.error().message, look->now_s);
+                          "ReplicaSetCreateError", why, look->now_s);
             SLUICE_TRY(write_status(*look));
         }
         return Error(created.error());
@@ -312,7 +334,7 @@ Reconciled DeploymentController::make_new(Look* look, std::int64_t revision) {
 Result<bool> DeploymentController::resize(Look* look, const ReplicaSetPtr& set, int size) {
     const int wanted = look->deployment.spec().replicas();
     ReplicaSet next = *set;
-    const bool noted = annotate_size(wanted, wanted + bounds_of(look->deployment).surge, &next);
+    const bool noted = annotate_size(wanted, bounds_of(look->deployment), &next);
     const int before = set->spec().replicas();
     if (before == size && !noted) return false;
     next.mutable_spec()->set_replicas(size);
@@ -351,6 +373,8 @@ Reconciled DeploymentController::roll(Look* look) {
 
 bool DeploymentController::has_old_pods(const Look& look) const {
     return std::ranges::any_of(look.old, [&](const ReplicaSetPtr& set) {
+        // Told by the set, in case the cache of pods is behind it.
+        if (set->status().replicas() > 0) return true;
         return std::ranges::any_of(pods_.candidates(*set), [](const PodPtr& pod) {
             const std::string& phase = pod->status().phase();
             return controller_of(*pod) && phase != "Failed" && phase != "Succeeded";
@@ -392,6 +416,7 @@ Reconciled DeploymentController::change_size(Look* look) {
         return {};
     }
     if (look->fresh != nullptr && look->fresh->spec().replicas() == wanted &&
+        !remembers_other_size(*look->fresh, wanted) &&
         look->fresh->status().availablereplicas() == wanted) {
         for (const auto& set : active) {
             if (set != look->fresh) SLUICE_TRY(resize(look, set, 0));

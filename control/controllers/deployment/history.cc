@@ -26,7 +26,8 @@ constexpr std::array kOwnAnnotations = {
 std::int64_t number(const std::string& text) {
     std::int64_t value = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    return error == std::errc{} && end == text.data() + text.size() ? value : 0;
+    const bool whole = error == std::errc{} && end == text.data() + text.size();
+    return whole && value >= 0 && value < INT64_MAX ? value : 0;
 }
 
 std::string annotation(const ReplicaSet& set, const char* name) {
@@ -104,21 +105,29 @@ bool annotate(const Deployment& deployment, std::int64_t revision, bool exists, 
     return true;
 }
 
-bool annotate_size(int wanted, int max_replicas, ReplicaSet* set) {
+bool annotate_size(int wanted, const Bounds& bounds, ReplicaSet* set) {
+    const std::int64_t max_replicas = std::int64_t{wanted} + bounds.surge;
     const bool desired = set_annotation(set, kDesiredReplicasAnnotation, std::to_string(wanted));
     const bool most = set_annotation(set, kMaxReplicasAnnotation, std::to_string(max_replicas));
     return desired || most;
 }
 
+bool remembers_other_size(const ReplicaSet& set, int wanted) {
+    const auto& annotations = set.metadata().annotations();
+    const auto found = annotations.find(kDesiredReplicasAnnotation);
+    return found != annotations.end() && found->second != std::to_string(wanted);
+}
+
 Bounds bounds_of(const Deployment& deployment) {
     const auto& spec = deployment.spec();
     Bounds bounds;
-    if (spec.strategy().type() == "Recreate" || spec.replicas() == 0) return bounds;
+    if (spec.strategy().type() == "Recreate") return bounds;
     const auto& rolling = spec.strategy().rollingupdate();
     bounds.surge = scaled_value(rolling.maxsurge(), spec.replicas(), true);
     bounds.unavailable =
         std::min(scaled_value(rolling.maxunavailable(), spec.replicas(), false), spec.replicas());
-    if (bounds.surge == 0 && bounds.unavailable == 0) bounds.unavailable = 1;
+    const bool stuck = bounds.surge == 0 && bounds.unavailable == 0;
+    if (stuck && spec.replicas() > 0) bounds.unavailable = 1;
     return bounds;
 }
 
@@ -134,26 +143,23 @@ SetSize size_of(const ReplicaSet& set) {
 }
 
 ReplicaSets superfluous(const Deployment& deployment, const ReplicaSets& old) {
-    if (!deployment.spec().has_revisionhistorylimit()) return {};
-    ReplicaSets empty;
+    const auto& spec = deployment.spec();
+    if (!spec.has_revisionhistorylimit() || spec.revisionhistorylimit() == INT32_MAX) return {};
+    ReplicaSets surplus;
     for (const auto& set : old) {
-        if (set->metadata().has_deletiontimestamp() || set->status().replicas() != 0 ||
-            set->spec().replicas() != 0 ||
-            set->status().observedgeneration() < set->metadata().generation()) {
-            continue;
-        }
-        empty.push_back(set);
+        if (!set->metadata().has_deletiontimestamp()) surplus.push_back(set);
     }
-    const auto surplus = static_cast<std::int64_t>(old.size()) -
-                         deployment.spec().revisionhistorylimit();
-    if (surplus <= 0) return {};
-    std::ranges::stable_sort(empty, [](const auto& a, const auto& b) {
+    const auto keep = static_cast<std::size_t>(std::max(0, spec.revisionhistorylimit()));
+    if (surplus.size() <= keep) return {};
+    std::ranges::stable_sort(surplus, [](const auto& a, const auto& b) {
         return revision_of(*a) < revision_of(*b);
     });
-    if (static_cast<std::int64_t>(empty.size()) > surplus) {
-        empty.resize(static_cast<std::size_t>(surplus));
-    }
-    return empty;
+    surplus.resize(surplus.size() - keep);
+    std::erase_if(surplus, [](const ReplicaSetPtr& set) {
+        return set->status().replicas() != 0 || set->spec().replicas() != 0 ||
+               set->status().observedgeneration() < set->metadata().generation();
+    });
+    return surplus;
 }
 
 }  // namespace sluice::controllers

@@ -24,11 +24,6 @@ void remove_condition(DeploymentStatus* status, const std::string& type) {
                       conditions->end());
 }
 
-bool has_deadline(const Deployment& deployment) {
-    return deployment.spec().has_progressdeadlineseconds() &&
-           deployment.spec().progressdeadlineseconds() != kNoDeadline;
-}
-
 bool has_progressed(const DeploymentStatus& before, const DeploymentStatus& now) {
     const int old_before = before.replicas() - before.updatedreplicas();
     const int old_now = now.replicas() - now.updatedreplicas();
@@ -53,20 +48,27 @@ void judge_progress(const Deployment& deployment, const ReplicaSetPtr& fresh, st
     const auto* current = find_condition(*status, kProgressing);
     const bool was_complete = status->replicas() == status->updatedreplicas() &&
                               current != nullptr && current->reason() == kNewSetAvailable;
-    if (was_complete || deployment.spec().paused()) return;
+    if (deployment.spec().paused() || deployment.metadata().has_deletiontimestamp()) return;
+    if (!has_deadline(deployment)) return remove_condition(status, kProgressing);
+    if (was_complete) return;
     if (is_complete(deployment, *status)) {
         set_condition(status, kProgressing, "True", kNewSetAvailable,
                       what + " has successfully progressed.", now_s, true);
     } else if (has_progressed(deployment.status(), *status)) {
         set_condition(status, kProgressing, "True", "ReplicaSetUpdated", what + " is progressing.",
                       now_s, true);
-    } else if (has_deadline(deployment) && timed_out(deployment, *status, now_s)) {
+    } else if (timed_out(deployment, *status, now_s)) {
         set_condition(status, kProgressing, "False", kDeadlineExceeded,
                       what + " has timed out progressing.", now_s);
     }
 }
 
 }  // namespace
+
+bool has_deadline(const Deployment& deployment) {
+    return deployment.spec().has_progressdeadlineseconds() &&
+           deployment.spec().progressdeadlineseconds() != kNoDeadline;
+}
 
 const DeploymentCondition* find_condition(const DeploymentStatus& status, const std::string& type) {
     for (const auto& condition : status.conditions()) {
@@ -105,11 +107,11 @@ bool is_complete(const Deployment& deployment, const DeploymentStatus& status) {
 DeploymentStatus next_status(const Deployment& deployment, const ReplicaSets& sets,
                              const ReplicaSetPtr& fresh, std::int64_t now_s) {
     DeploymentStatus next = deployment.status();
-    int replicas = 0;
-    int asked = 0;
-    int ready = 0;
-    int available = 0;
-    int terminating = 0;
+    std::int64_t replicas = 0;
+    std::int64_t asked = 0;
+    std::int64_t ready = 0;
+    std::int64_t available = 0;
+    std::int64_t terminating = 0;
     const ReplicaSet* failing = nullptr;
     for (const auto& set : sets) {
         asked += set->spec().replicas();
@@ -123,12 +125,16 @@ DeploymentStatus next_status(const Deployment& deployment, const ReplicaSets& se
         }
     }
     next.set_observedgeneration(deployment.metadata().generation());
+    // Sums of what users ask for may be more than the fields hold.
+    const auto count = [](std::int64_t value) {
+        return static_cast<std::int32_t>(std::clamp<std::int64_t>(value, 0, INT32_MAX));
+    };
     // Zero is left out, as Kubernetes does.
-    const auto put = [&](int value, auto set, auto clear) {
+    const auto put = [&](std::int64_t value, auto set, auto clear) {
         if (value == 0) {
             (next.*clear)();
         } else {
-            (next.*set)(value);
+            (next.*set)(count(value));
         }
     };
     using S = DeploymentStatus;
@@ -137,8 +143,9 @@ DeploymentStatus next_status(const Deployment& deployment, const ReplicaSets& se
         &S::clear_updatedreplicas);
     put(ready, &S::set_readyreplicas, &S::clear_readyreplicas);
     put(available, &S::set_availablereplicas, &S::clear_availablereplicas);
-    put(std::max(0, asked - available), &S::set_unavailablereplicas, &S::clear_unavailablereplicas);
-    next.set_terminatingreplicas(terminating);
+    put(std::max(asked - available, std::int64_t{0}), &S::set_unavailablereplicas,
+        &S::clear_unavailablereplicas);
+    next.set_terminatingreplicas(count(terminating));
     const Bounds bounds = bounds_of(deployment);
     if (available >= deployment.spec().replicas() - bounds.unavailable) {
         set_condition(&next, kAvailable, "True", "MinimumReplicasAvailable",

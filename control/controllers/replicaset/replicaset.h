@@ -1,4 +1,5 @@
-// Keeps as many pods as a ReplicaSet or a ReplicationController asks for: one controller class for the two kinds.
+// Keeps as many pods as a ReplicaSet or a ReplicationController asks for: one controller class for
+// the two kinds.
 #pragma once
 
 #include <memory>

@@ -1,4 +1,5 @@
-// Level driven: the pods there are, the pods there should be, and one step from the one to the other.
+// Level driven: the pods there are, the pods there should be, and one step from the one to the
+// other.
 #include <google/protobuf/util/message_differencer.h>
 
 #include <algorithm>
@@ -61,7 +62,11 @@ public:
           pods_(context, Kind::info()) {
         objects_.add_handler([this](const auto& before, const auto& after) {
             const auto key = client::object_key(after == nullptr ? *before : *after);
-            if (after == nullptr) expectations_.forget(key);
+            // Another object of the same name starts afresh.
+            if (after == nullptr || (before != nullptr && codec::object_meta(*before).uid() !=
+                                                              codec::object_meta(*after).uid())) {
+                expectations_.forget(key);
+            }
             queue_.add(key);
         });
         follow_pods(pods_.pods(), queue_, expectations_, Kind::info(), [this](const Pod& orphan) {
@@ -90,7 +95,8 @@ private:
         }
         return keys;
     }
-    // How many pods stand on each node that belong to sets of the same owner: a set loses first what stands doubled.
+    // How many pods stand on each node that belong to sets of the same owner: a set loses first
+    // what stands doubled.
     std::map<std::string, int> pods_by_node(const Object& object, const Pods& active) const;
     std::optional<Error> scale(const std::string& key, const Object& object, const Pods& active);
     Reconciled write_status(const Object& object, const ReplicaCounts& counts,
@@ -156,10 +162,7 @@ std::optional<Error> ReplicaController<Kind>::scale(const std::string& key, cons
     for (const auto& pod : victims) keys.push_back(client::object_key(*pod));
     expectations_.expect(key, 0, keys);
     done = pods_.remove(object, victims);
-    if (done.error) {
-        // Which ones failed does not matter: the next look starts from what is there.
-        expectations_.forget(key);
-    }
+    for (const auto& unseen : done.unseen) expectations_.deletion_observed(key, unseen);
     return done.error;
 }
 
@@ -189,15 +192,17 @@ Reconciled ReplicaController<Kind>::write_status(const Object& object, const Rep
     const auto found = std::ranges::find_if(
         *conditions, [](const auto& condition) { return condition.type() == kReplicaFailure; });
     if (failure) {
-        auto* condition = found == conditions->end() ? status->add_conditions() : &*found;
         const std::string reason = missing > 0 ? "FailedCreate" : "FailedDelete";
-        if (condition->status() != "True" || condition->reason() != reason) {
+        // A condition stays as it was first told. The message names a pod that never was, another
+        // one each time: writing it would bring this set up again at once, without end.
+        if (found == conditions->end() || found->reason() != reason) {
+            auto* condition = found == conditions->end() ? status->add_conditions() : &*found;
             condition->mutable_lasttransitiontime()->set_seconds(context_.now_ns() / kSecondNs);
+            condition->set_type(kReplicaFailure);
+            condition->set_status("True");
+            condition->set_reason(reason);
+            condition->set_message(failure->message);
         }
-        condition->set_type(kReplicaFailure);
-        condition->set_status("True");
-        condition->set_reason(reason);
-        condition->set_message(failure->message);
     } else if (found != conditions->end()) {
         conditions->erase(found);
     }
@@ -220,7 +225,7 @@ Reconciled ReplicaController<Kind>::reconcile(const std::string& key) {
     int terminating = 0;
     std::erase_if(candidates, [&](const PodPtr& pod) {
         if (is_active(*pod)) return false;
-        if (is_deleting(*pod) && controller_of(*pod)) ++terminating;
+        if (is_terminating(*pod) && controller_of(*pod)) ++terminating;
         return true;
     });
     SLUICE_TRY_ASSIGN(const Pods active, pods_.claim(*object, selector, candidates));
@@ -229,6 +234,8 @@ Reconciled ReplicaController<Kind>::reconcile(const std::string& key) {
     if (satisfied && !object->metadata().has_deletiontimestamp()) {
         failure = scale(key, *object, active);
     }
+    // Nothing else would bring up a set whose pods are never heard of.
+    if (!satisfied) queue_.add_after(key, kExpectationTimeout);
     const auto& labels = object->spec().template_().metadata().labels();
     const std::int64_t now = context_.now_ns();
     const int min_ready = object->spec().minreadyseconds();

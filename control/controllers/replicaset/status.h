@@ -2,10 +2,9 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
+#include <map>
 #include <string>
 
-#include "api/codec/selector.h"
 #include "control/controllers/pod_status.h"
 
 namespace sluice::controllers {
@@ -19,8 +18,8 @@ struct ReplicaCounts {
 };
 
 // active: neither ended nor being deleted.
-[[nodiscard]] ReplicaCounts count_replicas(const Pods& active, int terminating,
-                                           const std::map<std::string, std::string>& template_labels,
-                                           int min_ready_seconds, std::int64_t now_ns);
+[[nodiscard]] ReplicaCounts count_replicas(
+    const Pods& active, int terminating, const std::map<std::string, std::string>& template_labels,
+    int min_ready_seconds, std::int64_t now_ns);
 
 }  // namespace sluice::controllers
