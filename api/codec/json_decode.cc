@@ -386,9 +386,13 @@ private:
         return message_value(value, field, element, typed);
     }
 
+    // NOLINTNEXTLINE(misc-no-recursion)
     Result<void> map(const json::value& value, const FieldPlan& field, Message* message) {
         const auto* object = value.if_object();
         if (object == nullptr) return mismatch(value, field.go_type);
+        if (field.value_plan != nullptr && field.kind != ValueKind::kQuantity) {
+            return message_map(*object, field, message);
+        }
         if (field.kind == ValueKind::kQuantity) {
             auto* target = write_map<PbQuantity>(message, field.field);
             target->clear();
@@ -413,6 +417,25 @@ private:
             } else {
                 SLUICE_TRY_ASSIGN((*target)[std::string(key)], string_of(entry.value()));
             }
+        }
+        return {};
+    }
+
+    // A null value is a zero value.
+    // NOLINTNEXTLINE(misc-no-recursion)
+    Result<void> message_map(const json::object& object, const FieldPlan& field,
+                             Message* message) {
+        message->GetReflection()->ClearField(message, field.field);
+        for (const auto& entry : object) {
+            SLUICE_TRY(charge(*field.value_plan));
+            const std::string_view key{entry.key().data(), entry.key().size()};
+            Message* target = insert_map_message(message, field.field, std::string(key));
+            // Of a key that came twice, the last counts.
+            target->Clear();
+            if (entry.value().is_null()) continue;
+            steps_.push_back({.name = key});
+            SLUICE_TRY(message_value(entry.value(), field, target));
+            steps_.pop_back();
         }
         return {};
     }
@@ -525,9 +548,11 @@ private:
     Result<void> string_list(const json::value& value, std::string_view go_type, Message* message) {
         const auto* array = value.if_array();
         if (array == nullptr) return mismatch(value, go_type);
-        auto* verbs = static_cast<metav1::Verbs*>(message);
+        const Reflection& reflection = *message->GetReflection();
+        const FieldDescriptor* items = items_of(*message);
         for (const auto& element : *array) {
-            SLUICE_TRY_ASSIGN(*verbs->add_items(), string_of(element));
+            SLUICE_TRY_ASSIGN(std::string text, string_of(element));
+            reflection.AddString(message, items, std::move(text));
         }
         return {};
     }

@@ -82,7 +82,7 @@ public:
                 embedded(static_cast<const metav1::FieldsV1&>(message).raw());
                 return;
             case ValueKind::kStringList:
-                string_list(static_cast<const metav1::Verbs&>(message));
+                string_list(message);
                 return;
             default: object(message, plan, nullptr); return;
         }
@@ -252,6 +252,8 @@ private:
                     [&](const PbQuantity& quantity) {
                         value(quantity, ValueKind::kQuantity, *field.value_plan);
                     });
+        } else if (field.value_plan != nullptr) {
+            message_entries(message, field, first);
         } else {
             entries(read_map<std::string>(message, field.field), field, first,
                     [&](const std::string& text) {
@@ -279,6 +281,27 @@ private:
             append_json_string(entry->first, out_);
             out_->push_back(':');
             write(entry->second);
+            separator = ',';
+        }
+        out_->push_back('}');
+    }
+
+    // NOLINTNEXTLINE(misc-no-recursion): types nest as deep as they are declared.
+    void message_entries(const Message& message, const FieldPlan& field, bool* first) {
+        std::vector<std::pair<std::string, const Message*>> sorted;
+        read_message_map(message, field.field,
+                         [&](const std::string& name, const Message& entry) {
+                             sorted.emplace_back(name, &entry);
+                         });
+        if (sorted.empty()) return empty_collection(field, first);
+        key(field, first);
+        std::ranges::sort(sorted, {}, [](const auto& entry) { return entry.first; });
+        char separator = '{';
+        for (const auto& [name, entry] : sorted) {
+            out_->push_back(separator);
+            append_json_string(name, out_);
+            out_->push_back(':');
+            value(*entry, field.kind, *field.value_plan);
             separator = ',';
         }
         out_->push_back('}');
@@ -312,15 +335,19 @@ private:
     void embedded(const std::string& document) {
         if (document.empty() || !append_embedded_json(document, out_)) out_->append("null");
     }
-    void string_list(const metav1::Verbs& verbs) {
-        if (verbs.items_size() == 0) {
+    void string_list(const Message& list) {
+        const Reflection& reflection = *list.GetReflection();
+        const FieldDescriptor* items = items_of(list);
+        const int size = reflection.FieldSize(list, items);
+        if (size == 0) {
             out_->append("null");
             return;
         }
         char separator = '[';
-        for (const auto& item : verbs.items()) {
+        for (int i = 0; i < size; ++i) {
             out_->push_back(separator);
-            append_json_string(item, out_);
+            append_json_string(
+                reflection.GetRepeatedStringReference(list, items, i, &scratch_), out_);
             separator = ',';
         }
         out_->push_back(']');

@@ -26,6 +26,7 @@ constexpr std::pair<std::string_view, ValueKind> kSpecialMessages[] = {
     {"k8s.io.apimachinery.pkg.apis.meta.v1.Duration", ValueKind::kDuration},
     {"k8s.io.apimachinery.pkg.apis.meta.v1.FieldsV1", ValueKind::kFieldsV1},
     {"k8s.io.apimachinery.pkg.apis.meta.v1.Verbs", ValueKind::kStringList},
+    {"k8s.io.api.certificates.v1.ExtraValue", ValueKind::kStringList},
     {"k8s.io.apimachinery.pkg.api.resource.Quantity", ValueKind::kQuantity},
     {"k8s.io.apimachinery.pkg.util.intstr.IntOrString", ValueKind::kIntOrString},
     {"k8s.io.apimachinery.pkg.runtime.RawExtension", ValueKind::kRawExtension},
@@ -127,10 +128,10 @@ private:
             SLUICE_ASSERT(field.message_type()->map_key()->type() == FieldDescriptor::TYPE_STRING);
             value = field.message_type()->map_value();
             plan.shape = FieldShape::kMap;
-            // json_map.h knows the maps that upstream uses; a new value type is one line there.
             const ValueKind kind = value_kind(*value);
+            // Kubernetes has no map of numbers.
             SLUICE_ASSERT(kind == ValueKind::kString || kind == ValueKind::kBytes ||
-                          kind == ValueKind::kQuantity);
+                          kind >= ValueKind::kMessage);
         } else if (field.is_repeated()) {
             plan.shape = FieldShape::kList;
         }
@@ -174,6 +175,13 @@ ValueKind message_kind(const Descriptor& type) {
         if (type.full_name() == name) return kind;
     }
     return ValueKind::kMessage;
+}
+
+const FieldDescriptor* items_of(const google::protobuf::Message& list) {
+    const FieldDescriptor* items = list.GetDescriptor()->FindFieldByNumber(1);
+    SLUICE_ASSERT(items != nullptr && items->is_repeated() &&
+                  items->type() == FieldDescriptor::TYPE_STRING);
+    return items;
 }
 
 bool is_zero(const google::protobuf::Message& message, ValueKind kind, const MessagePlan& plan) {

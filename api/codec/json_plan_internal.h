@@ -32,7 +32,7 @@ enum class ValueKind : std::uint8_t {
     kIntOrString,
     kRawExtension,
     kFieldsV1,
-    kStringList,  // metav1.Verbs: a list of strings that has a name in Go
+    kStringList,  // a list of strings that has a name in Go, such as metav1.Verbs
 };
 
 enum class FieldShape : std::uint8_t { kSingular, kList, kMap };
@@ -87,6 +87,9 @@ struct MessagePlan {
 // Whether the field's message, empty as it is, is to be absent: Go holds it by value, or JSON writes null
 // for it, which reads as absent.
 [[nodiscard]] bool absent_when_zero(const FieldPlan& field);
+
+// The one field of a message of kStringList.
+[[nodiscard]] const google::protobuf::FieldDescriptor* items_of(const google::protobuf::Message& list);
 
 // How a singular message of this type is written.
 [[nodiscard]] ValueKind message_kind(const google::protobuf::Descriptor& type);

@@ -125,9 +125,11 @@ private:
         if (reflection.FieldSize(*owner, field.field) == 0) return {};
         path_.push_back(&field);
         if (field.shape == FieldShape::kMap) {
-            for (auto& entry : *write_map<PbQuantity>(owner, field.field)) {
-                SLUICE_TRY(value(&entry.second, field.kind, *field.value_plan));
-            }
+            Result<void> done;
+            write_message_map(owner, field.field, [&](Message* entry) {
+                if (done) done = value(entry, field.kind, *field.value_plan);
+            });
+            SLUICE_TRY(done);
         } else {
             const int size = reflection.FieldSize(*owner, field.field);
             for (int i = 0; i < size; ++i) {

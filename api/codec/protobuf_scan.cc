@@ -36,8 +36,13 @@ public:
                                   known->name);
             }
             budget_bytes_ -= known->value_plan->instance_bytes;
-            // The values of maps are leaves; protobuf's own limit covers their depth.
-            if (known->shape == FieldShape::kMap) continue;
+            if (known->shape == FieldShape::kMap) {
+                // Values with a form of their own are leaves; protobuf's own limit covers their depth.
+                if (known->kind == ValueKind::kMessage) {
+                    SLUICE_TRY(map_entry(field.bytes, *known->value_plan, depth + 1));
+                }
+                continue;
+            }
             SLUICE_TRY(message(field.bytes, *known->value_plan, depth + 1));
         }
         if (reader.malformed()) {
@@ -48,6 +53,22 @@ public:
     }
 
 private:
+    // NOLINTNEXTLINE(misc-no-recursion): the depth is limited.
+    Result<void> map_entry(std::string_view bytes, const MessagePlan& value_plan, int depth) {
+        constexpr std::uint32_t kValueNumber = 2;
+        WireReader reader(bytes);
+        WireField field;
+        while (reader.next(&field)) {
+            if (field.number != kValueNumber || field.wire_type != WireType::kBytes) continue;
+            SLUICE_TRY(message(field.bytes, value_plan, depth));
+        }
+        if (reader.malformed()) {
+            return make_error(Code::kInvalidArgument, "unable to decode the protobuf message {}",
+                              value_plan.go_name);
+        }
+        return {};
+    }
+
     std::size_t budget_bytes_;
 };
 

@@ -44,6 +44,9 @@ std::optional<json::object> special_schema(std::string_view type, OpenApiVersion
                             {"oneOf", json::array{json::object{{"type", "integer"}},
                                                   json::object{{"type", "string"}}}}};
     }
+    if (type == "k8s.io.api.certificates.v1.ExtraValue") {
+        return json::object{{"type", "array"}, {"items", json::object{{"type", "string"}}}};
+    }
     if (type == "k8s.io.apimachinery.pkg.runtime.RawExtension")
         return json::object{{"type", "object"}};
     return std::nullopt;

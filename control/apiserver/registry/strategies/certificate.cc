@@ -123,6 +123,7 @@ public:
         auto* spec = static_cast<Csr*>(object)->mutable_spec();
         spec->clear_uid();
         spec->clear_groups();
+        spec->clear_extra();
         spec->set_username(identity.user);
         for (const std::string& group : identity.groups) spec->add_groups(group);
     }
