@@ -6,6 +6,7 @@
 
 #include <boost/json.hpp>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -248,6 +249,92 @@ TEST_F(Chain, LegacyDiscovery) {
               "\"categories\":[\"all\"]}");
     EXPECT_EQ(get("/api/v1/").status, 200);
     EXPECT_EQ(request("POST", "/api").status, 405);
+}
+
+// Kind, group and version, and verbs of each subresource as kube-apiserver lists them (api/discovery of
+// Kubernetes 1.32); singular names and short names of the kinds besides.
+TEST_F(Chain, RowsOfDiscoveryAreKubernetes) {
+    const auto rows = [&](const std::string& path) {
+        std::map<std::string, std::string> out;
+        const auto document = json(path);
+        for (const auto& item : document.at("resources").as_array()) {
+            const auto& resource = item.as_object();
+            const auto text = [&](const char* key) {
+                return resource.contains(key) ? std::string(resource.at(key).as_string()) : std::string();
+            };
+            std::string row = text("kind");
+            if (!text("version").empty()) row += " " + text("group") + "/" + text("version");
+            row += resource.at("namespaced").as_bool() ? " ns" : " cluster";
+            for (const auto& verb : resource.at("verbs").as_array()) {
+                row += " " + std::string(verb.as_string());
+            }
+            if (!text("singularName").empty()) row += " (" + text("singularName");
+            if (resource.contains("shortNames")) row += "," + serialize(resource.at("shortNames"));
+            if (resource.contains("categories")) row += "," + serialize(resource.at("categories"));
+            if (!text("singularName").empty()) row += ")";
+            out[text("name")] = row;
+        }
+        return out;
+    };
+    const std::string all = " create delete deletecollection get list patch update watch";
+    const std::string part = " get patch update";
+    const std::map<std::string, std::map<std::string, std::string>> wanted = {
+        {"/apis/apps/v1",
+         {{"controllerrevisions", "ControllerRevision ns" + all + " (controllerrevision)"},
+          {"daemonsets", "DaemonSet ns" + all + " (daemonset,[\"ds\"],[\"all\"])"},
+          {"daemonsets/status", "DaemonSet ns" + part},
+          {"deployments", "Deployment ns" + all + " (deployment,[\"deploy\"],[\"all\"])"},
+          {"deployments/scale", "Scale autoscaling/v1 ns" + part},
+          {"deployments/status", "Deployment ns" + part},
+          {"replicasets", "ReplicaSet ns" + all + " (replicaset,[\"rs\"],[\"all\"])"},
+          {"replicasets/scale", "Scale autoscaling/v1 ns" + part},
+          {"replicasets/status", "ReplicaSet ns" + part}}},
+        {"/apis/batch/v1",
+         {{"jobs", "Job ns" + all + " (job,[\"all\"])"}, {"jobs/status", "Job ns" + part}}},
+        {"/apis/certificates.k8s.io/v1",
+         {{"certificatesigningrequests",
+           "CertificateSigningRequest cluster" + all + " (certificatesigningrequest,[\"csr\"])"},
+          {"certificatesigningrequests/approval", "CertificateSigningRequest cluster" + part},
+          {"certificatesigningrequests/status", "CertificateSigningRequest cluster" + part}}},
+        {"/apis/rbac.authorization.k8s.io/v1",
+         {{"clusterrolebindings", "ClusterRoleBinding cluster" + all + " (clusterrolebinding)"},
+          {"clusterroles", "ClusterRole cluster" + all + " (clusterrole)"},
+          {"rolebindings", "RoleBinding ns" + all + " (rolebinding)"},
+          {"roles", "Role ns" + all + " (role)"}}},
+    };
+    for (const auto& [path, expected] : wanted) {
+        const auto found = rows(path);
+        for (const auto& [name, row] : expected) {
+            EXPECT_EQ(found.contains(name) ? found.at(name) : "absent", row) << path << " " << name;
+        }
+    }
+    const std::map<std::string, std::string> core = {
+        {"bindings", "Binding ns create (binding)"},
+        {"namespaces/finalize", "Namespace cluster update"},
+        {"namespaces/status", "Namespace cluster" + part},
+        {"nodes/status", "Node cluster" + part},
+        {"pods", "Pod ns" + all + " (pod,[\"po\"],[\"all\"])"},
+        {"pods/attach", "PodAttachOptions ns create get"},
+        {"pods/binding", "Binding ns create"},
+        {"pods/exec", "PodExecOptions ns create get"},
+        {"pods/log", "Pod ns get"},
+        {"pods/portforward", "PodPortForwardOptions ns create get"},
+        {"pods/status", "Pod ns" + part},
+        {"replicationcontrollers",
+         "ReplicationController ns" + all + " (replicationcontroller,[\"rc\"],[\"all\"])"},
+        {"replicationcontrollers/scale", "Scale autoscaling/v1 ns" + part},
+        {"replicationcontrollers/status", "ReplicationController ns" + part},
+        {"services/status", "Service ns" + part},
+    };
+    const auto found = rows("/api/v1");
+    for (const auto& [name, row] : core) {
+        EXPECT_EQ(found.contains(name) ? found.at(name) : "absent", row) << name;
+    }
+    // And nothing that Kubernetes has not.
+    for (const auto& [name, row] : found) {
+        if (name.find('/') == std::string::npos) continue;
+        EXPECT_TRUE(core.contains(name)) << name << ": " << row;
+    }
 }
 
 TEST_F(Chain, AggregatedDiscovery) {

@@ -141,6 +141,50 @@ TEST(Pods, OnlyAFewFieldsMayChange) {
     EXPECT_EQ(status.at("/status/qosClass"), "BestEffort");
 }
 
+// What kubectl get pods shows; the rules are those of kubectl's documentation and of pkg/printers of 1.32.
+TEST(Pods, StatusInTheTable) {
+    Cluster cluster;
+    const Headers table = {{"Accept", "application/json;as=Table;v=v1;g=meta.k8s.io"}};
+    const auto cells = [&](const std::string& name, const std::string& spec, const std::string& status) {
+        EXPECT_EQ(cluster.call("POST", kPods, pod(name, "", spec)).status, 201) << name;
+        EXPECT_EQ(cluster.call("PATCH", path_of(name) + "/status", R"({"status":)" + status + "}", kMerge).status,
+                  200)
+            << name;
+        const Reply reply = cluster.call("GET", path_of(name), "", table);
+        return reply.at("/rows/0/cells/1") + " " + reply.at("/rows/0/cells/2") + " " + reply.at("/rows/0/cells/3");
+    };
+    const std::string sidecar = R"("initContainers":[{"name":"s","image":"i","restartPolicy":"Always"}],)";
+    const std::string initialized = R"("conditions":[{"type":"Initialized","status":"True"}],)";
+    const auto init = [](const std::string& state, const std::string& more = "") {
+        return R"("initContainerStatuses":[{"name":"s","image":"i","imageID":"",)" + more + R"("state":)" + state +
+               "}],";
+    };
+    const std::string killed = R"({"terminated":{"exitCode":137,"reason":"Error"}})";
+    const auto main = [](const std::string& state, const std::string& more = "") {
+        return R"("containerStatuses":[{"name":"c","image":"i","imageID":"",)" + more + R"("state":)" + state + "}]";
+    };
+    const std::string done = R"({"terminated":{"exitCode":0,"reason":"Completed"}})";
+    // The sidecar of a pod that has succeeded was killed at its end.
+    EXPECT_EQ(cells("succeeded", sidecar,
+                    R"({"phase":"Succeeded",)" + initialized + init(killed) + main(done) + "}"),
+              "0/2 Completed 0");
+    EXPECT_EQ(cells("failed-init", sidecar, R"({"phase":"Pending",)" + init(killed) + R"("message":""})"),
+              "0/2 Init:Error 0");
+    // A sidecar that runs counts as a container, and so do its restarts.
+    EXPECT_EQ(cells("running", sidecar,
+                    R"({"phase":"Running",)" + initialized +
+                        init(R"({"running":{}})", R"("started":true,"ready":true,"restartCount":2,)") +
+                        main(R"({"running":{}})", R"("ready":true,"restartCount":1,)") + "}"),
+              "2/2 Running 3");
+    const std::string plain = R"("initContainers":[{"name":"s","image":"i"}],)";
+    EXPECT_EQ(cells("waiting", plain, R"({"phase":"Pending",)" + init(R"({"running":{}})") + R"("message":""})"),
+              "0/1 Init:0/1 0");
+    EXPECT_EQ(cells("gated", "",
+                    R"({"phase":"Pending","conditions":[{"type":"PodScheduled","status":"False",)"
+                    R"("reason":"SchedulingGated"}]})"),
+              "0/1 SchedulingGated 0");
+}
+
 TEST(Bindings, PutAPodOnANodeOnce) {
     Cluster cluster;
     const Reply made = cluster.call("POST", kPods, pod("p"));
@@ -256,12 +300,14 @@ TEST(Certificates, ApproversAndSignersHaveTheirOwnParts) {
         "POST", csrs,
         R"({"metadata":{"name":"x"},"spec":{"request":")" + std::string(kRequest) +
             R"(","signerName":"kubernetes.io/kube-apiserver-client-kubelet","usages":)"
-            R"(["client auth"],"username":"forged","groups":["forged"]},"status":{"conditions":)"
+            R"(["client auth"],"username":"forged","groups":["forged"],"extra":{"scopes":["forged"]}},)"
+            R"("status":{"conditions":)"
             R"([{"type":"Approved","status":"True"}]}})");
     ASSERT_EQ(made.status, 201) << made.body;
     // Who asked comes from the connection, which is nobody's here.
     EXPECT_EQ(made.at("/spec/username"), "");
     EXPECT_EQ(made.at("/spec/groups"), "");
+    EXPECT_EQ(made.at("/spec/extra"), "");
     EXPECT_EQ(made.at("/status"), "{}");
     const std::string approved =
         R"({"status":{"certificate":"eA==","conditions":[{"type":"Approved","status":"True"}]}})";
@@ -282,8 +328,8 @@ TEST(Certificates, ApproversAndSignersHaveTheirOwnParts) {
                   .find("updates may not remove a condition of type \"Approved\""),
               std::string::npos);
     const Headers table = {{"Accept", "application/json;as=Table;v=v1;g=meta.k8s.io"}};
-    EXPECT_EQ(cluster.call("GET", csrs, "", table).at("/rows/0/cells"),
-              R"(["x","0s","kubernetes.io/kube-apiserver-client-kubelet","","<none>","Approved"])");
+    EXPECT_EQ(ageless(cluster.call("GET", csrs, "", table).at("/rows/0/cells")),
+              R"(["x","AGE","kubernetes.io/kube-apiserver-client-kubelet","","<none>","Approved"])");
 }
 
 TEST(Certificates, OnlyARealRequestIsTaken) {

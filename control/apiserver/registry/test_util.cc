@@ -8,6 +8,7 @@
 #include <boost/json/serialize.hpp>
 #include <chrono>
 #include <cstdlib>
+#include <regex>
 
 namespace sluice::registry::testing {
 
@@ -103,6 +104,11 @@ void Recorder::hang_up() {
         callback.swap(on_close_);
     }
     if (callback) callback();
+}
+
+std::string ageless(const std::string& cells) {
+    static const std::regex age(R"("\d+[smh]")");
+    return std::regex_replace(cells, age, R"("AGE")");
 }
 
 boost::json::value Reply::json() const {

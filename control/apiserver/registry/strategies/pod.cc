@@ -52,13 +52,39 @@ void count_restarts(const corev1::ContainerStatus& container, Summary* out) {
     out->last_restart = std::max(out->last_restart, finished);
 }
 
-// True when an init container keeps the pod from starting.
-bool summarize_init(const corev1::Pod& pod, Summary* out) {
+bool is_true(const corev1::Pod& pod, std::string_view type) {
+    return std::any_of(pod.status().conditions().begin(), pod.status().conditions().end(),
+                       [&](const corev1::PodCondition& condition) {
+                           return condition.type() == type && condition.status() == "True";
+                       });
+}
+
+// A sidecar: an init container that runs beside the others.
+bool is_sidecar(const corev1::Container& container) {
+    return container.restartpolicy() == "Always";
+}
+
+bool is_sidecar(const corev1::Pod& pod, const std::string& name) {
+    const auto& all = pod.spec().initcontainers();
+    return std::any_of(all.begin(), all.end(), [&](const corev1::Container& container) {
+        return container.name() == name && is_sidecar(container);
+    });
+}
+
+// True when an init container keeps the pod from starting. The restarts of sidecars are counted in
+// `sidecars`, for they count after the start too.
+bool summarize_init(const corev1::Pod& pod, Summary* out, Summary* sidecars) {
     for (int i = 0; i < pod.status().initcontainerstatuses_size(); ++i) {
         const auto& container = pod.status().initcontainerstatuses(i);
         const auto& state = container.state();
+        const bool sidecar = is_sidecar(pod, container.name());
         count_restarts(container, out);
+        if (sidecar) count_restarts(container, sidecars);
         if (state.has_terminated() && state.terminated().exitcode() == 0) continue;
+        if (sidecar && container.started()) {
+            if (container.ready()) ++out->ready;
+            continue;
+        }
         if (state.has_terminated()) {
             out->status = "Init:" + terminated_reason(state.terminated());
         } else if (!state.waiting().reason().empty() &&
@@ -72,19 +98,20 @@ bool summarize_init(const corev1::Pod& pod, Summary* out) {
     return false;
 }
 
-bool is_ready(const corev1::Pod& pod) {
-    return std::any_of(pod.status().conditions().begin(), pod.status().conditions().end(),
-                       [](const corev1::PodCondition& condition) {
-                           return condition.type() == "Ready" && condition.status() == "True";
-                       });
-}
-
 Summary summarize(const corev1::Pod& pod) {
     Summary out;
     out.status = pod.status().reason().empty() ? pod.status().phase() : pod.status().reason();
-    if (!summarize_init(pod, &out)) {
-        out.restarts = 0;
-        out.last_restart = 0;
+    for (const auto& condition : pod.status().conditions()) {
+        if (condition.type() == "PodScheduled" && condition.reason() == "SchedulingGated") {
+            out.status = condition.reason();
+        }
+    }
+    Summary sidecars;
+    // A pod that has been initialized once shows its containers: a sidecar that ended after them, as
+    // by SIGKILL, does not undo that.
+    if (!summarize_init(pod, &out, &sidecars) || is_true(pod, "Initialized")) {
+        out.restarts = sidecars.restarts;
+        out.last_restart = sidecars.last_restart;
         bool running = false;
         for (int i = pod.status().containerstatuses_size(); i > 0; --i) {
             const auto& container = pod.status().containerstatuses(i - 1);
@@ -99,10 +126,17 @@ Summary summarize(const corev1::Pod& pod) {
                 ++out.ready;
             }
         }
-        if (out.status == "Completed" && running) out.status = is_ready(pod) ? "Running" : "NotReady";
+        if (out.status == "Completed" && running) {
+            out.status = is_true(pod, "Ready") ? "Running" : "NotReady";
+        }
     }
+    const std::string& phase = pod.status().phase();
     if (pod.metadata().has_deletiontimestamp()) {
-        out.status = pod.status().reason() == "NodeLost" ? "Unknown" : "Terminating";
+        if (pod.status().reason() == "NodeLost") {
+            out.status = "Unknown";
+        } else if (phase != "Succeeded" && phase != "Failed") {
+            out.status = "Terminating";
+        }
     }
     return out;
 }
@@ -185,8 +219,12 @@ protected:
         if (summary.restarts != 0 && summary.last_restart != 0) {
             restarts += fmt::format(" ({} ago)", age_since(summary.last_restart));
         }
+        const auto& before = object.spec().initcontainers();
+        const auto sidecars = std::count_if(before.begin(), before.end(), [](const auto& container) {
+            return is_sidecar(container);
+        });
         return {object.metadata().name(),
-                fmt::format("{}/{}", summary.ready, object.spec().containers_size()),
+                fmt::format("{}/{}", summary.ready, object.spec().containers_size() + sidecars),
                 summary.status,
                 restarts,
                 age_cell(object.metadata()),
