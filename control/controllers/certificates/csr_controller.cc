@@ -70,6 +70,10 @@ certificates::NodeNames CsrController::names_of(const std::string& node) const {
         const auto& found = static_cast<const corev1::Node&>(*object);
         const bool own = found.metadata().name() == node;
         out.exists = out.exists || own;
+        for (const auto& condition : found.status().conditions()) {
+            out.ready = out.ready ||
+                        (own && condition.type() == "Ready" && condition.status() == "True");
+        }
         for (const auto& item : found.status().addresses()) {
             if (const auto address = IpAddress::parse(item.address())) {
                 (own ? out.addresses : out.others).push_back(*address);

@@ -124,6 +124,13 @@ Verdict judge(const Request& request, const pki::RequestFacts& facts, const Node
                 "Auto approving self kubelet client certificate."};
     }
     if (in_group(request, kBootstrappers)) {
+        // Whoever has a token may add a node, not take the place of one that lives.
+        if (names.ready) {
+            return {Verdict::Kind::kDeny, "NodeExists",
+                    fmt::format("node {} is in the cluster already and Ready; delete it first, or "
+                                "join by another name",
+                                node_of(facts.common_name))};
+        }
         return {Verdict::Kind::kApprove, "AutoApproved",
                 "Auto approving kubelet client certificate of a member of system:bootstrappers."};
     }

@@ -28,6 +28,7 @@ struct Verdict {
 // What the names of a serving certificate are held against.
 struct NodeNames {
     bool exists = false;
+    bool ready = false;                  // its condition Ready is True
     std::vector<std::string> dns_names;  // from status.addresses
     std::vector<IpAddress> addresses;
     // Of other nodes and of Services: never this node's.

@@ -42,6 +42,21 @@ TEST(Policy, BootstrappersAndTheNodeItselfGetClientCertificates) {
     EXPECT_EQ(judge(request(kClientSigner, "system:node:a", {}), facts("a"), none).kind, Verdict::Kind::kWait);
 }
 
+TEST(Policy, ATokenDoesNotTakeTheNameOfANodeThatLives) {
+    NodeNames names;
+    names.exists = true;
+    const auto token = request(kClientSigner, "system:bootstrap:abcdef", kBootstrapper);
+    EXPECT_EQ(judge(token, facts("a"), names).kind, Verdict::Kind::kApprove);  // lost: it may come back
+    names.ready = true;
+    const Verdict verdict = judge(token, facts("a"), names);
+    EXPECT_EQ(verdict.kind, Verdict::Kind::kDeny);
+    EXPECT_EQ(verdict.reason, "NodeExists");
+    EXPECT_NE(verdict.message.find("node a is in the cluster"), std::string::npos);
+    // The node itself renews.
+    EXPECT_EQ(judge(request(kClientSigner, "system:node:a", kNode), facts("a"), names).kind,
+              Verdict::Kind::kApprove);
+}
+
 TEST(Policy, ContentMustFitTheSigner) {
     const auto good = request(kClientSigner, "system:bootstrap:abcdef", kBootstrapper);
     EXPECT_FALSE(fault_of(good, facts("a")));
