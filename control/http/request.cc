@@ -21,7 +21,7 @@ std::optional<std::string_view> Request::parameter(std::string_view name) const 
 }
 
 void Responder::upgrade(Response /*head*/, OpenCallback on_open) {
-    send(status_response(501, "NotImplemented", "this answer cannot be an upgraded connection"));
+    send(status_response(500, "InternalError", "this answer cannot be an upgraded connection"));
     on_open(nullptr);
 }
 

@@ -87,7 +87,7 @@ public:
             return;
         }
         if (tail && *text != "All") {
-            forbid("`tailLines` and specific `stream` are mutually exclusive for now");
+            forbid("`tailLines` and a specific `stream` are mutually exclusive");
         }
         add("stream", *text);
     }
