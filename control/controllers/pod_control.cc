@@ -103,11 +103,12 @@ PodControl::Done PodControl::create(
         const auto created = context_.client.create_object(pods_.kind(), pod);
         if (!created) {
             done.error = created.error();
+            done.error->message = words_of(created.error());
             // Nobody is told of a namespace that is going away.
             if (created.error().reason != "Forbidden" ||
                 created.error().message.find("being terminated") == std::string::npos) {
                 context_.events.record(owner, client::EventType::kWarning, "FailedCreate",
-                                       "Error creating: " + created.error().message);
+                                       "Error creating: " + done.error->message);
             }
             return done;
         }
@@ -126,10 +127,14 @@ PodControl::Done PodControl::remove(const google::protobuf::Message& owner, cons
         const auto removed = context_.client.remove(pods_.kind(), pod->metadata().namespace_(),
                                                     pod->metadata().name(), request);
         if (!removed && !removed.error().not_found() && removed.error().http_status != 409) {
-            if (!done.error) done.error = removed.error();
+            const std::string words = words_of(removed.error());
+            if (!done.error) {
+                done.error = removed.error();
+                done.error->message = words;
+            }
             done.unseen.push_back(pod_key(*pod));
             context_.events.record(owner, client::EventType::kWarning, "FailedDelete",
-                                   "Error deleting: " + removed.error().message);
+                                   "Error deleting: " + words);
             continue;
         }
         ++done.count;
@@ -175,6 +180,13 @@ std::string release_patch(const std::string& owner_uid, const std::string& uid) 
          {{"uid", uid},
           {"ownerReferences", boost::json::array{boost::json::object{
                                   {"$patch", "delete"}, {"uid", owner_uid}}}}}}});
+}
+
+std::string words_of(const client::ApiError& error) {
+    // "POST /api/v1/...: words"; without an answer there is nothing but the transport's own.
+    const std::size_t end = error.message.find(": ");
+    if (error.http_status == 0 || end == std::string::npos) return error.message;
+    return error.message.substr(end + 2);
 }
 
 Result<void> may_adopt(client::Client& client, const codec::KindInfo& kind,

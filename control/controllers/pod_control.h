@@ -65,6 +65,10 @@ void set_controller_reference(const google::protobuf::Message& owner, const code
                                          const codec::KindInfo& kind, const std::string& uid);
 [[nodiscard]] std::string release_patch(const std::string& owner_uid, const std::string& uid);
 
+// What the server said, without the request that the client puts before it: events and conditions
+// show people the words that Kubernetes shows them.
+[[nodiscard]] std::string words_of(const client::ApiError& error);
+
 // Whether an owner in a cache is still there and not being deleted, asked of the server itself.
 [[nodiscard]] Result<void> may_adopt(client::Client& client, const codec::KindInfo& kind,
                                      const google::protobuf::Message& owner);

@@ -302,7 +302,7 @@ Reconciled DeploymentController::make_new(Look* look, std::int64_t revision) {
     }
     if (!created) {
         const std::string why = fmt::format("Failed to create new replica set \"{}\": {}",
-                                            metadata->name(), created.error().message);
+                                            metadata->name(), words_of(created.error()));
         context_.events.record(deployment, client::EventType::kWarning, "ReplicaSetCreateError",
                                why);
         if (has_deadline(deployment)) {

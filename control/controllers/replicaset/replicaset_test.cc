@@ -154,7 +154,10 @@ spec:
     const auto before = set("web");
     EXPECT_EQ(before->status().conditions(0).type(), "ReplicaFailure");
     EXPECT_EQ(before->status().conditions(0).reason(), "FailedCreate");
-    EXPECT_TRUE(eventually([&] { return times_told("FailedCreate", "Error creating: ") >= 5; }));
+    EXPECT_TRUE(before->status().conditions(0).message().starts_with("Pod \"web-"));
+    EXPECT_TRUE(eventually([&] {
+        return times_told("FailedCreate", "Error creating: Pod \"web-") >= 5;
+    }));
     EXPECT_EQ(set("web")->metadata().resourceversion(), before->metadata().resourceversion());
     EXPECT_TRUE(pod_names().empty());
     merge("ReplicaSet", "web", "spec: {replicas: 1, template: {metadata: {finalizers: null}}}");
