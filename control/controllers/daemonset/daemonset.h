@@ -1,5 +1,5 @@
-// Keeps one pod of a DaemonSet on every node that is meant, moves the pods to a new template, and records the templates
-// there were as ControllerRevisions.
+// Keeps one pod of a DaemonSet on every node that is meant, moves the pods to a new template, and
+// records the templates there were as ControllerRevisions.
 #pragma once
 
 #include <memory>

@@ -1,5 +1,5 @@
-// One reconcile: find the record of the present template, clear up node by node, take one step of the rolling update,
-// write the status.
+// One reconcile: find the record of the present template, clear up node by node, take one step of
+// the rolling update, write the status.
 #include <fmt/core.h>
 #include <google/protobuf/util/message_differencer.h>
 

@@ -1,5 +1,6 @@
-// How long a DaemonSet waits before it deletes a pod that failed, so that one that fails at once is not made and
-// deleted in a loop: 1 s, doubled with each failure on the node up to 15 min, forgotten after twice that.
+// How long a DaemonSet waits before it deletes a pod that failed, so that one that fails at once is
+// not made and deleted in a loop: 1 s, doubled with each failure on the node up to 15 min,
+// forgotten after twice that.
 #pragma once
 
 #include <cstddef>

@@ -1,8 +1,8 @@
 // The templates that a DaemonSet has had, each in a ControllerRevision. Pure.
 //
-// kubectl reads these: `rollout history` applies the data to the DaemonSet as a strategic merge patch, `rollout undo`
-// sends it, and compares it byte for byte with what it makes of the present template; so the text is as Go writes it,
-// members in alphabetical order.
+// kubectl reads these: `rollout history` applies the data to the DaemonSet as a strategic merge
+// patch, `rollout undo` sends it, and compares it byte for byte with what it makes of the present
+// template; so the text is as Go writes it, members in alphabetical order.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,7 @@
 // Which nodes a daemon's pods are meant for, and how such a pod is tied to its node. Pure.
 //
-// The rules are those of the scheduler, which binds the pods; they are asked here without its model of the cluster,
-// because resources and ports never decide whether a node is meant.
+// The rules are those of the scheduler, which binds the pods; they are asked here without its model
+// of the cluster, because resources and ports never decide whether a node is meant.
 #pragma once
 
 #include <string>
@@ -26,8 +26,9 @@ struct Eligibility {
     bool operator==(const Eligibility&) const = default;
 };
 
-// Daemons stay on nodes that are in trouble, for they are often what ends it: tolerations of not-ready, unreachable,
-// pressure and cordoned nodes, and of nodes without network for pods on the host's network.
+// Daemons stay on nodes that are in trouble, for they are often what ends it: tolerations of
+// not-ready, unreachable, pressure and cordoned nodes, and of nodes without network for pods on the
+// host's network.
 void add_daemon_tolerations(PodSpec* spec);
 
 // spec: of the template, with the tolerations of daemons.
@@ -37,8 +38,8 @@ void add_daemon_tolerations(PodSpec* spec);
 [[nodiscard]] bool node_matches(const ::k8s::io::api::core::v1::NodeSelector& selector,
                                 const Node& node);
 
-// Makes the node the only one that the scheduler may choose. What the template requires of nodes is replaced: it has been
-// asked already.
+// Makes the node the only one that the scheduler may choose. What the template requires of nodes is
+// replaced: it has been asked already.
 void pin_to_node(const std::string& node, PodSpec* spec);
 // The node that a pod is bound to, or else pinned to; empty when neither.
 [[nodiscard]] std::string target_node(const Pod& pod);

@@ -24,8 +24,8 @@ bool available(const Pod& pod, const DaemonRules& rules) {
     return is_available(pod, rules.min_ready_seconds, rules.now_ns);
 }
 
-// Without surge the oldest stays. With surge the oldest of each template does, until the new one is available or the old
-// one serves nobody.
+// Without surge the oldest stays. With surge the oldest of each template does, until the new one is
+// available or the old one serves nobody.
 void remove_excess(Pods running, const DaemonRules& rules, Pods* remove) {
     if (running.size() <= 1) return;
     std::ranges::sort(running, older);
@@ -48,8 +48,8 @@ void remove_excess(Pods running, const DaemonRules& rules, Pods* remove) {
     }
 }
 
-// The pods of a node that stay, by template; nullopt when there is more than one of either, which is for
-// steps_per_node to clear up.
+// The pods of a node that stay, by template; nullopt when there is more than one of either, which
+// is for steps_per_node to clear up.
 struct Pair {
     PodPtr fresh;
     PodPtr old;

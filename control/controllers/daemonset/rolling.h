@@ -1,5 +1,5 @@
-// What is to be done about the pods of a DaemonSet, node by node, and what its status counts. Pure: a clock and what the
-// caches show go in, steps come out.
+// What is to be done about the pods of a DaemonSet, node by node, and what its status counts. Pure:
+// a clock and what the caches show go in, steps come out.
 #pragma once
 
 #include <cstdint>
@@ -42,12 +42,13 @@ struct DaemonSteps {
 // Whether the pod is of the present template.
 [[nodiscard]] bool is_updated(const Pod& pod, const DaemonRules& rules);
 
-// One running pod on each node that should have one, none where none may stay. With surge, an old pod and its successor
-// stand side by side until the successor is available.
-[[nodiscard]] DaemonSteps steps_per_node(const std::vector<Place>& places, const DaemonRules& rules);
+// One running pod on each node that should have one, none where none may stay. With surge, an old
+// pod and its successor stand side by side until the successor is available.
+[[nodiscard]] DaemonSteps steps_per_node(const std::vector<Place>& places,
+                                         const DaemonRules& rules);
 
-// The next step of a rolling update. Old pods that are not available are replaced at once; of the others as many as
-// max_unavailable or max_surge leave room for.
+// The next step of a rolling update. Old pods that are not available are replaced at once; of the
+// others as many as max_unavailable or max_surge leave room for.
 [[nodiscard]] DaemonSteps rolling_steps(const std::vector<Place>& places, const DaemonRules& rules);
 
 struct DaemonCounts {
@@ -60,6 +61,7 @@ struct DaemonCounts {
     bool operator==(const DaemonCounts&) const = default;
 };
 // Of several pods on a node the oldest counts.
-[[nodiscard]] DaemonCounts count_daemons(const std::vector<Place>& places, const DaemonRules& rules);
+[[nodiscard]] DaemonCounts count_daemons(const std::vector<Place>& places,
+                                         const DaemonRules& rules);
 
 }  // namespace sluice::controllers

@@ -19,7 +19,8 @@ using ::testing::UnorderedElementsAre;
 
 constexpr std::int64_t kNow = 10'000 * kSecondNs;
 
-// A letter a state: capital for the present template. r ready, p pending, f failed, s succeeded, t being deleted.
+// A letter a state: capital for the present template. r ready, p pending, f failed, s succeeded, t
+// being deleted.
 PodPtr pod(const std::string& name, char state, int created = 100) {
     auto out = std::make_shared<Pod>();
     out->mutable_metadata()->set_name(name);
@@ -44,8 +45,10 @@ PodPtr pod(const std::string& name, char state, int created = 100) {
     return out;
 }
 
-// One node for each word; "-" has no pods. Pods are named by node and place: "0a" is the first of the first.
-std::vector<Place> places(const std::vector<std::string>& words, Eligibility eligible = {true, true}) {
+// One node for each word; "-" has no pods. Pods are named by node and place: "0a" is the first of
+// the first.
+std::vector<Place> places(const std::vector<std::string>& words,
+                          Eligibility eligible = {true, true}) {
     std::vector<Place> out;
     for (std::size_t i = 0; i < words.size(); ++i) {
         Place place{"n" + std::to_string(i), eligible, {}};
@@ -100,7 +103,8 @@ TEST(RollingSteps, NoMoreUnavailableThanAllowed) {
                 ElementsAre("0a"));
     EXPECT_THAT(names(rolling_steps(places({"r", "r", "r"}), rules(2, 0)).remove),
                 ElementsAre("0a", "1a"));
-    // A successor that is not available yet, a pod on its way out and a node without one each take their share.
+    // A successor that is not available yet, a pod on its way out and a node without one each take
+    // their share.
     for (const char* busy : {"P", "t", "-", "rR"}) {
         EXPECT_THAT(rolling_steps(places({busy, "r", "r"}), rules(1, 0)).remove, IsEmpty()) << busy;
     }
