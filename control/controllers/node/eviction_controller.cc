@@ -1,7 +1,7 @@
 // Evicts pods from nodes with NoExecute taints.
 #include <map>
 #include <mutex>
-#include <set>
+#include <utility>
 
 #include "api/kubernetes/meta/v1/meta.pb.h"
 #include "control/controllers/node/departure.h"
@@ -62,13 +62,16 @@ public:
 
 private:
     void stay(const std::string& key, const corev1::Pod* pod);
+    // Since when the pod is known to be on its way out; now when it was not.
+    std::int64_t since(const std::string& key, const corev1::Pod& pod, std::int64_t now_s);
 
     Context& context_;
     client::Informer& nodes_;
     client::Informer& pods_;
     client::WorkQueue queue_;
     std::mutex mutex_;
-    std::set<std::string> waiting_;  // pods whose time runs
+    // Pods whose time runs: since when, by uid, for a pod of the same name may come after.
+    std::map<std::string, std::pair<std::string, std::int64_t>> waiting_;
 };
 
 void TaintEvictionController::stay(const std::string& key, const corev1::Pod* pod) {
@@ -81,6 +84,15 @@ void TaintEvictionController::stay(const std::string& key, const corev1::Pod* po
                            fmt::format("Cancelling deletion of Pod {}", key));
 }
 
+std::int64_t TaintEvictionController::since(const std::string& key, const corev1::Pod& pod,
+                                            std::int64_t now_s) {
+    const std::scoped_lock lock(mutex_);
+    const auto found = waiting_.find(key);
+    return found == waiting_.end() || found->second.first != pod.metadata().uid()
+               ? now_s
+               : found->second.second;
+}
+
 Reconciled TaintEvictionController::reconcile(const std::string& key) {
     const auto pod = client::as<corev1::Pod>(pods_.get(key));
     if (pod == nullptr || pod->metadata().has_deletiontimestamp()) {
@@ -89,9 +101,10 @@ Reconciled TaintEvictionController::reconcile(const std::string& key) {
     }
     const auto node = client::as<corev1::Node>(nodes_.get(pod->spec().nodename()));
     const std::int64_t now_s = context_.now_ns() / kSecond;
-    const auto when = node == nullptr
-                          ? std::nullopt
-                          : nodes::eviction_time(*pod, eviction_taints(*node), now_s);
+    const std::int64_t since_s = since(key, *pod, now_s);
+    const auto when = node == nullptr ? std::nullopt
+                                      : nodes::eviction_time(*pod, eviction_taints(*node), now_s,
+                                                             since_s);
     if (!when) {
         stay(key, pod.get());
         return {};
@@ -99,7 +112,7 @@ Reconciled TaintEvictionController::reconcile(const std::string& key) {
     if (*when > now_s) {
         {
             const std::scoped_lock lock(mutex_);
-            waiting_.insert(key);
+            waiting_[key] = {pod->metadata().uid(), since_s};
         }
         queue_.add_after(key, std::chrono::seconds(*when - now_s));
         return {};

@@ -142,7 +142,7 @@ bool tolerates(const corev1::Toleration& toleration, const corev1::Taint& taint)
 
 std::optional<std::int64_t> eviction_time(const corev1::Pod& pod,
                                           const std::vector<corev1::Taint>& taints,
-                                          std::int64_t now_s) {
+                                          std::int64_t now_s, std::int64_t since_s) {
     std::optional<std::int64_t> earliest;
     const auto consider = [&](std::int64_t when) {
         earliest = earliest ? std::min(*earliest, when) : when;
@@ -155,7 +155,7 @@ std::optional<std::int64_t> eviction_time(const corev1::Pod& pod,
             tolerated = true;
             if (!toleration.has_tolerationseconds()) continue;
             const std::int64_t added =
-                taint.has_timeadded() ? taint.timeadded().seconds() : now_s;
+                taint.has_timeadded() ? taint.timeadded().seconds() : since_s;
             consider(added + std::clamp<std::int64_t>(toleration.tolerationseconds(), 0,
                                                       std::int64_t{1} << 40));
         }

@@ -42,10 +42,10 @@ bool mark_unknown(corev1::Node* node, std::int64_t now_s);
 
 // When a pod must leave a node with these taints, in seconds since 1970: now_s or earlier for at
 // once; nullopt for never. The time runs from the taint's timeAdded, so that a restart of the
-// controller does not lengthen it.
+// controller does not lengthen it; for a taint without one, as kubectl taint makes it, from since_s.
 [[nodiscard]] std::optional<std::int64_t> eviction_time(const corev1::Pod& pod,
                                                         const std::vector<corev1::Taint>& taints,
-                                                        std::int64_t now_s);
+                                                        std::int64_t now_s, std::int64_t since_s);
 
 // How much of a zone is lost, and what that does to evictions (kube-controller-manager's rules and
 // defaults).

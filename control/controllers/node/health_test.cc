@@ -68,21 +68,21 @@ TEST(Health, TolerationsDecideWhenAPodLeaves) {
     taint.set_effect(kNoExecute);
     taint.mutable_timeadded()->set_seconds(1'000);
     corev1::Pod pod;
-    EXPECT_EQ(eviction_time(pod, {taint}, 1'010), 1'010);  // at once
-    EXPECT_FALSE(eviction_time(pod, {}, 1'010));
+    EXPECT_EQ(eviction_time(pod, {taint}, 1'010, 1'005), 1'010);  // at once
+    EXPECT_FALSE(eviction_time(pod, {}, 1'010, 1'005));
     auto* toleration = pod.mutable_spec()->add_tolerations();
     toleration->set_key(kUnreachableTaint);
     toleration->set_operator_("Exists");
     toleration->set_effect(kNoExecute);
-    EXPECT_FALSE(eviction_time(pod, {taint}, 1'010));  // for ever
+    EXPECT_FALSE(eviction_time(pod, {taint}, 1'010, 1'005));  // for ever
     toleration->set_tolerationseconds(300);
-    EXPECT_EQ(eviction_time(pod, {taint}, 1'010), 1'300);
+    EXPECT_EQ(eviction_time(pod, {taint}, 1'010, 1'005), 1'300);
     toleration->set_tolerationseconds(-5);
-    EXPECT_EQ(eviction_time(pod, {taint}, 1'010), 1'000);
+    EXPECT_EQ(eviction_time(pod, {taint}, 1'010, 1'005), 1'000);
     toleration->set_key(kNotReadyTaint);
-    EXPECT_EQ(eviction_time(pod, {taint}, 1'010), 1'010);
+    EXPECT_EQ(eviction_time(pod, {taint}, 1'010, 1'005), 1'010);
     taint.set_effect(kNoSchedule);
-    EXPECT_FALSE(eviction_time(pod, {taint}, 1'010));
+    EXPECT_FALSE(eviction_time(pod, {taint}, 1'010, 1'005));
 }
 
 TEST(Health, TolerationsMatchAsInKubernetes) {
