@@ -5,7 +5,10 @@
 #include <netdb.h>
 
 #include <array>
+#include <chrono>
+#include <cstdlib>
 #include <filesystem>
+#include <thread>
 #include <utility>
 
 #include "api/base/log.h"
@@ -19,6 +22,8 @@
 namespace sluice::kubelet {
 
 namespace {
+
+constexpr std::chrono::milliseconds kStopPatience{1'000};
 
 // The first global address of an interface that is up; IPv4 before IPv6, as kubelet takes them.
 Result<std::string> own_address() {
@@ -111,6 +116,7 @@ Result<void> serve(const KubeletOptions& options, const sigset_t& signals) {
     node_options.labels = options.node_labels;
     node_options.taints = options.taints;
     node_options.reserved_cpu_milli = options.reserved_cpu_milli;
+    node_options.root_directory = options.root_dir;
     node_options.reserved_memory_bytes = options.reserved_memory_bytes;
     SLUICE_TRY_ASSIGN(const auto keeper,
                       NodeKeeper::start(*api, node_options,
@@ -121,6 +127,12 @@ Result<void> serve(const KubeletOptions& options, const sigset_t& signals) {
     int signal = 0;
     sigwait(&signals, &signal);
     log::info("kubelet", "stopping; containers go on running");
+    // A container may take long to stop, and an API server that is away to answer. Neither needs this process: what is
+    // under way is found again by the next one, so after a while it just ends.
+    std::thread([] {
+        std::this_thread::sleep_for(kStopPatience);
+        std::_Exit(0);
+    }).detach();
     server.reset();
     manager->stop();
     return {};

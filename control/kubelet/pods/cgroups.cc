@@ -152,6 +152,19 @@ Result<void> Cgroups::set_up() const {
     return {};
 }
 
+Result<void> Cgroups::set_burstable_cpu(std::int64_t cpu_milli) const {
+    const auto shares = shares_of(cpu_milli);
+    for (const auto& hierarchy : hierarchies_) {
+        const auto path = hierarchy.mount + root_ + "/kubepods/burstable";
+        if (has(hierarchy.controllers, "cpu")) {
+            SLUICE_TRY(write_file(path + "/cpu.shares", std::to_string(shares)));
+        } else if (unified_) {
+            SLUICE_TRY(write_file(path + "/cpu.weight", std::to_string(weight_of(shares))));
+        }
+    }
+    return {};
+}
+
 std::string Cgroups::path_of(const corev1::Pod& pod) const {
     const auto qos = qos_class(pod);
     const char* part = qos == "Burstable" ? "/burstable" : qos == "BestEffort" ? "/besteffort" : "";

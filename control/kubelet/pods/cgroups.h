@@ -25,6 +25,8 @@ public:
     // "/ROOT/kubepods/burstable/podUID".
     [[nodiscard]] std::string path_of(const corev1::Pod& pod) const;
     Result<void> create(const corev1::Pod& pod) const;
+    // What all Burstable pods together ask for, against the other classes.
+    Result<void> set_burstable_cpu(std::int64_t cpu_milli) const;
     // Of all classes. What still runs in them is killed; false if something is left for now.
     [[nodiscard]] bool remove(const std::string& uid) const;
     // The uids of pods that have cgroups.

@@ -88,6 +88,35 @@ TEST(Sandbox, HostsNamesTheSubdomainFirst) {
     EXPECT_NE(text.find("# Entries added by HostAliases.\n192.0.2.9\told\n"), std::string::npos);
 }
 
+TEST(Sandbox, HostPortsAndTheSeccompProfileAreAskedOfTheRuntime) {
+    auto pod = pod_with("", "", "", "");
+    auto* port = pod.mutable_spec()->mutable_containers(0)->add_ports();
+    port->set_containerport(80);
+    port->set_hostport(8080);
+    port->set_hostip("192.0.2.1");
+    port->set_protocol("UDP");
+    pod.mutable_spec()->mutable_containers(0)->add_ports()->set_containerport(443);
+    NodeSettings node;
+    auto config = sandbox_config(pod, node, "/x", "", 0);
+    ASSERT_TRUE(config);
+    ASSERT_EQ(config->port_mappings_size(), 1);
+    EXPECT_EQ(config->port_mappings(0).host_port(), 8080);
+    EXPECT_EQ(config->port_mappings(0).container_port(), 80);
+    EXPECT_EQ(config->port_mappings(0).host_ip(), "192.0.2.1");
+    EXPECT_EQ(config->port_mappings(0).protocol(), criv1::UDP);
+    EXPECT_EQ(config->linux().security_context().seccomp().profile_type(),
+              criv1::SecurityProfile::RuntimeDefault);
+    node.sandbox_seccomp = "/var/lib/x/sandbox-seccomp.json";
+    config = sandbox_config(pod, node, "/x", "", 0);
+    EXPECT_EQ(config->linux().security_context().seccomp().profile_type(),
+              criv1::SecurityProfile::Localhost);
+    EXPECT_EQ(config->linux().security_context().seccomp().localhost_ref(),
+              "/var/lib/x/sandbox-seccomp.json");
+    // On the node's own network a port needs no mapping.
+    pod.mutable_spec()->set_hostnetwork(true);
+    EXPECT_EQ(sandbox_config(pod, node, "/x", "", 0)->port_mappings_size(), 0);
+}
+
 TEST(Containers, NonRootIsCheckedAgainstTheImage) {
     auto pod = pod_with("", "", "", "");
     pod.mutable_spec()->mutable_securitycontext()->set_runasnonroot(true);

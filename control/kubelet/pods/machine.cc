@@ -182,6 +182,15 @@ void Machine::container_oom(PodEntry& entry, const std::string& id) {
     }
 }
 
+void Machine::evict(PodEntry& entry, const std::string& message) {
+    const std::lock_guard lock(entry.mutex);
+    if (!entry.admitted || is_ending(entry) || is_complete(entry)) return;
+    entry.failed_reason = "Evicted";
+    entry.failed_message = message;
+    entry.end_grace_s = kEvictionGraceSeconds;
+    event(*entry.pod, true, entry.failed_reason, message);
+}
+
 void Machine::probe_outcome(PodEntry& entry, const ProbeOutcome& outcome) {
     const std::lock_guard lock(entry.mutex);
     auto* container = entry.find(outcome.container_name);

@@ -29,6 +29,8 @@ namespace sluice::kubelet {
 // After a failed sandbox, volume or creation: doubled from the first to the second.
 inline constexpr std::int64_t kMinRetryMs = 500;
 inline constexpr std::int64_t kMaxRetryMs = 10'000;
+// What the containers of an evicted pod have to end in.
+inline constexpr std::int64_t kEvictionGraceSeconds = 1;
 // A stop that failed is tried again after this.
 inline constexpr std::int64_t kStopRetryMs = 1'000;
 
@@ -78,6 +80,9 @@ public:
     void container_oom(PodEntry& entry, const std::string& id);
     void probe_outcome(PodEntry& entry, const ProbeOutcome& outcome);
 
+    // The kubelet ends the pod for want of what the message says. Nothing for a pod that ends anyway.
+    void evict(PodEntry& entry, const std::string& message);
+
     [[nodiscard]] const Parts& parts() const { return parts_; }
 
 private:
@@ -110,7 +115,8 @@ private:
                    std::int64_t grace_s);
     Result<void> run_hook(const corev1::Pod& pod, const corev1::Container& container,
                           const corev1::LifecycleHandler& handler, const std::string& id,
-                          std::uint32_t timeout_ms) const;
+                          const std::string& pod_ip, std::uint32_t timeout_ms) const;
+    [[nodiscard]] std::string ip_of(PodEntry& entry) const;
     void kill_requested(PodEntry& entry);
     // True when no container runs any more.
     bool stop_containers(PodEntry& entry, bool sidecars_only, Step& step);
@@ -118,7 +124,7 @@ private:
     void end(PodEntry& entry, Step& step);
     void clean(PodEntry& entry, Step& step);
     void remove_old(PodEntry& entry);
-    [[nodiscard]] std::int64_t grace_of(const corev1::Pod& pod) const;
+    [[nodiscard]] std::int64_t grace_of(const PodEntry& entry) const;
     [[nodiscard]] std::string last_words(const PodEntry& entry, const ContainerEntry& container) const;
 
     Parts parts_;

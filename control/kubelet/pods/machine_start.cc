@@ -1,5 +1,6 @@
 // The way up: sandbox, init containers, containers.
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -154,7 +155,21 @@ bool Machine::make_sandbox(PodEntry& entry, Step& step) {
                               pod.spec().runtimeclassname());
         }
         SLUICE_TRY(parts_.make_cgroup(pod));
+        SLUICE_TRY(make_folders(pod_dir(entry.uid, parts_.node)));
+        // First the link: logs without it would stay for ever if this process ended between.
+        const auto link = logs_link(entry.uid, parts_.node);
+        SLUICE_TRY(make_folders(fs::path(link).parent_path()));
+        if (::symlink(pod_log_dir(pod, parts_.node).c_str(), link.c_str()) != 0 && errno != EEXIST) {
+            return errno_error(errno, "cannot link {}", link);
+        }
         SLUICE_TRY(make_folders(pod_log_dir(pod, parts_.node)));
+        if (wants_cluster_dns(pod) && parts_.node.cluster_dns.empty()) {
+            event(pod, true, "MissingClusterDNS",
+                  fmt::format("pod: \"{}\". kubelet does not have ClusterDNS IP configured and cannot "
+                              "create Pod using \"ClusterFirst\" policy. Falling back to \"Default\" "
+                              "policy.",
+                              pod_text(pod)));
+        }
         const auto dns_path = parts_.node.resolv_conf;
         SLUICE_TRY_ASSIGN(const auto config,
                           sandbox_config(pod, parts_.node, parts_.cgroup_path(pod),
@@ -178,8 +193,7 @@ bool Machine::make_sandbox(PodEntry& entry, Step& step) {
     auto sandbox = make();
     if (sandbox) {
         auto ips = pod.spec().hostnetwork() ? parts_.node.host_ips : sandbox->ips;
-        auto written = make_folders(pod_dir(entry.uid, parts_.node));
-        if (written) written = write_hosts(entry, ips);
+        const auto written = write_hosts(entry, ips);
         const std::lock_guard lock(entry.mutex);
         entry.sandbox = std::move(*sandbox);
         entry.sandbox_failures = 0;
@@ -509,7 +523,7 @@ void Machine::run_post_start(PodEntry& entry, const std::string& name, const std
             pod = entry.pod;
         }
         const auto& spec = *spec_of(*pod, name);
-        const auto done = run_hook(*pod, spec, spec.lifecycle().poststart(), id, kCriCallMs);
+        const auto done = run_hook(*pod, spec, spec.lifecycle().poststart(), id, ip_of(entry), kCriCallMs);
         {
             const std::lock_guard lock(entry.mutex);
             auto* container = entry.find(name);

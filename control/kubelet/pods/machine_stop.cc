@@ -65,18 +65,29 @@ std::string Machine::last_words(const PodEntry& entry, const ContainerEntry& con
     return text;
 }
 
-std::int64_t Machine::grace_of(const corev1::Pod& pod) const {
+std::int64_t Machine::grace_of(const PodEntry& entry) const {
+    const auto& pod = *entry.pod;
+    std::int64_t grace = kDefaultGraceSeconds;
     if (pod.metadata().has_deletiongraceperiodseconds()) {
-        return std::max<std::int64_t>(pod.metadata().deletiongraceperiodseconds(), 0);
+        grace = pod.metadata().deletiongraceperiodseconds();
+    } else if (pod.spec().has_terminationgraceperiodseconds()) {
+        grace = pod.spec().terminationgraceperiodseconds();
     }
-    return pod.spec().has_terminationgraceperiodseconds()
-               ? std::max<std::int64_t>(pod.spec().terminationgraceperiodseconds(), 0)
-               : kDefaultGraceSeconds;
+    grace = std::max<std::int64_t>(grace, 0);
+    return entry.end_grace_s ? std::min(grace, *entry.end_grace_s) : grace;
+}
+
+// The address at which others reach the pod: the status at the API server may not have it yet.
+std::string Machine::ip_of(PodEntry& entry) const {
+    const std::lock_guard lock(entry.mutex);
+    const auto& ips = entry.pod->spec().hostnetwork() || !entry.sandbox ? parts_.node.host_ips
+                                                                       : entry.sandbox->ips;
+    return ips.empty() ? std::string() : ips.front();
 }
 
 Result<void> Machine::run_hook(const corev1::Pod& pod, const corev1::Container& container,
                                const corev1::LifecycleHandler& handler, const std::string& id,
-                               std::uint32_t timeout_ms) const {
+                               const std::string& pod_ip, std::uint32_t timeout_ms) const {
     if (handler.has_exec()) {
         const std::vector<std::string> command(handler.exec().command().begin(),
                                                handler.exec().command().end());
@@ -96,12 +107,11 @@ Result<void> Machine::run_hook(const corev1::Pod& pod, const corev1::Container& 
         const auto& get = handler.httpget();
         const auto port = get.port().type() == 1 ? get.port().strval()
                                                  : std::to_string(get.port().intval());
-        std::string host = get.host();
+        const auto& host = get.host().empty() ? pod_ip : get.host();
         if (host.empty()) {
-            if (const auto status = parts_.cri->container_status(id); !status) return status.error();
-            host = pod.spec().hostnetwork() && !parts_.node.host_ips.empty()
-                       ? parts_.node.host_ips.front()
-                       : pod.status().podip();
+            return make_error(Code::kFailedPrecondition,
+                              "failed to find networking container: pod {} has no address",
+                              pod_text(pod));
         }
         return http_get_hook(pod, container, host, get.scheme(), port, get.path(), timeout_ms);
     }
@@ -116,7 +126,10 @@ Result<void> Machine::run_hook(const corev1::Pod& pod, const corev1::Container& 
         }
         return {};
     }
-    return make_error(Code::kInvalidArgument, "invalid handler: container \"{}\" has none",
+    // As with kubelet, tcpSocket is none: the field is there for old objects only.
+    return make_error(Code::kInvalidArgument,
+                      "cannot run handler: invalid handler: container \"{}\" has neither exec nor "
+                      "httpGet nor sleep",
                       container.name());
 }
 
@@ -157,7 +170,7 @@ void Machine::stop_task(PodEntry& entry, const std::string& name, const std::str
     const auto begun = parts_.now_ms();
     const auto* spec = spec_of(*pod, name);
     if (spec != nullptr && spec->lifecycle().has_prestop() && grace_s > 0) {
-        const auto done = run_hook(*pod, *spec, spec->lifecycle().prestop(), id,
+        const auto done = run_hook(*pod, *spec, spec->lifecycle().prestop(), id, ip_of(entry),
                                    static_cast<std::uint32_t>(std::min<std::int64_t>(
                                        grace_s * 1'000, 86'400'000)));
         if (!done) {
@@ -224,7 +237,7 @@ void Machine::kill_requested(PodEntry& entry) {
             }
             if (container.kill_reason.empty() || container.killing) continue;
             kills.push_back({container.name, container.kill_reason,
-                             container.kill_grace_s.value_or(grace_of(*entry.pod))});
+                             container.kill_grace_s.value_or(grace_of(entry))});
         }
     }
     for (const auto& each : kills) kill(entry, each.name, each.grace_s, each.message);
@@ -236,7 +249,7 @@ bool Machine::stop_containers(PodEntry& entry, bool sidecars_only, Step& step) {
     std::int64_t grace = 0;
     {
         const std::lock_guard lock(entry.mutex);
-        grace = grace_of(*entry.pod);
+        grace = grace_of(entry);
         if (entry.grace_deadline_ms == 0) entry.grace_deadline_ms = step.now_ms + grace * 1'000;
         entry.grace_deadline_ms = std::min(entry.grace_deadline_ms, step.now_ms + grace * 1'000);
         for (const auto& container : entry.containers) {
@@ -355,6 +368,7 @@ void Machine::clean(PodEntry& entry, Step& step) {
     std::error_code error;
     fs::remove_all(pod_dir(entry.uid, parts_.node), error);
     fs::remove_all(pod_log_dir(*step.pod, parts_.node), error);
+    if (!error) fs::remove(logs_link(entry.uid, parts_.node), error);
     const std::lock_guard lock(entry.mutex);
     entry.finished = true;
 }

@@ -1,7 +1,13 @@
 // Pods through their lives, with a runtime, volumes and a clock that the test holds.
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include <fstream>
 #include <string>
+#include <string_view>
+#include <thread>
 #include <vector>
 
 #include "control/kubelet/pods/machine.h"
@@ -215,6 +221,126 @@ TEST_F(MachineTest, VolumesThatFailHoldTheContainersBack) {
     node.now_ms += 1'000;
     node.sync(*entry);
     EXPECT_EQ(node.cri.started.size(), 1U);
+}
+
+TEST_F(MachineTest, AnEvictedPodFailsWithItsReasonAndHasOneSecondToEnd) {
+    auto entry = node.add(pod());
+    node.sync(*entry);
+    node.machine->evict(*entry, "Usage of EmptyDir volume \"cache\" exceeds the limit \"1Mi\". ");
+    node.machine->evict(*entry, "again");
+    for (int step = 0; step < 3; ++step) {
+        node.sync(*entry);
+        node.settle();
+    }
+    const auto status = node.status(*entry);
+    EXPECT_EQ(status.phase(), "Failed");
+    EXPECT_EQ(status.reason(), "Evicted");
+    EXPECT_EQ(status.message(), "Usage of EmptyDir volume \"cache\" exceeds the limit \"1Mi\". ");
+    EXPECT_EQ(FakeNode::condition(status, "DisruptionTarget"), "True");
+    EXPECT_EQ(node.cri.graces, (std::vector<std::int64_t>{1}));
+    EXPECT_EQ(node.events.count("Evicted"), 1);
+    EXPECT_EQ(node.removed, 0);
+}
+
+TEST_F(MachineTest, ReadinessGatesHoldReadinessUntilTheirConditionsAreTrue) {
+    auto object = pod();
+    object.mutable_spec()->add_readinessgates()->set_conditiontype("example.com/balanced");
+    auto entry = node.add(object);
+    node.sync(*entry);
+    EXPECT_EQ(FakeNode::condition(node.status(*entry), "ContainersReady"), "True");
+    EXPECT_EQ(FakeNode::condition(node.status(*entry), "Ready"), "False");
+    const auto held = node.status(*entry);
+    for (const auto& condition : held.conditions()) {
+        if (condition.type() != "Ready") continue;
+        EXPECT_EQ(condition.reason(), "ReadinessGatesNotReady");
+        EXPECT_EQ(condition.message(),
+                  "corresponding condition of pod readiness gate \"example.com/balanced\" does not "
+                  "exist.");
+    }
+    auto* gate = object.mutable_status()->add_conditions();
+    gate->set_type("example.com/balanced");
+    gate->set_status("True");
+    entry->pod = std::make_shared<const corev1::Pod>(object);
+    EXPECT_EQ(FakeNode::condition(node.status(*entry), "Ready"), "True");
+    // Another writer's condition stays.
+    EXPECT_EQ(FakeNode::condition(node.status(*entry), "example.com/balanced"), "True");
+}
+
+TEST_F(MachineTest, APodThatWantsTheClustersDnsOnANodeWithoutOneIsTold) {
+    FakeNode bare{std::vector<std::string>()};
+    auto entry = bare.add(pod());
+    bare.sync(*entry);
+    EXPECT_EQ(bare.events.count("MissingClusterDNS"), 1);
+    auto other = pod();
+    other.mutable_metadata()->set_uid("u2");
+    other.mutable_spec()->set_dnspolicy("Default");
+    auto quiet = bare.add(other);
+    bare.sync(*quiet);
+    EXPECT_EQ(bare.events.count("MissingClusterDNS"), 1);
+}
+
+TEST_F(MachineTest, TheEndOfTheLogIsTheLastWordWhereThePolicySaysSo) {
+    const auto words_of = [&](const std::string& uid, const std::string& policy, int code) {
+        auto object = pod("Never");
+        object.mutable_metadata()->set_uid(uid);
+        object.mutable_spec()->mutable_containers(0)->set_terminationmessagepolicy(policy);
+        auto entry = node.add(object);
+        node.sync(*entry);
+        std::ofstream log(pod_log_dir(object, node.machine->parts().node) + "/web/0.log");
+        for (int line = 0; line < 100; ++line) {
+            log << "2026-01-02T03:04:05.000000000Z stderr F line " << line << "\n";
+        }
+        log.close();
+        node.exit(*entry, "web", code);
+        return node.status(*entry).containerstatuses(0).state().terminated().message();
+    };
+    const auto words = words_of("u1", "FallbackToLogsOnError", 1);
+    // Kubernetes' 80 lines.
+    EXPECT_TRUE(words.starts_with("line 20\n")) << words;
+    EXPECT_TRUE(words.ends_with("line 99\n")) << words;
+    EXPECT_EQ(words_of("u2", "FallbackToLogsOnError", 0), "");
+    EXPECT_EQ(words_of("u3", "File", 1), "");
+}
+
+TEST_F(MachineTest, HooksByHttpGoToTheSandboxAndTcpHooksFailAsInKubernetes) {
+    auto object = pod();
+    object.mutable_spec()->mutable_containers(0)->mutable_lifecycle()->mutable_poststart()
+        ->mutable_tcpsocket();
+    auto entry = node.add(object);
+    node.sync(*entry);
+    node.settle();
+    EXPECT_EQ(node.events.count("FailedPostStartHook"), 1);
+    EXPECT_EQ(entry->find("web")->kill_reason, "FailedPostStartHook");
+
+    // A server on loopback stands for the pod, whose status at the API server has no address yet.
+    const int listener = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    ASSERT_EQ(::bind(listener, reinterpret_cast<sockaddr*>(&address), size), 0);
+    ASSERT_EQ(::listen(listener, 1), 0);
+    ASSERT_EQ(::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size), 0);
+    std::thread server([listener] {
+        const int client = ::accept(listener, nullptr, nullptr);
+        char request[1024];
+        static_cast<void>(::read(client, request, sizeof request));
+        constexpr std::string_view kAnswer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        static_cast<void>(::write(client, kAnswer.data(), kAnswer.size()));
+        ::close(client);
+    });
+    auto with_http = pod();
+    with_http.mutable_metadata()->set_uid("u2");
+    auto* get = with_http.mutable_spec()->mutable_containers(0)->mutable_lifecycle()
+                    ->mutable_poststart()->mutable_httpget();
+    get->mutable_port()->set_intval(ntohs(address.sin_port));
+    node.cri.sandbox_ip = "127.0.0.1";
+    auto second = node.add(with_http);
+    node.sync(*second);
+    server.join();
+    node.settle();
+    ::close(listener);
+    EXPECT_EQ(second->find("web")->post_start, ContainerEntry::Hook::kDone);
 }
 
 }  // namespace

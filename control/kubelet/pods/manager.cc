@@ -1,7 +1,9 @@
 #include "control/kubelet/pods/manager.h"
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
+#include <fstream>
 #include <utility>
 
 #include "api/base/log.h"
@@ -23,6 +25,18 @@ std::int64_t wall_ms() {
 
 constexpr char kByNamespace[] = "namespace";
 
+bool names_changed(const corev1::Pod& before, const corev1::Pod& after) {
+    const auto same = [](const auto& left, const auto& right) {
+        return left.size() == right.size() &&
+               std::all_of(left.begin(), left.end(), [&right](const auto& pair) {
+                   const auto found = right.find(pair.first);
+                   return found != right.end() && found->second == pair.second;
+               });
+    };
+    return !same(before.metadata().labels(), after.metadata().labels()) ||
+           !same(before.metadata().annotations(), after.metadata().annotations());
+}
+
 }  // namespace
 
 Manager::Manager(ManagerOptions options, client::Client& client, Cri& cri,
@@ -37,6 +51,12 @@ Result<std::unique_ptr<Manager>> Manager::create(ManagerOptions options, client:
                                                  Cri& cri, client::EventRecorder& events) {
     SLUICE_TRY_ASSIGN(auto cgroups, Cgroups::open(options.cgroup_root));
     SLUICE_TRY(cgroups.set_up());
+    const auto profile = options.node.root_dir + "/sandbox-seccomp.json";
+    std::ofstream file(profile, std::ios::trunc);
+    file << sandbox_seccomp_profile();
+    file.close();
+    if (!file) return make_error(Code::kUnavailable, "cannot write {}", profile);
+    options.node.sandbox_seccomp = profile;
     std::unique_ptr<Manager> manager(
         new Manager(std::move(options), client, cri, events, std::move(cgroups)));
     manager->make_parts();
@@ -46,7 +66,8 @@ Result<std::unique_ptr<Manager>> Manager::create(ManagerOptions options, client:
 void Manager::make_parts() {
     tasks_ = std::make_unique<Tasks>();
     objects_ = ObjectSource::create(client_);
-    volumes_ = Volumes::create(options_.node.root_dir, *objects_);
+    volumes_ = Volumes::create(options_.node.root_dir, *objects_,
+                               [this](const corev1::Pod&) { return node_facts(); });
     images_ = std::make_unique<Images>(cri_, *objects_, *tasks_, wall_ms);
     prober_ = Prober::create(
         [this](const std::string& id, const std::vector<std::string>& command,
@@ -102,14 +123,7 @@ void Manager::make_parts() {
         }
         return services;
     };
-    parts.node_facts = [this] {
-        PodFacts facts;
-        facts.node_name = options_.node.node_name;
-        facts.host_ips = options_.node.host_ips;
-        facts.node_cpu_milli = node_keeper_->allocatable_cpu_milli();
-        facts.node_memory_bytes = node_keeper_->allocatable_memory_bytes();
-        return facts;
-    };
+    parts.node_facts = [this] { return node_facts(); };
     parts.admit = [this](const corev1::Pod& pod) { return admit(pod); };
     parts.cgroup_path = [this](const corev1::Pod& pod) { return cgroups_.path_of(pod); };
     parts.make_cgroup = [this](const corev1::Pod& pod) { return cgroups_.create(pod); };
@@ -130,6 +144,15 @@ void Manager::make_parts() {
     pods_ = std::make_unique<client::Informer>(client_, *pod_kind, own);
 }
 
+PodFacts Manager::node_facts() const {
+    PodFacts facts;
+    facts.node_name = options_.node.node_name;
+    facts.host_ips = options_.node.host_ips;
+    facts.node_cpu_milli = node_keeper_->allocatable_cpu_milli();
+    facts.node_memory_bytes = node_keeper_->allocatable_memory_bytes();
+    return facts;
+}
+
 Result<void> Manager::start(NodeKeeper& node_keeper) {
     node_keeper_ = &node_keeper;
     services_->start();
@@ -145,19 +168,20 @@ Result<void> Manager::start(NodeKeeper& node_keeper) {
         pods_->start();
         if (!pods_->wait_synced(stop)) return;
         remove_orphans();
-        resync(stop);
+        keep_house(stop);
     });
     for (int worker = 0; worker < options_.workers; ++worker) {
         threads_.emplace_back([this](const std::stop_token& stop) { work(stop); });
     }
     SLUICE_TRY_ASSIGN(runtime_events_,
                       RuntimeEvents::start(
-                          options_.runtime_endpoint, [this] { relist({}); },
+                          options_.runtime_endpoint, [this] { relist(stopping_.get_token()); },
                           [this](const RuntimeEvent& event) { on_runtime_event(event); }));
     return {};
 }
 
 void Manager::stop() {
+    stopping_.request_stop();
     runtime_events_.reset();
     for (auto& thread : threads_) thread.request_stop();
     threads_.clear();
@@ -199,18 +223,16 @@ void Manager::on_pod(const client::SharedObject& before, const client::SharedObj
         entry = slot;
     }
     if (fresh) {
-        adopt(*entry, *snapshot);
+        adopt(*entry, *snapshot, cri_, *prober_, options_.node);
         writer_->changed_later(uid);
     } else {
         const std::lock_guard lock(entry->mutex);
         if (!after) {
             entry->gone = true;
         } else {
-            const bool metadata_changed =
-                entry->pod->metadata().resourceversion() != pod->metadata().resourceversion();
+            // Labels and annotations may be files of the pod; the echo of a status changes none.
+            entry->refresh_volumes = entry->refresh_volumes || names_changed(*entry->pod, *pod);
             entry->pod = pod;
-            // Labels and annotations may be files of the pod.
-            entry->refresh_volumes = entry->refresh_volumes || metadata_changed;
         }
     }
     queue_.add(uid);
@@ -266,41 +288,6 @@ void Manager::work(const std::stop_token& stop) {
         }
         queue_.done(*uid);
     }
-}
-
-void Manager::resync(const std::stop_token& stop) {
-    std::mutex mutex;
-    std::condition_variable_any never;
-    auto images_due = std::chrono::steady_clock::now() + kImageGcEvery;
-    while (true) {
-        std::unique_lock lock(mutex);
-        never.wait_for(lock, stop, kResync, [] { return false; });
-        if (stop.stop_requested()) return;
-        for (const auto& entry : entries()) queue_.add(entry->uid);
-        remove_orphans();
-        if (std::chrono::steady_clock::now() >= images_due) {
-            collect_images();
-            images_due = std::chrono::steady_clock::now() + kImageGcEvery;
-        }
-    }
-}
-
-void Manager::collect_images() {
-    std::vector<std::string> used;
-    const auto containers = cri_.list_containers();
-    // Without knowing what is used, nothing is removed.
-    if (!containers) return;
-    for (const auto& container : *containers) {
-        used.push_back(container.image().image());
-        used.push_back(container.image_ref());
-    }
-    for (const auto& entry : entries()) {
-        const std::lock_guard lock(entry->mutex);
-        for (const auto& container : entry->pod->spec().containers()) {
-            if (const auto name = normal_image_name(container.image())) used.push_back(*name);
-        }
-    }
-    images_->collect_garbage(used);
 }
 
 Manager::EntryPointer Manager::find(const std::string& uid) const {

@@ -9,6 +9,7 @@
 
 #include "api/base/log.h"
 #include "control/kubelet/pods/manager.h"
+#include "control/kubelet/pods/recovery.h"
 #include "control/kubelet/pods/status.h"
 
 namespace sluice::kubelet {
@@ -92,18 +93,19 @@ void Manager::relist(const std::stop_token& stop) {
     if (node_keeper_ != nullptr) node_keeper_->check_now();
     if (first) return;
     for (const auto& entry : entries()) {
-        verify(*entry);
+        verify(*entry, cri_, *machine_);
         queue_.add(entry->uid);
     }
 }
 
-void Manager::verify(PodEntry& entry) {
+void verify(PodEntry& entry, Cri& cri, Machine& machine) {
     std::string sandbox;
     std::vector<std::string> running;
     {
         const std::lock_guard lock(entry.mutex);
         // What failed because the runtime was away need not wait any longer.
         entry.sandbox_retry_at_ms = 0;
+        entry.sandbox_failures = 0;
         for (auto& container : entry.containers) container.retry_at_ms = 0;
         if (entry.sandbox && entry.sandbox->ready) sandbox = entry.sandbox->id;
         for (const auto& container : entry.containers) {
@@ -112,23 +114,24 @@ void Manager::verify(PodEntry& entry) {
     }
     // Each is asked for by itself: a listing may be older than what a worker has just started.
     for (const auto& id : running) {
-        const auto status = cri_.container_status(id);
+        const auto status = cri.container_status(id);
         if (status && status->state() == criv1::CONTAINER_EXITED) {
-            machine_->container_exited(entry, id, status->exit_code(), status->finished_at(),
+            machine.container_exited(entry, id, status->exit_code(), status->finished_at(),
                                        status->reason());
         } else if (!status && status.error().code == Code::kNotFound) {
-            machine_->container_exited(entry, id, 137, 0, "ContainerStatusUnknown");
+            machine.container_exited(entry, id, 137, 0, "ContainerStatusUnknown");
         }
     }
     if (sandbox.empty()) return;
-    const auto status = cri_.sandbox_status(sandbox);
+    const auto status = cri.sandbox_status(sandbox);
     if (status ? status->state() != criv1::SANDBOX_READY
                : status.error().code == Code::kNotFound) {
-        machine_->container_exited(entry, sandbox, 0, 0);
+        machine.container_exited(entry, sandbox, 0, 0);
     }
 }
 
-void Manager::adopt(PodEntry& entry, const Snapshot& snapshot) {
+void adopt(PodEntry& entry, const Snapshot& snapshot, Cri& cri, Prober& prober,
+           const NodeSettings& node) {
     const criv1::PodSandbox* newest = nullptr;
     std::vector<std::string> old;
     for (const auto& sandbox : snapshot.sandboxes) {
@@ -145,7 +148,7 @@ void Manager::adopt(PodEntry& entry, const Snapshot& snapshot) {
     sandbox.id = newest->id();
     sandbox.attempt = newest->metadata().attempt();
     sandbox.ready = newest->state() == criv1::SANDBOX_READY;
-    if (const auto status = cri_.sandbox_status(newest->id())) {
+    if (const auto status = cri.sandbox_status(newest->id())) {
         if (!status->network().ip().empty()) sandbox.ips.push_back(status->network().ip());
         for (const auto& other : status->network().additional_ips()) {
             sandbox.ips.push_back(other.ip());
@@ -175,7 +178,7 @@ void Manager::adopt(PodEntry& entry, const Snapshot& snapshot) {
                 entry.old_containers.push_back(found->id());
                 continue;
             }
-            const auto status = cri_.container_status(found->id());
+            const auto status = cri.container_status(found->id());
             auto life = instance_of(*found, status ? &*status : nullptr);
             if (container->last) entry.old_containers.push_back(container->last->id);
             if (container->current) container->last = std::move(container->current);
@@ -216,13 +219,13 @@ void Manager::adopt(PodEntry& entry, const Snapshot& snapshot) {
         }
         entry.recovered = true;
         const auto& ips =
-            entry.pod->spec().hostnetwork() ? options_.node.host_ips : sandbox.ips;
+            entry.pod->spec().hostnetwork() ? node.host_ips : sandbox.ips;
         if (!ips.empty()) ip = ips.front();
         entry.sandbox = std::move(sandbox);
         entry.old_sandboxes = std::move(old);
     }
     for (const auto& each : probed) {
-        prober_->add(*entry.pod, each.spec, each.id, ip, each.started, each.ready);
+        prober.add(*entry.pod, each.spec, each.id, ip, each.started, each.ready);
     }
 }
 
@@ -240,22 +243,10 @@ void Manager::remove_orphans() {
     for (auto& uid : volumes_->pods_on_disk()) uids.insert(uid);
     for (auto& uid : cgroups_.pods()) uids.insert(uid);
     std::error_code error;
-    const auto add_folders = [&](const std::string& path, bool logs) {
-        for (fs::directory_iterator entry(path, error), end; !error && entry != end;
-             entry.increment(error)) {
-            auto name = entry->path().filename().string();
-            if (logs) {
-                const auto at = name.rfind('_');
-                // Folders of others are left alone.
-                if (at == std::string::npos || name.find('_') == at) continue;
-                name.erase(0, at + 1);
-            }
-            uids.insert(name);
-        }
-    };
-    add_folders(options_.node.root_dir + "/pods", false);
-    // Other kubelets of one machine may share the folder of logs only if they do not share pods' uids.
-    if (options_.node.logs_dir != "/var/log/pods") add_folders(options_.node.logs_dir, true);
+    for (fs::directory_iterator link(fs::path(logs_link("", options_.node)), error), end;
+         !error && link != end; link.increment(error)) {
+        uids.insert(link->path().filename());
+    }
     const auto shared = std::make_shared<const Snapshot>(std::move(now));
     for (const auto& uid : uids) {
         if (uid.empty() || find(uid)) continue;
@@ -289,16 +280,19 @@ void Manager::remove_orphan(const std::string& uid, const Snapshot& snapshot) {
             return;
         }
     }
+    std::error_code error;
+    if (log_folder.empty()) {
+        const auto linked = fs::read_symlink(logs_link(uid, options_.node), error);
+        if (!error && linked.parent_path() == fs::path(options_.node.logs_dir)) log_folder = linked;
+        error.clear();
+    }
     if (const auto done = volumes_->tear_down(uid); !done) {
         log::warn("kubelet", "pod {}, which is gone: {}", uid, done.error().message);
         return;
     }
     static_cast<void>(cgroups_.remove(uid));
-    std::error_code error;
-    if (uid.find('/') == std::string::npos && !uid.starts_with('.')) {
-        fs::remove_all(pod_dir(uid, options_.node), error);
-    }
     if (!log_folder.empty()) fs::remove_all(log_folder, error);
+    if (!error) fs::remove(logs_link(uid, options_.node), error);
     log::info("kubelet", "what was left of pod {} is removed", uid);
 }
 

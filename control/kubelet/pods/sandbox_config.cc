@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <sstream>
+#include <utility>
 
 #include "api/base/ip_address.h"
 
@@ -30,9 +31,26 @@ void limit_searches(criv1::DNSConfig* dns) {
     dns->mutable_searches()->DeleteSubrange(kept, dns->searches_size() - kept);
 }
 
-criv1::SecurityProfile runtime_default() {
+// All of them are refused by the default profiles of runtimes as well.
+constexpr const char* kSandboxRefused[] = {
+    "acct", "add_key", "adjtimex", "bpf", "clock_adjtime", "clock_settime", "create_module",
+    "delete_module", "fanotify_init", "finit_module", "fsconfig", "fsmount", "fsopen", "fspick",
+    "get_mempolicy", "init_module", "io_uring_enter", "io_uring_register", "io_uring_setup", "ioperm",
+    "iopl", "kcmp", "kexec_file_load", "kexec_load", "keyctl", "lookup_dcookie", "mbind",
+    "migrate_pages", "mount", "mount_setattr", "move_mount", "move_pages", "name_to_handle_at",
+    "nfsservctl", "open_by_handle_at", "open_tree", "perf_event_open", "pivot_root",
+    "process_vm_readv", "process_vm_writev", "ptrace", "quotactl", "quotactl_fd", "reboot",
+    "request_key", "set_mempolicy", "setdomainname", "sethostname", "setns", "settimeofday", "swapoff",
+    "swapon", "sysfs", "syslog", "umount2", "unshare", "uselib", "userfaultfd", "ustat", "vhangup"};
+
+criv1::SecurityProfile seccomp_of(const NodeSettings& node) {
     criv1::SecurityProfile profile;
-    profile.set_profile_type(criv1::SecurityProfile::RuntimeDefault);
+    if (node.sandbox_seccomp.empty()) {
+        profile.set_profile_type(criv1::SecurityProfile::RuntimeDefault);
+    } else {
+        profile.set_profile_type(criv1::SecurityProfile::Localhost);
+        profile.set_localhost_ref(node.sandbox_seccomp);
+    }
     return profile;
 }
 
@@ -67,6 +85,16 @@ void fill_ports(const corev1::Pod& pod, criv1::PodSandboxConfig* config) {
 
 }  // namespace
 
+std::string sandbox_seccomp_profile() {
+    // Without a list of architectures only the machine's own is left: no 32-bit calls.
+    std::string text = R"({"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"action":"SCMP_ACT_ERRNO","names":[)";
+    const char* separator = "";
+    for (const char* name : kSandboxRefused) {
+        text += fmt::format("{}\"{}\"", std::exchange(separator, ","), name);
+    }
+    return text + "]}]}\n";
+}
+
 criv1::DNSConfig parse_resolv_conf(std::string_view text) {
     criv1::DNSConfig dns;
     std::stringstream lines{std::string(text)};
@@ -92,17 +120,20 @@ criv1::DNSConfig parse_resolv_conf(std::string_view text) {
     return dns;
 }
 
+bool wants_cluster_dns(const corev1::Pod& pod) {
+    const auto& policy = pod.spec().dnspolicy();
+    return policy == "ClusterFirstWithHostNet" ||
+           (!pod.spec().hostnetwork() && (policy == "ClusterFirst" || policy.empty()));
+}
+
 criv1::DNSConfig dns_config(const corev1::Pod& pod, const NodeSettings& node,
                             std::string_view resolv_conf) {
     const auto& spec = pod.spec();
     const auto host = parse_resolv_conf(resolv_conf);
     criv1::DNSConfig dns;
-    const bool cluster =
-        spec.dnspolicy() == "ClusterFirstWithHostNet" ||
-        (!spec.hostnetwork() && (spec.dnspolicy() == "ClusterFirst" || spec.dnspolicy().empty()));
     if (spec.dnspolicy() == "None") {
         // Only what dnsConfig names.
-    } else if (cluster && !node.cluster_dns.empty()) {
+    } else if (wants_cluster_dns(pod) && !node.cluster_dns.empty()) {
         for (const auto& server : node.cluster_dns) {
             add_once(dns.mutable_servers(), server, kMaxNameservers);
         }
@@ -200,6 +231,10 @@ std::string pod_dir(const std::string& uid, const NodeSettings& node) {
     return node.root_dir + "/pods/" + uid;
 }
 
+std::string logs_link(const std::string& uid, const NodeSettings& node) {
+    return node.root_dir + "/logs/" + uid;
+}
+
 std::string termination_log(const std::string& uid, const std::string& container,
                             std::uint32_t attempt, const NodeSettings& node) {
     return pod_dir(uid, node) + "/containers/" + container + "/" + std::to_string(attempt);
@@ -249,7 +284,7 @@ Result<criv1::PodSandboxConfig> sandbox_config(const corev1::Pod& pod, const Nod
                         : spec.shareprocessnamespace() ? criv1::POD
                                                        : criv1::CONTAINER);
     security->set_privileged(privileged(pod));
-    *security->mutable_seccomp() = runtime_default();
+    *security->mutable_seccomp() = seccomp_of(node);
     const auto& context = spec.securitycontext();
     if (context.has_runasuser()) security->mutable_run_as_user()->set_value(context.runasuser());
     if (context.has_runasgroup() && context.has_runasuser()) {

@@ -42,10 +42,18 @@ struct NodeSettings {
     std::string resolv_conf = "/etc/resolv.conf";
     std::int64_t memory_capacity = 0;
     std::int64_t lowest_oom_score = 0;
+    std::string sandbox_seccomp;  // file of the sandboxes' profile; empty: the runtime's default
 };
+
+// The seccomp profile of sandboxes, as the runtime reads it. A sandbox runs nothing but the process that holds its
+// namespaces, so what no such process needs is named, instead of the hundreds of calls that a container may need:
+// the runtime compiles the list for each sandbox, and the default one costs 15 ms of CPU each time.
+[[nodiscard]] std::string sandbox_seccomp_profile();
 
 // Lines of a resolv.conf.
 [[nodiscard]] criv1::DNSConfig parse_resolv_conf(std::string_view text);
+// Whether its dnsPolicy asks for the cluster's DNS.
+[[nodiscard]] bool wants_cluster_dns(const corev1::Pod& pod);
 // By dnsPolicy and dnsConfig; resolv_conf is the node's text.
 [[nodiscard]] criv1::DNSConfig dns_config(const corev1::Pod& pod, const NodeSettings& node,
                                           std::string_view resolv_conf);
@@ -63,6 +71,9 @@ struct HostNames {
 
 [[nodiscard]] std::string pod_log_dir(const corev1::Pod& pod, const NodeSettings& node);
 [[nodiscard]] std::string pod_dir(const std::string& uid, const NodeSettings& node);
+// A link to the folder of the pod's logs, which lies among those of other kubelets: what tells that it is ours. The
+// last thing that is removed of a pod.
+[[nodiscard]] std::string logs_link(const std::string& uid, const NodeSettings& node);
 // Where a life of a container leaves its last words.
 [[nodiscard]] std::string termination_log(const std::string& uid, const std::string& container,
                                           std::uint32_t attempt, const NodeSettings& node);

@@ -14,6 +14,8 @@ namespace {
 constexpr std::array<std::string_view, 5> kOwnConditions{
     "PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"};
 
+constexpr char kDisruption[] = "DisruptionTarget";
+
 void set_time(std::int64_t nanoseconds,
               ::k8s::io::apimachinery::pkg::apis::meta::v1::Time* time) {
     time->set_seconds(nanoseconds / 1'000'000'000);
@@ -303,7 +305,13 @@ corev1::PodStatus make_status(const PodEntry& entry, const NodeSettings& node,
     add_condition("Ready", pod_ready(entry, containers, base), entry, base, now_ms, &status);
     add_condition("ContainersReady", containers, entry, base, now_ms, &status);
     add_condition("PodScheduled", {true, "", ""}, entry, base, now_ms, &status);
+    const bool evicted = entry.failed_reason == "Evicted";
+    if (evicted) {
+        add_condition(kDisruption, {true, "TerminationByKubelet", entry.failed_message}, entry, base,
+                      now_ms, &status);
+    }
     for (const auto& condition : base.conditions()) {
+        if (evicted && condition.type() == kDisruption) continue;
         if (std::find(kOwnConditions.begin(), kOwnConditions.end(), condition.type()) ==
             kOwnConditions.end()) {
             *status.add_conditions() = condition;

@@ -22,11 +22,12 @@
 
 namespace sluice::kubelet {
 
-class FakeCri final : public Cri {
+class FakeCri : public Cri {
 public:
     Result<criv1::VersionResponse> version() override { return criv1::VersionResponse(); }
     Result<criv1::RuntimeStatus> status() override { return criv1::RuntimeStatus(); }
     Result<std::string> run_sandbox(const criv1::PodSandboxConfig&) override {
+        if (!sandbox_failure.empty()) return make_error(Code::kUnavailable, "{}", sandbox_failure);
         return "sandbox-" + std::to_string(++count_);
     }
     Result<void> stop_sandbox(const std::string& id) override {
@@ -42,7 +43,7 @@ public:
     Result<criv1::PodSandboxStatus> sandbox_status(const std::string& id) override {
         criv1::PodSandboxStatus status;
         status.set_id(id);
-        status.mutable_network()->set_ip("10.0.0.7");
+        status.mutable_network()->set_ip(sandbox_ip);
         return status;
     }
     Result<std::vector<criv1::PodSandbox>> list_sandboxes() override {
@@ -109,6 +110,7 @@ public:
 
     std::vector<std::string> started, stopped_sandboxes, removed_sandboxes;
     std::vector<std::int64_t> graces;
+    std::string sandbox_failure, sandbox_ip = "10.0.0.7";
 
 private:
     std::mutex mutex_;
@@ -186,7 +188,7 @@ private:
 
 class FakeNode {
 public:
-    FakeNode() {
+    explicit FakeNode(std::vector<std::string> cluster_dns = {"10.96.0.10"}) {
         char name[] = "/tmp/sluice-pods-XXXXXX";
         folder_ = ::mkdtemp(name);
         Parts parts;
@@ -198,6 +200,7 @@ public:
         parts.tasks = tasks.get();
         parts.events = &events;
         parts.node.node_name = "n1";
+        parts.node.cluster_dns = std::move(cluster_dns);
         parts.node.host_ips = {"192.0.2.1"};
         parts.node.root_dir = folder_ + "/root";
         parts.node.logs_dir = folder_ + "/logs";

@@ -134,6 +134,7 @@ struct PodEntry : std::enable_shared_from_this<PodEntry> {
 
     // Set: the pod ended by the kubelet's decision (its deadline, refused at the node).
     std::string failed_reason, failed_message;
+    std::optional<std::int64_t> end_grace_s;  // that decision's own grace
     bool terminating = false;         // its containers are being stopped for good
     std::int64_t grace_deadline_ms = 0;
     bool stopped = false;   // no container and no sandbox runs any more
