@@ -62,12 +62,12 @@ std::vector<std::string> order(Pods pods, const std::map<std::string, int>& rela
 // The order that Kubernetes documents for ReplicaSets that are scaled down.
 TEST(DeletionOrderTest, EachRuleBeforeTheNext) {
     EXPECT_THAT(order({pod("unassigned", ready_for(1'000), ""), pod("pending", "", "n1", "Pending"),
-                       pod("unknown", "", "n1", "Unknown"), pod("unready", ""),
+                       pod("a-lost", "", "n1", "Unknown"), pod("0-unready", ""),
                        with_cost("cheap", "-5"), pod("young", ready_for(10)),
                        pod("restarted", ready_for(1'000) +
                                             R"(containerStatuses { name: "c" restartCount: 3 })"),
                        pod("plain"), with_cost("dear", "5")}),
-                ElementsAre("unassigned", "pending", "unknown", "unready", "cheap", "young",
+                ElementsAre("unassigned", "pending", "a-lost", "0-unready", "cheap", "young",
                             "restarted", "plain", "dear"));
 }
 
@@ -136,7 +136,7 @@ TEST(PodStatusTest, AvailableAfterMinReadySeconds) {
 }
 
 TEST(PodStatusTest, TheNextToBecomeAvailable) {
-    const Pods pods = {pod("a", ready_for(4)), pod("b", ready_for(7)), pod("c", ""),
+    const Pods pods = {pod("a", ready_for(7)), pod("b", ready_for(4)), pod("c", ""),
                        pod("d", ready_for(100))};
     EXPECT_EQ(next_available_ns(pods, 10, kNowNs), 3 * kSecondNs);
     EXPECT_EQ(next_available_ns(pods, 0, kNowNs), std::nullopt);

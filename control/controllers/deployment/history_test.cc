@@ -58,7 +58,9 @@ std::vector<std::string> names(const ReplicaSets& sets) {
 TEST(HistoryTest, TheNewSetIsTheOldestOfTheSameTemplate) {
     const ReplicaSets sets = {shared(replica_set("b", "web:1", 20)),
                               shared(replica_set("a", "web:1", 10)),
+                              shared(replica_set("d", "web:1", 30)),
                               shared(replica_set("c", "web:2", 5))};
+    ASSERT_NE(find_new_set(deployment("web:1"), sets), nullptr);
     EXPECT_EQ(find_new_set(deployment("web:1"), sets)->metadata().name(), "a");
     EXPECT_EQ(find_new_set(deployment("web:2"), sets)->metadata().name(), "c");
     EXPECT_EQ(find_new_set(deployment("web:3"), sets), nullptr);

@@ -64,7 +64,7 @@ TEST(RollingTest, ASmallerDeploymentShrinksTheNewSetToo) {
 
 // A set that was made smaller just now still shows the pods that it is about to lose.
 TEST(RollingTest, StaleStatusDoesNotCountTwice) {
-    EXPECT_THAT(next_old_sizes(10, {0, 2}, set("new", 0, 0), {set("old", 8, 10)}), ElementsAre(8));
+    EXPECT_THAT(next_old_sizes(10, {0, 2}, set("new", 2, 2), {set("old", 8, 10)}), ElementsAre(6));
 }
 
 // 10 replicas, maxSurge 3, maxUnavailable 2, in the middle of a bad rollout (8 old, 5 new), scaled
@@ -103,6 +103,7 @@ TEST(RollingTest, HugeSizes) {
     const auto sizes = proportional_sizes(kHuge, bounds, kHuge,
                                           {set("a", kHuge, 0, 1), set("b", kHuge, 0, 1)});
     for (const int size : sizes) EXPECT_GE(size, 0);
+    EXPECT_THAT(proportional_sizes(kHuge, bounds, 1, {set("a", 1, 1, 1)}), ElementsAre(kHuge));
 }
 
 // One Deployment whose ReplicaSets do at once what they are told; readiness is chance.
