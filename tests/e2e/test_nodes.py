@@ -125,6 +125,77 @@ spec:
     listening.wait()
 
 
+TOLERANT = """
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}}}
+spec:
+  nodeName: node2
+  terminationGracePeriodSeconds: 1
+  tolerations: [{{key: maintenance, operator: Exists, effect: NoExecute{seconds}}}]
+  containers: [{{name: web, image: "localhost/web:1"}}]
+"""
+
+
+def test_kubectl_taint_evicts_by_tolerations(space):
+    space.apply(TOLERANT.format(name="stays", seconds=""))
+    space.apply(TOLERANT.format(name="later", seconds=", tolerationSeconds: 2"))
+    space.apply(TOLERANT.format(name="now", seconds="").replace("key: maintenance", "key: other"))
+    for name in ("stays", "later", "now"):
+        space.cluster.wait_ready(name, namespace=space.namespace)
+    space("taint", "node", "node2", "maintenance=true:NoExecute")
+    try:
+        eventually(lambda: "now" not in names(space.pods()), 10, "what does not tolerate it leaves", 0.1)
+        eventually(lambda: "later" not in names(space.pods()), 15, "what tolerates it for 2 s leaves", 0.1)
+        assert names(space.pods()) == {"stays"}
+    finally:
+        space("taint", "node", "node2", "maintenance-")
+    eventually(lambda: not space.cluster.api.get("/api/v1/nodes/node2")["spec"].get("taints"), 5, "no taint", 0.1)
+
+
+def names(pods):
+    return {pod["metadata"]["name"] for pod in pods}
+
+
+FULL = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: held, finalizers: [sluice.test/hold]}
+spec:
+  suspend: true
+  template:
+    spec:
+      restartPolicy: Never
+      containers: [{name: c, image: "localhost/busybox:1", command: ["true"]}]
+"""
+
+
+def test_a_namespace_empties_itself(space):
+    """With pods that run, everything that makes new ones, and something that somebody holds on to."""
+    cluster = space.cluster
+    cluster.kubectl("create", "namespace", "doomed")
+    cluster.apply(SPREAD, namespace="doomed")
+    cluster.apply(FULL, namespace="doomed")
+    cluster.wait_rollout("deployment/web", namespace="doomed")
+    cluster.kubectl("delete", "namespace", "doomed", "--wait=false")
+    # Pods end in their time, and nobody makes new ones.
+    eventually(lambda: not cluster.pods(namespace="doomed"), 30, "the pods are gone", 0.2)
+
+    def left():
+        return cluster.kubectl("-n", "doomed", "get", "-o", "name",
+                               "deployments,replicasets,services,configmaps,endpointslices,jobs").stdout.split()
+    eventually(lambda: left() == ["job.batch/held"], 15, "all but what is held is gone", 0.3)
+    assert cluster.api.get("/api/v1/namespaces/doomed")["status"]["phase"] == "Terminating"
+    cluster.kubectl("-n", "doomed", "patch", "job", "held", "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+    cluster.kubectl("wait", "--for=delete", "namespace/doomed", "--timeout=20s")
+    for node in cluster.nodes:
+        assert "doomed" not in node.ctr("containers", "ls")
+
+
 def test_a_lost_node_is_forgotten_and_its_pods_move(space):
     cluster = space.cluster
     space.apply(SPREAD)
