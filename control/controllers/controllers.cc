@@ -8,9 +8,11 @@
 #include "api/client/event_recorder.h"
 #include "control/controllers/certificates/certificates.h"
 #include "control/controllers/controller.h"
+#include "control/controllers/daemonset/daemonset.h"
 #include "control/controllers/deployment/deployment.h"
 #include "control/controllers/endpointslice/endpointslice.h"
 #include "control/controllers/garbage/garbage.h"
+#include "control/controllers/job/job.h"
 #include "control/controllers/namespaces/namespaces.h"
 #include "control/controllers/node/node.h"
 #include "control/controllers/replicaset/replicaset.h"
@@ -86,6 +88,12 @@ Result<void> Running::start(const Options& options, const std::string& server_ur
     }));
     SLUICE_TRY(add("replication-controller", [](Context& context) -> Result<Made> {
         return together(make_replication_controller(context));
+    }));
+    SLUICE_TRY(add("daemonset-controller", [](Context& context) -> Result<Made> {
+        return together(make_daemon_set_controller(context));
+    }));
+    SLUICE_TRY(add("job-controller", [](Context& context) -> Result<Made> {
+        return together(make_job_controller(context));
     }));
     SLUICE_TRY(add("endpoint-slice-controller", [](Context& context) -> Result<Made> {
         return together(make_endpoint_slice_controller(context));
