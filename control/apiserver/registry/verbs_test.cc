@@ -195,6 +195,31 @@ TEST(Namespace, DeletionEmptiesIt) {
     EXPECT_EQ(cluster.call("GET", maps + "/a").status, 404);
 }
 
+TEST(Namespace, ConditionsTellWhatHoldsIt) {
+    Cluster cluster;
+    cluster.call("POST", "/api/v1/namespaces", R"({"metadata":{"name":"n"}})");
+    const std::string maps = "/api/v1/namespaces/n/configmaps";
+    cluster.call("POST", maps, R"({"metadata":{"name":"a","finalizers":["example.com/hold"]}})");
+    cluster.call("POST", maps, R"({"metadata":{"name":"b"}})");
+    cluster.call("DELETE", "/api/v1/namespaces/n");
+    const auto eventually = [&](const auto& condition) {
+        for (int i = 0; i < 1000 && !condition(); ++i) {
+            std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        }
+        return condition();
+    };
+    EXPECT_TRUE(eventually([&] {
+        const Reply held = cluster.call("GET", "/api/v1/namespaces/n");
+        return held.at("/status/conditions/0/message") ==
+                   "Some resources are remaining: configmaps. has 1 resource instances" &&
+               held.at("/status/conditions/1/message") ==
+                   "Some content in the namespace has finalizers remaining: example.com/hold in 1 resource instances";
+    })) << cluster.call("GET", "/api/v1/namespaces/n").body;
+    EXPECT_EQ(cluster.call("GET", maps + "/b").status, 404);
+    EXPECT_EQ(cluster.call("PATCH", maps + "/a", R"({"metadata":{"finalizers":null}})", kMerge).status, 200);
+    EXPECT_TRUE(eventually([&] { return cluster.call("GET", "/api/v1/namespaces/n").status == 404; }));
+}
+
 TEST(Codec, ProtobufBodiesAndAnswers) {
     Cluster cluster;
     corev1::ConfigMap map;

@@ -2,6 +2,8 @@
 
 #include <google/protobuf/message.h>
 
+#include <algorithm>
+#include <map>
 #include <mutex>
 #include <set>
 
@@ -9,6 +11,7 @@
 #include "api/kubernetes/core/v1/namespace.pb.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
 #include "control/apiserver/registry/rest/lifecycle.h"
+#include "control/apiserver/registry/table/cells.h"
 
 namespace sluice::registry {
 
@@ -17,6 +20,40 @@ namespace {
 namespace corev1 = ::k8s::io::api::core::v1;
 
 constexpr std::string_view kComponent = "namespace-deletion";
+
+// What was found in a namespace that is being emptied.
+struct Left {
+    std::map<std::string, std::size_t> resources;  // "deployments.apps", objects
+    std::map<std::string, std::size_t> finalizers;
+};
+
+std::string listed(const std::map<std::string, std::size_t>& counts, std::string_view between) {
+    std::string out;
+    for (const auto& [name, count] : counts) {
+        out += fmt::format("{}{} {} {} resource instances", out.empty() ? "" : ", ", name, between,
+                           count);
+    }
+    return out;
+}
+
+void set_condition(corev1::NamespaceStatus* status, const char* type, bool holds,
+                   const char* reason, const std::string& message) {
+    corev1::NamespaceCondition* condition = nullptr;
+    for (auto& item : *status->mutable_conditions()) {
+        if (item.type() == type) condition = &item;
+    }
+    if (condition == nullptr) {
+        condition = status->add_conditions();
+        condition->set_type(type);
+    }
+    const char* value = holds ? "True" : "False";
+    if (condition->status() != value) {
+        condition->mutable_lasttransitiontime()->set_seconds(unix_now());
+    }
+    condition->set_status(value);
+    condition->set_reason(reason);
+    condition->set_message(message);
+}
 
 class Emptier final : public NamespaceDeletion, public std::enable_shared_from_this<Emptier> {
 public:
@@ -28,10 +65,11 @@ public:
 
 private:
     void look_at(const store::KeyValue& item);
-    void empty(const std::string& name);
-    void delete_all(const std::string& name);
-    void finalize(const std::string& name);
-    void retry(const std::string& name);
+    // round: how often this namespace was looked at before.
+    void empty(const std::string& name, int round);
+    void tell(const std::string& name, const Left& left);
+    void finalize(const std::string& name, int round);
+    void retry(const std::string& name, int round);
 
     Core& core_;
     const Strategy& namespaces_;
@@ -81,18 +119,22 @@ void Emptier::look_at(const store::KeyValue& item) {
         const std::lock_guard lock(mutex_);
         if (stopped_ || !busy_.insert(name).second) return;
     }
-    empty(name);
+    empty(name, 0);
 }
 
-void Emptier::empty(const std::string& name) {
-    bool left = false;
+void Emptier::empty(const std::string& name, int round) {
+    Left left;
     for (const auto& strategy : core_.strategies.all()) {
         if (!strategy->kind().namespaced) continue;
         auto range =
             core_.store.range(strategy->storage_prefix() + "/" + name + "/", "", 0);
-        if (!range) return retry(name);
+        if (!range) return retry(name, round);
+        const auto& kind = strategy->kind();
         for (const store::KeyValue& item : range->items) {
-            left = true;
+            ++left.resources[kind.resource + "." + kind.gvk.group];
+            if (const auto object = core_.cache.get(kind, item.mod_revision, *item.value)) {
+                for (const auto& finalizer : (*object)->meta().finalizers()) ++left.finalizers[finalizer];
+            }
             const std::string object_name = item.key.substr(item.key.rfind('/') + 1);
             change_object(
                 core_, *strategy, name, object_name, false,
@@ -110,24 +152,55 @@ void Emptier::empty(const std::string& name) {
                 });
         }
     }
-    if (left) return retry(name);
-    finalize(name);
+    if (left.resources.empty()) return finalize(name, round);
+    // Most namespaces are empty at the second look, and need no word about it.
+    if (round > 0) tell(name, left);
+    retry(name, round);
 }
 
-void Emptier::retry(const std::string& name) {
-    core_.executor.post_at(std::chrono::steady_clock::now() + kNamespaceRetryInterval,
-                           [weak = weak_from_this(), name] {
+void Emptier::tell(const std::string& name, const Left& left) {
+    change_object(
+        core_, namespaces_, "", name, false,
+        [this, left](const ObjectPtr& existing) -> Answer<Change> {
+            if (existing == nullptr) return Change{};
+            std::unique_ptr<Message> copy(existing->message().New());
+            copy->CopyFrom(existing->message());
+            auto* status = static_cast<corev1::Namespace&>(*copy).mutable_status();
+            set_condition(status, "NamespaceContentRemaining", true, "SomeResourcesRemain",
+                          "Some resources are remaining: " + listed(left.resources, "has"));
+            const bool held = !left.finalizers.empty();
+            set_condition(status, "NamespaceFinalizersRemaining", held,
+                          held ? "SomeFinalizersRemain" : "ContentHasNoFinalizers",
+                          held ? "Some content in the namespace has finalizers remaining: " +
+                                     listed(left.finalizers, "in")
+                               : "All content-preserving finalizers finished");
+            return prepare_update(namespaces_, *existing, std::move(copy), Part::kStatus);
+        },
+        [name](Answer<Outcome> outcome) {
+            if (!outcome) {
+                log::warn(kComponent, "namespace={} conditions cannot be written: {}", name,
+                          outcome.error().message);
+            }
+        });
+}
+
+void Emptier::retry(const std::string& name, int round) {
+    // The shift is bounded for its own sake; the longest wait is reached long before.
+    const auto wait =
+        std::min(kNamespaceRetryInterval * (1 << std::min(round / 10, 10)), kMaxNamespaceRetryInterval);
+    core_.executor.post_at(std::chrono::steady_clock::now() + wait,
+                           [weak = weak_from_this(), name, round] {
                                const auto self = weak.lock();
                                if (self == nullptr) return;
                                {
                                    const std::lock_guard lock(self->mutex_);
                                    if (self->stopped_) return;
                                }
-                               self->empty(name);
+                               self->empty(name, round + 1);
                            });
 }
 
-void Emptier::finalize(const std::string& name) {
+void Emptier::finalize(const std::string& name, int round) {
     change_object(
         core_, namespaces_, "", name, false,
         [this](const ObjectPtr& existing) -> Answer<Change> {
@@ -141,13 +214,13 @@ void Emptier::finalize(const std::string& name) {
             }
             return prepare_update(namespaces_, *existing, std::move(copy), Part::kFinalize);
         },
-        [weak = weak_from_this(), name](Answer<Outcome> outcome) {
+        [weak = weak_from_this(), name, round](Answer<Outcome> outcome) {
             const auto self = weak.lock();
             if (self == nullptr) return;
             if (!outcome) {
                 log::warn(kComponent, "namespace={} cannot be finalized: {}", name,
                           outcome.error().message);
-                return self->retry(name);
+                return self->retry(name, round);
             }
             const std::lock_guard lock(self->mutex_);
             self->busy_.erase(name);

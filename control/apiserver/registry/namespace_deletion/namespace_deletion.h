@@ -2,7 +2,8 @@
 //
 //   Namespace with deletionTimestamp --watch--> delete everything in it --empty--> spec.finalizers = []
 //
-// What lingers (pods with grace, objects with finalizers) is looked at again after kRetryInterval.
+// What lingers (pods with grace, objects with finalizers) is looked at again and again; from the second look on the
+// namespace's conditions tell what it is, in Kubernetes' words.
 #pragma once
 
 #include <chrono>
@@ -12,7 +13,9 @@
 
 namespace sluice::registry {
 
+// The first wait, and the longest: it doubles while something holds on to the namespace.
 inline constexpr std::chrono::milliseconds kNamespaceRetryInterval{100};
+inline constexpr std::chrono::milliseconds kMaxNamespaceRetryInterval{5'000};
 
 // Thread-safe. The core outlives it; stop() is called before the core's executor ends.
 class NamespaceDeletion {
