@@ -189,7 +189,11 @@ def test_a_namespace_empties_itself(space):
         return cluster.kubectl("-n", "doomed", "get", "-o", "name",
                                "deployments,replicasets,services,configmaps,endpointslices,jobs").stdout.split()
     eventually(lambda: left() == ["job.batch/held"], 15, "all but what is held is gone", 0.3)
-    assert cluster.api.get("/api/v1/namespaces/doomed")["status"]["phase"] == "Terminating"
+    status = cluster.api.get("/api/v1/namespaces/doomed")["status"]
+    assert status["phase"] == "Terminating"
+    told = {c["type"]: c["message"] for c in status["conditions"] if c["status"] == "True"}
+    assert "sluice.test/hold in 1" in told["NamespaceFinalizersRemaining"], told
+    assert "jobs.batch has 1" in told["NamespaceContentRemaining"], told
     cluster.kubectl("-n", "doomed", "patch", "job", "held", "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
     cluster.kubectl("wait", "--for=delete", "namespace/doomed", "--timeout=20s")
     for node in cluster.nodes:
