@@ -104,7 +104,8 @@ TEST_F(DeploymentTest, AWrongImageStopsAndIsUndone) {
     EXPECT_EQ(deployment()->status().availablereplicas(), 3);
     set_image("web:1");
     ASSERT_TRUE(eventually([&] {
-        return rolled_out() && sizes() == Sizes{{"web:1", 3}, {"bad:1", 0}};
+        return rolled_out() && sizes() == Sizes{{"web:1", 3}, {"bad:1", 0}} &&
+               pod_names().size() == 3;
     }));
     EXPECT_EQ(pod_names(), before) << "no pod of the good image was touched";
     EXPECT_EQ(revisions(), (Revisions{{"2", "bad:1"}, {"3", "web:1"}}));

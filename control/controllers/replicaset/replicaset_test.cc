@@ -73,7 +73,7 @@ TEST_F(ReplicaSetTest, ShrinksWhereItIsMissedLeast) {
     merge("Pod", names[2], "status: {conditions: [{type: Ready, status: 'False'}]}");
     ASSERT_TRUE(eventually([&] { return set("web")->status().readyreplicas() == 3; }));
     merge("ReplicaSet", "web", "spec: {replicas: 2}");
-    ASSERT_TRUE(eventually([&] { return available("web", 2); }));
+    ASSERT_TRUE(eventually([&] { return available("web", 2) && pod_names().size() == 2; }));
     EXPECT_THAT(pod_names(), ElementsAre(names[1], names[3]));
 }
 
