@@ -52,8 +52,9 @@ public:
     [[nodiscard]] const std::string& ca_pem() const;
     [[nodiscard]] const std::string& ca_key_pem() const;
 
-    // Creates what the YAML holds, in its order, in the namespace "default" where it names none. `text` may hold several
-    // documents separated by lines "---". Returns the last one as stored; status, if there is one, is stored too.
+    // Creates what the YAML holds, in its order, in the namespace "default" where it names none.
+    // `text` may hold several documents separated by lines "---". Returns the last one as stored;
+    // status, if there is one, is stored too.
     std::shared_ptr<google::protobuf::Message> create(std::string_view text) const;
     // A new value of an object that exists: the document is merged into it (JSON merge patch), and the
     // part under `status`, if there is one, into its status.
