@@ -103,6 +103,27 @@ TEST(Guard, WhatANobodyMayDo) {
     EXPECT_FALSE(bootstrapper("GET", "/api/v1/namespaces/kube-system/secrets"));
     EXPECT_FALSE(bootstrapper("GET", "/api/v1/nodes"));
     EXPECT_FALSE(bootstrapper("GET", "/metrics"));
+    EXPECT_FALSE(bootstrapper("GET", "/api/v1/nodes/n1"));
+    EXPECT_FALSE(bootstrapper("POST", "/api/v1/nodes"));
+    EXPECT_FALSE(bootstrapper("GET", "/api/v1/namespaces/kube-public/configmaps"));
+    EXPECT_FALSE(bootstrapper("PATCH", "/api/v1/namespaces/kube-public/configmaps/cluster-info"));
+    EXPECT_FALSE(bootstrapper("POST", "/api/v1/namespaces/default/pods/p/exec"));
+    EXPECT_FALSE(bootstrapper("GET", "/apis/certificates.k8s.io/v1/certificatesigningrequests/a/status"));
+    EXPECT_FALSE(bootstrapper("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"));
+    EXPECT_FALSE(bootstrapper("POST", "/logs"));
+    // One request is watched by its name; no selector opens those of others.
+    const auto watches = [&](const char* selector) {
+        auto asked = request("GET", kRequests, "system:bootstrap:abcdef", {"system:bootstrappers"});
+        asked.query = {{"watch", "1"}, {"fieldSelector", selector}};
+        return !guard(asked);
+    };
+    EXPECT_TRUE(watches("metadata.name=a"));
+    for (const char* other : {"", "metadata.name=", "metadata.name!=a", "metadata.name==a", "spec.signerName=s",
+                              "metadata.name=a,metadata.name!=b"}) {
+        EXPECT_FALSE(watches(other)) << other;
+    }
+    // What a node may do besides is a matter of roles, which come later.
+    EXPECT_FALSE(guard(request("GET", "/api/v1/nodes", "system:node:n1", {"system:nodes", "system:authenticated"})));
 
     EXPECT_FALSE(guard(request("GET", "/api/v1/namespaces/kube-public/configmaps/cluster-info", "", {})));
     EXPECT_TRUE(guard(request("GET", "/api/v1/namespaces/kube-public/configmaps", "", {})));

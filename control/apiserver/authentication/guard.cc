@@ -93,6 +93,14 @@ bool only_bootstraps(const http::Identity& identity) {
            });
 }
 
+// Whether the selector picks one object by its name: "metadata.name=x" and nothing besides.
+bool selects_one(const http::Request& request) {
+    const auto selector = request.parameter("fieldSelector");
+    constexpr std::string_view kName = "metadata.name=";
+    return selector && selector->starts_with(kName) && selector->size() > kName.size() &&
+           selector->find_first_of(",!=", kName.size()) == std::string::npos;
+}
+
 bool may_bootstrap(const http::Request& request, const Attributes& asked) {
     if (is_discovery(request) || is_open_to_strangers(request)) return true;
     if (!asked.is_resource || asked.group != "certificates.k8s.io" ||
@@ -101,7 +109,7 @@ bool may_bootstrap(const http::Request& request, const Attributes& asked) {
     }
     // To watch one needs a list to begin from, and a bootstrap token has no business with the
     // requests of others.
-    if (asked.verb == "watch") return request.parameter("fieldSelector").has_value() || !asked.name.empty();
+    if (asked.verb == "watch") return selects_one(request) || !asked.name.empty();
     return asked.verb == "create" || asked.verb == "get";
 }
 
