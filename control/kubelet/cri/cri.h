@@ -67,8 +67,8 @@ public:
     virtual Result<criv1::ImageFsInfoResponse> image_fs_info() = 0;
 };
 
-// endpoint: "unix:///run/containerd/containerd.sock" or the path alone; kInvalidArgument otherwise. The runtime need not be
-// there yet: calls fail until it is, and find it again after it was gone.
+// endpoint: "unix:///run/containerd/containerd.sock" or the path alone; kInvalidArgument otherwise.
+// The runtime need not be there yet: calls fail until it is, and find it again after it was gone.
 Result<std::string> parse_endpoint(const std::string& endpoint);
 Result<std::unique_ptr<Cri>> make_cri_client(const std::string& endpoint);
 

@@ -1,5 +1,5 @@
-// The subscription. containerd does not say when a subscription has begun, so a mark is published until it comes back on
-// the stream: only then is nothing missed any more.
+// The subscription. containerd does not say when a subscription has begun, so a mark is published
+// until it comes back on the stream: only then is nothing missed any more.
 #include "control/kubelet/cri/runtime_events.h"
 
 #include <algorithm>

@@ -28,8 +28,8 @@ class RuntimeEvents {
 public:
     virtual ~RuntimeEvents() = default;
 
-    // Both are called on the stream's thread, one call at a time. on_connected: the subscription is in force, what happens
-    // from here on will be told. It may block; events wait meanwhile.
+    // Both are called on the stream's thread, one call at a time. on_connected: the subscription is
+    // in force, what happens from here on will be told. It may block; events wait meanwhile.
     static Result<std::unique_ptr<RuntimeEvents>> start(
         const std::string& endpoint, std::function<void()> on_connected,
         std::function<void(const RuntimeEvent&)> on_event);

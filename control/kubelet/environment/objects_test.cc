@@ -80,7 +80,8 @@ public:
 
 private:
     std::string object() const {
-        return R"({"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"cm","namespace":"n","uid":"o","resourceVersion":")" +
+        return R"({"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"cm","namespace":"n",)"
+               R"("uid":"o","resourceVersion":")" +
                std::to_string(version_) + R"("},"data":{"k":")" + value_ + R"("}})";
     }
     std::mutex mutex_;

@@ -157,7 +157,9 @@ public:
         asked_.push_back(what + " " + request.body);
         changed_.notify_all();
         client::FakeAnswer answer;
-        const std::string node = R"({"kind":"Node","apiVersion":"v1","metadata":{"name":"node-a","uid":"uid-1","resourceVersion":"7"},"spec":{"podCIDR":"10.1.0.0/24"}})";
+        const std::string node =
+            R"({"kind":"Node","apiVersion":"v1","metadata":{"name":"node-a","uid":"uid-1",)"
+            R"("resourceVersion":"7"},"spec":{"podCIDR":"10.1.0.0/24"}})";
         if (first_ && what == "GET /api/v1/nodes/node-a") {
             first_ = false;
             return make_error(Code::kUnavailable, "away");
@@ -170,9 +172,13 @@ public:
             answer.status = 404;
             answer.chunks = {R"({"kind":"Status","apiVersion":"v1","reason":"NotFound","code":404})"};
         } else if (what == "GET /api/v1/nodes") {
-            answer.chunks = {R"({"kind":"NodeList","apiVersion":"v1","metadata":{"resourceVersion":"7"},"items":[)" + node + "]}"};
+            answer.chunks = {
+                R"({"kind":"NodeList","apiVersion":"v1","metadata":{"resourceVersion":"7"},"items":[)" +
+                node + "]}"};
         } else if (request.target.find("/leases") != std::string::npos) {
-            answer.chunks = {R"({"kind":"Lease","apiVersion":"coordination.k8s.io/v1","metadata":{"name":"node-a","resourceVersion":"3"}})"};
+            answer.chunks = {
+                R"({"kind":"Lease","apiVersion":"coordination.k8s.io/v1","metadata":{"name":"node-a",)"
+                R"("resourceVersion":"3"}})"};
         } else {
             answer.chunks = {node};
         }

@@ -1,5 +1,5 @@
-// Images for containers: present or not, pulled by policy, with back-off and the credentials of imagePullSecrets; and taken
-// away again when the disk fills.
+// Images for containers: present or not, pulled by policy, with back-off and the credentials of
+// imagePullSecrets; and taken away again when the disk fills.
 //
 // Thread-safe.
 #pragma once

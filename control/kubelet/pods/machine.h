@@ -1,5 +1,6 @@
-// The state machine of a pod: brings its sandbox and containers to what the pod asks for, one step after the other, and
-// says when to look again. What waits long (stopping, pulling, hooks) runs as a task, which wakes the pod when it is over.
+// The state machine of a pod: brings its sandbox and containers to what the pod asks for, one step
+// after the other, and says when to look again. What waits long (stopping, pulling, hooks) runs as
+// a task, which wakes the pod when it is over.
 //
 //   pod object --> [admission] --> volumes, image || sandbox --> init containers --> containers --> status
 //                       |                                             ^ exit, probe, timer (wake)

@@ -157,7 +157,9 @@ void Machine::kill(PodEntry& entry, const std::string& name, std::int64_t grace_
         event(*entry.pod, false, "Killing",
               message.empty() ? "Stopping container " + name : message, &container);
     }
-    parts_.tasks->run([this, self = entry.shared_from_this(), &entry, name, id, grace_s] { stop_task(entry, name, id, grace_s); });
+    parts_.tasks->run([this, self = entry.shared_from_this(), name, id, grace_s] {
+        stop_task(*self, name, id, grace_s);
+    });
 }
 
 void Machine::stop_task(PodEntry& entry, const std::string& name, const std::string& id,

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include <fstream>
@@ -320,6 +321,9 @@ TEST_F(MachineTest, HooksByHttpGoToTheSandboxAndTcpHooksFailAsInKubernetes) {
     socklen_t size = sizeof address;
     ASSERT_EQ(::bind(listener, reinterpret_cast<sockaddr*>(&address), size), 0);
     ASSERT_EQ(::listen(listener, 1), 0);
+    // A hook that goes elsewhere is a failure and no endless wait.
+    const timeval patience{20, 0};
+    ::setsockopt(listener, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     ASSERT_EQ(::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size), 0);
     std::thread server([listener] {
         const int client = ::accept(listener, nullptr, nullptr);

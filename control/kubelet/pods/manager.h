@@ -1,5 +1,5 @@
-// All pods of the node: hears of changes at the API server, in the runtime, of probes and of time, and has each pod looked at
-// by its state machine, many pods at a time and each by one worker.
+// All pods of the node: hears of changes at the API server, in the runtime, of probes and of time,
+// and has each pod looked at by its state machine, many pods at a time and each by one worker.
 //
 //   pods, services (informers) --+
 //   containerd's events ---------+--> WorkQueue of uids --> workers --> Machine::sync --> StatusWriter --> API server
@@ -36,8 +36,9 @@
 
 namespace sluice::kubelet {
 
-// Pods that are brought up at a time. A start is mostly the work of the runtime on this node's CPUs. On two of them, two
-// at a time leave CPU idle; from four on nothing is gained, measured up to eight.
+// Pods that are brought up at a time. A start is mostly the work of the runtime on this node's
+// CPUs. On two of them, two at a time leave CPU idle; from four on nothing is gained, measured up
+// to eight.
 inline constexpr int kPodWorkers = 4;
 inline constexpr std::chrono::milliseconds kResync{180'000};
 inline constexpr std::chrono::milliseconds kImageGcEvery{300'000};

@@ -1,5 +1,5 @@
-// Whether the kernel killed something in a container for want of memory, by the kernel's own log. A pod's limit is reached
-// at the pod's cgroup, and containerd 1.6 tells only of the container's own.
+// Whether the kernel killed something in a container for want of memory, by the kernel's own log. A
+// pod's limit is reached at the pod's cgroup, and containerd 1.6 tells only of the container's own.
 #pragma once
 
 #include <cstddef>

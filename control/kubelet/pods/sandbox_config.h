@@ -1,5 +1,5 @@
-// What the runtime is asked for: the configuration of a sandbox and of a container, from the pod and what the node knows.
-// Pure.
+// What the runtime is asked for: the configuration of a sandbox and of a container, from the pod
+// and what the node knows. Pure.
 #pragma once
 
 #include <cstdint>

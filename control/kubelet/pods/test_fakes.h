@@ -1,5 +1,5 @@
-// A node for tests of the state machine: a runtime, volumes, probes, events and a clock in memory. Tasks run when the test
-// waits for them.
+// A node for tests of the state machine: a runtime, volumes, probes, events and a clock in memory.
+// Tasks run when the test waits for them.
 #pragma once
 
 #include <algorithm>

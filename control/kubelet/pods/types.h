@@ -1,5 +1,5 @@
-// What the kubelet knows of one pod: the object, its sandbox, its containers with their last two lives, and what is under
-// way for it.
+// What the kubelet knows of one pod: the object, its sandbox, its containers with their last two
+// lives, and what is under way for it.
 //
 // A PodEntry is worked on by one thread at a time (Machine::sync); its mutex guards the fields against the threads that
 // tell of events and against those that read (status, server). It is never held across a call to the runtime.

@@ -138,8 +138,9 @@ TEST(Probes, HttpBecomesReady) {
     });
     Watched watched;
     // A named port, and headers.
-    watched.add(fmt::format(R"("ports":[{{"name":"web","containerPort":{}}}],"readinessProbe":{{"httpGet":{{"port":"web",
-        "path":"health?a=b c","httpHeaders":[{{"name":"Host","value":"example.org"}},{{"name":"X-A","value":"1"}}]}}}})",
+    watched.add(fmt::format(R"("ports":[{{"name":"web","containerPort":{}}}],
+        "readinessProbe":{{"httpGet":{{"port":"web","path":"health?a=b c",
+        "httpHeaders":[{{"name":"Host","value":"example.org"}},{{"name":"X-A","value":"1"}}]}}}})",
                             server.port()));
     const auto outcome = watched.outcome();
     ASSERT_TRUE(outcome);

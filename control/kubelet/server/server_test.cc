@@ -1,4 +1,5 @@
-// Who may enter the kubelet's server, what it routes, and how it refuses. End to end with kubectl: control/apiserver/proxy.
+// Who may enter the kubelet's server, what it routes, and how it refuses. End to end with kubectl:
+// control/apiserver/proxy.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
