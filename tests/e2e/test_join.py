@@ -125,9 +125,9 @@ def test_a_server_in_between(real, folder, tmp_path):
     token_id = token.split(".")[0]
     eventually(lambda: f"jws-kubeconfig-{token_id}" in real.api.get(CLUSTER_INFO)["data"], 10, "the signature", 0.1)
     key, certificate, info = (str(tmp_path / name) for name in ("k.pem", "c.pem", "info.json"))
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days",
-                    "1", "-subj", "/CN=kubernetes", "-addext", "subjectAltName=IP:172.30.0.1", "-keyout", key, "-out",
-                    certificate], check=True, capture_output=True)
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                    "-days", "1", "-subj", "/CN=kubernetes", "-addext", "subjectAltName=IP:172.30.0.1", "-keyout", key,
+                    "-out", certificate], check=True, capture_output=True)
     document = real.api.get(CLUSTER_INFO)
     kubeconfig = yaml.safe_load(document["data"]["kubeconfig"])
     with open(certificate, "rb") as source:
