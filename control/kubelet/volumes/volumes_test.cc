@@ -203,7 +203,8 @@ TEST_F(VolumesTest, HostPathTypes) {
     EXPECT_EQ(with(base + "/made", "FileOrCreate"), "");
     EXPECT_TRUE(fs::is_regular_file(base + "/made"));
     EXPECT_EQ(with(base + "/nothing", ""), "");
-    EXPECT_THAT(with(base + "/nothing", "Directory"), HasSubstr("doesn't exist"));
+    EXPECT_THAT(with(base + "/nothing", "Directory"), HasSubstr("hostPath type check failed: "));
+    EXPECT_THAT(with(base + "/nothing", "Directory"), HasSubstr("/nothing is not a directory"));
     EXPECT_THAT(with(base + "/file", "Directory"), HasSubstr("is not a directory"));
     EXPECT_THAT(with(base, "Socket"), HasSubstr("is not a socket file"));
     EXPECT_THAT(with(base, "BlockDevice"), HasSubstr("is not a block device"));
