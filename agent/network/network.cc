@@ -67,7 +67,8 @@ void PodNetwork::step(std::vector<watch::Event> events, Clock::time_point now) {
 Result<void> PodNetwork::sync_cni(const std::vector<netlink::Link>& links) {
     if (options_.cni_conf_dir.empty()) return {};
     const auto own = nodes_.find(options_.node_name);
-    // Until the node has ranges there is nothing to say; once there were some, pods use them whatever became of the object.
+    // Until the node has ranges there is nothing to say; once there were some, pods use them whatever became of the
+    // object.
     if (own == nodes_.end() || own->second.ranges.empty()) return {};
     const std::uint32_t mtu = options_.mtu > 0 ? options_.mtu : mtu_of(own->second, links);
     const std::string text = render_cni({own->second.ranges, mtu, options_.cni_data_dir});

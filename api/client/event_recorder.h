@@ -34,8 +34,8 @@ public:
                         const std::string& field_path = {}) = 0;
     [[nodiscard]] virtual std::uint64_t dropped() const = 0;
 
-    // component: "kubelet", "default-scheduler"; host: the node, or empty. client outlives it. Destruction waits up to a
-    // second for what is queued.
+    // component: "kubelet", "default-scheduler"; host: the node, or empty. client outlives it. Destruction waits up
+    // to a second for what is queued.
     static std::unique_ptr<EventRecorder> start(Client& client, std::string component,
                                                 std::string host = {});
 };

@@ -1,7 +1,7 @@
-// Direct access to a message's map<string, T> by descriptor. protobuf's public reflection can only read a map through a second copy as a list, which
-// it makes under a lock and keeps: three times the time, and twice the memory of every cached object.
-// The way in is the friend that protobuf declares for CEL, another library that needed it.
-// Private to api/codec. Thread-safe for const messages.
+// Direct access to a message's map<string, T> by descriptor. protobuf's public reflection can only read a map
+// through a second copy as a list, which it makes under a lock and keeps: three times the time, and twice the
+// memory of every cached object. The way in is the friend that protobuf declares for CEL, another library that
+// needed it. Private to api/codec. Thread-safe for const messages.
 #pragma once
 
 #include <google/protobuf/map_field.h>

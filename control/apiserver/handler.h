@@ -3,8 +3,8 @@
 //   count -> authenticate -> impersonate -> guard -> health, version, discovery, OpenAPI, metrics -> logs and
 //   streams of Pods -> resource API -> 404
 //
-// The guard keeps strangers and bootstrap tokens to what they need; every other client may do everything, as roles are a
-// later part of the system.
+// The guard keeps strangers and bootstrap tokens to what they need; every other client may do everything, as roles
+// are a later part of the system.
 #pragma once
 
 #include <atomic>

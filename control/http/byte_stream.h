@@ -23,10 +23,9 @@ inline constexpr std::size_t kMaxStreamQueuedBytes = 16U << 20U;
 // After end_writing(): how long the peer may take to end its direction too.
 inline constexpr unsigned kStreamLingerMs = 30'000;
 
-// Thread-safe. Callbacks run on the connection's thread and must not block; once the stream is over they are called at
-// once, from inside the call that brought them, so that callers hold no lock. A stream may outlive its server or dialer,
-// whose end is its end.
-// Dropping the last reference closes the stream.
+// Thread-safe. Callbacks run on the connection's thread and must not block; once the stream is over they are called
+// at once, from inside the call that brought them, so that callers hold no lock. A stream may outlive its server or
+// dialer, whose end is its end. Dropping the last reference closes the stream.
 class ByteStream {
 public:
     using ReadCallback = std::function<void(Result<std::string>)>;

@@ -1,5 +1,5 @@
-// The scheduler without its surroundings: takes the objects as they come, gives back what is to be done. Neither I/O nor
-// clock nor threads, so that any sequence of events can be tried in a test.
+// The scheduler without its surroundings: takes the objects as they come, gives back what is to be done. Neither
+// I/O nor clock nor threads, so that any sequence of events can be tried in a test.
 //
 // One thread.
 #pragma once

@@ -41,8 +41,8 @@ using Changes = std::uint32_t;
 
 class PodQueue {
 public:
-    // A pod that waits to be placed, or a new form of one that is known: that is tried as soon as its back-off is over, for
-    // what was changed may help it. A pod with another uid under a known key is a new one.
+    // A pod that waits to be placed, or a new form of one that is known: that is tried as soon as its back-off is
+    // over, for what was changed may help it. A pod with another uid under a known key is a new one.
     void put(const PodPointer& pod, Time now);
     // The same pod with nothing changed that matters; keeps its place.
     void refresh(const PodPointer& pod);

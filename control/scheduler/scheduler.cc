@@ -1,4 +1,5 @@
-// See scheduler.h. Informers put what changed into a mailbox; one thread takes it out, decides, and hands to the writer.
+// See scheduler.h. Informers put what changed into a mailbox; one thread takes it out, decides, and hands to the
+// writer.
 #include "control/scheduler/scheduler.h"
 
 #include <algorithm>

@@ -25,8 +25,8 @@ struct ExecStreams {
     bool tty = false;
 };
 
-// client: after the answer to its handshake; kubelet: after the answer 101 with v4.channel.k8s.io. Returns at once; both
-// are closed in the end.
+// client: after the answer to its handshake; kubelet: after the answer 101 with v4.channel.k8s.io. Returns at once;
+// both are closed in the end.
 void translate_exec(std::shared_ptr<http::ByteStream> client,
                     std::shared_ptr<http::ByteStream> kubelet, const ExecStreams& streams);
 

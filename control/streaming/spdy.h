@@ -1,8 +1,10 @@
-// SPDY/3.1 frames: bytes to events, and calls to bytes. One object per connection and end. No I/O; zlib stays in spdy.cc.
-// Source: "SPDY Protocol - Draft 3.1", sections 2.2 (frames), 2.6 (control frames), 2.6.10 (header compression).
+// SPDY/3.1 frames: bytes to events, and calls to bytes. One object per connection and end. No I/O; zlib stays in
+// spdy.cc. Source: "SPDY Protocol - Draft 3.1", sections 2.2 (frames), 2.6 (control frames), 2.6.10 (header
+// compression).
 //
-// Deviation: windows (2.6.8) are checked for their form and not kept. The peers here (container runtimes, Kubernetes'
-// clients) neither keep nor update them, so that a sender who did would stop for ever after 64 KiB; TCP slows both ends.
+// Deviation: windows (2.6.8) are checked for their form and not kept. The peers here (container runtimes,
+// Kubernetes' clients) neither keep nor update them, so that a sender who did would stop for ever after 64 KiB; TCP
+// slows both ends.
 #pragma once
 
 #include <cstdint>
@@ -50,9 +52,9 @@ public:
     SpdyReader(const SpdyReader&) = delete;
     SpdyReader& operator=(const SpdyReader&) = delete;
 
-    // Calls back for each whole frame, and for data as it comes. Frames that need no answer (SETTINGS, WINDOW_UPDATE) and
-    // unknown control frames are passed over, as the specification wants it. kDataLoss: not SPDY/3, or beyond a limit;
-    // then nothing further may be fed.
+    // Calls back for each whole frame, and for data as it comes. Frames that need no answer (SETTINGS,
+    // WINDOW_UPDATE) and unknown control frames are passed over, as the specification wants it. kDataLoss: not
+    // SPDY/3, or beyond a limit; then nothing further may be fed.
     Result<void> feed(std::string_view bytes, const std::function<void(const SpdyEvent&)>& callback);
 
 private:

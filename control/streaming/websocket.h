@@ -35,8 +35,9 @@ struct WebSocketEvent {
 // Not thread-safe.
 class WebSocketReader {
 public:
-    // Calls back for each whole message and control frame, until a close frame; what follows that is dropped. kDataLoss:
-    // not as RFC 6455 wants a client's frames; kResourceExhausted: a message above kMaxWebSocketMessageBytes.
+    // Calls back for each whole message and control frame, until a close frame; what follows that is dropped.
+    // kDataLoss: not as RFC 6455 wants a client's frames; kResourceExhausted: a message above
+    // kMaxWebSocketMessageBytes.
     Result<void> feed(std::string_view bytes,
                       const std::function<void(const WebSocketEvent&)>& callback);
 

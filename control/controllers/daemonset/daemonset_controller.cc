@@ -344,7 +344,7 @@ Reconciled DaemonSetController::take(const Look& look, const DaemonSteps& steps)
     }
     for (std::size_t i = 0; i < deletions; ++i) {
         const auto done = pods_.remove(*look.set, {steps.remove[i]});
-        if (done.count == 1) continue;
+        if (done.unseen.empty()) continue;
         expectations_.deletion_observed(look.key, going[i]);
         if (!failure) failure = done.error;
     }

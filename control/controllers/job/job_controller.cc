@@ -281,15 +281,16 @@ Reconciled JobController::remove(Look* look, const Pods& pods, bool count_them) 
     std::optional<Error> failure;
     for (std::size_t i = 0; i < pods.size(); ++i) {
         Reconciled done;
+        bool unseen = false;
         // The Job wants it no more: its end is no failure.
         if (!count_them && is_tracked(*pods[i])) done = release(*pods[i]);
         if (done) {
             const auto removed = pods_.remove(*look->job, {pods[i]});
             if (removed.error) done = *removed.error;
+            unseen = !removed.unseen.empty();
         }
-        if (done) continue;
-        expectations_.deletion_observed(look->key, going[i]);
-        if (!failure) failure = done.error();
+        if (!done || unseen) expectations_.deletion_observed(look->key, going[i]);
+        if (!done && !failure) failure = done.error();
     }
     if (failure) return *failure;
     return {};

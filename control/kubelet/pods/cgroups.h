@@ -27,7 +27,7 @@ public:
     Result<void> create(const corev1::Pod& pod) const;
     // What all Burstable pods together ask for, against the other classes.
     Result<void> set_burstable_cpu(std::int64_t cpu_milli) const;
-    // Of all classes. What still runs in them is killed; false if something is left for now.
+    // Of all classes. What still runs in them is killed; false if something is left at present.
     [[nodiscard]] bool remove(const std::string& uid) const;
     // The uids of pods that have cgroups.
     [[nodiscard]] std::vector<std::string> pods() const;

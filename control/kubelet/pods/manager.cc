@@ -17,6 +17,12 @@ namespace sluice::kubelet {
 
 namespace {
 
+std::int64_t steady_ms() {
+    return std::chrono::duration_cast<std::chrono::milliseconds>(
+               std::chrono::steady_clock::now().time_since_epoch())
+        .count();
+}
+
 std::int64_t wall_ms() {
     return std::chrono::duration_cast<std::chrono::milliseconds>(
                std::chrono::system_clock::now().time_since_epoch())
@@ -42,7 +48,7 @@ bool names_changed(const corev1::Pod& before, const corev1::Pod& after) {
 Manager::Manager(ManagerOptions options, client::Client& client, Cri& cri,
                  client::EventRecorder& events, Cgroups cgroups)
     : options_(std::move(options)), client_(client), cri_(cri), events_(events),
-      cgroups_(std::move(cgroups)),
+      cgroups_(std::move(cgroups)), runtime_health_(cri, steady_ms),
       queue_(std::chrono::milliseconds(5), std::chrono::milliseconds(kMaxRetryMs)) {}
 
 Manager::~Manager() { stop(); }
@@ -340,28 +346,6 @@ std::optional<Parts::Refusal> Manager::admit(const corev1::Pod& pod) const {
     return admit_pod(pod, others, room, node.get());
 }
 
-RuntimeState Manager::runtime_state() {
-    RuntimeState state;
-    if (const auto version = cri_.version()) {
-        state.runtime_version = version->runtime_name() + "://" + version->runtime_version();
-    }
-    const auto status = cri_.status();
-    if (!status) {
-        state.runtime_not_ready = "container runtime is down: " + rpc_text(status.error());
-        return state;
-    }
-    for (const auto& condition : status->conditions()) {
-        if (condition.status()) continue;
-        const auto text =
-            fmt::format("reason:{} message:{}", condition.reason(), condition.message());
-        if (condition.type() == "RuntimeReady") {
-            state.runtime_not_ready =
-                "container runtime status check may not have completed yet: " + text;
-        } else if (condition.type() == "NetworkReady") {
-            state.network_not_ready = "container runtime network not ready: NetworkReady=false " + text;
-        }
-    }
-    return state;
-}
+RuntimeState Manager::runtime_state() { return runtime_health_.ask(); }
 
 }  // namespace sluice::kubelet

@@ -28,6 +28,7 @@
 #include "control/kubelet/pods/cgroups.h"
 #include "control/kubelet/pods/images.h"
 #include "control/kubelet/pods/machine.h"
+#include "control/kubelet/pods/runtime_health.h"
 #include "control/kubelet/pods/recovery.h"
 #include "control/kubelet/pods/sandbox_config.h"
 #include "control/kubelet/pods/status_writer.h"
@@ -112,6 +113,7 @@ private:
     Cri& cri_;
     client::EventRecorder& events_;
     Cgroups cgroups_;
+    RuntimeHealth runtime_health_;
     NodeKeeper* node_keeper_ = nullptr;
 
     mutable std::mutex mutex_;  // guards entries_, owners_, snapshot_, deferred_
