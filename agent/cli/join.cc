@@ -11,11 +11,13 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <ctime>
 #include <filesystem>
 #include <thread>
 
+#include "agent/cli/scripts.h"
 #include "api/base/fd.h"
 #include "api/base/ip_address.h"
 #include "api/client/bootstrap.h"
@@ -389,22 +391,10 @@ Result<std::string> join(const JoinOptions& options) {
 }
 
 Error start_node(const JoinOptions& options) {
-    std::error_code error;
-    const auto program = std::filesystem::read_symlink("/proc/self/exe", error);
-    if (error) return errno_error(error.value(), "cannot find this program: {}", error.message());
-    const auto directory = program.parent_path();
-    for (const char* place : {"../../scripts/up", "../share/sluice/scripts/up"}) {
-        const std::string script = (directory / place).lexically_normal().string();
-        if (::access(script.c_str(), X_OK) != 0) continue;
-        std::array<std::string, 3> words = {script, "--join-data", options.data_dir};
-        std::array<char*, 4> arguments = {words[0].data(), words[1].data(), words[2].data(), nullptr};
-        ::execv(script.c_str(), arguments.data());
-        return errno_error(errno, "cannot run {}: {}", script, std::strerror(errno));
-    }
-    return make_error(Code::kNotFound,
-                      "the script \"up\" is neither in {}/../../scripts nor in {}/../share/sluice/scripts; "
-                      "use --no-start",
-                      directory.string(), directory.string());
+    // The certificate is for this name and address, whatever the host is called.
+    if (!options.node_name.empty()) ::setenv("SLUICE_NODE_NAME", options.node_name.c_str(), 1);
+    if (!options.node_ip.empty()) ::setenv("SLUICE_NODE_IP", options.node_ip.c_str(), 1);
+    return run_script("up", {"--join-data", options.data_dir});
 }
 
 }  // namespace sluice::cli

@@ -6,6 +6,7 @@
 #include "agent/cli/arguments.h"
 #include "agent/cli/join.h"
 #include "agent/cli/render.h"
+#include "agent/cli/scripts.h"
 #include "api/base/log.h"
 #include "dataplane/ebpf/inspect.h"
 
@@ -137,6 +138,14 @@ int run(int argc, char** argv) {
     join->add_flag("--no-start", no_start, "Only make the files, do not start the node");
     join->add_flag("--renew", joining.renew,
                    "Only renew certificates near their end; harmless to repeat");
+    auto* up = app.add_subcommand("up", "Start a cluster of one node on this machine: scripts/up, with its "
+                                        "arguments");
+    auto* down = app.add_subcommand("down", "Stop this machine's node and remove all of it: scripts/down");
+    for (auto* command : {up, down}) {
+        // Whatever follows, --help too, is the script's to read.
+        command->fallthrough(false)->allow_extras()->prefix_command();
+        command->set_help_flag();
+    }
     auto* version = app.add_subcommand("version", "The version of this program");
     for (auto* command : {status, explain_command, drops, join, version}) command->fallthrough();
     try {
@@ -151,6 +160,8 @@ int run(int argc, char** argv) {
                                       ? "{\"version\":\"" SLUICE_VERSION "\"}\n"
                                       : "sluice " SLUICE_VERSION "\n"));
     }
+    if (up->parsed()) return finish(cli::run_script("up", up->remaining()));
+    if (down->parsed()) return finish(cli::run_script("down", down->remaining()));
     if (join->parsed()) {
         joining.start = !no_start && !joining.renew;
         return run_join(joining);

@@ -201,3 +201,11 @@ def test_sluice_without_a_dataplane(tmp_path):
     result = run("sluice", "status", "--bpffs", str(tmp_path))
     assert result.returncode == 1 and str(tmp_path) in result.stderr
     assert "sluice-agent" in result.stderr, result.stderr
+
+
+@pytest.mark.parametrize("command", ["up", "down"])
+def test_sluice_hands_arguments_to_the_scripts(command):
+    done = subprocess.run([os.path.join(harness.BIN, "sluice"), command, "--no-such-flag"],
+                          capture_output=True, text=True, timeout=20)
+    assert done.returncode == 2
+    assert f"{command}: unknown argument --no-such-flag" in done.stderr

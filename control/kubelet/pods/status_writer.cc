@@ -1,5 +1,7 @@
 #include "control/kubelet/pods/status_writer.h"
 
+#include <google/protobuf/util/message_differencer.h>
+
 #include <cstdlib>
 #include <utility>
 
@@ -16,6 +18,8 @@ const codec::KindInfo& pod_kind() {
     SLUICE_ASSERT(kind != nullptr);
     return *kind;
 }
+
+using google::protobuf::util::MessageDifferencer;
 
 bool newer(const std::string& left, const std::string& right) {
     return std::strtoull(left.c_str(), nullptr, 10) > std::strtoull(right.c_str(), nullptr, 10);
@@ -66,7 +70,8 @@ Result<void> StatusWriter::write(PodEntry& entry) {
                 *object.mutable_status() = *entry.written;
             }
             auto status = make_status(entry, node_, object.status(), now_ms_());
-            if (status.SerializeAsString() == object.status().SerializeAsString()) return {};
+            // The server writes fields that are empty here, and the other way round.
+            if (MessageDifferencer::Equivalent(status, object.status())) return {};
             *object.mutable_status() = std::move(status);
         }
         auto stored = client_.update(pod_kind(), object, "status");
