@@ -1,6 +1,7 @@
 // What the files of this folder share of libnl: a route socket and its errors.
 #pragma once
 
+#include <netlink/addr.h>
 #include <netlink/netlink.h>
 #include <netlink/socket.h>
 
