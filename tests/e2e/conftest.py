@@ -44,6 +44,16 @@ def two_nodes():
         both.close()
 
 
+@pytest.fixture(scope="module")
+def real():
+    """A node as scripts/up makes it: containerd, control plane, kubelet, agent."""
+    cluster = realnode.RealCluster(nodes=1)
+    try:
+        yield cluster
+    finally:
+        cluster.close()
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     """A failure shows what the agents and the control plane of its cluster said last."""

@@ -5,16 +5,7 @@ import json
 import pytest
 
 from harness.cluster import eventually
-from harness.realnode import RealCluster, condition, container_state, is_ready
-
-
-@pytest.fixture(scope="module")
-def real():
-    cluster = RealCluster(nodes=1)
-    try:
-        yield cluster
-    finally:
-        cluster.close()
+from harness.realnode import condition, container_state, is_ready
 
 
 def pod(name, container=None, **spec):

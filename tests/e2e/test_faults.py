@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from harness.cluster import eventually
-from harness.realnode import RealCluster, stop_load, wait_seconds
+from harness.realnode import stop_load, wait_seconds
 
 WEB = """
 apiVersion: apps/v1
@@ -31,15 +31,6 @@ spec:
   selector: {app: web}
   ports: [{port: 80, targetPort: 8080}]
 """
-
-
-@pytest.fixture(scope="module")
-def real():
-    cluster = RealCluster(nodes=1)
-    try:
-        yield cluster
-    finally:
-        cluster.close()
 
 
 @pytest.fixture()

@@ -7,19 +7,10 @@ import os
 import pytest
 
 from harness.cluster import BUILD, eventually
-from harness.realnode import RealCluster, condition, container_state, is_ready
+from harness.realnode import condition, container_state, is_ready
 from harness.registry import Registry
 
 FOREVER = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
-
-
-@pytest.fixture(scope="module")
-def real():
-    cluster = RealCluster(nodes=1)
-    try:
-        yield cluster
-    finally:
-        cluster.close()
 
 
 def pod(name, spec, **more):

@@ -3,10 +3,8 @@
 import os
 import signal
 
-import pytest
-
 from harness.cluster import eventually
-from harness.realnode import RealCluster, container_state, is_ready, stop_load, wait_seconds
+from harness.realnode import container_state, is_ready, stop_load, wait_seconds
 
 WEB = """
 apiVersion: apps/v1
@@ -34,15 +32,6 @@ spec:
   ipFamilyPolicy: RequireDualStack
   ports: [{port: 80, targetPort: http}]
 """
-
-
-@pytest.fixture(scope="module")
-def real():
-    cluster = RealCluster(nodes=1)
-    try:
-        yield cluster
-    finally:
-        cluster.close()
 
 
 def service_url(space, name="web", family=0):

@@ -12,11 +12,9 @@ import subprocess
 import termios
 import time
 
-import pytest
-
 from harness import netns
 from harness.cluster import eventually
-from harness.realnode import RealCluster, container_state, is_ready
+from harness.realnode import container_state, is_ready
 
 SHELL = """
 apiVersion: v1
@@ -35,15 +33,6 @@ spec:
 """
 
 TERMINAL = (31, 97)  # rows and columns
-
-
-@pytest.fixture(scope="module")
-def real():
-    cluster = RealCluster(nodes=1)
-    try:
-        yield cluster
-    finally:
-        cluster.close()
 
 
 def deployment(kube, name="web", replicas=1, image="localhost/web:1"):
