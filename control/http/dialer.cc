@@ -445,7 +445,6 @@ Result<void> load(SSL_CTX* context, const std::string& ca_pem, const std::string
                   const std::string& private_key_pem) {
     SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
     SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
-    ErrorCode error;
     const auto bad = [](const char* what) {
         ERR_clear_error();
         return make_error(Code::kInvalidArgument, "{} cannot be used", what);
