@@ -85,7 +85,7 @@ bool allowed(const Endpoint& endpoint, Topology topology, const NodeFacts& node)
 
 image::Backend to_backend(const Candidate& candidate) {
     return {candidate.endpoint->address, candidate.port, candidate.endpoint->local,
-            candidate.endpoint->terminating, candidate.endpoint->target};
+            candidate.endpoint->terminating, candidate.endpoint->target, 1};
 }
 
 template <class Predicate>
@@ -141,19 +141,19 @@ std::vector<image::Service> compile_service(const ServiceFacts& service, const S
             entry.port = port.port;
             entry.affinity_timeout_s = service.affinity_timeout_s;
             entry.frontends.push_back(
-                {cluster_ip, port.port, image::Scope::kAddress, false, false});
+                {cluster_ip, port.port, image::Scope::kAddress, false, false, false, image::Forwarding::kNat});
             const bool masquerade = !service.external_local;
             for (const auto* addresses : {&service.external_ips, &service.load_balancer_ips}) {
                 for (const auto& address : *addresses) {
                     // A cluster IP that is listed again as an external one stays internal.
                     if (address.family() != family || address == cluster_ip) continue;
                     entry.frontends.push_back(
-                        {address, port.port, image::Scope::kAddress, true, masquerade});
+                        {address, port.port, image::Scope::kAddress, true, masquerade, false, image::Forwarding::kNat});
                 }
             }
             if (port.node_port != 0) {
                 entry.frontends.push_back(
-                    {IpAddress{}, port.node_port, image::Scope::kNodePort, true, masquerade});
+                    {IpAddress{}, port.node_port, image::Scope::kNodePort, true, masquerade, false, image::Forwarding::kNat});
             }
             std::sort(entry.frontends.begin(), entry.frontends.end());
             entry.frontends.erase(std::unique(entry.frontends.begin(), entry.frontends.end()),
@@ -162,7 +162,10 @@ std::vector<image::Service> compile_service(const ServiceFacts& service, const S
                 choose_endpoints(slices, port.name, port.protocol, family, node);
             entry.internal = backend_set(sets, service.internal_local);
             // Without an external frontend nothing follows the external set.
-            if (entry.frontends.size() > 1) entry.external = backend_set(sets, service.external_local);
+            if (entry.frontends.size() > 1) {
+                entry.external = backend_set(sets, service.external_local);
+                entry.inside = backend_set(sets, false);
+            }
             out.push_back(std::move(entry));
         }
     }

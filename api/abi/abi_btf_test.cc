@@ -76,7 +76,9 @@ TEST_F(AbiTest, Header)
 	EXPECT_FIELD(sluice_header, set_slot_capacity);
 	EXPECT_FIELD(sluice_header, backend_capacity);
 	EXPECT_FIELD(sluice_header, name_bytes);
-	EXPECT_FIELD(sluice_header, cpu_count);
+	EXPECT_FIELD(sluice_header, counter_rows);
+	EXPECT_FIELD(sluice_header, ring_line_capacity);
+	EXPECT_FIELD(sluice_header, range_capacity);
 	EXPECT_FIELD(sluice_header, cidr_count);
 	EXPECT_FIELD(sluice_header, node_address);
 	EXPECT_FIELD(sluice_header, snat_port_min);

@@ -36,6 +36,11 @@ enum sluice_flow_state {
 #define SLUICE_FLOW_REVERSE 0x1 /* keyed by what the backend sends */
 #define SLUICE_FLOW_FIN 0x2     /* this direction sent FIN */
 #define SLUICE_FLOW_SNAT 0x4    /* the client's address is hidden from the backend */
+#define SLUICE_FLOW_DIRECT 0x8  /* no service's: only its source port was changed, for a flow had claimed it */
+/* Direct server return: nothing comes back through here, so there is one half, which is its own peer. */
+#define SLUICE_FLOW_TUNNEL 0x10
+#define SLUICE_FLOW_OPTION 0x20
+#define SLUICE_FLOW_ONE_WAY (SLUICE_FLOW_TUNNEL | SLUICE_FLOW_OPTION)
 
 /* One cache line at the head of each bucket: all that a miss reads. */
 struct sluice_flow_set {

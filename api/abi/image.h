@@ -19,7 +19,7 @@
 #include "api/abi/types.h"
 
 #define SLUICE_IMAGE_MAGIC 0x5343554c53454c42ULL
-#define SLUICE_LAYOUT_VERSION 1
+#define SLUICE_LAYOUT_VERSION 2
 
 /* IPv4 stands as ::ffff:a.b.c.d. Network order. */
 struct sluice_address {
@@ -44,6 +44,10 @@ enum sluice_scope {
 	     * leave the packet to the host */
 #define SLUICE_FRONTEND_MASQUERADE                                                                 \
 	0x8 /* source NAT towards the backend (external, policy Cluster) */
+#define SLUICE_FRONTEND_SOURCES 0x10 /* only clients in the service's source ranges */
+/* Direct server return: the backend's node answers the client itself. Traffic from outside only. */
+#define SLUICE_FRONTEND_DSR_TUNNEL 0x20 /* IP in IP to the backend's address */
+#define SLUICE_FRONTEND_DSR_OPTION 0x40 /* an IPv4 option, or an IPv6 destination option */
 
 struct sluice_frontend_key {
 	struct sluice_address address;
@@ -75,12 +79,15 @@ SLUICE_STATIC_ASSERT(sizeof(struct sluice_bucket) == 64, "bucket");
 
 /*
  * The service word: the backend set in force, as one 8-byte store.
- * Bits 0-31 first set slot, 32-51 count, 52-63 generation (changes with every flip, wraps).
- * With count 0, bits 0-31 are an enum sluice_empty.
+ * Bits 0-31 first set slot, 32-51 count, 52 whether the set has a ring, 53-63 generation (changes with every flip,
+ * wraps). With count 0, bits 0-31 are an enum sluice_empty.
+ *
+ * Set and ring are published by the one store: the set slot before the first is then a struct sluice_ring.
  */
 #define SLUICE_WORD_COUNT_SHIFT 32
 #define SLUICE_WORD_COUNT_MASK 0xfffffULL
-#define SLUICE_WORD_GENERATION_SHIFT 52
+#define SLUICE_WORD_RING (1ULL << 52)
+#define SLUICE_WORD_GENERATION_SHIFT 53
 #define SLUICE_MAX_SET_SIZE 0xfffffU
 
 /* One member of a backend set. A backend's incarnation is repeated so that who chooses needs no
@@ -91,6 +98,34 @@ struct sluice_set_slot {
 };
 SLUICE_STATIC_ASSERT(sizeof(struct sluice_set_slot) == 8, "set slot");
 
+/*
+ * A Maglev ring: `size` positions (a prime), each a position within the set (not a backend's index, so that services
+ * with equal endpoints share one ring). It starts with line `line` of the rings.
+ */
+struct sluice_ring {
+	__u32 line;
+	__u32 size; /* positions, and SLUICE_RING_* */
+};
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_ring) == sizeof(struct sluice_set_slot), "ring");
+#define SLUICE_RING_SIZE_MASK 0x1fffffffU
+#define SLUICE_RING_WIDE 0x20000000U   /* positions of 4 bytes, else of 2 */
+#define SLUICE_RING_CLIENT 0x40000000U /* a flow's place is by the client's address, else by all five of the tuple */
+#define SLUICE_RING_RANDOM 0x80000000U /* no consistent hash: the ring serves weights alone */
+
+/* One cache line of ring positions, in host order. */
+#define SLUICE_RING_LINE_BYTES 64
+struct sluice_ring_line {
+	__u16 position[SLUICE_RING_LINE_BYTES / 2]; /* or __u32 [16], if wide */
+};
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_ring_line) == SLUICE_RING_LINE_BYTES, "ring line");
+
+/* Clients that may come in, first and last address both included. A service's ranges are sorted and disjoint. */
+struct sluice_range {
+	struct sluice_address first;
+	struct sluice_address last;
+};
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_range) == 32, "range");
+
 enum sluice_empty {
 	SLUICE_EMPTY_REFUSE =
 	    0, /* no usable endpoint anywhere: RST, port unreachable, ECONNREFUSED */
@@ -99,19 +134,21 @@ enum sluice_empty {
 
 enum sluice_traffic {
 	SLUICE_TRAFFIC_INTERNAL = 0,
-	SLUICE_TRAFFIC_EXTERNAL = 1,
-	SLUICE_TRAFFIC_KINDS = 2,
+	SLUICE_TRAFFIC_EXTERNAL = 1, /* external frontends, clients outside of the cluster */
+	SLUICE_TRAFFIC_INSIDE = 2,   /* external frontends, clients on this node or in pods: policy Local does not bind them */
+	SLUICE_TRAFFIC_KINDS = 3,
 };
 
 struct sluice_service {
 	__u64 word[SLUICE_TRAFFIC_KINDS];
+	__u64 sources; /* bits 0-31 first of its ranges, 32-51 how many; for frontends with SLUICE_FRONTEND_SOURCES */
 	__u32 flags;              /* SLUICE_SERVICE_* */
 	__u32 affinity_timeout_s; /* 0: no ClientIP affinity */
 	__u32 name;               /* offset into the names: "namespace/name:port", NUL-terminated */
 	__u16 port_be;            /* the service port, for people */
 	__u8 protocol;
 	__u8 family; /* 4 or 6 */
-	__u32 reserved[8];
+	__u32 reserved[4];
 };
 SLUICE_STATIC_ASSERT(sizeof(struct sluice_service) == 64, "service");
 
@@ -154,6 +191,7 @@ SLUICE_STATIC_ASSERT(sizeof(struct sluice_cidr) == 48, "cidr");
 /* header.flags */
 #define SLUICE_HEADER_MASQUERADE_ALL 0x1 /* source NAT for all ClusterIP traffic */
 #define SLUICE_HEADER_DETECT_LOCAL 0x2   /* the CLUSTER ranges decide what is a pod */
+#define SLUICE_HEADER_DETECT_DEVICE 0x4  /* what comes in by a pod's device is a pod's */
 
 /* Words of the filter; a power of two. */
 #define SLUICE_FILTER_WORDS 4096
@@ -170,7 +208,7 @@ struct sluice_header {
 	__u32 set_slot_capacity;
 	__u32 backend_capacity;
 	__u32 name_bytes;
-	__u32 cpu_count; /* rows of the counters */
+	__u32 counter_rows; /* a power of two; a CPU writes row (CPU modulo rows) */
 	__u32 cidr_count;
 	struct sluice_address
 	    node_address[2]; /* source of masqueraded traffic; [0] IPv4, [1] IPv6; zero: none */
@@ -178,7 +216,8 @@ struct sluice_header {
 	__u16 snat_port_max;
 	__u32 reserved0;
 	__u64 hash_seed; /* of the frontends' hash; random, so that nobody can aim at a bucket */
-	__u32 reserved[2];
+	__u32 ring_line_capacity;
+	__u32 range_capacity;
 	struct sluice_cidr cidr[SLUICE_MAX_CIDRS]; /* SLUICE_CIDR_SERVICE before the others */
 	/*
 	 * Which addresses frontends have (bpf/lib/hash.h: two bits of one word each). Set before a frontend is
@@ -191,17 +230,29 @@ SLUICE_STATIC_ASSERT(sizeof(struct sluice_header) ==
 		     "header");
 
 /*
- * Counters, [row][service] with service_capacity cells a row: rows 0 to cpu_count-1 are written by
- * that CPU's programs, row cpu_count by user space alone (what earlier images had counted). The
- * drop counters are the same, [row][reason], SLUICE_DROP_STRIDE cells a row.
+ * What a backend was given, [row][backend] with backend_capacity cells a row. All additions are atomic: CPUs share
+ * rows, and a hook can be interrupted by a packet.
  */
-#define SLUICE_DROP_STRIDE 64
-struct sluice_service_counters {
-	__u64 connections; /* choices of a backend: connects, new flows, first datagrams */
-	__u64 packets;     /* translated by tc or XDP, both directions */
+struct sluice_backend_counters {
+	__u64 connections; /* choices: connects, new flows, first datagrams */
+	__u64 packets;     /* translated on devices, both directions */
 	__u64 bytes;
-	__u64 refused; /* refused or dropped for want of an endpoint */
 };
-SLUICE_STATIC_ASSERT(sizeof(struct sluice_service_counters) == 32, "counters");
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_backend_counters) == 24, "backend counters");
+
+/*
+ * [service]. The first three are written by user space alone: what backends had counted that have left. A service's
+ * figures are these plus those of its backends.
+ */
+struct sluice_service_counters {
+	__u64 connections;
+	__u64 packets;
+	__u64 bytes;
+	__u64 refused; /* refused or dropped for want of an endpoint or by source range; added to by programs */
+};
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_service_counters) == 32, "service counters");
+
+/* Drops, [row][reason] with SLUICE_DROP_STRIDE cells a row; row counter_rows is user space's (earlier images). */
+#define SLUICE_DROP_STRIDE 64
 
 #endif

@@ -319,7 +319,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_follow(const struct sluice_flow_view *view,
 	__u32 slot, peer_slot;
 
 	if (hit->meta.protocol != SLUICE_IPPROTO_TCP) {
-		if (reverse)
+		if (reverse || (hit->meta.flags & SLUICE_FLOW_ONE_WAY))
 			state = SLUICE_FLOW_ESTABLISHED;
 	} else if (tcp_flags & SLUICE_TCP_RST) {
 		state = SLUICE_FLOW_CLOSED;
@@ -331,7 +331,9 @@ SLUICE_ALWAYS_INLINE int sluice_flow_follow(const struct sluice_flow_view *view,
 	} else if (reverse) {
 		if (state == SLUICE_FLOW_NEW)
 			state = SLUICE_FLOW_ANSWERED;
-	} else if (state == SLUICE_FLOW_ANSWERED && !(tcp_flags & SLUICE_TCP_SYN)) {
+	} else if ((state == SLUICE_FLOW_ANSWERED ||
+		    (state == SLUICE_FLOW_NEW && (hit->meta.flags & SLUICE_FLOW_ONE_WAY))) &&
+		   !(tcp_flags & SLUICE_TCP_SYN)) {
 		state = SLUICE_FLOW_ESTABLISHED;
 	}
 	if (state == hit->state && hit->seen == view->now)

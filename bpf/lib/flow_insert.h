@@ -26,7 +26,7 @@ struct sluice_flow_pair {
 	__u8 snat; /* the source address is the node's: its own sockets' ports are off limits */
 	__u8 fixed_port; /* the protocol cannot change ports */
 	__u8 state;
-	__u8 reserved;
+	__u8 flags; /* SLUICE_FLOW_DIRECT, or one of SLUICE_FLOW_ONE_WAY: then `reverse` only says where it goes */
 };
 
 SLUICE_ALWAYS_INLINE int sluice_flow_claim(struct sluice_flow_set *set)
@@ -313,7 +313,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_put_reverse(const struct sluice_flow_view *
 	if (result == SLUICE_FLOW_INSERTED) {
 		sluice_flow_write(view, set, reverse->slot, &pair->reverse, &pair->forward, pair,
 				  forward->bucket * SLUICE_FLOW_WAYS + forward->slot, forward->id,
-				  SLUICE_FLOW_REVERSE | (pair->snat ? SLUICE_FLOW_SNAT : 0), v6);
+				  SLUICE_FLOW_REVERSE | pair->flags | (pair->snat ? SLUICE_FLOW_SNAT : 0), v6);
 		if (!sluice_flow_publish(set, reverse->slot, reverse->id, pair->state))
 			result = SLUICE_FLOW_CLAIMED;
 	}
@@ -386,6 +386,14 @@ SLUICE_ALWAYS_INLINE int sluice_flow_insert(const struct sluice_flow_view *view,
 	result = sluice_flow_find_place(view, &pair->forward, &forward, v6);
 	if (result != SLUICE_FLOW_INSERTED)
 		goto out;
+	if (pair->flags & SLUICE_FLOW_ONE_WAY) {
+		sluice_flow_write(view, set, forward.slot, &pair->forward, &pair->reverse, pair,
+				  forward.bucket * SLUICE_FLOW_WAYS + forward.slot, forward.id, pair->flags,
+				  v6);
+		if (!sluice_flow_publish(set, forward.slot, forward.id, pair->state))
+			result = SLUICE_FLOW_CLAIMED;
+		goto out;
+	}
 	result = sluice_flow_bind_port(view, pair, &forward, &reverse, v6);
 	if (result != SLUICE_FLOW_INSERTED) {
 		sluice_flow_publish(set, forward.slot, forward.id, SLUICE_FLOW_FREE);
@@ -393,7 +401,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_insert(const struct sluice_flow_view *view,
 	}
 	sluice_flow_write(view, set, forward.slot, &pair->forward, &pair->reverse, pair,
 			  reverse.bucket * SLUICE_FLOW_WAYS + reverse.slot, reverse.id,
-			  pair->snat ? SLUICE_FLOW_SNAT : 0, v6);
+			  (__u8)(pair->flags | (pair->snat ? SLUICE_FLOW_SNAT : 0)), v6);
 	if (!sluice_flow_publish(set, forward.slot, forward.id, pair->state)) {
 		/* The new reverse half was displaced already, and took this one with it. */
 		sluice_flow_set_state(view, reverse.bucket * SLUICE_FLOW_WAYS + reverse.slot,

@@ -11,6 +11,8 @@
  *   const struct sluice_service  *sluice_view_service(const struct sluice_view *, __u32 index);
  *   const struct sluice_set_slot *sluice_view_set_slot(const struct sluice_view *, __u32 index);
  *   const struct sluice_backend  *sluice_view_backend(const struct sluice_view *, __u32 index);
+ *   const struct sluice_ring_line *sluice_view_ring_line(const struct sluice_view *, __u32 index);
+ *   const struct sluice_range    *sluice_view_range(const struct sluice_view *, __u32 index);
  *
  * Each returns NULL when the index is outside the table. No function here calls a helper.
  */
@@ -20,6 +22,12 @@
 #include "api/abi/drop_reasons.h"
 #include "api/abi/image.h"
 #include "bpf/lib/hash.h"
+
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define SLUICE_HOST32(x) __builtin_bswap32((__u32)(x))
+#else
+#define SLUICE_HOST32(x) ((__u32)(x))
+#endif
 
 #define SLUICE_READ_ONCE(x) (*(const volatile __typeof__(x) *)&(x))
 
@@ -33,6 +41,7 @@ enum sluice_verdict {
 /* What sluice_classify found. With REFUSE or DROP, `reason` says why (enum sluice_drop_reason). */
 struct sluice_match {
 	__u64 word;           /* valid if has_service */
+	__u64 sources;        /* the service's ranges of clients; 0 if the frontend takes everybody */
 	__u32 service;        /* index; valid if has_service */
 	__u32 frontend_flags; /* SLUICE_FRONTEND_*; valid if has_service */
 	__u32 frontend;       /* index; valid if has_service */
@@ -168,7 +177,7 @@ SLUICE_ALWAYS_INLINE int sluice_may_be_ours(const struct sluice_view *view,
 }
 
 /* The verdict that match->word stands for. */
-SLUICE_ALWAYS_INLINE void sluice_decide(struct sluice_match *match)
+SLUICE_ALWAYS_INLINE void sluice_match_decide(struct sluice_match *match)
 {
 	if (sluice_word_count(match->word)) {
 		match->verdict = SLUICE_VERDICT_TRANSLATE;
@@ -181,10 +190,57 @@ SLUICE_ALWAYS_INLINE void sluice_decide(struct sluice_match *match)
 	}
 }
 
+/* <0, 0, >0 as a stands before, at or after b in the order of addresses. */
+SLUICE_ALWAYS_INLINE int sluice_address_compare(const struct sluice_address *a,
+						const struct sluice_address *b)
+{
+	int i;
+
+	for (i = 0; i < 4; i++) {
+		__u32 left = SLUICE_HOST32(a->word_be[i]);
+		__u32 right = SLUICE_HOST32(b->word_be[i]);
+
+		if (left != right)
+			return left < right ? -1 : 1;
+	}
+	return 0;
+}
+
+/* Enough halvings for SLUICE_MAX_SET_SIZE ranges. */
+#define SLUICE_RANGE_STEPS 20
+
+/* Whether a client is in one of the ranges that `sources` stands for. Binary search. */
+SLUICE_ALWAYS_INLINE int sluice_source_allowed(const struct sluice_view *view, __u64 sources,
+					       const struct sluice_address *client)
+{
+	__u32 low = sluice_word_first(sources);
+	__u32 high = low + sluice_word_count(sources);
+	const struct sluice_range *range;
+	__u32 middle;
+	int i;
+
+	for (i = 0; i < SLUICE_RANGE_STEPS; i++) {
+		if (low >= high)
+			return 0;
+		middle = low + (high - low) / 2;
+		range = sluice_view_range(view, middle);
+		if (!range)
+			return 0;
+		if (sluice_address_compare(client, &range->first) < 0)
+			high = middle;
+		else if (sluice_address_compare(client, &range->last) > 0)
+			low = middle + 1;
+		else
+			return 1;
+	}
+	return 0;
+}
+
 /* Fills the match from a frontend that stands for a service. */
 SLUICE_ALWAYS_INLINE void sluice_follow_frontend(const struct sluice_view *view,
 						 const struct sluice_frontend *frontend,
-						 __u32 index, struct sluice_match *match)
+						 __u32 index, int inside,
+						 struct sluice_match *match)
 {
 	const struct sluice_service *service;
 
@@ -199,11 +255,16 @@ SLUICE_ALWAYS_INLINE void sluice_follow_frontend(const struct sluice_view *view,
 	}
 	match->has_service = 1;
 	match->affinity_timeout_s = service->affinity_timeout_s;
-	if (frontend->flags & SLUICE_FRONTEND_EXTERNAL)
-		match->word = SLUICE_READ_ONCE(service->word[SLUICE_TRAFFIC_EXTERNAL]);
-	else
+	match->sources = frontend->flags & SLUICE_FRONTEND_SOURCES ?
+				 SLUICE_READ_ONCE(service->sources) :
+				 0;
+	if (!(frontend->flags & SLUICE_FRONTEND_EXTERNAL))
 		match->word = SLUICE_READ_ONCE(service->word[SLUICE_TRAFFIC_INTERNAL]);
-	sluice_decide(match);
+	else if (inside)
+		match->word = SLUICE_READ_ONCE(service->word[SLUICE_TRAFFIC_INSIDE]);
+	else
+		match->word = SLUICE_READ_ONCE(service->word[SLUICE_TRAFFIC_EXTERNAL]);
+	sluice_match_decide(match);
 }
 
 /*
@@ -211,10 +272,12 @@ SLUICE_ALWAYS_INLINE void sluice_follow_frontend(const struct sluice_view *view,
  * whole (a node's address tries the NodePorts and else belongs to the host, also when a service
  * owns it; an owned address refuses the rest); the service ranges (unallocated: dropped); else it
  * is not ours. `key` is used as scratch: on entry {address, port_be, protocol,
- * SLUICE_SCOPE_ADDRESS}. `match` must be zeroed by the caller.
+ * SLUICE_SCOPE_ADDRESS}. `inside`: the client is a pod or this node, so that external policy Local does not
+ * narrow its choice. `match` must be zeroed by the caller. A match with `sources` is decided only when the client
+ * is known: see sluice_source_allowed.
  */
 SLUICE_ALWAYS_INLINE void sluice_classify(const struct sluice_view *view,
-					  struct sluice_frontend_key *key,
+					  struct sluice_frontend_key *key, int inside,
 					  struct sluice_match *match)
 {
 	const struct sluice_frontend *frontend;
@@ -225,7 +288,7 @@ SLUICE_ALWAYS_INLINE void sluice_classify(const struct sluice_view *view,
 
 	frontend = sluice_find_frontend(view, key, &index);
 	if (frontend) {
-		sluice_follow_frontend(view, frontend, index, match);
+		sluice_follow_frontend(view, frontend, index, inside, match);
 		return;
 	}
 	key->port_be = 0;
@@ -258,7 +321,7 @@ SLUICE_ALWAYS_INLINE void sluice_classify(const struct sluice_view *view,
 	}
 	frontend = sluice_find_frontend(view, key, &index);
 	if (frontend)
-		sluice_follow_frontend(view, frontend, index, match);
+		sluice_follow_frontend(view, frontend, index, inside, match);
 }
 
 #endif

@@ -15,6 +15,8 @@ struct sluice_view {
 	const struct sluice_service *services;
 	const struct sluice_set_slot *set_slots;
 	const struct sluice_backend *backends;
+	const struct sluice_ring_line *ring_lines;
+	const struct sluice_range *ranges;
 };
 
 #define SLUICE_MEMORY_ACCESSOR(what, type, table, bound)                                           \
@@ -29,6 +31,8 @@ SLUICE_MEMORY_ACCESSOR(frontend, sluice_frontend, frontends, frontend_capacity)
 SLUICE_MEMORY_ACCESSOR(service, sluice_service, services, service_capacity)
 SLUICE_MEMORY_ACCESSOR(set_slot, sluice_set_slot, set_slots, set_slot_capacity)
 SLUICE_MEMORY_ACCESSOR(backend, sluice_backend, backends, backend_capacity)
+SLUICE_MEMORY_ACCESSOR(ring_line, sluice_ring_line, ring_lines, ring_line_capacity)
+SLUICE_MEMORY_ACCESSOR(range, sluice_range, ranges, range_capacity)
 #undef SLUICE_MEMORY_ACCESSOR
 
 #endif

@@ -32,7 +32,10 @@ SLUICE_IMAGE_MAP(sluice_fronts, struct sluice_frontend, 1);
 SLUICE_IMAGE_MAP(sluice_services, struct sluice_service, 1);
 SLUICE_IMAGE_MAP(sluice_sets, struct sluice_set_slot, 1);
 SLUICE_IMAGE_MAP(sluice_backends, struct sluice_backend, 1);
+SLUICE_IMAGE_MAP(sluice_rings, struct sluice_ring_line, 1);
+SLUICE_IMAGE_MAP(sluice_ranges, struct sluice_range, 1);
 SLUICE_IMAGE_MAP(sluice_counters, struct sluice_service_counters, 1);
+SLUICE_IMAGE_MAP(sluice_served, struct sluice_backend_counters, 1);
 SLUICE_IMAGE_MAP(sluice_drops, __u64, 1);
 
 struct sluice_view {
@@ -60,28 +63,54 @@ SLUICE_MAP_ACCESSOR(frontend, sluice_frontend, sluice_fronts)
 SLUICE_MAP_ACCESSOR(service, sluice_service, sluice_services)
 SLUICE_MAP_ACCESSOR(set_slot, sluice_set_slot, sluice_sets)
 SLUICE_MAP_ACCESSOR(backend, sluice_backend, sluice_backends)
+SLUICE_MAP_ACCESSOR(ring_line, sluice_ring_line, sluice_rings)
+SLUICE_MAP_ACCESSOR(range, sluice_range, sluice_ranges)
 #undef SLUICE_MAP_ACCESSOR
 
-/* This CPU's counters of a service; NULL if the index is outside the table. */
-SLUICE_ALWAYS_INLINE struct sluice_service_counters *
-sluice_counters_of(const struct sluice_view *view, __u32 service)
-{
-	__u32 cell = bpf_get_smp_processor_id() * view->header->service_capacity + service;
+/* Adds to a counter cell; atomic, for CPUs share rows and a hook can be interrupted by a packet. */
+#define SLUICE_COUNT(cell, amount) __sync_fetch_and_add(&(cell), (amount))
 
-	return bpf_map_lookup_elem(&sluice_counters, &cell);
+/* The row of counters that this CPU adds to. */
+SLUICE_ALWAYS_INLINE __u32 sluice_counter_row(const struct sluice_view *view)
+{
+	return bpf_get_smp_processor_id() & (view->header->counter_rows - 1);
 }
 
-/*
- * Adds to a counter cell. A connect hook can be interrupted by a softirq on the same CPU, so it is
- * an atomic add, uncontended because the line belongs to this CPU.
- */
-#define SLUICE_COUNT(cell, amount) __sync_fetch_and_add(&(cell), (amount))
+/* What a backend was given; NULL if the index is outside the table. */
+SLUICE_ALWAYS_INLINE struct sluice_backend_counters *
+sluice_served_by(const struct sluice_view *view, __u32 backend)
+{
+	__u32 cell = sluice_counter_row(view) * view->header->backend_capacity + backend;
+
+	return bpf_map_lookup_elem(&sluice_served, &cell);
+}
+
+SLUICE_ALWAYS_INLINE void sluice_count_connection(const struct sluice_view *view, __u32 backend)
+{
+	struct sluice_backend_counters *served = sluice_served_by(view, backend);
+
+	if (served)
+		SLUICE_COUNT(served->connections, 1);
+}
+
+SLUICE_ALWAYS_INLINE void sluice_count_refused(const struct sluice_view *view, __u32 service)
+{
+	struct sluice_service_counters *counters = bpf_map_lookup_elem(&sluice_counters, &service);
+
+	if (counters)
+		SLUICE_COUNT(counters->refused, 1);
+}
 
 SLUICE_ALWAYS_INLINE void sluice_count_drop(__u32 reason)
 {
-	__u32 cell = bpf_get_smp_processor_id() * SLUICE_DROP_STRIDE + reason;
-	__u64 *count = bpf_map_lookup_elem(&sluice_drops, &cell);
+	struct sluice_view view;
+	__u32 cell;
+	__u64 *count;
 
+	if (!sluice_view_open(&view))
+		return;
+	cell = sluice_counter_row(&view) * SLUICE_DROP_STRIDE + reason;
+	count = bpf_map_lookup_elem(&sluice_drops, &cell);
 	if (count)
 		SLUICE_COUNT(*count, 1);
 }

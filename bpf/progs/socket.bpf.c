@@ -74,18 +74,13 @@ SLUICE_ALWAYS_INLINE int refuse(void)
 /* What becomes of traffic that has no backend; counted for the service and by reason. */
 SLUICE_ALWAYS_INLINE int turn_away(const struct sluice_view *view, const struct sluice_match *match)
 {
-	struct sluice_service_counters *counters;
-
 	if (match->verdict == SLUICE_VERDICT_PASS)
 		return SLUICE_HOOK_PROCEED;
 	/* Silence is tc's work, and tc counts it. */
 	if (match->verdict == SLUICE_VERDICT_DROP)
 		return SLUICE_HOOK_PROCEED;
-	if (match->has_service) {
-		counters = sluice_counters_of(view, match->service);
-		if (counters)
-			SLUICE_COUNT(counters->refused, 1);
-	}
+	if (match->has_service)
+		sluice_count_refused(view, match->service);
 	sluice_count_drop(match->reason);
 	return refuse();
 }
@@ -95,7 +90,6 @@ SLUICE_ALWAYS_INLINE int choose(struct bpf_sock_addr *ctx, const struct sluice_v
 				const struct sluice_match *match,
 				struct sluice_selection *selection)
 {
-	struct sluice_service_counters *counters;
 	struct sluice_address client;
 	__u64 cookie;
 	int chosen;
@@ -114,9 +108,7 @@ SLUICE_ALWAYS_INLINE int choose(struct bpf_sock_addr *ctx, const struct sluice_v
 		sluice_count_drop(SLUICE_DROP_STALE_IMAGE);
 		return 0;
 	}
-	counters = sluice_counters_of(view, match->service);
-	if (counters)
-		SLUICE_COUNT(counters->connections, 1);
+	sluice_count_connection(view, selection->backend);
 	return 1;
 }
 
@@ -130,7 +122,13 @@ SLUICE_ALWAYS_INLINE void classify(const struct sluice_view *view, const struct 
 	    .scope = SLUICE_SCOPE_ADDRESS,
 	};
 
-	sluice_classify(view, &key, match);
+	sluice_classify(view, &key, 1, match);
+	/*
+	 * Who is asked for the client's address, by source ranges or a consistent hash, cannot be told here: the source
+	 * is chosen later. tc decides, as it does for other nodes' clients.
+	 */
+	if (match->sources || !(sluice_hash_kind(view, match->word) & SLUICE_RING_RANDOM))
+		match->verdict = SLUICE_VERDICT_PASS;
 }
 
 /*

@@ -72,9 +72,9 @@ SLUICE_SUBPROGRAM int sluice_parse_skb(struct __sk_buff *ctx, struct sluice_scra
 {
 	if (!scratch)
 		return SLUICE_PARSE_NOT_IP;
-	__builtin_memset(&scratch->work.packet, 0, sizeof(scratch->work.packet));
+	__builtin_memset(&scratch->now.packet, 0, sizeof(scratch->now.packet));
 	return sluice_parse_frame((const void *)(long)ctx->data, (const void *)(long)ctx->data_end,
-				  ctx->len, &scratch->work.packet);
+				  ctx->len, &scratch->now.packet);
 }
 
 /* For all places; which one it is stands in the scratch. */
@@ -83,31 +83,31 @@ int sluice_process_packet(struct __sk_buff *ctx)
 {
 	struct sluice_scratch *scratch;
 	struct sluice_view image;
-	struct sluice_work *work;
+	struct sluice_case *now;
 	__u32 zero = 0;
 	int parsed;
 
 	scratch = bpf_map_lookup_elem(&sluice_scratch, &zero);
 	if (!scratch)
 		return TC_ACT_OK;
-	work = &scratch->work;
+	now = &scratch->now;
 	parsed = sluice_parse_skb(ctx, scratch);
-	if (work->packet.more_needed &&
+	if (now->packet.more_needed &&
 	    !bpf_skb_pull_data(ctx, ctx->len < SLUICE_PULL_BYTES ? ctx->len : SLUICE_PULL_BYTES))
 		parsed = sluice_parse_skb(ctx, scratch);
 	/* What is not IP, or broken beyond telling where it goes, is the stack's to judge. */
 	if (parsed == SLUICE_PARSE_NOT_IP || parsed == SLUICE_PARSE_BAD_IP)
 		return TC_ACT_OK;
 	if (!sluice_view_open(&image) || image.header->magic != SLUICE_IMAGE_MAGIC ||
-	    !sluice_flow_view_open(&work->flows))
+	    !sluice_flow_view_open(&now->flows))
 		return TC_ACT_OK;
-	if (parsed == SLUICE_PARSE_OK && work->packet.fragment == SLUICE_WHOLE)
-		return work->packet.family == 4 ? sluice_process4(ctx, scratch) : sluice_process6(ctx, scratch);
-	if (work->place == SLUICE_PLACE_POD_EGRESS)
+	if (parsed == SLUICE_PARSE_OK && now->packet.fragment == SLUICE_WHOLE)
+		return now->packet.family == 4 ? sluice_process4(ctx, scratch) : sluice_process6(ctx, scratch);
+	if (now->place == SLUICE_PLACE_POD_EGRESS)
 		return TC_ACT_OK;
-	return work->packet.family == 4 ?
-		       sluice_portless4(ctx, scratch, parsed == SLUICE_PARSE_BAD_L4 ? work->packet.error : 0) :
-		       sluice_portless6(ctx, scratch, parsed == SLUICE_PARSE_BAD_L4 ? work->packet.error : 0);
+	return now->packet.family == 4 ?
+		       sluice_portless4(ctx, scratch, parsed == SLUICE_PARSE_BAD_L4 ? now->packet.error : 0) :
+		       sluice_portless6(ctx, scratch, parsed == SLUICE_PARSE_BAD_L4 ? now->packet.error : 0);
 }
 
 struct {
@@ -139,7 +139,7 @@ SLUICE_ALWAYS_INLINE int enter(struct __sk_buff *ctx, const __u32 place)
 	scratch = bpf_map_lookup_elem(&sluice_scratch, &zero);
 	if (!scratch)
 		return TC_ACT_OK;
-	scratch->work.place = place;
+	scratch->now.place = place;
 	bpf_tail_call(ctx, &sluice_stages, 0);
 	/* Nobody there: the loader fills the map before it attaches, and removes it after. */
 	return sluice_drop(SLUICE_DROP_STALE_IMAGE);

@@ -52,19 +52,60 @@ std::uint64_t random_seed() {
     return seed;
 }
 
-// What earlier images counted, into the row of the new one that programs do not write.
-void carry_counters(const image::Tables& from, const image::Tables& to,
-                    const std::vector<bool>& services) {
-    const std::size_t row = to.header->cpu_count;
-    const std::size_t stride = to.header->service_capacity;
-    const std::size_t count = std::min<std::size_t>(services.size(), from.header->service_capacity);
-    for (std::uint32_t i = 0; i < count; ++i) {
-        if (services[i]) {
-            to.counters[row * stride + i] = sum_counters(from, i);
+// What an image had counted at one moment.
+struct Counts {
+    std::vector<sluice_service_counters> services;
+    std::vector<sluice_backend_counters> backends;
+    std::array<std::uint64_t, SLUICE_DROP_STRIDE> drops{};
+
+    static Counts of(const image::Tables& tables) {
+        Counts out;
+        out.services.assign(tables.counters, tables.counters + tables.header->service_capacity);
+        out.backends.reserve(tables.header->backend_capacity);
+        for (std::uint32_t i = 0; i < tables.header->backend_capacity; ++i) {
+            out.backends.push_back(sum_served(tables, i));
         }
+        for (std::uint32_t reason = 0; reason < SLUICE_DROP_STRIDE; ++reason) {
+            out.drops[reason] = sum_drops(tables, reason);
+        }
+        return out;
     }
+};
+
+template <class Cell>
+void add_to(Cell& cell, Cell now, Cell before) {
+    if (now > before) {
+        __atomic_fetch_add(&cell, now - before, __ATOMIC_RELAXED);
+    }
+}
+
+// Adds what has been counted since `before` (all of it, if that is empty) to an image in which the services and
+// backends named have the index they had.
+void carry_counts(const Counts& before, const Counts& now, const image::Tables& to,
+                  const std::vector<bool>& services) {
+    const auto kept = [&](std::size_t service) { return service < services.size() && services[service]; };
+    for (std::size_t i = 0; i < now.services.size() && i < to.header->service_capacity; ++i) {
+        if (!kept(i)) {
+            continue;
+        }
+        const auto was = i < before.services.size() ? before.services[i] : sluice_service_counters{};
+        add_to(to.counters[i].connections, now.services[i].connections, was.connections);
+        add_to(to.counters[i].packets, now.services[i].packets, was.packets);
+        add_to(to.counters[i].bytes, now.services[i].bytes, was.bytes);
+        add_to(to.counters[i].refused, now.services[i].refused, was.refused);
+    }
+    for (std::size_t i = 0; i < now.backends.size() && i < to.header->backend_capacity; ++i) {
+        if (to.backends[i].incarnation % 2 == 0 || !kept(to.backends[i].service)) {
+            continue;
+        }
+        const auto was = i < before.backends.size() ? before.backends[i] : sluice_backend_counters{};
+        add_to(to.served[i].connections, now.backends[i].connections, was.connections);
+        add_to(to.served[i].packets, now.backends[i].packets, was.packets);
+        add_to(to.served[i].bytes, now.backends[i].bytes, was.bytes);
+    }
+    const std::size_t row = to.header->counter_rows;
     for (std::uint32_t reason = 0; reason < SLUICE_DROP_STRIDE; ++reason) {
-        to.drops[row * SLUICE_DROP_STRIDE + reason] = sum_drops(from, reason);
+        add_to(to.drops[row * SLUICE_DROP_STRIDE + reason], now.drops[reason], before.drops[reason]);
     }
 }
 
@@ -301,7 +342,7 @@ Result<void> EbpfEngine::build(const image::Node& node, std::span<const image::S
     if (cpus <= 0) {
         return errno_error(-cpus, "cannot tell the number of CPUs");
     }
-    least.cpus = static_cast<std::uint32_t>(cpus);
+    least.counter_rows = image::counter_rows_for(static_cast<std::uint32_t>(cpus));
     const auto hold = [](std::size_t count, std::uint32_t& capacity) {
         capacity = std::max(capacity, static_cast<std::uint32_t>(std::bit_ceil(count)));
     };
@@ -324,8 +365,10 @@ Result<void> EbpfEngine::build(const image::Node& node, std::span<const image::S
         }
         const std::vector<bool> kept = (*publisher)->carried_services();
         const image::Tables& now = tables->tables();
+        Counts counts;
         if (former) {
-            carry_counters(former->tables(), now, kept);
+            counts = Counts::of(former->tables());
+            carry_counts({}, counts, now, kept);
         }
         if (!programs) {
             return programs.error();
@@ -341,7 +384,7 @@ Result<void> EbpfEngine::build(const image::Node& node, std::span<const image::S
         if (auto passed = wait_for_grace_period(); !passed) {
             log::warn("ebpf", "{}", passed.error().to_string());
         } else if (former) {
-            carry_counters(former->tables(), installed, kept);
+            carry_counts(counts, Counts::of(former->tables()), installed, kept);
         }
         remove_former_images();
         return {};
@@ -362,7 +405,8 @@ Result<void> EbpfEngine::replace_image(Capacities capacities, const image::Node&
         }
         // Everything has the index it had; free cells are counted from zero again when taken.
         const std::vector<bool> all(live_.tables->capacities().services, true);
-        carry_counters(live_.tables->tables(), tables->tables(), all);
+        const Counts counts = Counts::of(live_.tables->tables());
+        carry_counts({}, counts, tables->tables(), all);
         SLUICE_TRY_ASSIGN(std::unique_ptr<Programs> programs, load(*tables));
         SLUICE_TRY_ASSIGN(Images next, stage(std::move(tables), std::move(programs)));
         // The former image must stay mapped until its last counts are carried over.
@@ -377,7 +421,7 @@ Result<void> EbpfEngine::replace_image(Capacities capacities, const image::Node&
         publisher_->switch_to(successor);
         node_ = node;
         if (auto passed = wait_for_grace_period(); passed) {
-            carry_counters(former.tables->tables(), successor, all);
+            carry_counts(counts, Counts::of(former.tables->tables()), successor, all);
         } else {
             log::warn("ebpf", "{}", passed.error().to_string());
         }

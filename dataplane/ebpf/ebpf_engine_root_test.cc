@@ -250,7 +250,7 @@ TEST_F(EbpfEngineTest, AffinityKeepsAClientOnItsBackend) {
     }
     const auto& other = first == '1' ? two : one;
     auto moved = web;
-    moved.internal.backends = moved.external.backends = {other.backend()};
+    moved.internal.backends = moved.external.backends = moved.inside.backends = {other.backend()};
     apply({{moved}, {}});
     EXPECT_NE(tcp_reach(AF_INET, "10.96.0.1", 80).number, first);
 }

@@ -57,7 +57,8 @@ FrontendView view_frontend(const sluice_frontend& frontend) {
     return out;
 }
 
-ServiceView view_service(const Tables& tables, std::uint32_t index) {
+ServiceView view_service(const Tables& tables, std::uint32_t index,
+                         const sluice_service_counters& counters) {
     const sluice_service& service = tables.services[index];
     const std::uint64_t internal = SLUICE_READ_ONCE(service.word[SLUICE_TRAFFIC_INTERNAL]);
     const std::uint64_t external = SLUICE_READ_ONCE(service.word[SLUICE_TRAFFIC_EXTERNAL]);
@@ -70,7 +71,6 @@ ServiceView view_service(const Tables& tables, std::uint32_t index) {
     out.external = view_set(tables, external);
     out.internal_drop_when_empty = drops_when_empty(internal);
     out.external_drop_when_empty = drops_when_empty(external);
-    const sluice_service_counters counters = sum_counters(tables, index);
     out.connections = counters.connections;
     out.packets = counters.packets;
     out.bytes = counters.bytes;
@@ -210,11 +210,12 @@ std::vector<ServiceView> read_services(const Tables& tables) {
         }
     });
     std::vector<ServiceView> out;
+    const auto counters = count_services(tables);
     for (std::uint32_t i = 0; i < tables.header->service_capacity; ++i) {
         if ((tables.services[i].flags & SLUICE_SERVICE_IN_USE) == 0) {
             continue;
         }
-        ServiceView service = view_service(tables, i);
+        ServiceView service = view_service(tables, i, counters[i]);
         if (const auto found = frontends.find(i); found != frontends.end()) {
             service.frontends = std::move(found->second);
             std::sort(service.frontends.begin(), service.frontends.end(),
@@ -247,9 +248,9 @@ Explanation explain_packet(const Tables& tables, const Question& question) {
     sluice_match match{};
     Explanation out;
     out.steps = steps_of(view, question);
-    sluice_classify(&view, &key, &match);
+    sluice_classify(&view, &key, 0, &match);
     if (match.has_service) {
-        out.service = view_service(tables, match.service);
+        out.service = view_service(tables, match.service, count_services(tables)[match.service]);
         out.frontend = view_frontend(tables.frontends[match.frontend]);
         out.service->frontends = {*out.frontend};
     }

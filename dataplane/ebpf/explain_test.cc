@@ -33,6 +33,7 @@ protected:
                          {ip("10.96.0.1"), 80, image::Scope::kAddress, false, false}};
         web.internal.backends = {{ip("10.0.0.5"), 8080, true, false, "default/web-1"}};
         web.external = web.internal;
+        web.inside = web.internal;
         EXPECT_TRUE(publisher_->upsert(web));
     }
     [[nodiscard]] Explanation ask(const char* source, const char* destination, std::uint16_t port,

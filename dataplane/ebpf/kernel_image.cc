@@ -97,7 +97,9 @@ Result<std::unique_ptr<KernelImage>> KernelImage::open(const std::string& direct
     capacities.set_slots = entries(Table::kSets);
     capacities.backends = entries(Table::kBackends);
     capacities.name_bytes = entries(Table::kNames) * 8;
-    capacities.cpus = entries(Table::kDrops) / SLUICE_DROP_STRIDE - 1;
+    capacities.ring_lines = entries(Table::kRings);
+    capacities.ranges = entries(Table::kRanges);
+    capacities.counter_rows = entries(Table::kDrops) / SLUICE_DROP_STRIDE - 1;
     if (!capacities.within_limits()) {
         return make_error(Code::kFailedPrecondition, "the tables pinned in {} have odd sizes",
                           directory);

@@ -279,7 +279,8 @@ image::Service make_service(const std::string& name, Protocol protocol, const st
     out.frontends = {image::Frontend{where, port, image::Scope::kAddress, false, false}};
     std::sort(backends.begin(), backends.end());
     out.internal.backends = backends;
-    out.external.backends = std::move(backends);
+    out.external.backends = backends;
+    out.inside.backends = std::move(backends);
     return out;
 }
 

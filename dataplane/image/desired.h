@@ -25,6 +25,20 @@ struct ServiceKey {
 
 enum class Scope : std::uint8_t { kAddress, kNodePort };
 
+// How traffic from outside reaches a backend on another node.
+enum class Forwarding : std::uint8_t {
+    kNat,     // through this node both ways
+    kTunnel,  // IP in IP; the backend's node answers the client itself
+    kOption,  // the same with an IP option instead of a tunnel
+};
+
+// Which backend a new flow gets.
+enum class Choice : std::uint8_t {
+    kRandom,
+    kTuple,   // consistent hash of addresses, ports and protocol
+    kClient,  // consistent hash of the client's address
+};
+
 // Where traffic for the service arrives. address is unspecified for kNodePort.
 struct Frontend {
     IpAddress address;
@@ -32,6 +46,8 @@ struct Frontend {
     Scope scope = Scope::kAddress;
     bool external = false;    // follows the external set
     bool masquerade = false;  // external with policy Cluster
+    bool restricted = false;  // only Service::sources may come in
+    Forwarding forwarding = Forwarding::kNat;
     auto operator<=>(const Frontend&) const = default;
 };
 
@@ -41,6 +57,7 @@ struct Backend {
     bool local = false;
     bool terminating = false;
     std::string target;  // "namespace/pod", for people; may be empty
+    std::uint32_t weight = 1;  // share of new flows in proportion to the others'; at least 1
     auto operator<=>(const Backend&) const = default;
 };
 
@@ -51,13 +68,23 @@ struct BackendSet {
     auto operator<=>(const BackendSet&) const = default;
 };
 
+// Both ends included.
+struct AddressRange {
+    IpAddress first;
+    IpAddress last;
+    auto operator<=>(const AddressRange&) const = default;
+};
+
 struct Service {
     ServiceKey key;
     std::uint16_t port = 0;           // spec.ports[].port
     std::vector<Frontend> frontends;  // sorted, unique
     BackendSet internal;
-    BackendSet external;
+    BackendSet external;                   // external frontends, clients from outside
+    BackendSet inside;                     // external frontends, clients on this node or in pods
+    std::vector<AddressRange> sources;     // for restricted frontends: sorted, disjoint
     std::uint32_t affinity_timeout_s = 0;  // 0: none
+    Choice choice = Choice::kRandom;
     auto operator<=>(const Service&) const = default;
 };
 
@@ -67,7 +94,8 @@ struct Node {
     IpAddress masquerade_v4;                    // unspecified: no IPv4 source NAT possible
     IpAddress masquerade_v6;
     std::vector<IpPrefix> service_cidrs;
-    std::vector<IpPrefix> cluster_cidrs;  // empty: no detectLocal
+    std::vector<IpPrefix> cluster_cidrs;  // not empty: what comes from there is a pod's (detectLocal)
+    bool detect_by_device = false;        // what comes in by a pod's device is a pod's (detectLocal)
     bool masquerade_all = false;
     auto operator<=>(const Node&) const = default;
 };

@@ -45,7 +45,8 @@ Result<void> write_header(const Tables& tables, const Capacities& capacities,
     header.magic = SLUICE_IMAGE_MAGIC;
     header.layout_version = SLUICE_LAYOUT_VERSION;
     header.flags = (node.masquerade_all ? SLUICE_HEADER_MASQUERADE_ALL : 0U) |
-                   (node.cluster_cidrs.empty() ? 0U : SLUICE_HEADER_DETECT_LOCAL);
+                   (node.cluster_cidrs.empty() ? 0U : SLUICE_HEADER_DETECT_LOCAL) |
+                   (node.detect_by_device ? SLUICE_HEADER_DETECT_DEVICE : 0U);
     header.generation = generation;
     header.bucket_count = capacities.buckets;
     header.frontend_capacity = capacities.frontends;
@@ -53,7 +54,9 @@ Result<void> write_header(const Tables& tables, const Capacities& capacities,
     header.set_slot_capacity = capacities.set_slots;
     header.backend_capacity = capacities.backends;
     header.name_bytes = capacities.name_bytes;
-    header.cpu_count = capacities.cpus;
+    header.ring_line_capacity = capacities.ring_lines;
+    header.range_capacity = capacities.ranges;
+    header.counter_rows = capacities.counter_rows;
     if (!node.masquerade_v4.is_unspecified()) {
         header.node_address[0] = image_address(node.masquerade_v4);
     }
@@ -113,19 +116,21 @@ Usage usage_of(const Node& node, std::span<const Service> services) {
     for (const Service& service : services) {
         usage.frontends += 2 * service.frontends.size();
         // The union is at most the sum; equal sets, which are the rule, are shared.
-        std::size_t backends = service.internal.backends.size();
-        if (service.internal.backends != service.external.backends) {
-            backends += service.external.backends.size();
+        std::vector<const BackendSet*> sets;
+        for (const BackendSet* set : {&service.internal, &service.external, &service.inside}) {
+            const bool shared = std::any_of(sets.begin(), sets.end(), [&](const BackendSet* other) {
+                return other->backends == set->backends;
+            });
+            if (!shared) {
+                sets.push_back(set);
+                usage.backends += set->backends.size();
+                usage.set_slots += set->backends.size();
+            }
         }
-        usage.backends += backends;
-        usage.set_slots += backends;
         usage.name_bytes += rounded(service.key.service.size() + service.key.port.size() + 1);
-        for (const BackendSet* set : {&service.internal, &service.external}) {
+        for (const BackendSet* set : sets) {
             for (const Backend& backend : set->backends) {
                 usage.name_bytes += rounded(backend.target.size());
-            }
-            if (service.internal.backends == service.external.backends) {
-                break;
             }
         }
     }

@@ -25,8 +25,9 @@ bool Capacities::within_limits() const {
     return std::has_single_bit(buckets) && buckets <= kMaxFrontends && frontends > 0 &&
            frontends <= kMaxFrontends && services > 0 && services <= kMaxServices &&
            set_slots > 0 && set_slots <= kMaxSetSlots && backends > 0 && backends <= kMaxBackends &&
-           name_bytes >= 8 && name_bytes <= kMaxNameBytes && name_bytes % 8 == 0 && cpus > 0 &&
-           cpus <= kMaxCpus;
+           name_bytes >= 8 && name_bytes <= kMaxNameBytes && name_bytes % 8 == 0 && ring_lines > 0 &&
+           ring_lines <= kMaxRingLines && ranges > 0 && ranges <= kMaxRanges &&
+           std::has_single_bit(counter_rows) && counter_rows <= kMaxCounterRows;
 }
 
 Capacities capacities_for(const Usage& usage, const Capacities& least) {
@@ -36,12 +37,14 @@ Capacities capacities_for(const Usage& usage, const Capacities& least) {
     out.set_slots = room(usage.set_slots, 4, least.set_slots, kMaxSetSlots);
     out.backends = room(usage.backends, 3, least.backends, kMaxBackends);
     out.name_bytes = room(usage.name_bytes, 3, least.name_bytes, kMaxNameBytes);
+    out.ring_lines = room(usage.ring_lines, 4, least.ring_lines, kMaxRingLines);
+    out.ranges = room(usage.ranges, 4, least.ranges, kMaxRanges);
     out.buckets = room(usage.frontends / kSlotsInUse + 1, 2, least.buckets, kMaxFrontends);
     return out;
 }
 
 std::array<TableSpec, kTableCount> table_specs(const Capacities& capacities) {
-    const std::uint32_t rows = capacities.cpus + 1;
+    const std::uint32_t rows = capacities.counter_rows;
     return {{
         {"sluice_header", sizeof(sluice_header), 1},
         {"sluice_buckets", sizeof(sluice_bucket), capacities.buckets},
@@ -50,8 +53,11 @@ std::array<TableSpec, kTableCount> table_specs(const Capacities& capacities) {
         {"sluice_sets", sizeof(sluice_set_slot), capacities.set_slots},
         {"sluice_backends", sizeof(sluice_backend), capacities.backends},
         {"sluice_names", 8, capacities.name_bytes / 8},
-        {"sluice_counters", sizeof(sluice_service_counters), rows * capacities.services},
-        {"sluice_drops", sizeof(std::uint64_t), rows * SLUICE_DROP_STRIDE},
+        {"sluice_rings", sizeof(sluice_ring_line), capacities.ring_lines},
+        {"sluice_ranges", sizeof(sluice_range), capacities.ranges},
+        {"sluice_counters", sizeof(sluice_service_counters), capacities.services},
+        {"sluice_served", sizeof(sluice_backend_counters), rows * capacities.backends},
+        {"sluice_drops", sizeof(std::uint64_t), (rows + 1) * SLUICE_DROP_STRIDE},
     }};
 }
 
@@ -66,38 +72,61 @@ Tables Tables::at(const std::array<void*, kTableCount>& addresses) {
         static_cast<sluice_set_slot*>(addresses[4]),
         static_cast<sluice_backend*>(addresses[5]),
         static_cast<char*>(addresses[6]),
-        static_cast<sluice_service_counters*>(addresses[7]),
-        static_cast<std::uint64_t*>(addresses[8]),
+        static_cast<sluice_ring_line*>(addresses[7]),
+        static_cast<sluice_range*>(addresses[8]),
+        static_cast<sluice_service_counters*>(addresses[9]),
+        static_cast<sluice_backend_counters*>(addresses[10]),
+        static_cast<std::uint64_t*>(addresses[11]),
     };
 }
 
 sluice_view view_of(const Tables& tables) {
     return sluice_view{tables.header,   tables.buckets, tables.frontends,
-                       tables.services, tables.sets,    tables.backends};
+                       tables.services, tables.sets,    tables.backends,
+                       tables.ring_lines, tables.ranges};
 }
 
 Capacities capacities_of(const sluice_header& header) {
     return Capacities{header.bucket_count,      header.frontend_capacity, header.service_capacity,
                       header.set_slot_capacity, header.backend_capacity,  header.name_bytes,
-                      header.cpu_count};
+                      header.ring_line_capacity, header.range_capacity,   header.counter_rows};
 }
 
-sluice_service_counters sum_counters(const Tables& tables, std::uint32_t service) {
-    sluice_service_counters sum{};
-    const std::size_t stride = tables.header->service_capacity;
-    for (std::size_t row = 0; row <= tables.header->cpu_count; ++row) {
-        const sluice_service_counters& cell = tables.counters[row * stride + service];
+std::uint32_t counter_rows_for(std::uint32_t cpus) {
+    return std::min(std::bit_ceil(std::max(cpus, 1U)), kMaxCounterRows);
+}
+
+sluice_backend_counters sum_served(const Tables& tables, std::uint32_t backend) {
+    sluice_backend_counters sum{};
+    const std::size_t stride = tables.header->backend_capacity;
+    for (std::size_t row = 0; row < tables.header->counter_rows; ++row) {
+        const sluice_backend_counters& cell = tables.served[row * stride + backend];
         sum.connections += __atomic_load_n(&cell.connections, __ATOMIC_RELAXED);
         sum.packets += __atomic_load_n(&cell.packets, __ATOMIC_RELAXED);
         sum.bytes += __atomic_load_n(&cell.bytes, __ATOMIC_RELAXED);
-        sum.refused += __atomic_load_n(&cell.refused, __ATOMIC_RELAXED);
     }
     return sum;
 }
 
+std::vector<sluice_service_counters> count_services(const Tables& tables) {
+    const sluice_header& header = *tables.header;
+    std::vector<sluice_service_counters> out(tables.counters, tables.counters + header.service_capacity);
+    for (std::uint32_t i = 0; i < header.backend_capacity; ++i) {
+        const sluice_backend& backend = tables.backends[i];
+        if (backend.incarnation % 2 == 0 || backend.service >= header.service_capacity) {
+            continue;
+        }
+        const sluice_backend_counters served = sum_served(tables, i);
+        out[backend.service].connections += served.connections;
+        out[backend.service].packets += served.packets;
+        out[backend.service].bytes += served.bytes;
+    }
+    return out;
+}
+
 std::uint64_t sum_drops(const Tables& tables, std::uint32_t reason) {
     std::uint64_t sum = 0;
-    for (std::size_t row = 0; row <= tables.header->cpu_count; ++row) {
+    for (std::size_t row = 0; row <= tables.header->counter_rows; ++row) {
         sum += __atomic_load_n(&tables.drops[row * SLUICE_DROP_STRIDE + reason], __ATOMIC_RELAXED);
     }
     return sum;

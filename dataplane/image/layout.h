@@ -21,7 +21,10 @@ inline constexpr std::uint32_t kMaxFrontends = 1U << 20U;
 inline constexpr std::uint32_t kMaxBackends = 1U << 22U;
 inline constexpr std::uint32_t kMaxSetSlots = 1U << 23U;
 inline constexpr std::uint32_t kMaxNameBytes = 1U << 28U;
-inline constexpr std::uint32_t kMaxCpus = 4096;
+inline constexpr std::uint32_t kMaxRingLines = 1U << 22U;
+inline constexpr std::uint32_t kMaxRanges = 1U << 20U;
+// CPUs beyond as many share rows.
+inline constexpr std::uint32_t kMaxCounterRows = 8;
 
 // Entries of each table. buckets is a power of two; name_bytes a multiple of 8.
 struct Capacities {
@@ -31,7 +34,9 @@ struct Capacities {
     std::uint32_t set_slots = 4096;
     std::uint32_t backends = 2048;
     std::uint32_t name_bytes = 1U << 16U;
-    std::uint32_t cpus = 1;
+    std::uint32_t ring_lines = 64;
+    std::uint32_t ranges = 64;
+    std::uint32_t counter_rows = 1;  // a power of two
 
     bool operator==(const Capacities&) const = default;
     [[nodiscard]] bool within_limits() const;
@@ -44,6 +49,8 @@ struct Usage {
     std::size_t backends = 0;
     std::size_t set_slots = 0;
     std::size_t name_bytes = 0;
+    std::size_t ring_lines = 0;
+    std::size_t ranges = 0;
 };
 
 // Room for the usage and half as much again (sets twice: make before break), nothing below `least`.
@@ -57,10 +64,13 @@ enum class Table : std::uint8_t {
     kSets,
     kBackends,
     kNames,
+    kRings,
+    kRanges,
     kCounters,
+    kServed,
     kDrops,
 };
-inline constexpr std::size_t kTableCount = 9;
+inline constexpr std::size_t kTableCount = 12;
 
 // name: of the BPF map (bpf/progs/maps.h). value_size is a multiple of 8.
 struct TableSpec {
@@ -70,7 +80,7 @@ struct TableSpec {
 };
 std::array<TableSpec, kTableCount> table_specs(const Capacities& capacities);
 
-// Borrowed; the owner outlives every user. Rows of counters: header->cpu_count + 1.
+// Borrowed; the owner outlives every user.
 struct Tables {
     sluice_header* header = nullptr;
     sluice_bucket* buckets = nullptr;
@@ -79,7 +89,10 @@ struct Tables {
     sluice_set_slot* sets = nullptr;
     sluice_backend* backends = nullptr;
     char* names = nullptr;
+    sluice_ring_line* ring_lines = nullptr;
+    sluice_range* ranges = nullptr;
     sluice_service_counters* counters = nullptr;
+    sluice_backend_counters* served = nullptr;
     std::uint64_t* drops = nullptr;
 
     static Tables at(const std::array<void*, kTableCount>& addresses);
@@ -91,8 +104,12 @@ sluice_view view_of(const Tables& tables);
 // Capacities as the header tells them.
 Capacities capacities_of(const sluice_header& header);
 
-// Sums the rows of a service's counters, or of a reason's drops.
-sluice_service_counters sum_counters(const Tables& tables, std::uint32_t service);
+// Rows of counters for a number of CPUs.
+std::uint32_t counter_rows_for(std::uint32_t cpus);
+// Of each service [service_capacity]: its own figures and those of its backends.
+std::vector<sluice_service_counters> count_services(const Tables& tables);
+// Sums the rows of a backend's counters, or of a reason's drops.
+sluice_backend_counters sum_served(const Tables& tables, std::uint32_t backend);
 std::uint64_t sum_drops(const Tables& tables, std::uint32_t reason);
 
 // An image on the heap.

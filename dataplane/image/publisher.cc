@@ -70,6 +70,7 @@ Result<void> check_set(const Service& service, const BackendSet& set, std::strin
 Result<void> check_service(const Service& service) {
     SLUICE_TRY(check_set(service, service.internal, "the internal set"));
     SLUICE_TRY(check_set(service, service.external, "the external set"));
+    SLUICE_TRY(check_set(service, service.inside, "the external set for clients inside"));
     for (const Frontend& frontend : service.frontends) {
         if (frontend.port == 0) {
             return make_error(Code::kInvalidArgument, "service {}: a frontend has port 0",
@@ -96,11 +97,10 @@ struct Publisher::Plan {
         bool fresh;
         bool renamed;
         std::uint32_t name;  // for fresh or renamed
-        bool internal;
-        bool external;
+        std::array<bool, SLUICE_TRAFFIC_KINDS> in;
     };
-    std::vector<Member> members;         // the union of both sets, ordered by place
-    std::vector<std::uint32_t> leaving;  // backends of the record that are in neither set
+    std::vector<Member> members;         // the union of the sets, ordered by place
+    std::vector<std::uint32_t> leaving;  // backends of the record that are in no set
     std::array<std::vector<std::uint32_t>, SLUICE_TRAFFIC_KINDS> sets;
     std::array<Run, SLUICE_TRAFFIC_KINDS> runs;
     std::array<bool, SLUICE_TRAFFIC_KINDS> write_run{};
@@ -203,17 +203,32 @@ bool Publisher::run_holds(const Run& run, const std::vector<std::uint32_t>& memb
 
 void Publisher::plan_backends(const Service& service, const std::vector<std::uint32_t>& existing,
                               Plan& plan) const {
-    const auto& internal = service.internal.backends;
-    const auto& external = service.external.backends;
-    auto in = internal.begin();
-    auto ex = external.begin();
+    const std::array<const std::vector<Backend>*, SLUICE_TRAFFIC_KINDS> sets{
+        &service.internal.backends, &service.external.backends, &service.inside.backends};
+    std::array<std::size_t, SLUICE_TRAFFIC_KINDS> next{};
     auto old = existing.begin();
-    while (in != internal.end() || ex != external.end()) {
-        const bool take_in =
-            in != internal.end() && (ex == external.end() || place_of(*in) <= place_of(*ex));
-        const bool take_ex =
-            ex != external.end() && (in == internal.end() || place_of(*ex) <= place_of(*in));
-        Plan::Member member{take_in ? &*in : &*ex, 0, true, false, 0, take_in, take_ex};
+    for (;;) {
+        const Backend* least = nullptr;
+        for (std::size_t kind = 0; kind < SLUICE_TRAFFIC_KINDS; ++kind) {
+            if (next[kind] == sets[kind]->size()) {
+                continue;
+            }
+            const Backend& candidate = (*sets[kind])[next[kind]];
+            if (least == nullptr || place_of(candidate) < place_of(*least)) {
+                least = &candidate;
+            }
+        }
+        if (least == nullptr) {
+            break;
+        }
+        Plan::Member member{least, 0, true, false, 0, {}};
+        for (std::size_t kind = 0; kind < SLUICE_TRAFFIC_KINDS; ++kind) {
+            if (next[kind] < sets[kind]->size() &&
+                place_of((*sets[kind])[next[kind]]) == place_of(*least)) {
+                member.in[kind] = true;
+                ++next[kind];
+            }
+        }
         while (old != existing.end() &&
                compare_place(tables_.backends[*old], *member.backend) < 0) {
             plan.leaving.push_back(*old++);
@@ -225,8 +240,6 @@ void Publisher::plan_backends(const Service& service, const std::vector<std::uin
             member.renamed = name_at(record.name) != bounded_name(member.backend->target);
         }
         plan.members.push_back(member);
-        in += take_in ? 1 : 0;
-        ex += take_ex ? 1 : 0;
     }
     plan.leaving.insert(plan.leaving.end(), old, existing.end());
 }
@@ -297,11 +310,10 @@ Result<void> Publisher::take_room(const Service& service, Plan& plan, Taken& tak
             }
             member.name = *name;
         }
-        if (member.internal) {
-            plan.sets[SLUICE_TRAFFIC_INTERNAL].push_back(member.index);
-        }
-        if (member.external) {
-            plan.sets[SLUICE_TRAFFIC_EXTERNAL].push_back(member.index);
+        for (std::size_t kind = 0; kind < SLUICE_TRAFFIC_KINDS; ++kind) {
+            if (member.in[kind]) {
+                plan.sets[kind].push_back(member.index);
+            }
         }
     }
     return {};
@@ -338,8 +350,10 @@ Result<void> Publisher::upsert(const Service& service) {
         if (members.empty()) {
             continue;
         }
-        if (kind == SLUICE_TRAFFIC_EXTERNAL && members == plan.sets[SLUICE_TRAFFIC_INTERNAL]) {
-            plan.runs[kind] = plan.runs[SLUICE_TRAFFIC_INTERNAL];
+        const auto same = std::find(plan.sets.begin(), plan.sets.begin() + static_cast<std::ptrdiff_t>(kind),
+                                    members);
+        if (same != plan.sets.begin() + static_cast<std::ptrdiff_t>(kind)) {
+            plan.runs[kind] = plan.runs[static_cast<std::size_t>(same - plan.sets.begin())];
         } else if (run_holds(current.runs[kind], members)) {
             plan.runs[kind] = current.runs[kind];
         } else {
@@ -384,10 +398,7 @@ Result<void> Publisher::upsert(const Service& service) {
             carried_backends_.erase(plan.index);
             carried_index_.erase(carried);
         } else {
-            const std::size_t stride = tables_.header->service_capacity;
-            for (std::size_t row = 0; row <= tables_.header->cpu_count; ++row) {
-                tables_.counters[row * stride + plan.index] = sluice_service_counters{};
-            }
+            tables_.counters[plan.index] = sluice_service_counters{};
         }
         publish(service, record, plan, true);
     } else {
@@ -441,6 +452,7 @@ void Publisher::write_backends(const Plan& plan, std::uint32_t service) {
             record.flags = flags_of(backend);
             record.service = service;
             record.name = member.name;
+            clear_served(member.index);
             __atomic_store_n(&record.incarnation, record.incarnation + 1, __ATOMIC_RELEASE);
             continue;
         }
@@ -467,8 +479,8 @@ void Publisher::write_service(const Service& service, const Record& record, bool
 
 void Publisher::flip(const Service& service, Record& record, const Plan& plan) {
     sluice_service& out = tables_.services[record.index];
-    const std::array<const BackendSet*, SLUICE_TRAFFIC_KINDS> desired{&service.internal,
-                                                                      &service.external};
+    const std::array<const BackendSet*, SLUICE_TRAFFIC_KINDS> desired{
+        &service.internal, &service.external, &service.inside};
     for (std::size_t kind = 0; kind < SLUICE_TRAFFIC_KINDS; ++kind) {
         const Run& run = plan.runs[kind];
         const sluice_empty when_empty =
@@ -485,7 +497,8 @@ void Publisher::flip(const Service& service, Record& record, const Plan& plan) {
         const Run& run = before[kind];
         const bool kept =
             std::find(record.runs.begin(), record.runs.end(), run) != record.runs.end();
-        const bool counted = kind > 0 && run == before[0];
+        const auto earlier = before.begin() + static_cast<std::ptrdiff_t>(kind);
+        const bool counted = std::find(before.begin(), earlier, run) != earlier;
         if (run.count > 0 && !kept && !counted) {
             retired_.sets.push_back({run.first, run.count});
         }
@@ -517,7 +530,8 @@ Result<void> Publisher::remove(const ServiceKey& key) {
                      __ATOMIC_RELAXED);
     for (std::size_t kind = 0; kind < SLUICE_TRAFFIC_KINDS; ++kind) {
         const Run& run = record.runs[kind];
-        if (run.count > 0 && (kind == 0 || run != record.runs[0])) {
+        const auto earlier = record.runs.begin() + static_cast<std::ptrdiff_t>(kind);
+        if (run.count > 0 && std::find(record.runs.begin(), earlier, run) == earlier) {
             retired_.sets.push_back({run.first, run.count});
         }
     }
@@ -552,8 +566,21 @@ Result<void> Publisher::set_node_addresses(std::span<const IpAddress> addresses)
     return {};
 }
 
+void Publisher::clear_served(std::uint32_t backend) {
+    const std::size_t stride = tables_.header->backend_capacity;
+    for (std::size_t row = 0; row < tables_.header->counter_rows; ++row) {
+        tables_.served[row * stride + backend] = sluice_backend_counters{};
+    }
+}
+
 void Publisher::retire_backend(std::uint32_t index) {
     sluice_backend& record = tables_.backends[index];
+    // What it has counted stays with its service.
+    const sluice_backend_counters served = sum_served(tables_, index);
+    sluice_service_counters& service = tables_.counters[record.service];
+    service.connections += served.connections;
+    service.packets += served.packets;
+    service.bytes += served.bytes;
     __atomic_store_n(&record.incarnation, record.incarnation + 1, __ATOMIC_RELEASE);
     retire_name(record.name);
     retired_.backends.push_back(index);

@@ -120,6 +120,7 @@ private:
     void write_service(const Service& service, const Record& record, bool fresh);
     void flip(const Service& service, Record& record, const Plan& plan);
     [[nodiscard]] bool run_holds(const Run& run, const std::vector<std::uint32_t>& members) const;
+    void clear_served(std::uint32_t backend);
     void retire_backend(std::uint32_t index);
     void retire_name(std::uint32_t offset);
     void write_name(std::uint32_t offset, std::string_view text);

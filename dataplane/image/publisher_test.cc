@@ -34,7 +34,8 @@ Service service(int number, std::vector<Backend> backends, std::vector<Frontend>
     out.port = 80;
     std::sort(backends.begin(), backends.end());
     out.internal.backends = backends;
-    out.external.backends = std::move(backends);
+    out.external.backends = backends;
+    out.inside.backends = std::move(backends);
     std::sort(frontends.begin(), frontends.end());
     out.frontends = std::move(frontends);
     return out;
@@ -66,7 +67,7 @@ public:
         out.set_slots = 8;
         out.backends = 8;
         out.name_bytes = 256;
-        out.cpus = 2;
+        out.counter_rows = 2;
         return out;
     }
     template <class Step>
@@ -106,7 +107,7 @@ public:
                                 static_cast<std::uint8_t>(protocol), SLUICE_SCOPE_ADDRESS};
         const bool perhaps = sluice_may_be_ours(&view, &key.address) != 0;
         sluice_match match{};
-        sluice_classify(&view, &key, &match);
+        sluice_classify(&view, &key, 0, &match);
         EXPECT_TRUE(perhaps || match.verdict == SLUICE_VERDICT_PASS)
             << address << ": the filter hides what is published";
         return match;

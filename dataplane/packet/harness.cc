@@ -66,7 +66,7 @@ Harness::~Harness() = default;
 
 void Harness::set_node(const image::Node& node) {
     image::Capacities capacities;
-    capacities.cpus = 64;
+    capacities.counter_rows = image::counter_rows_for(64);
     auto image = KernelImage::create(capacities);
     check(image ? Result<void>() : Result<void>(image.error()));
     image::HeaderFacts facts;
@@ -152,7 +152,7 @@ std::uint64_t Harness::drops(std::uint32_t reason) const {
 }
 
 sluice_service_counters Harness::counters(std::uint32_t service) const {
-    return image::sum_counters(image_->tables(), service);
+    return image::count_services(image_->tables())[service];
 }
 
 }  // namespace sluice::dataplane

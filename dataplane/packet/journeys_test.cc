@@ -53,6 +53,7 @@ protected:
             out.internal.backends.push_back({*IpAddress::parse(text), 8080, false, false, ""});
         }
         out.external = out.internal;
+        out.inside = out.internal;
         return out;
     }
 

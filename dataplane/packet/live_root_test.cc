@@ -248,6 +248,7 @@ image::Service web(bool v6, Protocol protocol, const std::vector<std::string>& b
         out.internal.backends.push_back({*IpAddress::parse(backend), 8080, true, false, ""});
     }
     out.external = out.internal;
+    out.inside = out.internal;
     return out;
 }
 
@@ -353,6 +354,7 @@ TEST(Live, PodsAndOutsideReachServicesAndAreRefusedOrIgnored) {
         image::Service none = service;
         none.internal.backends.clear();
         none.external.backends.clear();
+        none.inside.backends.clear();
         empty.upserts.push_back(none);
     }
     ASSERT_TRUE((*engine)->apply(empty));

@@ -1,0 +1,340 @@
+/*
+ * What becomes of a packet with ports: the flow table first, then the image. The same decisions for every engine.
+ *
+ * The includer defines BEFORE including this header, beside the views of lookup.h and flow.h:
+ *
+ *   typedef ... sluice_env;    what a packet is to the engine (struct __sk_buff *), passed on and not looked at
+ *   __u32 sluice_env_random(void);
+ *   int   sluice_env_stays(sluice_env, struct sluice_case *, const int v6)
+ *                              whether what is sent to selection.address is for this node itself
+ *   int   sluice_select_affine(const struct sluice_view *, const struct sluice_match *, const struct sluice_address
+ *                              *client, __u32 point, struct sluice_selection *)
+ *   void  sluice_count_connection(const struct sluice_view *, __u32 backend)
+ *
+ * They may use struct sluice_case (bpf/lib/case.h).
+ *
+ * `v6` is a constant in every call, so that each family has straight code of its own. Nothing here changes a packet.
+ */
+#ifndef SLUICE_LIB_DECIDE_H
+#define SLUICE_LIB_DECIDE_H
+
+#include "bpf/lib/case.h"
+#include "bpf/lib/flow.h"
+#include "bpf/lib/select.h"
+
+enum sluice_decision {
+	SLUICE_DECIDE_PASS = 0,      /* not ours: as it is, on its way */
+	SLUICE_DECIDE_TRANSLATE = 1, /* case.hit says into what */
+	SLUICE_DECIDE_REFUSE = 2,    /* answer it; case.reason says why */
+	SLUICE_DECIDE_DROP = 3,      /* case.reason says why */
+	SLUICE_DECIDE_ESTABLISH = 4, /* between functions here: case.pair is a flow to insert */
+};
+
+/* Asks the image about a destination; the answer is in match. */
+SLUICE_SUBPROGRAM int sluice_ask(struct sluice_case *now, __u32 port_be, __u32 protocol, __u32 inside)
+{
+	struct sluice_view image;
+
+	if (!now)
+		return 0;
+	__builtin_memset(&now->match, 0, sizeof(now->match));
+	if (!sluice_view_open(&image))
+		return 0;
+	now->key.address = now->packet.tuple.dst;
+	now->key.port_be = (__u16)port_be;
+	now->key.protocol = (__u8)protocol;
+	now->key.scope = SLUICE_SCOPE_ADDRESS;
+	sluice_classify(&image, &now->key, (int)inside, &now->match);
+	return 0;
+}
+
+/* Whether the source is in the pods' ranges. */
+SLUICE_SUBPROGRAM int sluice_from_pod_range(const struct sluice_case *now)
+{
+	struct sluice_view image;
+
+	if (!now || !sluice_view_open(&image))
+		return 0;
+	return sluice_in_any_cidr(&image, &now->packet.tuple.src, SLUICE_CIDR_CLUSTER);
+}
+
+/* Whether the client is in one of the service's ranges. */
+SLUICE_SUBPROGRAM int sluice_in_sources(const struct sluice_case *now)
+{
+	struct sluice_view image;
+
+	if (!now || !sluice_view_open(&image))
+		return 0;
+	return sluice_source_allowed(&image, now->match.sources, &now->packet.tuple.src);
+}
+
+/* detectLocal: whether the source is a pod. */
+SLUICE_ALWAYS_INLINE int sluice_from_pod(const struct sluice_case *now, const struct sluice_view *image)
+{
+	__u32 flags = image->header->flags;
+
+	if (flags & SLUICE_HEADER_DETECT_DEVICE)
+		return now->place == SLUICE_PLACE_POD_INGRESS;
+	return (flags & SLUICE_HEADER_DETECT_LOCAL) && sluice_from_pod_range(now);
+}
+
+/* Whether the source is a pod of this cluster or this node: external policy Local does not narrow its choice. */
+SLUICE_ALWAYS_INLINE int sluice_from_inside(const struct sluice_case *now, const struct sluice_view *image)
+{
+	return now->place == SLUICE_PLACE_POD_INGRESS || now->place == SLUICE_PLACE_NODE_EGRESS ||
+	       sluice_from_pod(now, image);
+}
+
+/* Whether the backend's node shall answer the client itself: the flag of the flow, or 0. */
+SLUICE_ALWAYS_INLINE __u32 sluice_direct_return(const struct sluice_case *now)
+{
+	__u32 frontend = now->match.frontend_flags;
+
+	if (!(frontend & (SLUICE_FRONTEND_DSR_TUNNEL | SLUICE_FRONTEND_DSR_OPTION)) ||
+	    now->place != SLUICE_PLACE_NODE_INGRESS || (now->selection.flags & SLUICE_BACKEND_LOCAL))
+		return 0;
+	return frontend & SLUICE_FRONTEND_DSR_TUNNEL ? SLUICE_FLOW_TUNNEL : SLUICE_FLOW_OPTION;
+}
+
+/* The table "Masquerade": whether the backend shall see the node instead of the client. */
+SLUICE_ALWAYS_INLINE int sluice_wants_snat(const struct sluice_case *now, const struct sluice_view *image)
+{
+	__u32 flags = image->header->flags;
+	__u32 frontend = now->match.frontend_flags;
+
+	if (sluice_address_equal(&now->packet.tuple.src, &now->selection.address))
+		return 1;
+	/* Whose answers need not come back through this node keeps its address. */
+	if ((frontend & (SLUICE_FRONTEND_DSR_TUNNEL | SLUICE_FRONTEND_DSR_OPTION)) &&
+	    now->place == SLUICE_PLACE_NODE_INGRESS)
+		return 0;
+	if (frontend & SLUICE_FRONTEND_MASQUERADE)
+		return 1;
+	if (frontend & SLUICE_FRONTEND_EXTERNAL)
+		return now->place == SLUICE_PLACE_NODE_EGRESS;
+	if (flags & SLUICE_HEADER_MASQUERADE_ALL)
+		return 1;
+	return (flags & (SLUICE_HEADER_DETECT_LOCAL | SLUICE_HEADER_DETECT_DEVICE)) &&
+	       !sluice_from_pod(now, image);
+}
+
+/* Fills the pair for a new flow to the selected backend. Returns 0, or why it cannot be. */
+SLUICE_ALWAYS_INLINE __u32 sluice_plan_flow(sluice_env env, struct sluice_case *now,
+					    const struct sluice_view *image, const int v6)
+{
+	const struct sluice_tuple *tuple = &now->packet.tuple;
+	const struct sluice_header *header = image->header;
+	const struct sluice_selection *selection = &now->selection;
+	struct sluice_flow_pair *pair = &now->pair;
+	const struct sluice_address *node = &header->node_address[v6];
+
+	pair->forward = *tuple;
+	pair->reverse = *tuple;
+	pair->reverse.src = selection->address;
+	pair->reverse.dst = tuple->src;
+	pair->reverse.ports.port_be[SLUICE_SOURCE] = selection->port_be;
+	pair->reverse.ports.port_be[SLUICE_DESTINATION] = tuple->ports.port_be[SLUICE_SOURCE];
+	pair->service = now->match.service;
+	pair->backend = selection->backend;
+	pair->incarnation = selection->incarnation;
+	pair->random = sluice_env_random();
+	pair->port_min = header->snat_port_min;
+	pair->port_max = header->snat_port_max;
+	pair->fixed_port = 0;
+	pair->state = SLUICE_FLOW_NEW;
+	pair->flags = (__u8)sluice_direct_return(now);
+	pair->snat = 0;
+	if (!sluice_wants_snat(now, image) || sluice_address_equal(&tuple->src, node))
+		return SLUICE_DROP_NONE;
+	/*
+	 * A backend on the node's own address answers through the stack, whatever the source is; and the stack would
+	 * not take a packet from outside that claims to come from the node.
+	 */
+	if (now->place != SLUICE_PLACE_NODE_EGRESS && sluice_env_stays(env, now, v6))
+		return SLUICE_DROP_NONE;
+	if (v6 ? (node->word_be[0] | node->word_be[1] | node->word_be[2] | node->word_be[3]) == 0 :
+		 node->word_be[3] == 0)
+		return SLUICE_DROP_NO_NODE_ADDRESS;
+	pair->reverse.dst = *node;
+	pair->snat = 1;
+	return SLUICE_DROP_NONE;
+}
+
+/* Whether a packet may be the first of its connection; any datagram may, and SCTP's INIT is not looked for. */
+SLUICE_ALWAYS_INLINE int sluice_begins(const struct sluice_packet *packet)
+{
+	if (packet->tuple.protocol == SLUICE_IPPROTO_TCP)
+		return (packet->tcp_flags & (SLUICE_TCP_SYN | SLUICE_TCP_ACK)) == SLUICE_TCP_SYN;
+	return 1;
+}
+
+/*
+ * A connection that no service translates may still be answered with a tuple that a flow claims: a client reaches a
+ * backend through the service and directly, from one source port. A flow that is over makes room; beside a live one
+ * the new connection gets another source port, as a translated one would. Returns 1 if the pair of such a flow was
+ * filled in.
+ */
+SLUICE_ALWAYS_INLINE int sluice_avoid_flow(struct sluice_case *now,
+					   const struct sluice_view *image, const int v6)
+{
+	const struct sluice_tuple *tuple = &now->packet.tuple;
+	const struct sluice_flow_view *flows = &now->flows;
+	struct sluice_flow_pair *pair = &now->pair;
+	struct sluice_flow_hit *hit = &now->hit;
+
+	pair->forward = *tuple;
+	pair->reverse = *tuple;
+	pair->reverse.src = tuple->dst;
+	pair->reverse.dst = tuple->src;
+	pair->reverse.ports.port_be[SLUICE_SOURCE] = tuple->ports.port_be[SLUICE_DESTINATION];
+	pair->reverse.ports.port_be[SLUICE_DESTINATION] = tuple->ports.port_be[SLUICE_SOURCE];
+	if (!sluice_flow_find(flows, &pair->reverse, sluice_flow_hash(flows, &pair->reverse, v6), hit, v6))
+		return 0;
+	if (hit->state == SLUICE_FLOW_CLOSED || hit->state == SLUICE_FLOW_CLOSING ||
+	    sluice_flow_expired(flows, hit)) {
+		sluice_flow_forget(flows, hit, v6);
+		return 0;
+	}
+	pair->service = hit->meta.service;
+	pair->backend = hit->meta.backend;
+	pair->incarnation = hit->meta.incarnation;
+	pair->random = sluice_env_random();
+	pair->port_min = image->header->snat_port_min;
+	pair->port_max = image->header->snat_port_max;
+	pair->fixed_port = 0;
+	pair->state = SLUICE_FLOW_NEW;
+	pair->flags = SLUICE_FLOW_DIRECT;
+	pair->snat = 0;
+	return 1;
+}
+
+/* Inserts the pair and finds the flow that is then in the table. Returns 0, or why there is none. */
+SLUICE_ALWAYS_INLINE __u32 sluice_establish(struct sluice_case *now, const struct sluice_view *image,
+					    const int v6)
+{
+	struct sluice_flow_view *flows = &now->flows;
+	const struct sluice_tuple *tuple = &now->packet.tuple;
+	int result = v6 ? sluice_flow_insert6(flows, &now->pair) : sluice_flow_insert4(flows, &now->pair);
+
+	if (result == SLUICE_FLOW_FULL)
+		return SLUICE_DROP_FLOW_TABLE_FULL;
+	if (result == SLUICE_FLOW_NO_PORT)
+		return SLUICE_DROP_NO_SNAT_PORT;
+	if (result == SLUICE_FLOW_INSERTED && now->match.has_service)
+		sluice_count_connection(image, now->pair.backend);
+	/* Inserted here or by another CPU: the table's choice is the choice. */
+	if (!sluice_flow_find(flows, tuple, sluice_flow_hash(flows, tuple, v6), &now->hit, v6))
+		return SLUICE_DROP_FLOW_TABLE_FULL;
+	return SLUICE_DROP_NONE;
+}
+
+SLUICE_ALWAYS_INLINE int sluice_decide_drop(struct sluice_case *now, __u32 reason)
+{
+	now->reason = reason;
+	return SLUICE_DECIDE_DROP;
+}
+
+/* Chooses a backend for a new flow. Returns 0 if the image gave none. */
+SLUICE_ALWAYS_INLINE int sluice_choose(struct sluice_case *now, const struct sluice_view *image)
+{
+	const struct sluice_tuple *tuple = &now->packet.tuple;
+	__u32 kind = sluice_hash_kind(image, now->match.word);
+	__u32 point;
+
+	if (kind & SLUICE_RING_RANDOM)
+		point = sluice_env_random();
+	else
+		point = sluice_ring_hash(tuple, kind);
+	if (now->match.affinity_timeout_s)
+		return sluice_select_affine(image, &now->match, &tuple->src, point, &now->selection);
+	return sluice_select(image, now->match.word, point, &now->selection);
+}
+
+/* A packet without a flow: PASS, REFUSE, DROP, or ESTABLISH. */
+SLUICE_ALWAYS_INLINE int sluice_admit(sluice_env env, struct sluice_case *now,
+				      const struct sluice_view *image, const int v6)
+{
+	const struct sluice_tuple *tuple = &now->packet.tuple;
+	__u32 reason;
+
+	sluice_ask(now, tuple->ports.port_be[SLUICE_DESTINATION], tuple->protocol,
+		   (__u32)sluice_from_inside(now, image));
+	if (now->match.verdict == SLUICE_VERDICT_PASS) {
+		if (now->place == SLUICE_PLACE_NODE_EGRESS || !sluice_begins(&now->packet) ||
+		    !sluice_avoid_flow(now, image, v6))
+			return SLUICE_DECIDE_PASS;
+		return SLUICE_DECIDE_ESTABLISH;
+	}
+	/* Before anything is answered, whether there are endpoints or not. */
+	if (now->match.sources && !sluice_in_sources(now))
+		return sluice_decide_drop(now, SLUICE_DROP_SOURCE_RANGE);
+	if (now->match.verdict != SLUICE_VERDICT_TRANSLATE) {
+		now->reason = now->match.reason;
+		return now->match.verdict == SLUICE_VERDICT_REFUSE ? SLUICE_DECIDE_REFUSE : SLUICE_DECIDE_DROP;
+	}
+	if (tuple->protocol == SLUICE_IPPROTO_TCP && (now->packet.tcp_flags & SLUICE_TCP_RST))
+		return sluice_decide_drop(now, SLUICE_DROP_NO_FLOW);
+	if (!sluice_choose(now, image))
+		return sluice_decide_drop(now, SLUICE_DROP_STALE_IMAGE);
+	reason = sluice_plan_flow(env, now, image, v6);
+	if (reason)
+		return sluice_decide_drop(now, reason);
+	return SLUICE_DECIDE_ESTABLISH;
+}
+
+/*
+ * Whether a packet of the client may go on using its flow. A connection keeps its backend, also one that no longer
+ * serves; what starts anew chooses anew; datagrams leave a backend that no longer serves at once.
+ */
+SLUICE_ALWAYS_INLINE int sluice_flow_usable(const struct sluice_case *now,
+					  const struct sluice_view *image,
+					    const struct sluice_flow_hit *hit)
+{
+	__u8 flags = now->packet.tcp_flags;
+
+	if (hit->meta.flags & SLUICE_FLOW_REVERSE)
+		return 1;
+	if (hit->meta.protocol == SLUICE_IPPROTO_TCP) {
+		if ((flags & (SLUICE_TCP_SYN | SLUICE_TCP_ACK | SLUICE_TCP_RST)) != SLUICE_TCP_SYN)
+			return 1;
+		if (hit->state == SLUICE_FLOW_CLOSED || hit->state == SLUICE_FLOW_CLOSING)
+			return 0;
+	}
+	if (sluice_flow_expired(&now->flows, hit))
+		return 0;
+	/* Made by sluice_avoid_flow: nobody chose the backend for the client, and nobody may take it away. */
+	if (hit->meta.flags & SLUICE_FLOW_DIRECT)
+		return 1;
+	return sluice_backend_serves(image, hit->meta.backend, hit->meta.incarnation);
+}
+
+/* A packet with ports: PASS, TRANSLATE, REFUSE or DROP. */
+SLUICE_ALWAYS_INLINE int sluice_decide(sluice_env env, struct sluice_case *now,
+				       const struct sluice_view *image, const int v6)
+{
+	const struct sluice_tuple *tuple = &now->packet.tuple;
+	__u64 hash = sluice_flow_hash(&now->flows, tuple, v6);
+	struct sluice_flow_hit *hit = &now->hit;
+	int decision;
+	__u32 reason;
+
+	now->match.has_service = 0;
+	if (sluice_flow_find(&now->flows, tuple, hash, hit, v6)) {
+		/* What a service's client sends was translated where it came in. */
+		if (now->place == SLUICE_PLACE_POD_EGRESS && !(hit->meta.flags & SLUICE_FLOW_REVERSE))
+			return SLUICE_DECIDE_PASS;
+		if (!sluice_flow_usable(now, image, hit))
+			sluice_flow_forget(&now->flows, hit, v6);
+		else if (sluice_flow_follow(&now->flows, hit, now->packet.tcp_flags, v6))
+			return SLUICE_DECIDE_TRANSLATE;
+	}
+	if (now->place == SLUICE_PLACE_POD_EGRESS)
+		return SLUICE_DECIDE_PASS;
+	decision = sluice_admit(env, now, image, v6);
+	if (decision != SLUICE_DECIDE_ESTABLISH)
+		return decision;
+	reason = sluice_establish(now, image, v6);
+	return reason ? sluice_decide_drop(now, reason) : SLUICE_DECIDE_TRANSLATE;
+}
+
+#endif
