@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "api/abi/event.h"
 #include "api/abi/image.h"
 #include "api/abi/socket.h"
 
@@ -149,6 +150,29 @@ TEST_F(AbiTest, Sockets)
 	EXPECT_EQ(of("sluice_udp_choice").size, sizeof(sluice_udp_choice));
 	EXPECT_EQ(of("sluice_affinity_key").size, sizeof(sluice_affinity_key));
 	EXPECT_EQ(of("sluice_affinity").size, sizeof(sluice_affinity));
+}
+
+TEST_F(AbiTest, Events)
+{
+	Layout layout = of("sluice_event");
+	ASSERT_EQ(layout.size, sizeof(sluice_event));
+	EXPECT_FIELD(sluice_event, time_ns);
+	EXPECT_FIELD(sluice_event, client);
+	EXPECT_FIELD(sluice_event, destination);
+	EXPECT_FIELD(sluice_event, backend);
+	EXPECT_FIELD(sluice_event, source);
+	EXPECT_FIELD(sluice_event, client_port_be);
+	EXPECT_FIELD(sluice_event, source_port_be);
+	EXPECT_FIELD(sluice_event, service);
+	EXPECT_FIELD(sluice_event, backend_index);
+	EXPECT_FIELD(sluice_event, kind);
+	EXPECT_FIELD(sluice_event, flags);
+	layout = of("sluice_log_config");
+	ASSERT_EQ(layout.size, sizeof(sluice_log_config));
+	EXPECT_FIELD(sluice_log_config, until_ns);
+	EXPECT_FIELD(sluice_log_config, kinds);
+	EXPECT_FIELD(sluice_log_config, below);
+	EXPECT_FIELD(sluice_log_config, lost);
 }
 
 } // namespace

@@ -9,7 +9,8 @@
  *                              whether what is sent to selection.address is for this node itself
  *   int   sluice_select_affine(const struct sluice_view *, const struct sluice_match *, const struct sluice_address
  *                              *client, __u32 point, struct sluice_selection *)
- *   void  sluice_count_connection(const struct sluice_view *, __u32 backend)
+ *   void  sluice_note_opened(const struct sluice_view *, const struct sluice_case *)
+ *                              a service's flow, case.pair, was inserted: to be counted and perhaps logged
  *
  * They may use struct sluice_case (bpf/lib/case.h).
  *
@@ -221,7 +222,7 @@ SLUICE_ALWAYS_INLINE __u32 sluice_establish(struct sluice_case *now, const struc
 	if (result == SLUICE_FLOW_NO_PORT)
 		return SLUICE_DROP_NO_SNAT_PORT;
 	if (result == SLUICE_FLOW_INSERTED && now->match.has_service)
-		sluice_count_connection(image, now->pair.backend);
+		sluice_note_opened(image, now);
 	/* Inserted here or by another CPU: the table's choice is the choice. */
 	if (!sluice_flow_find(flows, tuple, sluice_flow_hash(flows, tuple, v6), &now->hit, v6))
 		return SLUICE_DROP_FLOW_TABLE_FULL;

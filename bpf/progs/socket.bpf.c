@@ -23,6 +23,7 @@
 #include "bpf/progs/socket_maps.h"
 #include "bpf/progs/socket_peers.h"
 #include "bpf/progs/socket_udp.h"
+#include "bpf/progs/socket_events.h"
 
 #define SLUICE_ECONNREFUSED 111
 #define SLUICE_HOOK_REFUSE 0
@@ -72,7 +73,8 @@ SLUICE_ALWAYS_INLINE int refuse(void)
 }
 
 /* What becomes of traffic that has no backend; counted for the service and by reason. */
-SLUICE_ALWAYS_INLINE int turn_away(const struct sluice_view *view, const struct sluice_match *match)
+SLUICE_ALWAYS_INLINE int turn_away(const struct sluice_view *view, const struct sluice_match *match,
+				   const struct sluice_endpoint *at, __u8 protocol)
 {
 	if (match->verdict == SLUICE_VERDICT_PASS)
 		return SLUICE_HOOK_PROCEED;
@@ -82,13 +84,15 @@ SLUICE_ALWAYS_INLINE int turn_away(const struct sluice_view *view, const struct 
 	if (match->has_service)
 		sluice_count_refused(view, match->service);
 	sluice_count_drop(match->reason);
+	if (sluice_log_wants(SLUICE_EVENT_REFUSED))
+		log_hook(match, at, 0, SLUICE_EVENT_REFUSED, protocol);
 	return refuse();
 }
 
 /* Chooses a backend and counts it. Returns 0 if the image gave none. */
 SLUICE_ALWAYS_INLINE int choose(struct bpf_sock_addr *ctx, const struct sluice_view *view,
-				const struct sluice_match *match,
-				struct sluice_selection *selection)
+				const struct sluice_match *match, const struct sluice_endpoint *at,
+				__u8 protocol, struct sluice_selection *selection)
 {
 	struct sluice_address client;
 	__u64 cookie;
@@ -109,6 +113,8 @@ SLUICE_ALWAYS_INLINE int choose(struct bpf_sock_addr *ctx, const struct sluice_v
 		return 0;
 	}
 	sluice_count_connection(view, selection->backend);
+	if (sluice_log_wants(SLUICE_EVENT_OPENED))
+		log_hook(match, at, selection, SLUICE_EVENT_OPENED, protocol);
 	return 1;
 }
 
@@ -156,10 +162,10 @@ SLUICE_ALWAYS_INLINE int translate_connect(struct bpf_sock_addr *ctx, struct slu
 		/* A TCP socket connects once; a datagram socket may go on elsewhere. */
 		if (protocol == IPPROTO_UDP)
 			peer_forget(ctx, sk);
-		*answer = turn_away(&view, &match);
+		*answer = turn_away(&view, &match, at, (__u8)protocol);
 		return 0;
 	}
-	if (!choose(ctx, &view, &match, &selection))
+	if (!choose(ctx, &view, &match, at, (__u8)protocol, &selection))
 		return 0;
 	peer.service = *at;
 	peer.backend.address = selection.address;
@@ -194,7 +200,7 @@ SLUICE_ALWAYS_INLINE int translate_send(struct bpf_sock_addr *ctx, struct sluice
 		return 0;
 	classify(&view, at, IPPROTO_UDP, &match);
 	if (match.verdict != SLUICE_VERDICT_TRANSLATE) {
-		*answer = turn_away(&view, &match);
+		*answer = turn_away(&view, &match, at, IPPROTO_UDP);
 		return 0;
 	}
 	udp = bpf_sk_storage_get(&sluice_udp, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
@@ -218,7 +224,7 @@ SLUICE_ALWAYS_INLINE int translate_send(struct bpf_sock_addr *ctx, struct sluice
 			had_overflow = 1;
 		}
 	}
-	if (!choose(ctx, &view, &match, &selection))
+	if (!choose(ctx, &view, &match, at, IPPROTO_UDP, &selection))
 		return 0;
 	choice.backend_at.address = selection.address;
 	choice.backend_at.port_be = selection.port_be;

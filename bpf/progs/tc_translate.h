@@ -7,6 +7,7 @@
 #define SLUICE_PROGS_TC_TRANSLATE_H
 
 #include "bpf/lib/case.h"
+#include "bpf/progs/events.h"
 #include "bpf/progs/tc_refuse.h"
 #include "bpf/progs/tc_rewrite.h"
 #include "bpf/progs/tc_route.h"
@@ -36,6 +37,14 @@ SLUICE_ALWAYS_INLINE int sluice_drop(__u32 reason)
 {
 	sluice_count_drop(reason);
 	return TC_ACT_SHOT;
+}
+
+/* The same for a packet that is known well enough to be logged. */
+SLUICE_ALWAYS_INLINE int sluice_drop_packet(struct sluice_case *now, __u32 reason)
+{
+	now->reason = reason;
+	sluice_log_event(now, SLUICE_EVENT_DROPPED);
+	return sluice_drop(reason);
 }
 
 SLUICE_ALWAYS_INLINE void sluice_count_packet(struct __sk_buff *ctx, const struct sluice_view *image,
@@ -78,20 +87,21 @@ SLUICE_ALWAYS_INLINE int sluice_translate(struct __sk_buff *ctx, struct sluice_s
 		if (route == SLUICE_ROUTE_FORWARD && now->place != SLUICE_PLACE_NODE_EGRESS) {
 			if (ttl <= 1) {
 				if (must_route)
-					return sluice_drop(SLUICE_DROP_TTL_EXPIRED);
+					return sluice_drop_packet(now, SLUICE_DROP_TTL_EXPIRED);
 				route = SLUICE_ROUTE_LOCAL;
 			} else {
 				ttl--;
 			}
 		}
 		if (route != SLUICE_ROUTE_FORWARD && must_route)
-			return sluice_drop(route == SLUICE_ROUTE_TOO_BIG ? SLUICE_DROP_TOO_BIG :
-									   SLUICE_DROP_NO_ROUTE);
+			return sluice_drop_packet(now, route == SLUICE_ROUTE_TOO_BIG ?
+							       SLUICE_DROP_TOO_BIG :
+							       SLUICE_DROP_NO_ROUTE);
 	}
 	reason = sluice_rewrite(ctx, &now->packet, &hit->new_src, &hit->new_dst, hit->new_ports, ttl,
 				v6);
 	if (reason)
-		return sluice_drop(reason);
+		return sluice_drop_packet(now, reason);
 	if (route != SLUICE_ROUTE_FORWARD)
 		return TC_ACT_OK;
 	ctx->tc_index = SLUICE_TRANSLATED;
@@ -145,6 +155,7 @@ SLUICE_ALWAYS_INLINE int sluice_turn_away(struct __sk_buff *ctx, struct sluice_s
 	if (scratch->now.match.has_service)
 		sluice_count_refused(image, scratch->now.match.service);
 	sluice_count_drop(scratch->now.reason);
+	sluice_log_event(&scratch->now, refuse ? SLUICE_EVENT_REFUSED : SLUICE_EVENT_DROPPED);
 	if (!refuse)
 		return TC_ACT_SHOT;
 	return v6 ? sluice_refuse6(ctx, scratch) : sluice_refuse4(ctx, scratch);
@@ -181,7 +192,7 @@ SLUICE_ALWAYS_INLINE int sluice_process_portless(struct __sk_buff *ctx, struct s
 	if (now->match.verdict == SLUICE_VERDICT_PASS)
 		return TC_ACT_OK;
 	if (now->match.verdict == SLUICE_VERDICT_REFUSE && (error || now->packet.fragment))
-		return sluice_drop(error ? error : SLUICE_DROP_FRAGMENT);
+		return sluice_drop_packet(now, error ? error : SLUICE_DROP_FRAGMENT);
 	now->reason = now->match.reason;
 	return sluice_turn_away(ctx, scratch, image, now->match.verdict == SLUICE_VERDICT_REFUSE, v6);
 }

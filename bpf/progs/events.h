@@ -1,0 +1,117 @@
+/*
+ * The flow log (api/abi/event.h). Include after maps.h; in programs that see packets after bpf/lib/case.h and before
+ * bpf/lib/decide.h, which calls sluice_note_opened.
+ *
+ * Costs one look at a word while nobody follows. Both maps outlive images, so a follower stays connected while the
+ * agent is replaced.
+ */
+#ifndef SLUICE_PROGS_EVENTS_H
+#define SLUICE_PROGS_EVENTS_H
+
+#include "api/abi/event.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, SLUICE_EVENT_RING_BYTES);
+} sluice_events SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct sluice_log_config);
+} sluice_log SEC(".maps");
+
+/* Whether somebody wants events of the kind. */
+SLUICE_ALWAYS_INLINE int sluice_log_wants(__u32 kind)
+{
+	__u32 zero = 0;
+	const struct sluice_log_config *config = bpf_map_lookup_elem(&sluice_log, &zero);
+
+	return config && (config->kinds >> kind & 1);
+}
+
+/* Room for one event that is wanted, zeroed but for kind and time; NULL if it is not sampled or there is none. */
+SLUICE_ALWAYS_INLINE struct sluice_event *sluice_log_begin(__u32 kind)
+{
+	__u32 zero = 0;
+	struct sluice_log_config *config = bpf_map_lookup_elem(&sluice_log, &zero);
+	struct sluice_event *event;
+	__u64 now;
+
+	if (!config || bpf_get_prandom_u32() > config->below)
+		return 0;
+	now = bpf_ktime_get_ns();
+	if (now > config->until_ns)
+		return 0;
+	event = bpf_ringbuf_reserve(&sluice_events, sizeof(*event), 0);
+	if (!event) {
+		__sync_fetch_and_add(&config->lost, 1);
+		return 0;
+	}
+	__builtin_memset(event, 0, sizeof(*event));
+	event->time_ns = now;
+	event->kind = (__u8)kind;
+	return event;
+}
+
+#ifdef SLUICE_LIB_CASE_H
+
+/* One packet's event. `now` lies in map memory; of a flow that was opened, now->pair is what was inserted. */
+SLUICE_SUBPROGRAM int sluice_log_packet(const struct sluice_case *now, __u32 kind)
+{
+	struct sluice_event *event;
+
+	if (!now)
+		return 0;
+	event = sluice_log_begin(kind);
+	if (!event)
+		return 0;
+	event->client = now->packet.tuple.src;
+	event->destination = now->packet.tuple.dst;
+	event->client_port_be = now->packet.tuple.ports.port_be[SLUICE_SOURCE];
+	event->destination_port_be = now->packet.tuple.ports.port_be[SLUICE_DESTINATION];
+	event->protocol = now->packet.tuple.protocol;
+	event->place = (__u8)now->place;
+	if (now->match.has_service) {
+		event->flags = SLUICE_EVENT_SERVICE;
+		event->service = now->match.service;
+		if (now->match.affinity_timeout_s)
+			event->flags |= SLUICE_EVENT_AFFINITY;
+	}
+	if (kind == SLUICE_EVENT_OPENED) {
+		event->backend = now->pair.reverse.src;
+		event->source = now->pair.reverse.dst;
+		event->backend_port_be = now->pair.reverse.ports.port_be[SLUICE_SOURCE];
+		event->source_port_be = now->pair.reverse.ports.port_be[SLUICE_DESTINATION];
+		event->backend_index = now->pair.backend;
+		if (now->pair.snat)
+			event->flags |= SLUICE_EVENT_SNAT;
+		if (now->pair.flags & SLUICE_FLOW_TUNNEL)
+			event->flags |= SLUICE_EVENT_TUNNEL;
+		if (now->pair.flags & SLUICE_FLOW_OPTION)
+			event->flags |= SLUICE_EVENT_OPTION;
+	} else {
+		event->reason = (__u8)now->reason;
+	}
+	bpf_ringbuf_submit(event, 0);
+	return 0;
+}
+
+SLUICE_ALWAYS_INLINE void sluice_log_event(const struct sluice_case *now, __u32 kind)
+{
+	if (sluice_log_wants(kind))
+		sluice_log_packet(now, kind);
+}
+
+/* What bpf/lib/decide.h asks for: a service's flow was inserted. */
+SLUICE_ALWAYS_INLINE void sluice_note_opened(const struct sluice_view *view,
+					     const struct sluice_case *now)
+{
+	sluice_count_connection(view, now->pair.backend);
+	sluice_log_event(now, SLUICE_EVENT_OPENED);
+}
+
+#endif
+#endif
