@@ -9,6 +9,11 @@ namespace {
 using sluice::IpAddress;
 using namespace sluice::testpeer;
 
+bool read_mac(const std::string& text, std::array<std::uint8_t, 6>& mac) {
+    return std::sscanf(text.c_str(), "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &mac[0], &mac[1], &mac[2], &mac[3],
+                       &mac[4], &mac[5]) == 6;
+}
+
 int run(int argc, char** argv) {
     CLI::App app{"Servers that say who they are, clients that count what came back"};
     app.require_subcommand(1);
@@ -46,6 +51,26 @@ int run(int argc, char** argv) {
     latency_command->add_option("--against", against, "another address, in turn with the first");
     latency_command->add_option("--against-port", latency_options.against_port);
 
+    FlowsOptions flows_options;
+    auto* flows_command = app.add_subcommand("flows", "keep many connections and see that they live on");
+    flows_command->add_option("address", address)->required();
+    flows_command->add_option("port", flows_options.port)->required();
+    flows_command->add_option("--count", flows_options.count)->check(CLI::Range(1, 100'000));
+    flows_command->add_option("--seconds", flows_options.seconds);
+    flows_command->add_option("--timeout-ms", flows_options.timeout_ms);
+    flows_command->add_option("--pause-us", flows_options.pause_us);
+
+    FloodOptions flood_options;
+    std::string mac;
+    auto* flood_command = app.add_subcommand("flood", "first packets from a new client each");
+    flood_command->add_option("address", address)->required();
+    flood_command->add_option("port", flood_options.port)->required();
+    flood_command->add_option("--device", flood_options.device)->required();
+    flood_command->add_option("--mac", mac, "of the next hop")->required();
+    flood_command->add_option("--count", flood_options.count)->required();
+    flood_command->add_option("--seed", flood_options.seed);
+    flood_command->add_flag("--udp", flood_options.udp);
+
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
@@ -69,7 +94,15 @@ int run(int argc, char** argv) {
             latency_options.against = *other;
         }
         load_options.address = latency_options.address = *parsed;
-        result = load_command->parsed() ? load(load_options) : latency(latency_options);
+        flows_options.address = flood_options.address = *parsed;
+        if (flood_command->parsed() && !read_mac(mac, flood_options.mac)) {
+            std::fprintf(stderr, "testpeer: --mac: \"%s\" is no MAC address\n", mac.c_str());
+            return 2;
+        }
+        result = load_command->parsed()    ? load(load_options)
+                 : flows_command->parsed() ? flows(flows_options)
+                 : flood_command->parsed() ? flood(flood_options)
+                                           : latency(latency_options);
     }
     if (!result) {
         std::fprintf(stderr, "testpeer: %s\n", result.error().to_string().c_str());

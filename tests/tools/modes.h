@@ -1,6 +1,7 @@
 // The modes of testpeer. Each returns when its work is done; results are one JSON line on standard output.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -51,5 +52,29 @@ struct LatencyOptions {
 // {"count":N,"failed":N,"min_us":..,"p50_us":..,"p90_us":..,"p99_us":..,"mean_us":..}: the system call alone.
 // With a second target also {"against_p50_us":..}.
 Result<void> latency(const LatencyOptions& options);
+
+struct FlowsOptions {
+    IpAddress address;
+    std::uint16_t port = 0;
+    std::size_t count = 1000;
+    double seconds = 10;
+    int timeout_ms = 5000;
+    int pause_us = 0;  // between questions
+};
+// Keeps TCP connections to an echoing server and asks each in turn with a sequence number. Prints "ready" when all
+// are there, and at the end {"flows":N,"lost":N,"answered":N}: lost are those that broke off or answered wrongly.
+Result<void> flows(const FlowsOptions& options);
+
+struct FloodOptions {
+    IpAddress address;  // IPv4
+    std::uint16_t port = 0;
+    std::string device;
+    std::array<std::uint8_t, 6> mac{};  // of the next hop
+    bool udp = false;
+    std::uint64_t count = 0;
+    std::uint64_t seed = 1;
+};
+// {"sent":N,"seconds":S,"per_second":N}: frames from random addresses of 11.0.0.0/8 and ports, bounded by count.
+Result<void> flood(const FloodOptions& options);
 
 }  // namespace sluice::testpeer
