@@ -149,8 +149,13 @@ void Metrics::served(const std::string& endpoint, int code) {
     ++served_[{endpoint, code}];
 }
 
-std::string Metrics::render() const {
+void Metrics::add_collector(std::function<void(std::string*)> collector) {
     const std::lock_guard lock(mutex_);
+    collectors_.push_back(std::move(collector));
+}
+
+std::string Metrics::render() const {
+    std::unique_lock lock(mutex_);
     std::string out;
     by_family(&out, "kubeproxy_sync_proxy_rules_duration_seconds", sync_, "Duration of one publish.");
     by_family(&out, "kubeproxy_sync_full_proxy_rules_duration_seconds", full_,
@@ -207,6 +212,9 @@ std::string Metrics::render() const {
     for (const std::string& node : unreachable_nodes_) {
         sample(&out, fmt::format("sluice_pod_route_unreachable{{node=\"{}\"}}", node), 1);
     }
+    // Collectors may take a while; nobody who notes a figure waits for them.
+    lock.unlock();
+    for (const auto& collector : collectors_) collector(&out);
     return out;
 }
 

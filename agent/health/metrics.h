@@ -5,6 +5,7 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <span>
@@ -51,6 +52,9 @@ public:
     void unreachable_nodes(std::vector<std::string> names);
     void pod_network_failed();
     void served(const std::string& endpoint, int code);  // "healthz" or "livez"
+    // Adds what somebody else knows at each render(): appends samples in Prometheus' text form. Called on the thread
+    // that serves /metrics, one at a time; before the first render().
+    void add_collector(std::function<void(std::string*)> collector);
 
     [[nodiscard]] std::string render() const;
 
@@ -77,6 +81,7 @@ private:
     std::uint64_t pod_network_failures_ = 0;
     std::vector<std::string> unreachable_nodes_;
     std::map<std::pair<std::string, int>, std::uint64_t> served_;
+    std::vector<std::function<void(std::string*)>> collectors_;
 };
 
 }  // namespace sluice::health
