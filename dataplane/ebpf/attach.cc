@@ -211,6 +211,28 @@ void Attachments::retain_devices(const std::vector<DeviceHook>& keep) {
     }
 }
 
+std::vector<std::string> Attachments::detach_unknown() {
+    std::vector<std::string> out;
+    for (const std::string& name : list_directory(directory_)) {
+        const bool device =
+            std::any_of(devices_.begin(), devices_.end(), [&](const auto& attached) {
+                return attached.second.link && device_pin(attached.first) == name;
+            });
+        // Those of XDP are their owner's (xdp.h).
+        if (device || sockets_.contains(name) || name.starts_with("xdp")) {
+            continue;
+        }
+        const std::string path = directory_ + "/" + name;
+        const Fd link(bpf_obj_get(path.c_str()));
+        if (link) {
+            bpf_link_detach(link.get());
+        }
+        unlink(path.c_str());
+        out.push_back(name);
+    }
+    return out;
+}
+
 std::vector<std::string> Attachments::labels() const {
     std::vector<std::string> out;
     for (const auto& [pin, attached] : sockets_) {

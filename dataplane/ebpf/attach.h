@@ -37,6 +37,10 @@ public:
     // Detaches from devices that are not in `keep`, gone ones included.
     void retain_devices(const std::vector<DeviceHook>& keep);
 
+    // Detaches what is pinned and was not attached through this object: hooks that only another version knows. Their
+    // programs would go on with an image that nobody keeps in step. Returns their names.
+    std::vector<std::string> detach_unknown();
+
     [[nodiscard]] bool uses_filters() const { return tcx_missing_; }
     // For people, in a fixed order.
     [[nodiscard]] std::vector<std::string> labels() const;

@@ -1,5 +1,6 @@
 #include "dataplane/ebpf/pins.h"
 
+#include <bpf/bpf.h>
 #include <dirent.h>
 #include <linux/magic.h>
 #include <sys/stat.h>
@@ -15,11 +16,15 @@
 #include <memory>
 
 #include "api/abi/image.h"
+#include "api/abi/state.h"
 
 namespace sluice::dataplane {
 namespace {
 
 constexpr std::string_view kImagePrefix = "image-v";
+constexpr std::string_view kStatePrefix = "state-v";
+// While a pin is being replaced.
+constexpr std::string_view kNextSuffix = "-next";
 
 std::string image_prefix() {
     return fmt::format("{}{}-", kImagePrefix, SLUICE_LAYOUT_VERSION);
@@ -29,7 +34,7 @@ std::string image_prefix() {
 
 PinPaths PinPaths::under(const std::string& bpffs) {
     const std::string root = bpffs + "/sluice";
-    return PinPaths{root, root + "/links", fmt::format("{}/state-v{}", root, SLUICE_LAYOUT_VERSION),
+    return PinPaths{root, root + "/links", fmt::format("{}/{}{}", root, kStatePrefix, SLUICE_STATE_VERSION),
                     root + "/current"};
 }
 
@@ -101,6 +106,15 @@ Result<void> set_current_image(const PinPaths& paths, const std::string& directo
     return {};
 }
 
+std::uint32_t layout_version_of(const std::string& directory) {
+    const std::string_view name = std::string_view(directory).substr(directory.rfind('/') + 1);
+    std::uint32_t version = 0;
+    if (name.starts_with(kImagePrefix)) {
+        std::from_chars(name.data() + kImagePrefix.size(), name.data() + name.size(), version);
+    }
+    return version;
+}
+
 std::uint64_t next_image_number(const PinPaths& paths) {
     const std::string prefix = image_prefix();
     std::uint64_t highest = 0;
@@ -123,6 +137,44 @@ std::vector<std::string> stale_images(const PinPaths& paths, const std::string& 
         }
     }
     return out;
+}
+
+std::vector<std::string> stale_states(const PinPaths& paths) {
+    std::vector<std::string> out;
+    for (const std::string& name : list_directory(paths.root)) {
+        const std::string full = paths.root + "/" + name;
+        if (name.starts_with(kStatePrefix) && full != paths.state) {
+            out.push_back(full);
+        }
+    }
+    return out;
+}
+
+std::string state_pin_name(std::string_view map) {
+    std::uint32_t version = 1;
+#define SLUICE_SHAPE(name, shape) version = map == #name ? (shape) : version;
+    SLUICE_STATE_SHAPES(SLUICE_SHAPE)
+#undef SLUICE_SHAPE
+    return version == 1 ? std::string(map) : fmt::format("{}-v{}", map, version);
+}
+
+Result<void> replace_pin(int map, const std::string& path) {
+    const std::string next = fmt::format("{}{}", path, kNextSuffix);
+    SLUICE_TRY(remove_pin(next));
+    if (const int error = bpf_obj_pin(map, next.c_str()); error != 0) {
+        return errno_error(-error, "cannot pin {}", next);
+    }
+    if (rename(next.c_str(), path.c_str()) != 0) {
+        return errno_error(errno, "cannot rename the pin {} to {}", next, path);
+    }
+    return {};
+}
+
+Result<void> remove_pin(const std::string& path) {
+    if (unlink(path.c_str()) != 0 && errno != ENOENT) {
+        return errno_error(errno, "cannot remove the pin {}", path);
+    }
+    return {};
 }
 
 Result<void> check_bpffs(const std::string& path) {

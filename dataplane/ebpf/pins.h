@@ -1,15 +1,18 @@
 // Where things are pinned, and the steps that make and remove pins.
 //
 //   <bpffs>/sluice/
-//     current -> image-v1-N   the image in force; replaced by renaming a symbolic link
-//     image-v1-N/             one pin per table (dataplane/image/layout.h)
-//     state-v1/               what outlives images: flows, socket storage, affinity
+//     current -> image-v2-N   the image in force; replaced by renaming a symbolic link
+//     image-v2-N/             one pin per table (dataplane/image/layout.h), of layout version 2
+//     state-v1/               what outlives images: flows, socket storage, affinity (api/abi/state.h)
 //     links/                  one pin per attachment; programs are exchanged inside a link
+//
+// `current`, state and links are shared by agents of all layout versions, so that one takes over from another.
 #pragma once
 
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "api/base/result.h"
@@ -37,10 +40,20 @@ Result<void> remove_directory(const std::string& path);
 std::optional<std::string> current_image(const PinPaths& paths);
 // Makes `current` name the directory, atomically.
 Result<void> set_current_image(const PinPaths& paths, const std::string& directory);
+// Of an image's directory, by its name; 0 if it is none.
+std::uint32_t layout_version_of(const std::string& directory);
 // A number that no pinned image has.
 std::uint64_t next_image_number(const PinPaths& paths);
 // Image directories other than `keep`, of any layout version.
 std::vector<std::string> stale_images(const PinPaths& paths, const std::string& keep);
+// Directories of state that are not paths.state.
+std::vector<std::string> stale_states(const PinPaths& paths);
+// The name under which a state map is pinned: tells the version of its shape, but for the first.
+std::string state_pin_name(std::string_view map);
+// Gives a map a pin, in place of another of that name, atomically.
+Result<void> replace_pin(int map, const std::string& path);
+// What is not there is no error.
+Result<void> remove_pin(const std::string& path);
 
 // kFailedPrecondition says what is wrong and what to do.
 Result<void> check_bpffs(const std::string& path);

@@ -3,6 +3,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <linux/bpf.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -78,6 +79,36 @@ std::uint32_t flow_buckets(const EbpfOptions& options) {
 // The sizes that options decide; 0: as the object says.
 std::uint32_t state_entries(const EbpfOptions& options, std::string_view map) {
     return map == "sluice_flows4" || map == "sluice_flows6" ? flow_buckets(options) : 0;
+}
+
+// How large the flow tables are, how long a tick is, and the seed of their hash; written before any program of this
+// object can run. What is right already stays untouched, for programs of the former image read it.
+Result<void> write_flow_config(bpf_object* object, int map) {
+    sluice_flow_config config{};
+    const std::uint32_t key = 0;
+    if (const int error = bpf_map_lookup_elem(map, &key, &config); error != 0) {
+        return errno_error(-error, "cannot read the sizes of the flow tables");
+    }
+    const sluice_flow_config before = config;
+    config.tick_shift = config.tick_shift != 0 ? config.tick_shift : tick_shift();
+    while (config.seed == 0) {
+        SLUICE_ASSERT(getrandom(&config.seed, sizeof(config.seed), 0) == sizeof(config.seed));
+    }
+    for (const char* name : {"sluice_flows4", "sluice_flows6"}) {
+        const bpf_map* flows = bpf_object__find_map_by_name(object, name);
+        if (flows == nullptr) {
+            return make_error(Code::kFailedPrecondition, "the object lacks the map {}", name);
+        }
+        (std::string_view(name) == "sluice_flows4" ? config.bucket_count4 : config.bucket_count6) =
+            bpf_map__max_entries(flows);
+    }
+    if (std::memcmp(&before, &config, sizeof(config)) == 0) {
+        return {};
+    }
+    if (const int error = bpf_map_update_elem(map, &key, &config, BPF_ANY); error != 0) {
+        return errno_error(-error, "cannot write the sizes of the flow tables");
+    }
+    return {};
 }
 
 }  // namespace
@@ -197,7 +228,7 @@ Result<void> Programs::adopt_maps(bpf_object* object, const EbpfOptions& options
             if (entries != 0 && bpf_map__set_max_entries(map, entries) != 0) {
                 return make_error(Code::kInternal, "cannot size the map {}", name);
             }
-            const std::string path = fmt::format("{}/{}", state_directory, name);
+            const std::string path = state_directory + "/" + state_pin_name(name);
             pinned = Fd(bpf_obj_get(path.c_str()));
             if (!pinned) {
                 continue;
@@ -208,7 +239,7 @@ Result<void> Programs::adopt_maps(bpf_object* object, const EbpfOptions& options
                               info.type == bpf_map__type(map) &&
                               info.key_size == bpf_map__key_size(map) &&
                               info.value_size == bpf_map__value_size(map) &&
-                              info.max_entries == bpf_map__max_entries(map);
+                              (entries != 0 || info.max_entries == bpf_map__max_entries(map));
             if (!same) {
                 log::warn("ebpf", "state map {} has another shape; starting it afresh", path);
                 if (unlink(path.c_str()) != 0) {
@@ -227,34 +258,33 @@ Result<void> Programs::adopt_maps(bpf_object* object, const EbpfOptions& options
     return {};
 }
 
+std::vector<std::string> Programs::superseded_state(const std::string& directory) const {
+    std::vector<std::string> out;
+    for (const std::string& pin : list_directory(directory)) {
+        const bool other = std::any_of(state_.begin(), state_.end(), [&](const std::string& map) {
+            return (pin == map || pin.starts_with(map + "-")) && pin != state_pin_name(map);
+        });
+        if (other) {
+            out.push_back(directory + "/" + pin);
+        }
+    }
+    return out;
+}
+
 Result<void> Programs::keep_state(bpf_object* object, const std::string& state_directory) {
     bpf_map* map = nullptr;
     bpf_object__for_each_map(map, object) {
         const std::string_view name = bpf_map__name(map);
-        const std::string path = fmt::format("{}/{}", state_directory, name);
-        if (!is_state(map) || access(path.c_str(), F_OK) == 0) {
+        if (!is_state(map)) {
             continue;
         }
+        state_.emplace_back(name);
+        const std::string path = state_directory + "/" + state_pin_name(name);
         if (name == "sluice_flow_cfg") {
-            // How large the flow tables are and how long a tick is; written before any program can
-            // run. The seed is the programs' own.
-            sluice_flow_config config{};
-            const std::uint32_t key = 0;
-            config.tick_shift = tick_shift();
-            for (const char* table_name : {"sluice_flows4", "sluice_flows6"}) {
-                const bpf_map* flows = bpf_object__find_map_by_name(object, table_name);
-                if (flows == nullptr) {
-                    return make_error(Code::kFailedPrecondition, "the object lacks the map {}",
-                                      table_name);
-                }
-                (std::string_view(table_name) == "sluice_flows4" ? config.bucket_count4
-                                                                 : config.bucket_count6) =
-                    bpf_map__max_entries(flows);
-            }
-            const int error = bpf_map_update_elem(bpf_map__fd(map), &key, &config, BPF_ANY);
-            if (error != 0) {
-                return errno_error(-error, "cannot write the sizes of the flow tables");
-            }
+            SLUICE_TRY(write_flow_config(object, bpf_map__fd(map)));
+        }
+        if (access(path.c_str(), F_OK) == 0) {
+            continue;
         }
         const int error = bpf_obj_pin(bpf_map__fd(map), path.c_str());
         if (error != 0) {

@@ -52,8 +52,8 @@ public:
     ~Programs();
 
     // State maps (flows, socket storage, affinity) are taken from their pins in state_directory, or
-    // made and pinned there. A state map of another shape is replaced: its layout version should
-    // have changed.
+    // made and pinned there. A pinned flow table keeps the size it has. A state map of another shape is replaced:
+    // its version in api/abi/state.h should have changed.
     static Result<std::unique_ptr<Programs>> load(const EbpfOptions& options,
                                                   const Features& features,
                                                   const KernelImage& image,
@@ -62,6 +62,10 @@ public:
     // Pins what has to live as long as the programs are attached, whoever still holds this object:
     // the kernel empties an array of programs with its last pin or user's descriptor.
     Result<void> pin(const std::string& directory) const;
+
+    // Pins of state whose shape has another version than these programs use: for removal, once nothing else is
+    // attached.
+    [[nodiscard]] std::vector<std::string> superseded_state(const std::string& directory) const;
 
     // -1 if the object was not asked for.
     [[nodiscard]] int socket_program(const SocketHook& hook) const;
@@ -79,6 +83,7 @@ private:
     std::vector<bpf_object*> objects_;
     std::map<std::string, int> by_section_;  // program descriptors, owned by the objects
     std::map<std::string, int> by_name_;
+    std::vector<std::string> state_;  // names of the state maps
     std::map<std::string, int> stages_;  // arrays of programs by name, owned by the objects
 };
 

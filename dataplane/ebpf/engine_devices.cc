@@ -1,0 +1,66 @@
+// Which programs are attached where.
+#include <fnmatch.h>
+
+#include <algorithm>
+
+#include "dataplane/ebpf/engine_private.h"
+#include "dataplane/netlink/links.h"
+
+namespace sluice::dataplane {
+
+Result<void> EbpfEngine::turn_to(const Programs& programs) {
+    if (options_.tc) {
+        SLUICE_TRY(attach_devices(programs));
+    } else {
+        attachments_.retain_devices({});
+    }
+    if (!options_.socket_hooks) {
+        attachments_.drop_socket_hooks();
+        return {};
+    }
+    for (const SocketHook& hook : socket_hooks()) {
+        SLUICE_TRY(
+            attachments_.socket_hook(hook, options_.cgroup_root, programs.socket_program(hook)));
+    }
+    return {};
+}
+
+Result<void> EbpfEngine::attach_devices(const Programs& programs) {
+    SLUICE_TRY_ASSIGN(const std::vector<netlink::Link> links, netlink::list_links());
+    std::vector<DeviceHook> keep;
+    Result<void> outcome;
+    const auto attach = [&](const netlink::Link& link, bool egress, TcProgram program) {
+        const DeviceHook hook{link.ifindex, egress};
+        auto attached = attachments_.device(hook, link.name, programs.tc_program(program));
+        if (attached) {
+            keep.push_back(hook);
+        } else if (attached.error().sys_errno != ENODEV) {
+            // A device that went away meanwhile needs nothing; another must not keep the rest from
+            // theirs.
+            outcome = attached.error();
+        }
+    };
+    for (const netlink::Link& link : links) {
+        netlink::Role role = netlink::classify(link);
+        if (!options_.devices.empty()) {
+            const bool named = std::any_of(
+                options_.devices.begin(), options_.devices.end(), [&](const std::string& pattern) {
+                    return fnmatch(pattern.c_str(), link.name.c_str(), 0) == 0;
+                });
+            role = !named                        ? netlink::Role::kIgnore
+                   : role == netlink::Role::kPod ? netlink::Role::kPod
+                                                 : netlink::Role::kNode;
+        }
+        if (role == netlink::Role::kPod) {
+            attach(link, false, TcProgram::kPodIngress);
+            attach(link, true, TcProgram::kPodEgress);
+        } else if (role == netlink::Role::kNode) {
+            attach(link, false, TcProgram::kNodeIngress);
+            attach(link, true, TcProgram::kNodeEgress);
+        }
+    }
+    attachments_.retain_devices(keep);
+    return outcome;
+}
+
+}  // namespace sluice::dataplane

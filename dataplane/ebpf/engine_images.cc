@@ -1,0 +1,247 @@
+// Making a complete image and putting it into force in place of the one before.
+#include <bpf/libbpf.h>
+#include <sys/random.h>
+
+#include <algorithm>
+#include <bit>
+#include <future>
+
+#include "api/base/log.h"
+#include "dataplane/ebpf/counts.h"
+#include "dataplane/ebpf/engine_private.h"
+#include "dataplane/ebpf/former_image.h"
+
+namespace sluice::dataplane {
+
+using image::Capacities;
+using image::Publisher;
+
+namespace {
+
+std::uint64_t random_seed() {
+    std::uint64_t seed = 0;
+    SLUICE_ASSERT(getrandom(&seed, sizeof(seed), 0) == sizeof(seed));
+    return seed;
+}
+
+}  // namespace
+
+image::HeaderFacts EbpfEngine::facts(const image::Node& node) const {
+    return image::HeaderFacts{node, options_.snat_port_min, options_.snat_port_max, random_seed()};
+}
+
+Result<std::unique_ptr<Programs>> EbpfEngine::load(const KernelImage& tables) const {
+    return Programs::load(options_, features_, tables, paths_.state);
+}
+
+Result<Images> EbpfEngine::stage(std::unique_ptr<KernelImage> tables,
+                                 std::unique_ptr<Programs> programs) {
+    Images next;
+    next.tables = std::move(tables);
+    next.programs = std::move(programs);
+    next.directory = paths_.image(next_image_number(paths_));
+    auto pinned = make_directory(next.directory);
+    if (pinned) {
+        pinned = next.tables->pin(next.directory);
+    }
+    if (pinned) {
+        pinned = next.programs->pin(next.directory);
+    }
+    if (!pinned) {
+        if (auto removed = remove_directory(next.directory); !removed) {
+            log::warn("ebpf", "{}", removed.error().to_string());
+        }
+        return pinned.error();
+    }
+    return next;
+}
+
+Result<void> EbpfEngine::install(Images next) {
+    const auto former = current_image(paths_);
+    auto done = set_current_image(paths_, next.directory);
+    if (done) {
+        done = turn_to(*next.programs);
+    }
+    if (!done) {
+        // Back to what was in force; without a former image nothing was, and nothing stays half
+        // attached.
+        if (former && live_.programs) {
+            auto back = set_current_image(paths_, *former);
+            if (back) {
+                back = turn_to(*live_.programs);
+            }
+            if (!back) {
+                log::error("ebpf", "{}", back.error().to_string());
+            }
+        }
+        if (!former || live_.programs) {
+            if (auto removed = remove_directory(next.directory); !removed) {
+                log::warn("ebpf", "{}", removed.error().to_string());
+            }
+        }
+        return done;
+    }
+    live_ = std::move(next);
+    return {};
+}
+
+// Only after a grace period: a program of the former image may still be running, and finds the
+// program that it hands packets to as long as that is pinned.
+void EbpfEngine::remove_former() {
+    std::vector<std::string> stale = stale_images(paths_, live_.directory);
+    for (std::string& state : stale_states(paths_)) {
+        stale.push_back(std::move(state));
+    }
+    for (const std::string& directory : stale) {
+        if (auto removed = remove_directory(directory); !removed) {
+            log::warn("ebpf", "{}", removed.error().to_string());
+        }
+    }
+    for (const std::string& pin : live_.programs->superseded_state(paths_.state)) {
+        if (auto removed = remove_pin(pin); !removed) {
+            log::warn("ebpf", "{}", removed.error().to_string());
+        }
+    }
+    for (const std::string& name : attachments_.detach_unknown()) {
+        log::info("ebpf", "detached {}, which another version had attached", name);
+    }
+}
+
+Result<std::unique_ptr<Publisher>> EbpfEngine::fill(const KernelImage& tables,
+                                                    const image::Node& node,
+                                                    std::span<const image::Service> services,
+                                                    const image::Carried& carried,
+                                                    Capacities& wanted) {
+    // Even, as between changes, and above what it succeeds.
+    const std::uint64_t generation = (carried.generation | 1U) + 1;
+    SLUICE_TRY(write_header(tables.tables(), tables.capacities(), facts(node), generation));
+    auto publisher = std::make_unique<Publisher>(tables.tables(), carried);
+    Result<void> filled = publisher->set_node_addresses(node.nodeport_addresses);
+    for (std::size_t i = 0; filled && i < services.size(); ++i) {
+        filled = publisher->upsert(services[i]);
+    }
+    if (!filled) {
+        wanted = publisher->wanted();
+        return filled.error();
+    }
+    publisher->finish_carrying();
+    return publisher;
+}
+
+Result<void> EbpfEngine::build(const image::Node& node, std::span<const image::Service> services) {
+    std::unique_ptr<FormerImage> former;
+    image::Carried carried;
+    fresh_incarnation_ = 0;
+    if (const auto directory = current_image(paths_)) {
+        former = FormerImage::open(*directory);
+        carried = former->carried();
+    } else if (!list_directory(paths_.state).empty()) {
+        // Flows without an image that says what they remember.
+        carried = carried_from_nothing(image::Capacities{}.backends);
+    }
+    if (carried.services.empty() && !carried.backends.empty()) {
+        fresh_incarnation_ = carried.backends.back().incarnation & ~1U;
+    }
+    Capacities least;
+    const int cpus = libbpf_num_possible_cpus();
+    if (cpus <= 0) {
+        return errno_error(-cpus, "cannot tell the number of CPUs");
+    }
+    least.counter_rows = image::counter_rows_for(static_cast<std::uint32_t>(cpus));
+    const auto hold = [](std::size_t count, std::uint32_t& capacity) {
+        capacity = std::max(capacity, static_cast<std::uint32_t>(std::bit_ceil(count)));
+    };
+    hold(carried.usage.services, least.services);
+    hold(carried.usage.backends, least.backends);
+    Capacities capacities = capacities_for(usage_of(node, services), least);
+    for (int attempt = 0; attempt < kMaxGrowths; ++attempt) {
+        SLUICE_TRY_ASSIGN(std::unique_ptr<KernelImage> tables, KernelImage::create(capacities));
+        Capacities wanted = capacities;
+        // The verifier and the publisher work at the same time: neither looks at what the other does.
+        auto loading = std::async(std::launch::async, [&] { return load(*tables); });
+        auto publisher = fill(*tables, node, services, carried, wanted);
+        auto programs = loading.get();
+        if (!publisher) {
+            if (publisher.error().code != Code::kResourceExhausted) {
+                return publisher.error();
+            }
+            capacities = wanted;
+            continue;
+        }
+        const std::vector<bool> kept = (*publisher)->carried_services();
+        const image::Tables& now = tables->tables();
+        Counts counts;
+        if (former) {
+            counts = former->counts();
+            carry_counts({}, counts, now, kept);
+        }
+        if (!programs) {
+            return programs.error();
+        }
+        SLUICE_TRY_ASSIGN(Images next, stage(std::move(tables), std::move(*programs)));
+        const image::Tables installed = next.tables->tables();
+        SLUICE_TRY(install(std::move(next)));
+        publisher_ = std::move(*publisher);
+        node_ = node;
+        if (stale_images(paths_, live_.directory).empty()) {
+            remove_former();
+            return {};
+        }
+        if (auto passed = wait_for_grace_period(); !passed) {
+            log::warn("ebpf", "{}", passed.error().to_string());
+        } else if (former) {
+            carry_counts(counts, former->counts(), installed, kept);
+        }
+        remove_former();
+        return {};
+    }
+    return make_error(Code::kResourceExhausted,
+                      "no table image of a bounded size holds {} services", services.size());
+}
+
+Result<void> EbpfEngine::replace_image(Capacities capacities, const image::Node& node) {
+    for (int attempt = 0; attempt < kMaxGrowths; ++attempt) {
+        SLUICE_TRY_ASSIGN(std::unique_ptr<KernelImage> tables, KernelImage::create(capacities));
+        const std::uint64_t generation = live_.tables->tables().header->generation;
+        SLUICE_TRY(write_header(tables->tables(), capacities, facts(node), generation + 2));
+        auto copied = publisher_->copy_into(tables->tables());
+        if (!copied) {
+            capacities.buckets *= 2;
+            continue;
+        }
+        for (std::uint32_t i = live_.tables->capacities().backends;
+             fresh_incarnation_ != 0 && i < capacities.backends; ++i) {
+            tables->tables().backends[i].incarnation = fresh_incarnation_;
+        }
+        // Everything has the index it had; free cells are counted from zero again when taken.
+        const std::vector<bool> all(live_.tables->capacities().services, true);
+        const Counts counts = Counts::of(live_.tables->tables());
+        carry_counts({}, counts, tables->tables(), all);
+        SLUICE_TRY_ASSIGN(std::unique_ptr<Programs> programs, load(*tables));
+        SLUICE_TRY_ASSIGN(Images next, stage(std::move(tables), std::move(programs)));
+        // The former image must stay mapped until its last counts are carried over.
+        Images former;
+        const image::Tables successor = next.tables->tables();
+        std::swap(former.tables, live_.tables);
+        auto installed = install(std::move(next));
+        if (!installed) {
+            std::swap(former.tables, live_.tables);
+            return installed;
+        }
+        publisher_->switch_to(successor);
+        node_ = node;
+        if (auto passed = wait_for_grace_period(); passed) {
+            carry_counts(counts, Counts::of(former.tables->tables()), successor, all);
+        } else {
+            log::warn("ebpf", "{}", passed.error().to_string());
+        }
+        remove_former();
+        log::info("ebpf", "new image {}: {} services, {} backends, {} buckets", live_.directory,
+                  capacities.services, capacities.backends, capacities.buckets);
+        return {};
+    }
+    return make_error(Code::kResourceExhausted, "the frontends find no room in {} buckets",
+                      capacities.buckets);
+}
+
+}  // namespace sluice::dataplane
