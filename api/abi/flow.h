@@ -41,6 +41,8 @@ enum sluice_flow_state {
 #define SLUICE_FLOW_TUNNEL 0x10
 #define SLUICE_FLOW_OPTION 0x20
 #define SLUICE_FLOW_ONE_WAY (SLUICE_FLOW_TUNNEL | SLUICE_FLOW_OPTION)
+/* The backend's node of a flow by option: of the client only packets with the option are seen under its key. */
+#define SLUICE_FLOW_RETURN 0x40
 
 /* One cache line at the head of each bucket: all that a miss reads. */
 struct sluice_flow_set {

@@ -1,0 +1,153 @@
+/*
+ * The backend's node of direct server return: whether a packet that came in a tunnel or with an option is for a pod
+ * here, and the flow by which that pod's answers leave with the frontend's address. Include after bpf/lib/decide.h.
+ */
+#ifndef SLUICE_LIB_DIRECT_H
+#define SLUICE_LIB_DIRECT_H
+
+#include "bpf/lib/decide.h"
+#include "bpf/lib/tunnel.h"
+
+enum sluice_direct {
+	SLUICE_DIRECT_PASS = 0, /* none of ours: as it is, on its way */
+	SLUICE_DIRECT_ACCEPT,   /* the flow is in the table: deliver what was inside */
+	SLUICE_DIRECT_DROP,     /* case.reason says why */
+};
+
+/* <0, 0, >0 as a member of a set stands before, at or after (address, port) in the set's order. */
+SLUICE_ALWAYS_INLINE int sluice_member_compare(const struct sluice_backend *backend,
+					       const struct sluice_address *address, __u16 port_be)
+{
+	int order = sluice_address_compare(&backend->address, address);
+
+	if (order)
+		return order;
+	return (int)SLUICE_NTOH16(backend->port_be) - (int)SLUICE_NTOH16(port_be);
+}
+
+/* The member of the set in `word` with this address and port: sets are sorted by both. Returns 0 if there is none. */
+SLUICE_ALWAYS_INLINE int sluice_find_member(const struct sluice_view *view, __u64 word,
+					    const struct sluice_address *address, __u16 port_be,
+					    struct sluice_selection *found)
+{
+	__u32 low = sluice_word_first(word);
+	__u32 high = low + sluice_word_count(word);
+	const struct sluice_set_slot *slot;
+	const struct sluice_backend *backend;
+	int i, order;
+	__u32 middle;
+
+	for (i = 0; i < SLUICE_RANGE_STEPS; i++) {
+		if (low >= high)
+			return 0;
+		middle = low + (high - low) / 2;
+		slot = sluice_view_set_slot(view, middle);
+		backend = slot ? sluice_view_backend(view, slot->backend) : 0;
+		if (!backend)
+			return 0;
+		order = sluice_member_compare(backend, address, port_be);
+		if (!order) {
+			found->address = backend->address;
+			found->port_be = backend->port_be;
+			found->flags = backend->flags;
+			found->backend = slot->backend;
+			found->incarnation = slot->incarnation;
+			return 1;
+		}
+		if (order < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return 0;
+}
+
+/* Looks for the pod among the backends of the service in now->match; the answer is in now->selection. */
+SLUICE_SUBPROGRAM int sluice_find_pod(struct sluice_case *now, const struct sluice_address *pod, __u32 port_be)
+{
+	const struct sluice_service *service;
+	struct sluice_view image;
+
+	if (!now || !pod || !sluice_view_open(&image))
+		return 0;
+	service = sluice_view_service(&image, now->match.service);
+	if (!service)
+		return 0;
+	/* Another node chose, by what it knows of where the client is: either set may hold the pod. */
+	if (sluice_find_member(&image, SLUICE_READ_ONCE(service->word[SLUICE_TRAFFIC_EXTERNAL]), pod,
+			       (__u16)port_be, &now->selection))
+		return 1;
+	return sluice_find_member(&image, SLUICE_READ_ONCE(service->word[SLUICE_TRAFFIC_INSIDE]), pod,
+				  (__u16)port_be, &now->selection);
+}
+
+/* Whether the flow that was found is the one by which this packet is delivered. */
+SLUICE_ALWAYS_INLINE int sluice_direct_known(const struct sluice_case *now, const struct sluice_address *pod)
+{
+	const struct sluice_flow_hit *hit = &now->hit;
+
+	if ((hit->meta.flags & (SLUICE_FLOW_REVERSE | SLUICE_FLOW_ONE_WAY | SLUICE_FLOW_SNAT)) ||
+	    !sluice_address_equal(&hit->new_dst, pod) || sluice_flow_expired(&now->flows, hit))
+		return 0;
+	/* A connection that begins anew on one that is over gets a flow of its own. */
+	return !(now->packet.tuple.protocol == SLUICE_IPPROTO_TCP && sluice_begins(&now->packet) &&
+		 (hit->state == SLUICE_FLOW_CLOSED || hit->state == SLUICE_FLOW_CLOSING));
+}
+
+/*
+ * now->packet: the client's packet to the frontend; now->flows opened. `pod`, `port_be`: the backend that the other node
+ * chose. `flags`: 0, or SLUICE_FLOW_RETURN if the client's further packets will not name the frontend. The other node's
+ * choice replaces what this node's table says of the tuple, so that two nodes cannot send a packet to and fro.
+ */
+SLUICE_ALWAYS_INLINE int sluice_direct_accept(struct sluice_case *now, const struct sluice_view *image,
+					      const struct sluice_address *pod, __u16 port_be, __u8 flags,
+					      const int v6)
+{
+	const struct sluice_tuple *tuple = &now->packet.tuple;
+	struct sluice_flow_pair *pair = &now->pair;
+	int known = sluice_flow_find(&now->flows, tuple, sluice_flow_hash(&now->flows, tuple, v6),
+				     &now->hit, v6);
+
+	if (known && sluice_direct_known(now, pod))
+		return SLUICE_DIRECT_ACCEPT;
+	sluice_ask(now, tuple->ports.port_be[SLUICE_DESTINATION], tuple->protocol, 0);
+	if (!now->match.has_service || !(now->match.frontend_flags & SLUICE_FRONTEND_EXTERNAL))
+		return SLUICE_DIRECT_PASS;
+	now->reason = SLUICE_DROP_BAD_TUNNEL;
+	if (!sluice_find_pod(now, pod, port_be))
+		return SLUICE_DIRECT_DROP;
+	/* For another node's pod: this one is merely on the way. */
+	if (!(now->selection.flags & SLUICE_BACKEND_LOCAL))
+		return SLUICE_DIRECT_PASS;
+	if (now->match.sources && !sluice_in_sources(now)) {
+		now->reason = SLUICE_DROP_SOURCE_RANGE;
+		return SLUICE_DIRECT_DROP;
+	}
+	if (tuple->protocol == SLUICE_IPPROTO_TCP && (now->packet.tcp_flags & SLUICE_TCP_RST)) {
+		now->reason = SLUICE_DROP_NO_FLOW;
+		return SLUICE_DIRECT_DROP;
+	}
+	if (known)
+		sluice_flow_forget(&now->flows, &now->hit, v6);
+	pair->forward = *tuple;
+	pair->reverse = *tuple;
+	pair->reverse.src = *pod;
+	pair->reverse.dst = tuple->src;
+	pair->reverse.ports.port_be[SLUICE_SOURCE] = port_be;
+	pair->reverse.ports.port_be[SLUICE_DESTINATION] = tuple->ports.port_be[SLUICE_SOURCE];
+	pair->service = now->match.service;
+	pair->backend = now->selection.backend;
+	pair->incarnation = now->selection.incarnation;
+	pair->random = sluice_env_random();
+	pair->port_min = image->header->snat_port_min;
+	pair->port_max = image->header->snat_port_max;
+	/* What follows names the pod and the client's own port. */
+	pair->fixed_port = flags != 0;
+	pair->state = SLUICE_FLOW_NEW;
+	pair->flags = flags;
+	pair->snat = 0;
+	now->reason = sluice_establish(now, image, v6);
+	return now->reason ? SLUICE_DIRECT_DROP : SLUICE_DIRECT_ACCEPT;
+}
+
+#endif
