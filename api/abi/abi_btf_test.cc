@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "api/abi/affinity.h"
 #include "api/abi/event.h"
 #include "api/abi/image.h"
 #include "api/abi/socket.h"
@@ -148,7 +149,8 @@ TEST_F(AbiTest, Sockets)
 	EXPECT_EQ(of("sluice_peer").size, sizeof(sluice_peer));
 	EXPECT_EQ(of("sluice_udp_key").size, sizeof(sluice_udp_key));
 	EXPECT_EQ(of("sluice_udp_choice").size, sizeof(sluice_udp_choice));
-	EXPECT_EQ(of("sluice_affinity_key").size, sizeof(sluice_affinity_key));
+	EXPECT_EQ(of("sluice_affinity_bucket").size, sizeof(sluice_affinity_bucket));
+	EXPECT_EQ(of("sluice_affinity_config").size, sizeof(sluice_affinity_config));
 	EXPECT_EQ(of("sluice_affinity").size, sizeof(sluice_affinity));
 }
 

@@ -1,5 +1,5 @@
 /*
- * What the socket hooks remember per socket, and ClientIP affinity. Network order where the name
+ * What the socket hooks remember per socket. Network order where the name
  * says _be; IPv4 stands as ::ffff:a.b.c.d, so that a datagram socket of either family compares the
  * same.
  */
@@ -68,26 +68,5 @@ struct sluice_udp_key {
 	struct sluice_endpoint at;
 };
 SLUICE_STATIC_ASSERT(sizeof(struct sluice_udp_key) == 32, "udp key");
-
-/*
- * ClientIP affinity. The client is its address for traffic seen by tc; for the socket hooks, where
- * the source address is not chosen yet, it is the network namespace: ffff:ffff:0:0 and the
- * namespace's cookie, which no unicast address begins with.
- */
-#define SLUICE_AFFINITY_ENTRIES 65536
-
-struct sluice_affinity_key {
-	struct sluice_address client;
-	__u32 service; /* index */
-	__u32 reserved;
-};
-SLUICE_STATIC_ASSERT(sizeof(struct sluice_affinity_key) == 24, "affinity key");
-
-struct sluice_affinity {
-	__u32 backend;
-	__u32 incarnation;
-	__u64 last_used_ns; /* CLOCK_MONOTONIC, coarse */
-};
-SLUICE_STATIC_ASSERT(sizeof(struct sluice_affinity) == 16, "affinity");
 
 #endif

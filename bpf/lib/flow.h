@@ -17,39 +17,13 @@
 #include "api/abi/flow.h"
 #include "bpf/lib/lookup.h"
 #include "bpf/lib/parse.h"
+#include "bpf/lib/shared.h"
 #include "bpf/lib/tuple.h"
 
 /* Looks at a claimed bucket before an insert gives up; a claim lasts about 200 ns. */
 #define SLUICE_FLOW_CLAIM_LOOKS 128
 /* Tries to change a word that others change too. */
 #define SLUICE_FLOW_WORD_TRIES 4
-
-/*
- * Orders what a reader copied before its second look at the word. x86 keeps loads in order by itself; elsewhere BPF
- * has no cheaper barrier than an atomic operation.
- */
-SLUICE_ALWAYS_INLINE void sluice_flow_read_barrier(void)
-{
-#ifndef __bpf__
-	__atomic_thread_fence(__ATOMIC_ACQUIRE);
-#elif defined(__TARGET_ARCH_x86_64)
-	__asm__ volatile("" ::: "memory");
-#else
-	__u64 cell = 0;
-
-	__sync_fetch_and_add(&cell, 1);
-#endif
-}
-
-/*
- * A function that the BPF verifier checks once, by itself, and not on every path that leads to it: what loops over
- * slots multiplies otherwise. Its pointer arguments may be NULL for all the verifier knows.
- */
-#ifdef __bpf__
-#define SLUICE_SUBPROGRAM __attribute__((noinline))
-#else
-#define SLUICE_SUBPROGRAM static inline
-#endif
 
 /* One half of a flow as found: a copy, and where it lies. */
 struct sluice_flow_hit {
@@ -248,7 +222,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_find(const struct sluice_flow_view *view,
 		if (((word ^ tag) & 0xffff0000U) ||
 		    (word & SLUICE_FLOW_STATE_MASK) <= SLUICE_FLOW_BUSY)
 			continue;
-		sluice_flow_read_barrier();
+		sluice_read_barrier();
 		if (sluice_flow_key_equal(set, slot, tuple, v6)) {
 			/*
 			 * Through memory, where the BPF verifier forgets which slot it is: what follows is
@@ -264,7 +238,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_find(const struct sluice_flow_view *view,
 		return 0;
 	sluice_flow_copy(set, slot, hit, v6);
 	hit->seen = SLUICE_READ_ONCE(set->seen[slot]);
-	sluice_flow_read_barrier();
+	sluice_read_barrier();
 	/* Still the same half: what was copied belongs together. */
 	word = SLUICE_READ_ONCE(set->word[slot]);
 	hit->slot = bucket * SLUICE_FLOW_WAYS + slot;
@@ -291,7 +265,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_set_state(const struct sluice_flow_view *vi
 		if ((word & SLUICE_FLOW_ID_MASK) != id ||
 		    (word & SLUICE_FLOW_STATE_MASK) == SLUICE_FLOW_FREE)
 			return 0;
-		if (__sync_val_compare_and_swap(&set->word[slot], word, id | state) == word)
+		if (SLUICE_COMPARE_AND_SWAP(&set->word[slot], word, id | state) == word)
 			return 1;
 	}
 	return 0;
@@ -318,7 +292,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_follow(const struct sluice_flow_view *view,
 	__u32 state = hit->state;
 	__u32 slot, peer_slot;
 
-	if (hit->meta.protocol != SLUICE_IPPROTO_TCP) {
+	if (hit->meta.protocol == SLUICE_IPPROTO_UDP) {
 		if (reverse || (hit->meta.flags & SLUICE_FLOW_ONE_WAY))
 			state = SLUICE_FLOW_ESTABLISHED;
 	} else if (tcp_flags & SLUICE_TCP_RST) {
@@ -329,7 +303,11 @@ SLUICE_ALWAYS_INLINE int sluice_flow_follow(const struct sluice_flow_view *view,
 		else if (state != SLUICE_FLOW_CLOSED)
 			state = SLUICE_FLOW_CLOSING;
 	} else if (reverse) {
-		if (state == SLUICE_FLOW_NEW)
+		/* The client's confirmation is not seen; what the backend sends after its SYN tells of it. */
+		if ((hit->meta.flags & SLUICE_FLOW_RETURN) && !(tcp_flags & SLUICE_TCP_SYN) &&
+		    (state == SLUICE_FLOW_NEW || state == SLUICE_FLOW_ANSWERED))
+			state = SLUICE_FLOW_ESTABLISHED;
+		else if (state == SLUICE_FLOW_NEW)
 			state = SLUICE_FLOW_ANSWERED;
 	} else if ((state == SLUICE_FLOW_ANSWERED ||
 		    (state == SLUICE_FLOW_NEW && (hit->meta.flags & SLUICE_FLOW_ONE_WAY))) &&

@@ -35,7 +35,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_claim(struct sluice_flow_set *set)
 
 	for (i = 0; i < SLUICE_FLOW_CLAIM_LOOKS; i++) {
 		if (SLUICE_READ_ONCE(set->claim) == 0 &&
-		    __sync_val_compare_and_swap(&set->claim, 0, 1) == 0)
+		    SLUICE_COMPARE_AND_SWAP(&set->claim, 0, 1) == 0)
 			return 1;
 	}
 	return 0;
@@ -44,7 +44,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_claim(struct sluice_flow_set *set)
 SLUICE_ALWAYS_INLINE void sluice_flow_release(struct sluice_flow_set *set)
 {
 	/* An atomic operation rather than a store: it orders what was written before it on every CPU. */
-	__sync_val_compare_and_swap(&set->claim, 1, 0);
+	SLUICE_COMPARE_AND_SWAP(&set->claim, 1, 0);
 }
 
 /* Whether the half that a record points at is still there. */
@@ -182,7 +182,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_reserve(const struct sluice_flow_view *view
 			return SLUICE_FLOW_CLAIMED;
 		state = word & SLUICE_FLOW_STATE_MASK;
 		next = ((word + SLUICE_FLOW_GENERATION_ONE) & SLUICE_FLOW_GENERATION_MASK) | tag;
-		if (__sync_val_compare_and_swap(&set->word[victim], word,
+		if (SLUICE_COMPARE_AND_SWAP(&set->word[victim], word,
 						next | SLUICE_FLOW_BUSY) != word)
 			continue;
 		if (state != SLUICE_FLOW_FREE) {
@@ -247,7 +247,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_publish(struct sluice_flow_set *set, __u32 
 					     __u32 state)
 {
 	slot &= SLUICE_FLOW_WAYS - 1;
-	return __sync_val_compare_and_swap(&set->word[slot], id | SLUICE_FLOW_BUSY, id | state) ==
+	return SLUICE_COMPARE_AND_SWAP(&set->word[slot], id | SLUICE_FLOW_BUSY, id | state) ==
 	       (id | SLUICE_FLOW_BUSY);
 }
 

@@ -22,14 +22,13 @@
 #include "api/abi/drop_reasons.h"
 #include "api/abi/image.h"
 #include "bpf/lib/hash.h"
+#include "bpf/lib/shared.h"
 
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define SLUICE_HOST32(x) __builtin_bswap32((__u32)(x))
 #else
 #define SLUICE_HOST32(x) ((__u32)(x))
 #endif
-
-#define SLUICE_READ_ONCE(x) (*(const volatile __typeof__(x) *)&(x))
 
 enum sluice_verdict {
 	SLUICE_VERDICT_PASS = 0,      /* not ours */

@@ -1,58 +1,75 @@
 /*
- * ClientIP affinity: a client keeps its backend of a service while that backend serves and the
- * client comes back within the service's timeout, which each new connection renews. Bounded; the
- * least recently used give way. Include after bpf/progs/maps.h and bpf/lib/select.h. Shared by
- * socket hooks and tc.
+ * The table of ClientIP affinity as BPF maps, for bpf/lib/affinity.h. Include after bpf/progs/maps.h and
+ * bpf/lib/select.h. Shared by socket hooks and packet programs; outlives images.
+ *
+ * A loader may set the table's max_entries to SLUICE_AFFINITY_BUCKETS(entries) before load, with the same number in
+ * sluice_aff_cfg.
  */
 #ifndef SLUICE_PROGS_AFFINITY_H
 #define SLUICE_PROGS_AFFINITY_H
 
-#include "api/abi/socket.h"
+#include "api/abi/affinity.h"
 
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, SLUICE_AFFINITY_ENTRIES);
-	__type(key, struct sluice_affinity_key);
-	__type(value, struct sluice_affinity);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, SLUICE_AFFINITY_BUCKETS(SLUICE_AFFINITY_DEFAULT_ENTRIES));
+	__type(key, __u32);
+	__type(value, struct sluice_affinity_bucket);
 } sluice_affinity SEC(".maps");
 
-#define SLUICE_NS_PER_S 1000000000ULL
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct sluice_affinity_config);
+} sluice_aff_cfg SEC(".maps");
 
-/*
- * Chooses for a new connection: the client's remembered backend, else one by `random`, which is
- * then remembered. match->affinity_timeout_s must not be 0. Returns as sluice_select does.
- */
-SLUICE_ALWAYS_INLINE int sluice_select_affine(const struct sluice_view *view,
-					      const struct sluice_match *match,
-					      const struct sluice_address *client, __u32 random,
-					      struct sluice_selection *selection)
+struct sluice_affinity_view {
+	__u64 seed;
+	__u32 bucket_count;
+	__u32 now;
+};
+
+SLUICE_ALWAYS_INLINE int sluice_affinity_open(struct sluice_affinity_view *view)
 {
-	struct sluice_affinity_key key = {.client = *client, .service = match->service};
-	struct sluice_affinity *known = bpf_map_lookup_elem(&sluice_affinity, &key);
-	__u64 now = bpf_ktime_get_coarse_ns();
-	struct sluice_affinity fresh = {};
-	const struct sluice_backend *backend;
+	__u32 zero = 0;
+	struct sluice_affinity_config *config = bpf_map_lookup_elem(&sluice_aff_cfg, &zero);
+	__u64 drawn;
 
-	if (known && now - known->last_used_ns < match->affinity_timeout_s * SLUICE_NS_PER_S &&
-	    sluice_backend_serves(view, known->backend, known->incarnation)) {
-		backend = sluice_view_backend(view, known->backend);
-		if (backend && backend->service == match->service) {
-			selection->address = backend->address;
-			selection->port_be = backend->port_be;
-			selection->flags = backend->flags;
-			selection->backend = known->backend;
-			selection->incarnation = known->incarnation;
-			known->last_used_ns = now;
-			return 1;
-		}
-	}
-	if (!sluice_select(view, match->word, random, selection))
+	if (!config)
 		return 0;
-	fresh.backend = selection->backend;
-	fresh.incarnation = selection->incarnation;
-	fresh.last_used_ns = now;
-	bpf_map_update_elem(&sluice_affinity, &key, &fresh, BPF_ANY);
+	view->seed = *(volatile __u64 *)&config->seed;
+	if (!view->seed) {
+		drawn = (__u64)bpf_get_prandom_u32() << 32 | bpf_get_prandom_u32() | 1;
+		view->seed = __sync_val_compare_and_swap(&config->seed, 0, drawn);
+		if (!view->seed)
+			view->seed = drawn;
+	}
+	view->bucket_count = config->bucket_count ?
+				     config->bucket_count :
+				     SLUICE_AFFINITY_BUCKETS(SLUICE_AFFINITY_DEFAULT_ENTRIES);
+	/* Cheaper clocks do not say how long their ticks are; this one is read for new connections only. */
+	view->now = (__u32)(bpf_ktime_get_coarse_ns() >> SLUICE_AFFINITY_TIME_SHIFT);
 	return 1;
 }
+
+SLUICE_ALWAYS_INLINE struct sluice_affinity_bucket *
+sluice_affinity_at(const struct sluice_affinity_view *view, __u32 index)
+{
+	return bpf_map_lookup_elem(&sluice_affinity, &index);
+}
+
+SLUICE_ALWAYS_INLINE void sluice_affinity_count_displaced(const struct sluice_affinity_view *view)
+{
+	__u32 zero = 0;
+	struct sluice_affinity_config *config = bpf_map_lookup_elem(&sluice_aff_cfg, &zero);
+
+	if (config)
+		__sync_fetch_and_add(&config->displaced, 1);
+}
+
+#include "bpf/lib/affinity.h"
 
 #endif

@@ -1,0 +1,50 @@
+/*
+ * Memory that several CPUs read and write at once: every access that a protocol of bpf/lib relies on goes through one
+ * of these. A test that runs the protocols under a scheduler of its own (flow_model_test.cc) defines them first, so that
+ * it may switch actors at each.
+ */
+#ifndef SLUICE_LIB_SHARED_H
+#define SLUICE_LIB_SHARED_H
+
+#include "bpf/lib/hash.h"
+
+#ifndef SLUICE_SHARED_ACCESS
+#define SLUICE_SHARED_ACCESS
+#define SLUICE_READ_ONCE(x) (*(const volatile __typeof__(x) *)&(x))
+#define SLUICE_WRITE_ONCE(x, value) (*(volatile __typeof__(x) *)&(x) = (value))
+/* Returns what was there; equal to `before` if it was changed. Orders everything before and after it. */
+#define SLUICE_COMPARE_AND_SWAP(cell, before, after) \
+	__sync_val_compare_and_swap(cell, before, after)
+/* Plain memory that others may be writing: what was read counts only if a later look at a word confirms it. */
+#define SLUICE_ABOUT_TO_READ(cell) ((void)0)
+#define SLUICE_ABOUT_TO_WRITE(cell) ((void)0)
+#endif
+
+/*
+ * Orders what a reader copied before its second look at the word. x86 keeps loads in order by itself; elsewhere BPF
+ * has no cheaper barrier than an atomic operation.
+ */
+SLUICE_ALWAYS_INLINE void sluice_read_barrier(void)
+{
+#ifndef __bpf__
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+#elif defined(__TARGET_ARCH_x86_64)
+	__asm__ volatile("" ::: "memory");
+#else
+	__u64 cell = 0;
+
+	__sync_fetch_and_add(&cell, 1);
+#endif
+}
+
+/*
+ * A function that the BPF verifier checks once, by itself, and not on every path that leads to it: what loops over
+ * slots multiplies otherwise. Its pointer arguments may be NULL for all the verifier knows.
+ */
+#ifdef __bpf__
+#define SLUICE_SUBPROGRAM __attribute__((noinline))
+#else
+#define SLUICE_SUBPROGRAM static inline
+#endif
+
+#endif
