@@ -21,6 +21,6 @@
 	X(sluice_udp, 1)                                                                           \
 	X(sluice_udp_over, 1)                                                                      \
 	X(sluice_udp_back, 1)                                                                      \
-	X(sluice_affinity, 1)
+	X(sluice_affinity, 2)
 
 #endif

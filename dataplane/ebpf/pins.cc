@@ -158,6 +158,8 @@ std::string state_pin_name(std::string_view map) {
     return version == 1 ? std::string(map) : fmt::format("{}-v{}", map, version);
 }
 
+std::string state_base_name(std::string_view pin) { return std::string(pin.substr(0, pin.find('-'))); }
+
 Result<void> replace_pin(int map, const std::string& path) {
     const std::string next = fmt::format("{}{}", path, kNextSuffix);
     SLUICE_TRY(remove_pin(next));

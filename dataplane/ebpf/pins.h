@@ -50,6 +50,8 @@ std::vector<std::string> stale_images(const PinPaths& paths, const std::string& 
 std::vector<std::string> stale_states(const PinPaths& paths);
 // The name under which a state map is pinned: tells the version of its shape, but for the first.
 std::string state_pin_name(std::string_view map);
+// The map's name, without what a pin's name adds to it.
+std::string state_base_name(std::string_view pin);
 // Gives a map a pin, in place of another of that name, atomically.
 Result<void> replace_pin(int map, const std::string& path);
 // What is not there is no error.

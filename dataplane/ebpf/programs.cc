@@ -131,6 +131,8 @@ Features Features::probe() {
     Features out;
     out.set_retval =
         libbpf_probe_bpf_helper(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_FUNC_set_retval, nullptr) == 1;
+    out.xdp_frags =
+        libbpf_probe_bpf_helper(BPF_PROG_TYPE_XDP, BPF_FUNC_xdp_get_buff_len, nullptr) == 1;
     return out;
 }
 
@@ -138,6 +140,9 @@ std::vector<std::string> Features::missing() const {
     std::vector<std::string> out;
     if (!set_retval) {
         out.emplace_back("bpf_set_retval (Linux 5.18): a refused connect() fails with EPERM");
+    }
+    if (!xdp_frags) {
+        out.emplace_back("XDP in several buffers (Linux 5.18): devices with large frames are left to tc");
     }
     return out;
 }
@@ -198,6 +203,13 @@ Result<std::unique_ptr<Programs>> Programs::load(const EbpfOptions& options,
             }
         }
     }
+    if (options.tc && options.xdp != XdpMode::kOff) {
+        // Without it everything works, only slower.
+        auto loaded = out->load_object(options, features, image, state_directory, "xdp.o");
+        if (!loaded) {
+            out->xdp_refusal_ = loaded.error().to_string();
+        }
+    }
     return out;
 }
 
@@ -231,6 +243,12 @@ Result<void> Programs::adopt_maps(bpf_object* object, const EbpfOptions& options
             const std::string path = state_directory + "/" + state_pin_name(name);
             pinned = Fd(bpf_obj_get(path.c_str()));
             if (!pinned) {
+                for (const std::string& other : list_directory(state_directory)) {
+                    if (state_base_name(other) == name) {
+                        log::warn("ebpf", "{}/{} is of another version: {} starts empty",
+                                  state_directory, other, name);
+                    }
+                }
                 continue;
             }
             bpf_map_info info{};
@@ -262,7 +280,7 @@ std::vector<std::string> Programs::superseded_state(const std::string& directory
     std::vector<std::string> out;
     for (const std::string& pin : list_directory(directory)) {
         const bool other = std::any_of(state_.begin(), state_.end(), [&](const std::string& map) {
-            return (pin == map || pin.starts_with(map + "-")) && pin != state_pin_name(map);
+            return state_base_name(pin) == map && pin != state_pin_name(map);
         });
         if (other) {
             out.push_back(directory + "/" + pin);
@@ -313,13 +331,13 @@ Result<void> Programs::load_object(const EbpfOptions& options, const Features& f
     bpf_map* map = nullptr;
     bpf_object__for_each_map(map, object) {
         std::size_t size = 0;
-        if (!bpf_map__is_internal(map) || file != "socket.o") {
+        if (!bpf_map__is_internal(map) || (file != "socket.o" && file != "xdp.o")) {
             continue;
         }
-        // The one constant of socket.o: sluice_has_set_retval.
+        // The one constant of socket.o, sluice_has_set_retval, or of xdp.o, sluice_xdp_frags.
         void* constants = const_cast<void*>(bpf_map__initial_value(map, &size));
         if (constants != nullptr && size == sizeof(std::uint32_t)) {
-            const std::uint32_t value = features.set_retval ? 1 : 0;
+            const std::uint32_t value = (file == "xdp.o" ? features.xdp_frags : features.set_retval) ? 1 : 0;
             std::memcpy(constants, &value, sizeof(value));
         }
     }
@@ -327,6 +345,12 @@ Result<void> Programs::load_object(const EbpfOptions& options, const Features& f
     bpf_object__for_each_program(program, object) {
         if (std::string_view(bpf_program__section_name(program)).starts_with("tc/")) {
             bpf_program__set_type(program, BPF_PROG_TYPE_SCHED_CLS);
+        }
+        if (std::string_view(bpf_program__section_name(program)).starts_with("xdp")) {
+            // What calls each other by tail calls has to agree in all of this.
+            bpf_program__set_type(program, BPF_PROG_TYPE_XDP);
+            bpf_program__set_expected_attach_type(program, BPF_XDP);
+            bpf_program__set_flags(program, features.xdp_frags ? BPF_F_XDP_HAS_FRAGS : 0);
         }
     }
     SLUICE_TRY(adopt_maps(object, options, image, state_directory));
@@ -361,6 +385,21 @@ Result<void> Programs::pin(const std::string& directory) const {
 int Programs::socket_program(const SocketHook& hook) const {
     const auto found = by_name_.find(hook.program);
     return found == by_name_.end() ? -1 : found->second;
+}
+
+int Programs::xdp_program() const {
+    const auto found = by_section_.find("xdp");
+    return found == by_section_.end() ? -1 : found->second;
+}
+
+int Programs::map(const std::string& name) const {
+    for (const bpf_object* object : objects_) {
+        const int fd = bpf_object__find_map_fd_by_name(object, name.c_str());
+        if (fd >= 0) {
+            return fd;
+        }
+    }
+    return -1;
 }
 
 int Programs::tc_program(TcProgram program) const {
