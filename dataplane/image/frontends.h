@@ -30,11 +30,13 @@ struct Retired {
         std::uint32_t count;
     };
     std::vector<Run> sets;
-    std::vector<Run> names;  // in units of 8 bytes
+    std::vector<Run> names;   // in units of 8 bytes
+    std::vector<Run> rings;   // lines
+    std::vector<Run> ranges;
 
     [[nodiscard]] bool empty() const {
         return frontends.empty() && services.empty() && backends.empty() && sets.empty() &&
-               names.empty();
+               names.empty() && rings.empty() && ranges.empty();
     }
 };
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <unordered_set>
 
 #include "dataplane/image/publisher.h"
 #include "dataplane/image/reader.h"
@@ -113,8 +114,13 @@ Usage usage_of(const Node& node, std::span<const Service> services) {
     usage.services = services.size();
     usage.frontends = node.nodeport_addresses.size();
     usage.name_bytes = 8;
+    std::unordered_set<RingMembers, RingMembersHash> rings;
     for (const Service& service : services) {
-        usage.frontends += 2 * service.frontends.size();
+        for (const Frontend& frontend : service.frontends) {
+            // An internal one owns its address as well.
+            usage.frontends += frontend.external ? 1 : 2;
+        }
+        usage.ranges += service.sources.size();
         // The union is at most the sum; equal sets, which are the rule, are shared.
         std::vector<const BackendSet*> sets;
         for (const BackendSet* set : {&service.internal, &service.external, &service.inside}) {
@@ -125,6 +131,12 @@ Usage usage_of(const Node& node, std::span<const Service> services) {
                 sets.push_back(set);
                 usage.backends += set->backends.size();
                 usage.set_slots += set->backends.size();
+                if (needs_ring(service, *set)) {
+                    ++usage.set_slots;
+                    RingMembers members = ring_members(*set);
+                    const std::uint32_t lines = ring_lines(ring_size_word(members, service.choice));
+                    usage.ring_lines += rings.insert(std::move(members)).second ? lines : 0;
+                }
             }
         }
         usage.name_bytes += rounded(service.key.service.size() + service.key.port.size() + 1);

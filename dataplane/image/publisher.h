@@ -1,7 +1,8 @@
 // Publishes desired services into a table image while packets are looked up in it.
 //
-// Order, so that every state a packet can see is complete: backends, set slots, service word (one
-// 8-byte release store); frontend record, then bucket slot. What is unpublished is retired and may
+// Order, so that every state a packet can see is complete: backends, ring, set slots, service word (one 8-byte release
+// store); source ranges, then their word; frontend record, then bucket slot. A set and its ring change in one store, and
+// so does a frontend; a service that changes several of them shows each in its old or its new state. What is unpublished is retired and may
 // be used again only after release(), which the caller does after a grace period. A service is
 // planned whole before anything of it is written: when a table is too full, nothing has changed,
 // and wanted() says what image would do. The caller then makes one, copy_into()s it, turns the
@@ -23,6 +24,7 @@
 #include "dataplane/image/desired.h"
 #include "dataplane/image/frontends.h"
 #include "dataplane/image/layout.h"
+#include "dataplane/image/rings.h"
 
 namespace sluice::image {
 
@@ -92,9 +94,12 @@ public:
     [[nodiscard]] const std::vector<bool>& carried_services() const { return carried_services_; }
 
 private:
+    // Of set slots, or of ranges. With a ring the slot before the first holds it: ring is its size word, line its first.
     struct Run {
         std::uint32_t first = 0;
         std::uint32_t count = 0;
+        std::uint32_t ring = 0;
+        std::uint32_t line = 0;
         bool operator==(const Run&) const = default;
     };
     struct Record {
@@ -103,6 +108,7 @@ private:
         std::vector<Frontend> frontends;
         std::vector<std::uint32_t> backends;  // indices, ordered by (address, port)
         std::array<Run, SLUICE_TRAFFIC_KINDS> runs;
+        Run sources;
     };
     struct KeyHash {
         std::size_t operator()(const ServiceKey& key) const noexcept;
@@ -115,11 +121,25 @@ private:
                        Plan& plan) const;
     void plan_frontends(const Service& service, const Record& record, Plan& plan) const;
     Result<void> take_room(const Service& service, Plan& plan, Taken& taken);
+    Result<void> take_sets(const Service& service, const Record& record, Plan& plan, Taken& taken);
+    Result<void> take_sources(const Service& service, const Record& record, Plan& plan,
+                              Taken& taken);
+    Result<void> take_service(const ServiceKey& key, Plan& plan, Taken& taken);
+    // The index and the backends that the service had in the former image.
+    void recall(const ServiceKey& key, Record& record, Plan& plan) const;
+    static std::string identity_of(const ServiceKey& key);
     void publish(const Service& service, Record& record, Plan& plan, bool fresh);
     void write_backends(const Plan& plan, std::uint32_t service);
     void write_service(const Service& service, const Record& record, bool fresh);
-    void flip(const Service& service, Record& record, const Plan& plan);
+    void write_sets(Plan& plan);
+    void write_sources(const Service& service, const Plan& plan);
+    void flip(const Service& service, const Record& record, std::size_t kind);
+    void flip_sources(const Record& record);
+    void retire_runs(const std::array<Run, SLUICE_TRAFFIC_KINDS>& former,
+                     const std::array<Run, SLUICE_TRAFFIC_KINDS>& kept);
+    void retire_sources(const Run& run);
     [[nodiscard]] bool run_holds(const Run& run, const std::vector<std::uint32_t>& members) const;
+    [[nodiscard]] bool sources_hold(const Run& run, const std::vector<AddressRange>& ranges) const;
     void clear_served(std::uint32_t backend);
     void retire_backend(std::uint32_t index);
     void retire_name(std::uint32_t offset);
@@ -127,7 +147,7 @@ private:
     [[nodiscard]] std::string_view name_at(std::uint32_t offset) const;
     void begin_change();
     void end_change();
-    Error lack(Table table, const ServiceKey& key);
+    Error lack(Table table, const ServiceKey& key, std::size_t needed = 1);
 
     Tables tables_;
     Capacities wanted_;
@@ -135,6 +155,8 @@ private:
     IndexAllocator backends_free_;
     RunAllocator sets_free_;
     RunAllocator names_free_;  // in units of 8 bytes
+    RunAllocator ranges_free_;
+    RingIndex rings_;
     Records records_;
     std::vector<const ServiceKey*> keys_;  // by service index; null if free
     FrontendIndex frontends_;

@@ -24,6 +24,8 @@ Publisher::Publisher(const Tables& tables, const Carried& carried)
       backends_free_(wanted_.backends),
       sets_free_(wanted_.set_slots),
       names_free_(wanted_.name_bytes / kNameUnit),
+      ranges_free_(wanted_.ranges),
+      rings_(wanted_.ring_lines),
       keys_(wanted_.services),
       frontends_(wanted_.frontends,
                  [this](std::uint32_t a, std::uint32_t b) {
@@ -90,12 +92,16 @@ Result<void> Publisher::copy_into(const Tables& successor) const {
     SLUICE_ASSERT(to.frontend_capacity >= from.frontend_capacity &&
                   to.service_capacity >= from.service_capacity &&
                   to.set_slot_capacity >= from.set_slot_capacity &&
-                  to.backend_capacity >= from.backend_capacity && to.name_bytes >= from.name_bytes);
+                  to.backend_capacity >= from.backend_capacity && to.name_bytes >= from.name_bytes &&
+                  to.ring_line_capacity >= from.ring_line_capacity &&
+                  to.range_capacity >= from.range_capacity);
     std::copy_n(tables_.frontends, from.frontend_capacity, successor.frontends);
     std::copy_n(tables_.services, from.service_capacity, successor.services);
     std::copy_n(tables_.sets, from.set_slot_capacity, successor.sets);
     std::copy_n(tables_.backends, from.backend_capacity, successor.backends);
     std::copy_n(tables_.names, from.name_bytes, successor.names);
+    std::copy_n(tables_.ring_lines, from.ring_line_capacity, successor.ring_lines);
+    std::copy_n(tables_.ranges, from.range_capacity, successor.ranges);
     if (!frontends_.rebuild(successor)) {
         return make_error(Code::kResourceExhausted, "table sluice_buckets is full");
     }
@@ -109,6 +115,8 @@ void Publisher::switch_to(const Tables& successor) {
     backends_free_.extend(wanted_.backends);
     sets_free_.extend(wanted_.set_slots);
     names_free_.extend(wanted_.name_bytes / kNameUnit);
+    ranges_free_.extend(wanted_.ranges);
+    rings_.extend(wanted_.ring_lines);
     frontends_.extend(wanted_.frontends);
     keys_.resize(wanted_.services);
     carried_services_.resize(wanted_.services);
@@ -124,11 +132,13 @@ void Publisher::release(const Retired& retired) {
     for (const auto index : retired.backends) backends_free_.give_back(index);
     for (const auto& run : retired.sets) sets_free_.give_back(run.first, run.count);
     for (const auto& run : retired.names) names_free_.give_back(run.first, run.count);
+    for (const auto& run : retired.ranges) ranges_free_.give_back(run.first, run.count);
+    rings_.release(retired.rings);
 }
 
 std::size_t Publisher::retired_count() const {
     return retired_.frontends.size() + retired_.services.size() + retired_.backends.size() +
-           retired_.sets.size();
+           retired_.sets.size() + retired_.rings.size() + retired_.ranges.size();
 }
 
 std::vector<ServiceKey> Publisher::keys() const {
@@ -145,8 +155,13 @@ Usage Publisher::usage() const {
     for (const auto& [key, record] : records_) {
         backends += record.backends.size();
     }
-    return Usage{records_.size(), frontends_.size(), backends, sets_free_.in_use(),
-                 std::size_t{names_free_.in_use()} * kNameUnit};
+    return Usage{records_.size(),
+                 frontends_.size(),
+                 backends,
+                 sets_free_.in_use(),
+                 std::size_t{names_free_.in_use()} * kNameUnit,
+                 rings_.lines_in_use(),
+                 ranges_free_.in_use()};
 }
 
 }  // namespace sluice::image
