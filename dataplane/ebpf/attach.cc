@@ -41,7 +41,7 @@ LinkTarget target_of(int link) {
     LinkTarget out{info.type, 0};
     if (info.type == BPF_LINK_TYPE_CGROUP) {
         out.id = info.cgroup.cgroup_id;
-    } else if (info.type == kLinkTypeTcx) {
+    } else if (info.type == kLinkTypeTcx || info.type == BPF_LINK_TYPE_XDP) {
         // The device's index is the first word, as in the links of XDP.
         out.id = info.xdp.ifindex;
     }

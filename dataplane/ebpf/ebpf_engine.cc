@@ -160,6 +160,15 @@ EngineStatus EbpfEngine::status() const {
     out.name = "ebpf";
     out.attached = attachments_.labels();
     out.missing = features_.missing();
+    for (const std::string& label : xdp_.labels()) {
+        out.attached.push_back(label);
+    }
+    for (const std::string& reason : xdp_.missing()) {
+        out.missing.push_back(reason);
+    }
+    if (live_.programs && !live_.programs->xdp_refusal().empty()) {
+        out.missing.push_back("XDP: " + live_.programs->xdp_refusal());
+    }
     if (attachments_.uses_filters()) {
         out.missing.emplace_back("tcx (Linux 6.6): tc programs hang on the clsact discipline");
     }

@@ -12,6 +12,9 @@
 
 namespace sluice::dataplane {
 
+// Where the XDP program runs (dataplane/ebpf/xdp.h); what it does not take, tc does.
+enum class XdpMode : std::uint8_t { kAuto, kNative, kGeneric, kOff };
+
 struct EbpfOptions {
     std::string object_dir;                      // where the .o files are: build/lib/bpf
     std::string bpffs = "/sys/fs/bpf";           // pins go to <bpffs>/sluice
@@ -20,6 +23,7 @@ struct EbpfOptions {
     std::vector<std::string> devices;
     bool socket_hooks = true;
     bool tc = true;
+    XdpMode xdp = XdpMode::kAuto;  // on node devices; needs tc
     std::uint32_t flow_entries = 1U << 19U;  // live flows to have room for, per family
     std::uint16_t snat_port_min =
         1024;  // source ports for NAT, both ends included; keep them out of the

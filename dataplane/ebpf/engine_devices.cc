@@ -13,6 +13,7 @@ Result<void> EbpfEngine::turn_to(const Programs& programs) {
         SLUICE_TRY(attach_devices(programs));
     } else {
         attachments_.retain_devices({});
+        xdp_.turn_to({}, XdpMode::kOff, -1, -1);
     }
     if (!options_.socket_hooks) {
         attachments_.drop_socket_hooks();
@@ -28,6 +29,7 @@ Result<void> EbpfEngine::turn_to(const Programs& programs) {
 Result<void> EbpfEngine::attach_devices(const Programs& programs) {
     SLUICE_TRY_ASSIGN(const std::vector<netlink::Link> links, netlink::list_links());
     std::vector<DeviceHook> keep;
+    std::vector<XdpDevice> uplinks;
     Result<void> outcome;
     const auto attach = [&](const netlink::Link& link, bool egress, TcProgram program) {
         const DeviceHook hook{link.ifindex, egress};
@@ -57,9 +59,12 @@ Result<void> EbpfEngine::attach_devices(const Programs& programs) {
         } else if (role == netlink::Role::kNode) {
             attach(link, false, TcProgram::kNodeIngress);
             attach(link, true, TcProgram::kNodeEgress);
+            uplinks.push_back({link.ifindex, link.name, link.kind});
         }
     }
     attachments_.retain_devices(keep);
+    // After tc, which takes what XDP leaves.
+    xdp_.turn_to(uplinks, options_.xdp, programs.xdp_program(), programs.map("sluice_xdp_out"));
     return outcome;
 }
 

@@ -19,6 +19,7 @@
 #include "dataplane/ebpf/kernel_image.h"
 #include "dataplane/ebpf/pins.h"
 #include "dataplane/ebpf/programs.h"
+#include "dataplane/ebpf/xdp.h"
 #include "dataplane/image/publisher.h"
 
 namespace sluice::dataplane {
@@ -40,7 +41,8 @@ public:
         : options_(std::move(options)),
           features_(features),
           paths_(PinPaths::under(options_.bpffs)),
-          attachments_(paths_.links) {}
+          attachments_(paths_.links),
+          xdp_(paths_.links) {}
 
     Result<void> prepare();
 
@@ -76,6 +78,7 @@ private:
     Features features_;
     PinPaths paths_;
     Attachments attachments_;
+    XdpAttachments xdp_;
     GraceWaiter grace_;
     image::Node node_;
     Images live_;

@@ -23,6 +23,7 @@ std::uint32_t tick_shift_for(std::uint32_t jiffies_per_second);
 // What this kernel has; found by asking it.
 struct Features {
     bool set_retval = false;  // Linux 5.18: a refused connect reads ECONNREFUSED, else EPERM
+    bool xdp_frags = false;   // Linux 5.18: XDP sees frames of several buffers
 
     static Features probe();
     [[nodiscard]] std::vector<std::string> missing() const;
@@ -70,6 +71,11 @@ public:
     // -1 if the object was not asked for.
     [[nodiscard]] int socket_program(const SocketHook& hook) const;
     [[nodiscard]] int tc_program(TcProgram program) const;
+    // -1 also if the kernel refused it; xdp_refusal() then says why.
+    [[nodiscard]] int xdp_program() const;
+    [[nodiscard]] const std::string& xdp_refusal() const { return xdp_refusal_; }
+    // A map of one of the objects by its name; -1 if there is none.
+    [[nodiscard]] int map(const std::string& name) const;
 
 private:
     Programs() = default;
@@ -81,6 +87,7 @@ private:
     Result<void> keep_state(bpf_object* object, const std::string& state_directory);
 
     std::vector<bpf_object*> objects_;
+    std::string xdp_refusal_;
     std::map<std::string, int> by_section_;  // program descriptors, owned by the objects
     std::map<std::string, int> by_name_;
     std::vector<std::string> state_;  // names of the state maps
