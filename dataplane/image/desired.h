@@ -96,6 +96,10 @@ struct Node {
     std::vector<IpPrefix> service_cidrs;
     std::vector<IpPrefix> cluster_cidrs;  // not empty: what comes from there is a pod's (detectLocal)
     bool detect_by_device = false;        // what comes in by a pod's device is a pod's (detectLocal)
+    // With detect_by_device, which devices are pods'; at most one of the two is set. Neither: all that
+    // netlink::classify() takes for a pod's.
+    std::string pod_bridge;  // this bridge, and nothing else
+    std::string pod_prefix;  // whatever link's name begins so
     bool masquerade_all = false;
     auto operator<=>(const Node&) const = default;
 };
