@@ -1,12 +1,14 @@
 // See machine.h.
 #include "agent/machine.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <array>
 #include <cctype>
 #include <cerrno>
 
+#include "api/base/fd.h"
 #include "api/base/log.h"
 #include "api/client/kubeconfig.h"
 #include "dataplane/netlink/links.h"
@@ -128,6 +130,16 @@ Result<void> enable_forwarding() {
         log::info(kComponent, "{} forwarding was off in this network namespace and is on now", name);
     }
     return {};
+}
+
+void set_oom_score(int adjustment) {
+    constexpr char kPath[] = "/proc/self/oom_score_adj";
+    const Fd file(::open(kPath, O_WRONLY | O_CLOEXEC));
+    const std::string text = std::to_string(adjustment);
+    if (!file || ::write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
+        log::warn(kComponent, "{} stays as it is: {}", kPath,
+                  errno_error(errno, "oomScoreAdj {}", adjustment).to_string());
+    }
 }
 
 }  // namespace sluice::agent

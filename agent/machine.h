@@ -24,4 +24,8 @@ Result<std::string> default_node_name();
 // was off. For IPv6, links that take router advertisements go on doing so.
 Result<void> enable_forwarding();
 
+// How readily the kernel ends this process when memory is short (-1000 to 1000); a refusal is logged and no more, for
+// the dataplane goes on without the agent.
+void set_oom_score(int adjustment);
+
 }  // namespace sluice::agent

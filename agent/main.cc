@@ -1,19 +1,22 @@
-// sluice-agent: flags to options, and the wiring of client, watches, compile thread and engine.
+// sluice-agent: the wiring of configuration, client, watches, compile thread and engine.
 #include <pthread.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <vector>
 
+#include "agent/config/flags.h"
 #include "agent/health/health.h"
-#include "agent/health/http_server.h"
 #include "agent/health/metrics.h"
+#include "agent/listener.h"
 #include "agent/machine.h"
+#include "agent/migrate/migrate.h"
 #include "agent/network/network.h"
 #include "agent/sync/sync.h"
 #include "agent/watch/watch.h"
@@ -25,161 +28,88 @@
 namespace {
 
 using sluice::Error;
-using sluice::IpPrefix;
 using sluice::Result;
+using sluice::config::Command;
+using sluice::config::Config;
 namespace log = sluice::log;
 
 constexpr int kExitFailure = 1;
 constexpr int kExitUsage = 2;
-constexpr std::uint16_t kHealthPort = 10'256;
-constexpr std::uint16_t kMetricsPort = 10'249;
 constexpr char kComponent[] = "agent";
 
-struct Flags {
-    std::string kubeconfig;
-    std::string master;
-    std::string node_name;
-    std::string engine = "ebpf";
-    std::string cgroup_root;
-    std::string bpffs = "/sys/fs/bpf";
-    std::string object_dir;
-    std::vector<std::string> devices;
-    std::vector<std::string> cluster_cidrs;
-    std::vector<std::string> service_cidrs;
-    std::vector<std::string> nodeport_addresses;
-    bool masquerade_all = false;
-    std::string cni_conf_dir;
-    std::string cni_data_dir;
-    std::uint32_t cni_mtu = 0;
-    bool route_pods = false;
-    std::vector<std::string> masquerade_pods;
-    bool cleanup = false;
-    std::string healthz_address = "0.0.0.0:10256";
-    std::string metrics_address = "127.0.0.1:10249";
-    std::string log_level = "info";
-};
-
-void declare(CLI::App& app, Flags* flags) {
-    app.set_version_flag("--version", "sluice-agent " SLUICE_VERSION);
-    app.add_option("--kubeconfig", flags->kubeconfig,
-                   "How to reach the API server; without it, as a pod does");
-    app.add_option("--master", flags->master, "URL of the API server, instead of the kubeconfig's");
-    app.add_option("--node-name", flags->node_name,
-                   "This node's name in the API (default: the host's name in lower case)");
-    app.add_option("--engine", flags->engine, "Dataplane: ebpf")->capture_default_str();
-    app.add_option("--cgroup-root", flags->cgroup_root,
-                   "cgroup2 directory whose processes are served (default: the cgroup2 mount)");
-    app.add_option("--bpffs", flags->bpffs, "BPF file system; pins go to sluice/ in it")
-        ->capture_default_str();
-    app.add_option("--object-dir", flags->object_dir,
-                   "Directory of the BPF objects (default: ../lib/bpf beside this program, or as installed)");
-    app.add_option("--devices", flags->devices,
-                   "Devices for tc, as names or shell patterns (default: chosen by role)")->delimiter(',');
-    app.add_option("--cluster-cidr", flags->cluster_cidrs,
-                   "Ranges of pod addresses; traffic to ClusterIPs from elsewhere gets the node's address")
-        ->delimiter(',');
-    app.add_option("--service-cluster-ip-range", flags->service_cidrs,
-                   "Ranges of ClusterIPs (default: the API's ServiceCIDRs)")->delimiter(',');
-    app.add_option("--nodeport-addresses", flags->nodeport_addresses,
-                   "Ranges of addresses on which NodePorts answer, or primary (the default)")
-        ->delimiter(',');
-    app.add_flag("--masquerade-all", flags->masquerade_all,
-                 "Give all traffic to ClusterIPs the node's address");
-    app.add_option("--cni-conf-dir", flags->cni_conf_dir,
-                   "Write the configuration of sluice-cni there once this node has ranges for its pods");
-    app.add_option("--cni-data-dir", flags->cni_data_dir,
-                   "Where sluice-cni keeps the addresses it gave (default: the plugin's own)");
-    app.add_option("--cni-mtu", flags->cni_mtu,
-                   "MTU of pods' links; 0: that of the link with this node's address")
-        ->capture_default_str();
-    app.add_flag("--route-pods", flags->route_pods,
-                 "Keep routes to the pods of all nodes that are on one link with this one");
-    app.add_option("--masquerade-pods", flags->masquerade_pods,
-                   "Ranges of pod addresses; from there, what goes to neither pods nor nodes gets this "
-                   "machine's address (default: nothing does)")
-        ->delimiter(',');
-    app.add_option("--healthz-bind-address", flags->healthz_address,
-                   "Address of /healthz and /livez; empty: none")->capture_default_str();
-    app.add_option("--metrics-bind-address", flags->metrics_address,
-                   "Address of /metrics, /proxyMode and /healthz; empty: none")->capture_default_str();
-    app.add_flag("--cleanup", flags->cleanup, "Remove all that agents left in the kernel, and exit");
-    app.add_option("--log-level", flags->log_level, "trace, debug, info, warn, error or off")
-        ->capture_default_str();
-}
-
-Result<std::vector<IpPrefix>> prefixes(const char* flag, const std::vector<std::string>& texts) {
-    std::vector<IpPrefix> out;
-    for (const auto& text : texts) {
-        auto prefix = IpPrefix::parse(text);
-        if (!prefix) return prefix.error().with_context(flag);
-        out.push_back(*prefix);
+Result<sluice::client::ClientConfig> client_config(const Config& config) {
+    const auto& [kubeconfig, master] = std::tie(config.effective.kubeconfig, config.effective.master);
+    sluice::client::ClientConfig out;
+    if (!kubeconfig.empty()) {
+        SLUICE_TRY_ASSIGN(out, sluice::client::load_kubeconfig(kubeconfig));
+    } else if (master.empty()) {
+        auto found = sluice::client::in_cluster_config();
+        if (!found) return found.error().with_context("--kubeconfig is not given");
+        out = std::move(*found);
+    }
+    if (!master.empty()) {
+        if (auto parsed = sluice::client::parse_server_url(master, &out); !parsed) {
+            return parsed.error().with_context("--master");
+        }
     }
     return out;
 }
 
-Result<sluice::client::ClientConfig> client_config(const Flags& flags) {
-    sluice::client::ClientConfig config;
-    if (!flags.kubeconfig.empty()) {
-        SLUICE_TRY_ASSIGN(config, sluice::client::load_kubeconfig(flags.kubeconfig));
-    } else if (flags.master.empty()) {
-        auto found = sluice::client::in_cluster_config();
-        if (!found) return found.error().with_context("--kubeconfig is not given");
-        config = std::move(*found);
-    }
-    if (!flags.master.empty()) {
-        if (auto parsed = sluice::client::parse_server_url(flags.master, &config); !parsed) {
-            return parsed.error().with_context("--master");
-        }
-    }
-    return config;
-}
-
-Result<sluice::sync::SyncOptions> sync_options(const Flags& flags) {
+Result<sluice::sync::SyncOptions> sync_options(const Config& config) {
+    const auto& effective = config.effective;
     sluice::sync::SyncOptions options;
-    options.node_name = flags.node_name;
-    options.masquerade_all = flags.masquerade_all;
-    SLUICE_TRY_ASSIGN(options.cluster_cidrs, prefixes("--cluster-cidr", flags.cluster_cidrs));
-    SLUICE_TRY_ASSIGN(options.service_cidrs,
-                      prefixes("--service-cluster-ip-range", flags.service_cidrs));
+    options.node_name = effective.node_name;
+    options.masquerade_all = effective.masquerade_all;
+    options.cluster_cidrs = effective.cluster_cidrs;
+    options.service_cidrs = effective.service_cidrs;
     SLUICE_TRY_ASSIGN(options.nodeports,
-                      sluice::sync::NodePortAddresses::parse(flags.nodeport_addresses));
+                      sluice::sync::NodePortAddresses::parse(effective.node_port_addresses));
     return options;
 }
 
-Result<sluice::network::NetworkOptions> network_options(const Flags& flags) {
+Result<sluice::network::NetworkOptions> network_options(const Config& config) {
+    const auto& own = config.own;
     sluice::network::NetworkOptions options;
-    options.node_name = flags.node_name;
-    options.cni_conf_dir = flags.cni_conf_dir;
-    options.cni_data_dir = flags.cni_data_dir;
-    options.mtu = flags.cni_mtu;
-    options.route_pods = flags.route_pods;
-    SLUICE_TRY_ASSIGN(options.masquerade, prefixes("--masquerade-pods", flags.masquerade_pods));
+    options.node_name = config.effective.node_name;
+    options.cni_conf_dir = own.cni_conf_dir;
+    options.cni_data_dir = own.cni_data_dir;
+    options.mtu = own.cni_mtu;
+    options.route_pods = own.route_pods;
+    options.masquerade = config.effective.masquerade_pods;
     const auto absolute = [](const char* flag, const std::string& path) -> Result<void> {
         if (path.empty() || path.front() == '/') return {};
         return sluice::make_error(sluice::Code::kInvalidArgument,
                                   "{}: \"{}\" is not an absolute path", flag, path);
     };
-    SLUICE_TRY(absolute("--cni-conf-dir", flags.cni_conf_dir));
-    SLUICE_TRY(absolute("--cni-data-dir", flags.cni_data_dir));
-    if (flags.cni_conf_dir.empty() && (!flags.cni_data_dir.empty() || flags.cni_mtu != 0)) {
+    SLUICE_TRY(absolute("--cni-conf-dir", own.cni_conf_dir));
+    SLUICE_TRY(absolute("--cni-data-dir", own.cni_data_dir));
+    if (own.cni_conf_dir.empty() && (!own.cni_data_dir.empty() || own.cni_mtu != 0)) {
         return sluice::make_error(sluice::Code::kInvalidArgument,
                                   "--cni-data-dir and --cni-mtu need --cni-conf-dir");
     }
-    if (flags.cni_mtu != 0 && (flags.cni_mtu < sluice::network::kMinMtu ||
-                               flags.cni_mtu > sluice::network::kMaxMtu)) {
+    if (own.cni_mtu != 0 &&
+        (own.cni_mtu < sluice::network::kMinMtu || own.cni_mtu > sluice::network::kMaxMtu)) {
         return sluice::make_error(sluice::Code::kInvalidArgument,
-                                  "--cni-mtu: {} is not between {} and {}", flags.cni_mtu,
+                                  "--cni-mtu: {} is not between {} and {}", own.cni_mtu,
                                   sluice::network::kMinMtu, sluice::network::kMaxMtu);
     }
     return options;
 }
 
-Result<sluice::dataplane::EbpfOptions> engine_options(const Flags& flags) {
+sluice::dataplane::EbpfOptions known_engine_options(const Config& config) {
     sluice::dataplane::EbpfOptions options;
-    options.bpffs = flags.bpffs;
-    options.devices = flags.devices;
-    options.cgroup_root = flags.cgroup_root;
-    options.object_dir = flags.object_dir;
+    options.bpffs = config.own.bpffs;
+    options.devices = config.own.devices;
+    options.cgroup_root = config.own.cgroup_root;
+    options.object_dir = config.own.object_dir;
+    options.flow_entries = config.own.flow_entries;
+    options.snat_port_min = config.effective.snat_port_min;
+    options.snat_port_max = config.effective.snat_port_max;
+    return options;
+}
+
+Result<sluice::dataplane::EbpfOptions> engine_options(const Config& config) {
+    auto options = known_engine_options(config);
     if (options.cgroup_root.empty()) {
         SLUICE_TRY_ASSIGN(options.cgroup_root, sluice::agent::detect_cgroup_root());
     }
@@ -190,37 +120,79 @@ Result<sluice::dataplane::EbpfOptions> engine_options(const Flags& flags) {
     return options;
 }
 
-Result<void> cleanup(const Flags& flags) {
-    sluice::dataplane::EbpfOptions options;
-    options.bpffs = flags.bpffs;
-    options.devices = flags.devices;
-    options.cgroup_root = flags.cgroup_root;
-    SLUICE_TRY_ASSIGN(auto removed, sluice::dataplane::cleanup_ebpf(options));
-    SLUICE_TRY_ASSIGN(const auto network, sluice::network::clean_up(flags.cni_conf_dir));
-    removed.insert(removed.end(), network.begin(), network.end());
-    for (const auto& item : removed) std::printf("removed %s\n", item.c_str());
-    if (removed.empty()) std::puts("nothing to remove");
-    return {};
+int fail(const Error& error) {
+    log::error(kComponent, "{}", error.to_string());
+    return kExitFailure;
 }
 
-// What can be told from the flags alone, so that wrong usage is never mistaken for a fault of the machine or of a file.
-Result<void> check_flags(const Flags& flags) {
-    SLUICE_TRY(sync_options(flags));
-    SLUICE_TRY(network_options(flags));
-    if (!flags.master.empty()) {
-        sluice::client::ClientConfig config;
-        if (auto parsed = sluice::client::parse_server_url(flags.master, &config); !parsed) {
-            return parsed.error().with_context("--master");
-        }
-    }
-    const auto address = [](const char* flag, const std::string& text) -> Result<void> {
-        if (text.empty()) return {};
-        auto checked = sluice::health::HttpServer::check_address(text);
-        if (!checked) return checked.error().with_context(flag);
-        return {};
+int cleanup(const Config& config) {
+    const auto remove = [&]() -> Result<std::vector<std::string>> {
+        SLUICE_TRY_ASSIGN(auto removed, sluice::dataplane::cleanup_ebpf(known_engine_options(config)));
+        SLUICE_TRY_ASSIGN(const auto network, sluice::network::clean_up(config.own.cni_conf_dir));
+        removed.insert(removed.end(), network.begin(), network.end());
+        return removed;
     };
-    SLUICE_TRY(address("--healthz-bind-address", flags.healthz_address));
-    return address("--metrics-bind-address", flags.metrics_address);
+    const auto removed = remove();
+    if (!removed) return fail(removed.error());
+    for (const auto& item : *removed) std::printf("removed %s\n", item.c_str());
+    if (removed->empty()) std::puts("nothing to remove");
+    return 0;
+}
+
+int cleanup_kube_proxy() {
+    const auto cleaned = sluice::migrate::clean_up_kube_proxy();
+    for (const auto& item : cleaned.removed) std::printf("removed %s\n", item.c_str());
+    for (const auto& item : cleaned.failed) log::error(kComponent, "still there: {}", item);
+    if (cleaned.removed.empty() && cleaned.failed.empty()) std::puts("nothing of kube-proxy to remove");
+    return cleaned.failed.empty() ? 0 : kExitFailure;
+}
+
+// Says what a kube-proxy left here, in the log and in a metric. On a thread of its own: on a large node the text of
+// iptables-save is long.
+class KubeProxyWatch {
+public:
+    explicit KubeProxyWatch(sluice::health::Metrics& metrics) {
+        metrics.add_collector([text = text_](std::string* out) {
+            const std::lock_guard lock(text->mutex);
+            out->append(text->metrics);
+        });
+        thread_ = std::jthread([text = text_] {
+            const auto found = sluice::migrate::find_kube_proxy();
+            for (const auto& trace : found.traces) {
+                log::warn(kComponent,
+                          "kube-proxy's rules are here ({} {}: {}); new connections do not use them, and "
+                          "--cleanup-kube-proxy removes them once no kube-proxy runs",
+                          trace.mechanism, trace.family == sluice::IpFamily::kIpv4 ? "IPv4" : "IPv6",
+                          trace.description);
+            }
+            for (const auto& unclear : found.unclear) {
+                log::warn(kComponent, "whether kube-proxy left rules here is not clear: {}", unclear);
+            }
+            const std::lock_guard lock(text->mutex);
+            text->metrics = sluice::migrate::render_metrics(found);
+        });
+    }
+
+private:
+    struct Text {
+        std::mutex mutex;
+        std::string metrics;
+    };
+    std::shared_ptr<Text> text_ = std::make_shared<Text>();
+    std::jthread thread_;
+};
+
+// What can be told from the configuration alone and is the business of other modules, so that wrong usage is never
+// mistaken for a fault of the machine or of a file.
+Result<void> check_usage(const Config& config) {
+    SLUICE_TRY(sync_options(config));
+    SLUICE_TRY(network_options(config));
+    if (config.effective.master.empty()) return {};
+    sluice::client::ClientConfig unused;
+    if (auto parsed = sluice::client::parse_server_url(config.effective.master, &unused); !parsed) {
+        return parsed.error().with_context("--master");
+    }
+    return {};
 }
 
 // The network of pods with its queue, watches and thread; none of them without a flag that asks for it.
@@ -251,42 +223,37 @@ private:
 };
 
 // Runs until SIGTERM or SIGINT, which are blocked in every thread.
-Result<void> serve(const Flags& flags, const sigset_t& signals) {
-    SLUICE_TRY_ASSIGN(const auto config, client_config(flags));
-    SLUICE_TRY_ASSIGN(auto options, sync_options(flags));
-    SLUICE_TRY_ASSIGN(auto pods, network_options(flags));
-    SLUICE_TRY_ASSIGN(const auto ebpf, engine_options(flags));
+Result<void> serve(const Config& config, const sigset_t& signals) {
+    const auto& effective = config.effective;
+    SLUICE_TRY_ASSIGN(const auto server, client_config(config));
+    SLUICE_TRY_ASSIGN(auto options, sync_options(config));
+    SLUICE_TRY_ASSIGN(auto pods, network_options(config));
+    SLUICE_TRY_ASSIGN(const auto ebpf, engine_options(config));
     SLUICE_TRY_ASSIGN(auto engine, sluice::dataplane::open_ebpf_engine(ebpf));
     SLUICE_TRY(sluice::agent::enable_forwarding());
     SLUICE_TRY_ASSIGN(auto client,
-                      sluice::client::Client::create(config, "sluice-agent/" SLUICE_VERSION));
+                      sluice::client::Client::create(server, "sluice-agent/" SLUICE_VERSION));
 
     sluice::health::State state;
     sluice::health::Metrics metrics;
-    std::unique_ptr<sluice::health::HttpServer> health_server;
-    std::unique_ptr<sluice::health::HttpServer> metrics_server;
-    if (!flags.healthz_address.empty()) {
-        auto server = sluice::health::HttpServer::listen(
-            flags.healthz_address, kHealthPort, sluice::health::health_handler(state, metrics));
-        if (!server) return server.error().with_context("--healthz-bind-address");
-        health_server = std::move(*server);
-    }
-    if (!flags.metrics_address.empty()) {
-        auto server = sluice::health::HttpServer::listen(
-            flags.metrics_address, kMetricsPort,
-            sluice::health::metrics_handler(state, metrics, flags.engine));
-        if (!server) return server.error().with_context("--metrics-bind-address");
-        metrics_server = std::move(*server);
-    }
+    const KubeProxyWatch kube_proxy(metrics);
+    sluice::agent::Listener health_server, metrics_server;
+    SLUICE_TRY(health_server.start({"healthzBindAddress", effective.healthz_address,
+                                    sluice::config::kHealthPort, effective.bind_hard_fail},
+                                   sluice::health::health_handler(state, metrics)));
+    SLUICE_TRY(metrics_server.start(
+        {"metricsBindAddress", effective.metrics_address, sluice::config::kMetricsPort,
+         effective.bind_hard_fail},
+        sluice::health::metrics_handler(state, metrics, config.own.engine)));
 
     sluice::watch::EventQueue queue(sluice::watch::kMaxQueuedChanges);
     const bool cidrs_by_flag = !options.service_cidrs.empty();
     sluice::sync::Sync sync(*engine, state, metrics, std::move(options));
     SLUICE_TRY_ASSIGN(const auto links, sluice::watch::watch_links(queue));
     const auto watches =
-        sluice::watch::Watches::start(*client, queue, {flags.node_name, !cidrs_by_flag});
-    log::info(kComponent, "sluice-agent {} on node {} follows {}", SLUICE_VERSION, flags.node_name,
-              client->server());
+        sluice::watch::Watches::start(*client, queue, {effective.node_name, !cidrs_by_flag});
+    log::info(kComponent, "sluice-agent {} on node {} follows {}", SLUICE_VERSION,
+              effective.node_name, client->server());
     std::unique_ptr<PodNetworkThread> pod_network;
     if (pods.any()) {
         SLUICE_TRY_ASSIGN(pod_network, PodNetworkThread::start(std::move(pods), metrics, *client));
@@ -299,45 +266,26 @@ Result<void> serve(const Flags& flags, const sigset_t& signals) {
     return {};
 }
 
-int fail(const Error& error) {
-    log::error(kComponent, "{}", error.to_string());
-    return kExitFailure;
+Result<void> write_config(const Command& command) {
+    const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(
+        std::fopen(command.write_to.c_str(), "we"), std::fclose);
+    if (!file) return sluice::errno_error(errno, "--write-config-to: {}", command.write_to);
+    const std::string text = sluice::config::to_yaml(command.config.kube_proxy);
+    if (std::fwrite(text.data(), 1, text.size(), file.get()) != text.size() ||
+        std::fflush(file.get()) != 0) {
+        return sluice::errno_error(errno, "--write-config-to: writing {}", command.write_to);
+    }
+    return {};
 }
 
-int run(int argc, char** argv) {
-    CLI::App app("sluice-agent: makes Services of a Kubernetes cluster work on this node.");
-    Flags flags;
-    declare(app, &flags);
-    try {
-        app.parse(argc, argv);
-    } catch (const CLI::ParseError& error) {
-        return app.exit(error) == 0 ? 0 : kExitUsage;
-    }
-    const auto level = log::parse_level(flags.log_level);
-    if (!level) {
-        std::fprintf(stderr, "--log-level: %s\n", level.error().message.c_str());
-        return kExitUsage;
-    }
-    log::set_level(*level);
-    if (flags.engine != "ebpf") {
-        std::fprintf(stderr, "--engine: %s\n",
-                     flags.engine == "dpdk" ? "dpdk is not in this build; use ebpf"
-                                            : ("\"" + flags.engine + "\" is no engine; use ebpf").c_str());
-        return kExitUsage;
-    }
-    if (const auto checked = check_flags(flags); !checked) {
-        std::fprintf(stderr, "%s\n", checked.error().message.c_str());
-        return kExitUsage;
-    }
-    if (flags.cleanup) {
-        const auto cleaned = cleanup(flags);
-        return cleaned ? 0 : fail(cleaned.error());
-    }
-    if (flags.node_name.empty()) {
+int serve_until_told(Config config) {
+    for (const auto& note : config.notes) log::info(kComponent, "{}", note);
+    if (config.effective.node_name.empty()) {
         auto name = sluice::agent::default_node_name();
         if (!name) return fail(name.error());
-        flags.node_name = *name;
+        config.effective.node_name = *name;
     }
+    sluice::agent::set_oom_score(config.effective.oom_score_adj);
     // Blocked before any thread starts, so that only sigwait() takes them.
     sigset_t signals;
     sigemptyset(&signals);
@@ -345,15 +293,49 @@ int run(int argc, char** argv) {
     sigaddset(&signals, SIGINT);
     pthread_sigmask(SIG_BLOCK, &signals, nullptr);
     std::signal(SIGPIPE, SIG_IGN);
-    const auto served = serve(flags, signals);
+    const auto served = serve(config, signals);
     return served ? 0 : fail(served.error());
+}
+
+int wrong_usage(const Error& error) {
+    std::fprintf(stderr, "%s\n", error.message.c_str());
+    return kExitUsage;
+}
+
+int run(const std::vector<std::string>& arguments) {
+    auto command = sluice::config::parse_command_line(
+        arguments, [](const std::string& path) {
+            return sluice::client::read_file(path, sluice::config::kMaxConfigBytes);
+        });
+    if (!command) {
+        const bool usage = command.error().code == sluice::Code::kInvalidArgument;
+        return usage ? wrong_usage(command.error()) : fail(command.error());
+    }
+    if (command->kind == Command::Kind::kShow) {
+        std::fputs(command->text.c_str(), stdout);
+        return 0;
+    }
+    log::set_level(command->config.effective.log_level);
+    log::set_format(command->config.effective.log_format);
+    if (const auto checked = check_usage(command->config); !checked) {
+        return wrong_usage(checked.error());
+    }
+    switch (command->kind) {
+        case Command::Kind::kCleanup: return cleanup(command->config);
+        case Command::Kind::kCleanupKubeProxy: return cleanup_kube_proxy();
+        case Command::Kind::kWriteConfig: {
+            const auto written = write_config(*command);
+            return written ? 0 : fail(written.error());
+        }
+        default: return serve_until_told(std::move(command->config));
+    }
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
     try {
-        return run(argc, argv);
+        return run({argv + 1, argv + argc});
     } catch (const std::exception& error) {
         std::fprintf(stderr, "sluice-agent: %s\n", error.what());
         return kExitFailure;
