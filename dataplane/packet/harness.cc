@@ -1,7 +1,9 @@
 #include "dataplane/packet/harness.h"
 
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <linux/bpf.h>
+#include <linux/if_link.h>
 #include <net/if.h>
 #include <sys/stat.h>
 
@@ -48,7 +50,9 @@ std::unique_ptr<Harness> Harness::make(const image::Node& node, std::uint32_t fl
                "ip addr add 10.244.1.1/24 dev pod0 && ip addr add fd01::1/64 dev pod0 nodad && "
                "ip route add default via 192.0.2.254 && ip route add default via 2001:db8::254 && "
                "ip route add 10.244.2.0/24 via 192.0.2.2 && ip route add fd02::/64 via 2001:db8::2 "
-               "&& echo 1 > /proc/sys/net/ipv4/ip_forward && "
+               "&& for ip in 192.0.2.2 192.0.2.254 2001:db8::2 2001:db8::254; do "
+              "ip neigh add $ip lladdr 02:00:00:00:00:02 dev up0 nud permanent || exit 1; done "
+              "&& echo 1 > /proc/sys/net/ipv4/ip_forward && "
                "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding")) {
         std::fprintf(stderr, "cannot make the node's links\n");
         return nullptr;
@@ -58,6 +62,7 @@ std::unique_ptr<Harness> Harness::make(const image::Node& node, std::uint32_t fl
     out->options_.object_dir = SLUICE_BPF_DIR;
     out->options_.socket_hooks = false;
     out->options_.flow_entries = flows;
+    out->options_.xdp = XdpMode::kNative;
     out->set_node(node);
     return out;
 }
@@ -82,6 +87,14 @@ void Harness::set_node(const image::Node& node) {
     check(programs ? Result<void>() : Result<void>(programs.error()));
     publisher_ = std::move(publisher);
     image_ = std::move(*image);
+    // Attached, so that the uplink has what a test run borrows of it.
+    if (!(*programs)->xdp_refusal().empty()) {
+        check(make_error(Code::kFailedPrecondition, "{}", (*programs)->xdp_refusal()));
+    }
+    if (bpf_xdp_attach(static_cast<int>(node_ifindex_), (*programs)->xdp_program(), XDP_FLAGS_DRV_MODE,
+                       nullptr) != 0) {
+        check(make_error(Code::kInternal, "cannot attach XDP to the uplink"));
+    }
     programs_ = std::move(*programs);
     for (const auto& service : services_) {
         check(publisher_->upsert(service));
@@ -126,6 +139,33 @@ Outcome Harness::run(TcProgram program, const packets::Bytes& frame) {
     out.frame.resize(options.data_size_out);
     const bool ip = out.frame.size() >= 34 && !(out.frame[12] == 8 && out.frame[13] == 6);
     if (ip) {
+        out.view = packets::read(out.frame);
+    }
+    return out;
+}
+
+Outcome Harness::run_xdp(const packets::Bytes& frame) {
+    Outcome out;
+    out.frame.resize(frame.size() + 512);
+    xdp_md context{};
+    context.data_end = static_cast<__u32>(frame.size());
+    context.ingress_ifindex = node_ifindex_;
+    LIBBPF_OPTS(bpf_test_run_opts, options);
+    options.data_in = frame.data();
+    options.data_size_in = static_cast<__u32>(frame.size());
+    options.data_out = out.frame.data();
+    options.data_size_out = static_cast<__u32>(out.frame.size());
+    options.ctx_in = &context;
+    options.ctx_size_in = sizeof(context);
+    options.repeat = 1;
+    const int error = bpf_prog_test_run_opts(programs_->xdp_program(), &options);
+    if (error != 0) {
+        std::fprintf(stderr, "BPF_PROG_TEST_RUN: error %d\n", error);
+        return out;
+    }
+    out.action = static_cast<int>(options.retval);
+    out.frame.resize(options.data_size_out);
+    if (out.frame.size() >= 34 && !(out.frame[12] == 8 && out.frame[13] == 6)) {
         out.view = packets::read(out.frame);
     }
     return out;

@@ -18,6 +18,11 @@ namespace sluice::dataplane {
 inline constexpr int kActionOk = 0;
 inline constexpr int kActionShot = 2;
 inline constexpr int kActionRedirect = 7;
+// Of XDP.
+inline constexpr int kXdpDrop = 1;
+inline constexpr int kXdpPass = 2;
+inline constexpr int kXdpTx = 3;
+inline constexpr int kXdpRedirect = 4;
 
 struct Outcome {
     int action = -1;
@@ -26,7 +31,8 @@ struct Outcome {
 };
 
 // The node: uplink up0 (192.0.2.1/24, 2001:db8::1/64, default route by .254), pods' links pod0 (10.244.1.0/24,
-// fd01::/64); other nodes' pods 10.244.2.0/24 and fd02::/64 behind the uplink. Forwarding is on.
+// fd01::/64); other nodes' pods 10.244.2.0/24 and fd02::/64 behind the uplink, by a neighbour (02:00:00:00:00:02) that is
+// always known. Forwarding is on. XDP is attached to the uplink.
 class Harness {
 public:
     // Null, with the reason on stderr, without privileges.
@@ -43,6 +49,9 @@ public:
     Outcome run(TcProgram program, const packets::Spec& spec) {
         return run(program, packets::build(spec));
     }
+    // Through the XDP program, as if it had come in by the uplink.
+    Outcome run_xdp(const packets::Bytes& frame);
+    Outcome run_xdp(const packets::Spec& spec) { return run_xdp(packets::build(spec)); }
     // Mean nanoseconds of `repeat` runs in the kernel; repeat 1 is a single packet.
     std::uint32_t time_ns(TcProgram program, const packets::Bytes& frame, std::uint32_t repeat);
 
