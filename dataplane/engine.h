@@ -11,6 +11,24 @@
 
 namespace sluice::dataplane {
 
+// How full a table is that packets write.
+struct TableStatus {
+    std::string name;  // "flows4", "flows6", "affinity", "peers", ...
+    std::uint64_t capacity = 0;
+    std::uint64_t used = 0;
+    std::uint64_t displaced = 0;  // in use, and given up or put elsewhere for want of room
+    std::uint64_t refused = 0;    // not taken in for want of room
+};
+
+// Connected UDP sockets of backends that left (dataplane/ebpf/stale_peers.h).
+struct StaleSockets {
+    std::uint64_t destroyed = 0;
+    std::uint64_t missing = 0;  // ended by themselves meanwhile
+    std::uint64_t errors = 0;
+    std::uint64_t missed = 0;   // backends not looked for: too many at once
+    std::string last_error;
+};
+
 struct EngineStatus {
     std::string name;  // "ebpf"
     std::uint64_t generation = 0;
@@ -19,6 +37,8 @@ struct EngineStatus {
     std::size_t backends = 0;
     std::vector<std::string> attached;  // "cgroup/connect4 /sys/fs/cgroup", "tc/ingress eth0 (tcx)"
     std::vector<std::string> missing;   // what this kernel lacks, and what follows
+    std::vector<TableStatus> tables;
+    StaleSockets stale_sockets;
 };
 
 // One thread calls it. Every call leaves the dataplane forwarding, whatever it returns.

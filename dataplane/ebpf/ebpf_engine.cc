@@ -1,7 +1,10 @@
 // What the agent calls: the engine keeps the image in step with what is desired.
 #include "dataplane/ebpf/ebpf_engine.h"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
+#include <cstring>
 #include <unordered_set>
 #include <utility>
 
@@ -27,6 +30,9 @@ Result<void> EbpfEngine::prepare() {
         return probe.error().with_context(
             "this kernel or user cannot make memory-mapped BPF arrays (Linux 5.15 and root, or "
             "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, are needed)");
+    }
+    if (options_.socket_hooks) {
+        stale_peers_ = std::make_unique<StalePeers>();
     }
     SLUICE_TRY(make_directory(paths_.root));
     SLUICE_TRY(make_directory(paths_.links));
@@ -77,6 +83,33 @@ bool EbpfEngine::collect() {
     return true;
 }
 
+Result<void> EbpfEngine::change(const image::ServiceKey& key,
+                                const std::function<Result<void>()>& step) {
+    if (key.protocol != Protocol::kUdp || !stale_peers_) {
+        return with_room(step);
+    }
+    const auto before = publisher_->published(key);
+    auto done = with_room(step);
+    std::unordered_set<PeerAddress, PeerAddress::Hash> serving;
+    const auto address_of = [](const sluice_backend& backend) {
+        PeerAddress out;
+        std::memcpy(out.address.bytes.data(), &backend.address, sizeof(backend.address));
+        out.port = ntohs(backend.port_be);
+        return out;
+    };
+    for (const sluice_backend& backend : publisher_->published(key).backends) {
+        serving.insert(address_of(backend));
+    }
+    std::vector<PeerAddress> gone;
+    for (const sluice_backend& backend : before.backends) {
+        if (!serving.contains(address_of(backend))) {
+            gone.push_back(address_of(backend));
+        }
+    }
+    stale_peers_->gone(before.frontends, gone);
+    return done;
+}
+
 Result<void> EbpfEngine::replace_all(const image::Node& node,
                                      std::span<const image::Service> services) {
     if (!publisher_) {
@@ -91,14 +124,14 @@ Result<void> EbpfEngine::replace_all(const image::Node& node,
     Result<void> outcome;
     for (const image::Service& service : services) {
         wanted.insert(identity(service.key));
-        auto done = with_room([&] { return publisher_->upsert(service); });
+        auto done = change(service.key, [&] { return publisher_->upsert(service); });
         if (!done && outcome) {
             outcome = done.error();
         }
     }
     for (const image::ServiceKey& key : publisher_->keys()) {
         if (!wanted.contains(identity(key))) {
-            auto done = with_room([&] { return publisher_->remove(key); });
+            auto done = change(key, [&] { return publisher_->remove(key); });
             if (!done && outcome) {
                 outcome = done.error();
             }
@@ -107,17 +140,17 @@ Result<void> EbpfEngine::replace_all(const image::Node& node,
     return outcome;
 }
 
-Result<void> EbpfEngine::apply(const image::Change& change) {
+Result<void> EbpfEngine::apply(const image::Change& changes) {
     SLUICE_ASSERT(publisher_);
     Result<void> outcome;
-    for (const image::Service& service : change.upserts) {
-        auto done = with_room([&] { return publisher_->upsert(service); });
+    for (const image::Service& service : changes.upserts) {
+        auto done = change(service.key, [&] { return publisher_->upsert(service); });
         if (!done && outcome) {
             outcome = done.error();
         }
     }
-    for (const image::ServiceKey& key : change.removals) {
-        auto done = with_room([&] { return publisher_->remove(key); });
+    for (const image::ServiceKey& key : changes.removals) {
+        auto done = change(key, [&] { return publisher_->remove(key); });
         if (!done && outcome) {
             outcome = done.error();
         }
@@ -171,6 +204,9 @@ EngineStatus EbpfEngine::status() const {
     }
     if (attachments_.uses_filters()) {
         out.missing.emplace_back("tcx (Linux 6.6): tc programs hang on the clsact discipline");
+    }
+    if (stale_peers_) {
+        out.stale_sockets = stale_peers_->counters();
     }
     if (publisher_) {
         const image::Usage usage = publisher_->usage();

@@ -82,6 +82,9 @@ Result<void> EbpfEngine::install(Images next) {
         return done;
     }
     live_ = std::move(next);
+    if (stale_peers_) {
+        stale_peers_->watch(live_.programs->map("sluice_peer_tab"));
+    }
     return {};
 }
 
@@ -183,6 +186,15 @@ Result<void> EbpfEngine::build(const image::Node& node, std::span<const image::S
         SLUICE_TRY(install(std::move(next)));
         publisher_ = std::move(*publisher);
         node_ = node;
+        if (stale_peers_) {
+            std::vector<const image::Service*> datagrams;
+            for (const image::Service& service : services) {
+                if (service.key.protocol == Protocol::kUdp) {
+                    datagrams.push_back(&service);
+                }
+            }
+            stale_peers_->only(datagrams);
+        }
         if (stale_images(paths_, live_.directory).empty()) {
             remove_former();
             return {};

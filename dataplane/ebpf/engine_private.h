@@ -19,6 +19,7 @@
 #include "dataplane/ebpf/kernel_image.h"
 #include "dataplane/ebpf/pins.h"
 #include "dataplane/ebpf/programs.h"
+#include "dataplane/ebpf/stale_peers.h"
 #include "dataplane/ebpf/xdp.h"
 #include "dataplane/image/publisher.h"
 
@@ -73,6 +74,8 @@ private:
     // again.
     Result<void> with_room(const std::function<Result<void>()>& step);
     bool collect();
+    // As with_room, for a change of one service; sockets of UDP backends that leave it by that are ended.
+    Result<void> change(const image::ServiceKey& key, const std::function<Result<void>()>& step);
 
     EbpfOptions options_;
     Features features_;
@@ -84,6 +87,7 @@ private:
     Images live_;
     std::unique_ptr<image::Publisher> publisher_;
     image::Retired waiting_;
+    std::unique_ptr<StalePeers> stale_peers_;  // with socket hooks only
     std::uint32_t fresh_incarnation_ = 0;  // of backends that no image before had
 };
 

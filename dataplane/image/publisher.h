@@ -88,6 +88,12 @@ public:
     [[nodiscard]] std::size_t retired_count() const;
 
     [[nodiscard]] std::vector<ServiceKey> keys() const;
+    // What a service has in the image; empty if it is not in it.
+    struct Published {
+        std::vector<Frontend> frontends;
+        std::vector<sluice_backend> backends;  // by (address, port)
+    };
+    [[nodiscard]] Published published(const ServiceKey& key) const;
     [[nodiscard]] Usage usage() const;
     [[nodiscard]] const Tables& tables() const { return tables_; }
     // Services whose counters an earlier image holds at the same index.

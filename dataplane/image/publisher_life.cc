@@ -141,6 +141,20 @@ std::size_t Publisher::retired_count() const {
            retired_.sets.size() + retired_.rings.size() + retired_.ranges.size();
 }
 
+Publisher::Published Publisher::published(const ServiceKey& key) const {
+    Published out;
+    const auto found = records_.find(key);
+    if (found == records_.end()) {
+        return out;
+    }
+    out.frontends = found->second.frontends;
+    out.backends.reserve(found->second.backends.size());
+    for (const std::uint32_t index : found->second.backends) {
+        out.backends.push_back(tables_.backends[index]);
+    }
+    return out;
+}
+
 std::vector<ServiceKey> Publisher::keys() const {
     std::vector<ServiceKey> out;
     out.reserve(records_.size());
