@@ -50,4 +50,12 @@ Result<Protocol> parse_protocol_argument(const std::string& text) {
     return parse_protocol(upper);
 }
 
+Result<dataplane::Origin> parse_origin(const std::string& text) {
+    if (text.empty()) return dataplane::Origin::kGuess;
+    if (text == "pod") return dataplane::Origin::kPod;
+    if (text == "node") return dataplane::Origin::kNode;
+    if (text == "outside") return dataplane::Origin::kOutside;
+    return make_error(Code::kInvalidArgument, "--from: \"{}\" is none of pod, node, outside", text);
+}
+
 }  // namespace sluice::cli

@@ -6,6 +6,7 @@
 
 #include "api/base/ip_address.h"
 #include "api/base/result.h"
+#include "dataplane/ebpf/inspect.h"
 
 namespace sluice::cli {
 
@@ -18,5 +19,8 @@ struct Target {
 Result<Target> parse_target(const std::string& text);
 // "tcp", "udp" or "sctp", in any case.
 Result<Protocol> parse_protocol_argument(const std::string& text);
+
+// "pod", "node", "outside"; empty: to be guessed by the source address.
+Result<dataplane::Origin> parse_origin(const std::string& text);
 
 }  // namespace sluice::cli

@@ -7,6 +7,7 @@
 #include "agent/cli/join.h"
 #include "agent/cli/render.h"
 #include "agent/cli/scripts.h"
+#include "agent/cli/watch.h"
 #include "api/base/log.h"
 #include "dataplane/ebpf/inspect.h"
 
@@ -25,7 +26,9 @@ struct Flags {
     std::string source;
     std::string destination;
     std::string protocol = "tcp";
+    std::string origin;
     bool from_outside = false;
+    std::uint16_t source_port = 0;
 };
 
 cli::Format format_of(const Flags& flags) {
@@ -58,9 +61,15 @@ Result<std::string> explain(const dataplane::Inspector& inspector, const Flags& 
         return make_error(Code::kInvalidArgument, "{} and {} are of different families", flags.source,
                           flags.destination);
     }
-    SLUICE_TRY_ASSIGN(const auto explanation,
-                      inspector.explain(source.address, destination.address, destination.port,
-                                        protocol, flags.from_outside));
+    dataplane::Question question;
+    question.source = source.address;
+    question.source_port = flags.source_port != 0 ? flags.source_port : source.port;
+    question.destination = destination.address;
+    question.destination_port = destination.port;
+    question.protocol = protocol;
+    SLUICE_TRY_ASSIGN(question.origin,
+                      cli::parse_origin(flags.from_outside ? "outside" : flags.origin));
+    SLUICE_TRY_ASSIGN(const auto explanation, inspector.explain(question));
     return cli::render_explanation(explanation, format_of(flags));
 }
 
@@ -71,6 +80,10 @@ int finish(const Result<std::string>& text) {
     }
     std::fputs(text->c_str(), stdout);
     return std::fflush(stdout) == 0 ? 0 : kExitFailure;
+}
+
+int finish_quietly(const Result<void>& done) {
+    return done ? 0 : finish(done.error());
 }
 
 template <class Show>
@@ -115,13 +128,45 @@ int run(int argc, char** argv) {
     auto* explain_command = app.add_subcommand(
         "explain", "What happens to a packet, and why; for example: sluice explain 10.1.0.5 10.96.0.10:80 "
                    "tcp, or sluice explain fd01::5 [fd96::10]:53 udp");
-    explain_command->add_option("SRC", flags.source, "Source address")->required();
+    explain_command->add_option("SRC", flags.source,
+                                "Source, ADDRESS or ADDRESS:PORT; with a port its flow is looked up")
+        ->required();
     explain_command->add_option("DST", flags.destination, "Destination, ADDRESS:PORT or [IPV6]:PORT")
         ->required();
     explain_command->add_option("PROTO", flags.protocol, "tcp, udp or sctp")->capture_default_str();
-    explain_command->add_flag("--from-outside", flags.from_outside,
-                              "As if the packet came in on a node device");
+    explain_command->add_option("--source-port", flags.source_port, "Source port, apart from SRC");
+    auto* origin = explain_command->add_option(
+        "--from", flags.origin, "Where the packet comes from: pod, node or outside; else by its source");
+    explain_command->add_flag("--from-outside", flags.from_outside, "The same as --from outside")
+        ->excludes(origin);
+    cli::FlowOptions flow_options;
+    auto* flows = app.add_subcommand(
+        "flows", "Flows of the packet path; connections translated at their socket have none");
+    flows->add_option("--service", flow_options.service, "NAMESPACE/NAME, or NAMESPACE/NAME:PORT");
+    flows->add_option("--backend", flow_options.backend, "Address of an endpoint");
+    flows->add_option("--client", flow_options.client, "Address of a client");
+    flows->add_option("--state", flow_options.state, "new, answered, established, closing or closed")
+        ->check(CLI::IsMember({"new", "answered", "established", "closing", "closed"}));
+    flows->add_option("--limit", flow_options.limit, "Most flows to show")->capture_default_str();
+    auto* flows_follow = flows->add_flag(
+        "--follow", flow_options.follow, "Show new flows, refusals and drops as they happen, hooks' too");
+    flows->add_option("--sample", flow_options.sample, "With --follow: one event of N, by chance")
+        ->check(CLI::PositiveNumber)->needs(flows_follow)->capture_default_str();
+    cli::TopOptions top_options;
+    std::string order = "packets";
+    auto* top = app.add_subcommand("top", "Busiest services and endpoints; redraws until interrupted");
+    top->add_option("-n,--count", top_options.count, "Services to show, 0 for all")->capture_default_str();
+    top->add_option("--by", order, "packets, bytes, connections or flows")->capture_default_str();
+    top->add_option("--interval", top_options.interval_s, "Seconds between two readings")
+        ->check(CLI::Range(0.1, 3600.0))->capture_default_str();
+    top->add_flag("--once", top_options.once, "Show one interval and end");
+    top->add_flag("--backends", top_options.backends, "Endpoints of each service too");
+    cli::DropOptions drop_options;
     auto* drops = app.add_subcommand("drops", "Packets and connections not forwarded, by reason");
+    auto* drops_follow =
+        drops->add_flag("--follow", drop_options.follow, "Show each as it happens");
+    drops->add_option("--sample", drop_options.sample, "With --follow: one event of N, by chance")
+        ->check(CLI::PositiveNumber)->needs(drops_follow)->capture_default_str();
     cli::JoinOptions joining;
     bool no_start = false;
     auto* join = app.add_subcommand(
@@ -147,7 +192,7 @@ int run(int argc, char** argv) {
         command->set_help_flag();
     }
     auto* version = app.add_subcommand("version", "The version of this program");
-    for (auto* command : {status, explain_command, drops, join, version}) command->fallthrough();
+    for (auto* command : {status, explain_command, flows, top, drops, join, version}) command->fallthrough();
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
@@ -166,6 +211,24 @@ int run(int argc, char** argv) {
         joining.start = !no_start && !joining.renew;
         return run_join(joining);
     }
+    if (flows->parsed()) {
+        flow_options.bpffs = flags.bpffs;
+        flow_options.format = format;
+        return finish_quietly(cli::show_flows(flow_options));
+    }
+    if (top->parsed()) {
+        const auto parsed = cli::parse_order(order);
+        if (!parsed) return finish(parsed.error());
+        top_options.order = *parsed;
+        top_options.bpffs = flags.bpffs;
+        top_options.format = format;
+        return finish_quietly(cli::show_top(top_options));
+    }
+    if (drops->parsed()) {
+        drop_options.bpffs = flags.bpffs;
+        drop_options.format = format;
+        return finish_quietly(cli::show_drops(drop_options));
+    }
     return with_tables(flags, [&](const dataplane::Inspector& inspector) -> Result<std::string> {
         if (status->parsed()) {
             SLUICE_TRY_ASSIGN(const auto view, inspector.status());
@@ -176,10 +239,6 @@ int run(int argc, char** argv) {
             return cli::render_services(views, format);
         }
         if (get->parsed()) return get_service(inspector, flags);
-        if (drops->parsed()) {
-            SLUICE_TRY_ASSIGN(const auto views, inspector.drops());
-            return cli::render_drops(views, format);
-        }
         return explain(inspector, flags);
     });
 }

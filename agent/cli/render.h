@@ -17,6 +17,8 @@ enum class Format { kTable, kJson };
 [[nodiscard]] std::string render_service(const std::vector<dataplane::ServiceView>& ports,
                                          Format format);
 [[nodiscard]] std::string render_drops(const std::vector<dataplane::DropView>& drops, Format format);
+// Services that were refused or dropped for want of an endpoint or by source range; empty if there are none.
+[[nodiscard]] std::string render_refused(const std::vector<dataplane::ServiceTraffic>& services);
 [[nodiscard]] std::string render_explanation(const dataplane::Explanation& explanation,
                                              Format format);
 

@@ -1,10 +1,20 @@
 // What a person is told about a packet, on an image in plain memory.
 #include "dataplane/ebpf/explain.h"
 
+#include <arpa/inet.h>
 #include <gtest/gtest.h>
 
 #include <random>
 
+// clang-format off: the views must come before what uses them.
+#include "bpf/lib/view_memory.h"
+#include "bpf/lib/flow_memory.h"
+#include "bpf/lib/lookup.h"
+#include "bpf/lib/flow.h"
+// clang-format on
+#include "dataplane/ebpf/inspect_flows.h"
+#include "dataplane/ebpf/inspect_views.h"
+#include "dataplane/image/frontends.h"
 #include "dataplane/image/publisher.h"
 
 namespace sluice::dataplane {
@@ -38,9 +48,29 @@ protected:
     }
     [[nodiscard]] Explanation ask(const char* source, const char* destination, std::uint16_t port,
                                   Protocol protocol = Protocol::kTcp) const {
-        return explain_packet(memory_.tables(),
-                              Question{ip(source), ip(destination), port, protocol, false});
+        Question question{ip(source), ip(destination), port, protocol, Origin::kGuess, 0, {}};
+        question.node_addresses = {ip("192.0.2.1")};
+        return explain_packet(memory_.tables(), question, nullptr);
     }
+    [[nodiscard]] Explanation ask_from(Origin origin, const char* source, const char* destination,
+                                       std::uint16_t port, std::uint16_t source_port = 0) const {
+        Question question{ip(source), ip(destination), port, Protocol::kTcp, origin, source_port, {}};
+        question.node_addresses = {ip("192.0.2.1")};
+        return explain_packet(memory_.tables(), question, flows_);
+    }
+    // A load-balancer address with policy Local, one endpoint here and one elsewhere.
+    void add_local_balancer() {
+        image::Service service;
+        service.key = {"default/lb", "", Protocol::kTcp, IpFamily::kIpv4};
+        service.port = 443;
+        service.frontends = {{ip("203.0.113.9"), 443, image::Scope::kAddress, true, false}};
+        service.external.backends = {{ip("10.0.0.5"), 8443, true, false, "default/lb-1"}};
+        service.inside.backends = {{ip("10.0.0.5"), 8443, true, false, "default/lb-1"},
+                                   {ip("10.0.1.5"), 8443, false, false, "default/lb-2"}};
+        service.internal = service.inside;
+        EXPECT_TRUE(publisher_->upsert(service));
+    }
+    const sluice_flow_view* flows_ = nullptr;
     image::MemoryImage memory_;
     std::unique_ptr<image::Publisher> publisher_;
 };
@@ -51,8 +81,8 @@ TEST_F(ExplainTest, PodToClusterIpKeepsItsSource) {
     ASSERT_TRUE(told.service);
     EXPECT_EQ(told.service->name, "default/web:http");
     ASSERT_EQ(told.candidates.size(), 1U);
-    EXPECT_EQ(told.candidates[0].target, "default/web-1");
-    EXPECT_TRUE(told.candidates[0].local);
+    EXPECT_EQ(told.candidates[0].backend.target, "default/web-1");
+    EXPECT_TRUE(told.candidates[0].backend.local);
     EXPECT_FALSE(told.masquerade);
 }
 
@@ -75,6 +105,153 @@ TEST_F(ExplainTest, RefusalDropAndPassSayWhy) {
     told = ask("10.0.0.9", "203.0.113.1", 80);
     EXPECT_EQ(told.verdict, "pass");
     EXPECT_EQ(ask("10.0.0.9", "192.0.2.1", 22).verdict, "pass");
+}
+
+TEST_F(ExplainTest, PolicyLocalBindsOutsideClientsOnlyAndSaysWhichSet) {
+    add_local_balancer();
+    const Explanation outside = ask_from(Origin::kOutside, "198.51.100.1", "203.0.113.9", 443);
+    EXPECT_EQ(outside.set, "external");
+    ASSERT_EQ(outside.candidates.size(), 1U);
+    EXPECT_EQ(outside.candidates[0].backend.target, "default/lb-1");
+    EXPECT_FALSE(outside.masquerade);  // "outside / external, policy Local: source kept"
+    const Explanation pod = ask_from(Origin::kPod, "10.0.0.9", "203.0.113.9", 443);
+    EXPECT_EQ(pod.set, "inside");
+    ASSERT_EQ(pod.candidates.size(), 2U);
+    EXPECT_DOUBLE_EQ(pod.candidates[0].backend.share, 0.5);
+    EXPECT_FALSE(pod.masquerade);  // "pod / external, policy Local: all endpoints, source kept"
+    const Explanation node = ask_from(Origin::kGuess, "192.0.2.7", "203.0.113.9", 443);
+    EXPECT_EQ(node.origin, "outside");
+    EXPECT_EQ(ask_from(Origin::kNode, "192.0.2.7", "203.0.113.9", 443).set, "inside");
+}
+
+TEST_F(ExplainTest, HairpinGetsTheNodesAddressForThatEndpointAlone) {
+    add_local_balancer();
+    const Explanation told = ask_from(Origin::kPod, "10.0.1.5", "203.0.113.9", 443);
+    ASSERT_EQ(told.candidates.size(), 2U);
+    EXPECT_FALSE(told.candidates[0].source_nat);
+    EXPECT_TRUE(told.candidates[1].source_nat);
+    EXPECT_FALSE(told.masquerade);
+}
+
+// Flow tables with one flow: client 198.51.100.1:4000 to the balancer, sent to lb-1 as from the node's port 2000.
+class ExplainFlowTest : public ExplainTest {
+protected:
+    ExplainFlowTest() : buckets_(64) {
+        view_.seed = 99;
+        view_.bucket_count4 = 64;
+        view_.now = 500;
+        view_.buckets4 = buckets_.data();
+        flows_ = &view_;
+        add_local_balancer();
+        sluice_flow_pair pair{};
+        pair.forward.src = image::image_address(ip("198.51.100.1"));
+        pair.forward.dst = image::image_address(ip("203.0.113.9"));
+        pair.forward.ports.port_be[0] = htons(4000);
+        pair.forward.ports.port_be[1] = htons(443);
+        pair.forward.protocol = 6;
+        pair.reverse.src = image::image_address(ip("10.0.0.5"));
+        pair.reverse.dst = image::image_address(ip("192.0.2.1"));
+        pair.reverse.ports.port_be[0] = htons(8443);
+        pair.reverse.ports.port_be[1] = htons(4000);
+        pair.reverse.protocol = 6;
+        pair.port_min = 2000;
+        pair.port_max = 2000;
+        pair.state = SLUICE_FLOW_NEW;
+        pair.snat = 1;
+        const sluice_view image = view_of(memory_.tables());
+        sluice_frontend_key key{pair.forward.dst, htons(443), 6, SLUICE_SCOPE_ADDRESS};
+        sluice_match match{};
+        sluice_classify(&image, &key, 0, &match);
+        pair.service = match.service;
+        pair.backend = memory_.tables().sets[sluice_word_first(match.word)].backend;
+        pair.incarnation = memory_.tables().backends[pair.backend].incarnation;
+        backend_ = pair.backend;
+        incarnation_ = pair.incarnation;
+        service_ = pair.service;
+        EXPECT_EQ(sluice_flow_insert4(&view_, &pair), SLUICE_FLOW_INSERTED);
+    }
+    std::vector<sluice_flow_bucket4> buckets_;
+    sluice_flow_view view_{};
+    std::uint32_t backend_ = 0, incarnation_ = 0, service_ = 0;
+};
+
+TEST_F(ExplainFlowTest, ALiveFlowDecidesAndIsShown) {
+    view_.now = 507;
+    const Explanation told = ask_from(Origin::kOutside, "198.51.100.1", "203.0.113.9", 443, 4000);
+    ASSERT_TRUE(told.flow);
+    EXPECT_EQ(told.flow->state, "new");
+    EXPECT_EQ(told.flow->idle_s, 7U);
+    EXPECT_EQ(told.flow->source_port, 2000);
+    EXPECT_TRUE(told.flow->serving);
+    EXPECT_EQ(told.flow->service, "default/lb");
+    EXPECT_TRUE(told.masquerade);
+    ASSERT_EQ(told.candidates.size(), 1U);
+    EXPECT_EQ(told.candidates[0].backend.target, "default/lb-1");
+    EXPECT_FALSE(ask_from(Origin::kOutside, "198.51.100.1", "203.0.113.9", 443, 4001).flow);
+}
+
+TEST_F(ExplainFlowTest, AnswersAreKnownByWhatTheBackendSends) {
+    const Explanation told = ask_from(Origin::kPod, "10.0.0.5", "192.0.2.1", 2000, 8443);
+    EXPECT_EQ(told.verdict, "translate");
+    EXPECT_TRUE(told.answer);
+    EXPECT_NE(told.reason.find("203.0.113.9:443"), std::string::npos);
+    EXPECT_NE(told.reason.find("198.51.100.1:4000"), std::string::npos);
+}
+
+TEST_F(ExplainFlowTest, AFlowThatIsOverMakesRoomForANewOne) {
+    view_.now = 500 + SLUICE_FLOW_TIMEOUT_NEW + 1;
+    const Explanation told = ask_from(Origin::kOutside, "198.51.100.1", "203.0.113.9", 443, 4000);
+    EXPECT_EQ(told.set, "external");
+    EXPECT_TRUE(told.flow);
+    EXPECT_FALSE(told.masquerade);
+}
+
+TEST_F(ExplainFlowTest, ScansCountEachFlowOnceForItsServiceAndBackend) {
+    std::vector<FlowView> seen;
+    scan_flows(view_, [&](const FlowView& flow) { seen.push_back(flow); });
+    ASSERT_EQ(seen.size(), 1U);
+    EXPECT_EQ(seen[0].client.to_string(), "198.51.100.1");
+    EXPECT_EQ(seen[0].client_port, 4000);
+    EXPECT_EQ(seen[0].destination_port, 443);
+    EXPECT_EQ(seen[0].backend.to_string(), "10.0.0.5");
+    EXPECT_EQ(seen[0].backend_port, 8443);
+    EXPECT_EQ(seen[0].source.to_string(), "192.0.2.1");
+    EXPECT_TRUE(seen[0].source_nat);
+
+    FlowCounts counts = count_flows(view_);
+    EXPECT_EQ(counts.of_backend(backend_, incarnation_), 1U);
+    EXPECT_EQ(counts.of_backend(backend_, incarnation_ + 2), 0U);
+    EXPECT_EQ(counts.of_service(service_), 1U);
+    EXPECT_EQ(counts.tables[0].flows, 1U);
+    EXPECT_EQ(counts.tables[0].capacity, 64U * 4);
+
+    const TrafficReport report = read_traffic(memory_.tables(), counts);
+    ASSERT_EQ(report.services.size(), 2U);
+    EXPECT_EQ(report.services[0].name, "default/lb");
+    EXPECT_EQ(report.services[0].flows, 1U);
+    EXPECT_EQ(report.services[1].flows, 0U);
+    ASSERT_EQ(report.services[0].backends.size(), 2U);
+    EXPECT_EQ(report.services[0].backends[0].flows, 1U);
+    EXPECT_EQ(report.services[0].backends[1].flows, 0U);
+
+    view_.now = 500 + SLUICE_FLOW_TIMEOUT_NEW + 1;
+    counts = count_flows(view_);
+    EXPECT_EQ(counts.tables[0].flows, 0U);
+    EXPECT_EQ(counts.tables[0].lingering, 1U);
+}
+
+TEST_F(ExplainTest, TrafficIsTheServicesOwnAndItsBackends) {
+    const image::Tables& tables = memory_.tables();
+    std::uint32_t backend = 0;
+    while (tables.backends[backend].incarnation % 2 == 0) ++backend;
+    const std::uint32_t service = tables.backends[backend].service;
+    tables.counters[service] = {3, 30, 300, 7};
+    tables.served[backend] = {2, 20, 200};
+    const TrafficReport report = read_traffic(tables, FlowCounts{});
+    ASSERT_EQ(report.services.size(), 1U);
+    EXPECT_EQ(report.services[0].traffic, (Traffic{5, 50, 500}));
+    EXPECT_EQ(report.services[0].refused, 7U);
+    EXPECT_EQ(report.services[0].backends[0].traffic, (Traffic{2, 20, 200}));
 }
 
 TEST_F(ExplainTest, AnyBytesInTheTablesAreReadWithinTheirBounds) {

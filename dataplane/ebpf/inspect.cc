@@ -2,8 +2,16 @@
 // bpf/lib itself.
 #include "dataplane/ebpf/inspect.h"
 
+#include <ifaddrs.h>
+#include <netinet/in.h>
+
+#include <algorithm>
+
+#include "bpf/lib/flow_memory.h"
 #include "dataplane/ebpf/attach.h"
 #include "dataplane/ebpf/explain.h"
+#include "dataplane/ebpf/inspect_flows.h"
+#include "dataplane/ebpf/inspect_views.h"
 #include "dataplane/ebpf/kernel_image.h"
 #include "dataplane/ebpf/pins.h"
 #include "dataplane/image/frontends.h"
@@ -12,10 +20,37 @@
 namespace sluice::dataplane {
 namespace {
 
+// Of all devices of this network namespace.
+std::vector<IpAddress> own_addresses() {
+    std::vector<IpAddress> out;
+    ifaddrs* list = nullptr;
+    if (getifaddrs(&list) != 0) return out;
+    for (const ifaddrs* entry = list; entry != nullptr; entry = entry->ifa_next) {
+        if (entry->ifa_addr == nullptr) continue;
+        if (entry->ifa_addr->sa_family == AF_INET) {
+            const auto* v4 = reinterpret_cast<const sockaddr_in*>(entry->ifa_addr);
+            out.push_back(IpAddress::from_v4_be(v4->sin_addr.s_addr));
+        } else if (entry->ifa_addr->sa_family == AF_INET6) {
+            const auto* v6 = reinterpret_cast<const sockaddr_in6*>(entry->ifa_addr);
+            sluice_address address{};
+            std::copy_n(v6->sin6_addr.s6_addr32, 4, address.word_be);
+            out.push_back(image::address_of(address));
+        }
+    }
+    freeifaddrs(list);
+    return out;
+}
+
+// "default/web" names all of its ports, "default/web:http" one.
+bool names(const std::string& wanted, const std::string& service) {
+    return wanted.empty() || service == wanted || service.starts_with(wanted + ":");
+}
+
 class PinnedInspector final : public Inspector {
 public:
-    PinnedInspector(PinPaths paths, std::unique_ptr<KernelImage> image)
-        : paths_(std::move(paths)), image_(std::move(image)) {}
+    PinnedInspector(PinPaths paths, std::unique_ptr<KernelImage> image,
+                    std::unique_ptr<FlowTables> flows)
+        : paths_(std::move(paths)), image_(std::move(image)), flows_(std::move(flows)) {}
 
     [[nodiscard]] Result<ImageStatus> status() const override;
     [[nodiscard]] Result<std::vector<ServiceView>> services() const override {
@@ -25,17 +60,28 @@ public:
     [[nodiscard]] Result<std::vector<DropView>> drops() const override {
         return read_drops(image_->tables());
     }
-    [[nodiscard]] Result<Explanation> explain(IpAddress source, IpAddress destination,
-                                              std::uint16_t destination_port, Protocol protocol,
-                                              bool from_outside) const override {
-        const Question question{source, destination, destination_port, protocol, from_outside};
+    [[nodiscard]] Result<TrafficReport> traffic() const override {
+        const FlowCounts counts = counted();
         return image::read_stable(image_->tables(),
-                                  [&] { return explain_packet(image_->tables(), question); });
+                                  [&] { return read_traffic(image_->tables(), counts); });
+    }
+    [[nodiscard]] Result<FlowList> flows(const FlowFilter& filter) const override;
+    [[nodiscard]] Result<Explanation> explain(Question question) const override;
+    [[nodiscard]] std::string service_name(std::uint32_t index) const override {
+        return name_of_service(image_->tables(), index);
+    }
+    [[nodiscard]] std::string backend_target(std::uint32_t index) const override {
+        return name_of_backend(image_->tables(), index);
     }
 
 private:
+    [[nodiscard]] FlowCounts counted() const {
+        return flows_ ? count_flows(flows_->view()) : FlowCounts{};
+    }
+
     PinPaths paths_;
     std::unique_ptr<KernelImage> image_;
+    std::unique_ptr<FlowTables> flows_;  // null where the engine keeps none
 };
 
 Result<ImageStatus> PinnedInspector::status() const {
@@ -46,7 +92,45 @@ Result<ImageStatus> PinnedInspector::status() const {
     }
     out.kernel_bytes += pinned_map_bytes(paths_.state);
     out.programs = describe_links(paths_.links);
+    out.flow_tables = counted().tables;
     return out;
+}
+
+Result<FlowList> PinnedInspector::flows(const FlowFilter& filter) const {
+    FlowList out;
+    if (!flows_) {
+        return make_error(Code::kNotFound,
+                          "no flow tables are pinned in {}: the engine runs without packet programs",
+                          paths_.state);
+    }
+    const image::Tables& tables = image_->tables();
+    scan_flows(flows_->view(), [&](const FlowView& found) {
+        if ((filter.backend && *filter.backend != found.backend) ||
+            (filter.client && *filter.client != found.client) ||
+            (!filter.state.empty() && filter.state != found.state)) {
+            return;
+        }
+        const std::string service =
+            found.plain ? std::string() : name_of_service(tables, found.service_index);
+        if (!names(filter.service, service)) return;
+        ++out.matched;
+        if (out.flows.size() >= filter.limit) return;
+        out.flows.push_back(found);
+        FlowView& flow = out.flows.back();
+        flow.service = service;
+        flow.serving = backend_serves(tables, flow.backend_index, flow.incarnation);
+        if (flow.serving) flow.target = name_of_backend(tables, flow.backend_index);
+    });
+    return out;
+}
+
+Result<Explanation> PinnedInspector::explain(Question question) const {
+    question.node_addresses = own_addresses();
+    sluice_flow_view view{};
+    if (flows_) view = flows_->view();
+    return image::read_stable(image_->tables(), [&] {
+        return explain_packet(image_->tables(), question, flows_ ? &view : nullptr);
+    });
 }
 
 }  // namespace
@@ -66,8 +150,10 @@ Result<std::unique_ptr<Inspector>> Inspector::open(const std::string& bpffs) {
         }
         auto opened = KernelImage::open(*directory, false);
         if (opened) {
-            return std::unique_ptr<Inspector>(
-                std::make_unique<PinnedInspector>(paths, std::move(*opened)));
+            auto flows = FlowTables::open(paths.state);
+            if (!flows && flows.error().code != Code::kNotFound) return flows.error();
+            return std::unique_ptr<Inspector>(std::make_unique<PinnedInspector>(
+                paths, std::move(*opened), flows ? std::move(*flows) : nullptr));
         }
         error = opened.error();
         if (error.code != Code::kNotFound) {

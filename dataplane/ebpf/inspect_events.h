@@ -1,0 +1,63 @@
+// Following the flow log of api/abi/event.h, without the agent.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "api/base/ip_address.h"
+#include "api/base/result.h"
+
+namespace sluice::dataplane {
+
+struct EventView {
+    std::uint64_t time_ns = 0;  // CLOCK_MONOTONIC
+    std::string kind;           // "opened", "refused", "dropped"
+    std::string reason;         // of the drop list, empty if opened
+    Protocol protocol = Protocol::kTcp;
+    std::string place;  // "pod", "node", "egress", "to-pod", "socket"
+    // Unspecified: not known, as a socket's own address before it connects.
+    IpAddress client, destination, backend, source;
+    std::uint16_t client_port = 0, destination_port = 0, backend_port = 0, source_port = 0;
+    bool has_service = false, source_nat = false, affinity = false;
+    std::uint32_t service_index = 0, backend_index = 0;
+    std::string forwarding = "nat";
+};
+
+struct FollowOptions {
+    bool opened = true;
+    bool refused = true;
+    bool dropped = true;
+    std::uint32_t sample = 1;  // one event of so many, by chance; at least 1
+};
+
+// One at a time on a node: the ring has one reader. The log is on while an object lives, and for kLease after a
+// follower was killed. One thread.
+class EventFollower {
+public:
+    static constexpr std::chrono::seconds kLease{5};
+
+    EventFollower(const EventFollower&) = delete;
+    EventFollower& operator=(const EventFollower&) = delete;
+    ~EventFollower();
+
+    // kNotFound when no engine is there, kAlreadyExists when somebody else follows.
+    static Result<std::unique_ptr<EventFollower>> open(const std::string& bpffs,
+                                                       const FollowOptions& options);
+    // Waits for events, at most for `timeout` (bounded by half the lease, which it renews), and visits those there are.
+    // Returns how many.
+    Result<std::size_t> poll(std::chrono::milliseconds timeout,
+                             const std::function<void(const EventView&)>& visit);
+    // Events that found the ring full since open().
+    [[nodiscard]] std::uint64_t lost() const;
+
+private:
+    struct State;
+    explicit EventFollower(std::unique_ptr<State> state);
+    void renew();
+    std::unique_ptr<State> state_;
+};
+
+}  // namespace sluice::dataplane
