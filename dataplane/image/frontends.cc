@@ -173,6 +173,8 @@ std::optional<Table> FrontendIndex::lacking(const Tables& tables, std::span<cons
         if (!owners_.contains(claim.key)) {
             plan_slot(claim.key);
         }
+    }
+    for (const Claim& claim : claims) {
         if (owns_address(claim.key, claim.flags)) {
             plan_address(whole_address(claim.key.address));
         }
@@ -241,10 +243,28 @@ void FrontendIndex::disown_address(const Tables& tables, const sluice_frontend_k
     }
 }
 
-void FrontendIndex::add(const Tables& tables, const Claim& claim, Retired& retired) {
+void FrontendIndex::add(const Tables& tables, std::span<const Claim> claims, Retired& retired) {
+    std::vector<Owns> owns;
+    owns.reserve(claims.size());
+    for (const Claim& claim : claims) {
+        owns.push_back(add_claim(tables, claim, retired));
+    }
+    for (std::size_t i = 0; i < claims.size(); ++i) {
+        if (owns[i] == Owns::kMore) {
+            own_address(tables, whole_address(claims[i].key.address));
+        }
+    }
+    for (std::size_t i = 0; i < claims.size(); ++i) {
+        if (owns[i] == Owns::kLess) {
+            disown_address(tables, whole_address(claims[i].key.address), retired);
+        }
+    }
+}
+
+FrontendIndex::Owns FrontendIndex::add_claim(const Tables& tables, const Claim& claim,
+                                             Retired& retired) {
     const auto [found, inserted] = owners_.try_emplace(claim.key);
     Owner& owner = found->second;
-    const sluice_frontend_key whole = whole_address(claim.key.address);
     const bool owns = owns_address(claim.key, claim.flags);
     // The address is owned once per claim, won or lost, so that the loser's is still counted when
     // it wins.
@@ -272,20 +292,41 @@ void FrontendIndex::add(const Tables& tables, const Claim& claim, Retired& retir
             others.push_back(claim);
         }
     }
-    if (owns && !owned_before) {
-        own_address(tables, whole);
-    } else if (!owns && owned_before) {
-        disown_address(tables, whole, retired);
+    return owns == owned_before ? Owns::kAsBefore : owns ? Owns::kMore : Owns::kLess;
+}
+
+std::uint32_t FrontendIndex::flags_of_claim(const sluice_frontend_key& key,
+                                            std::uint32_t service) const {
+    const Owner& owner = owners_.at(key);
+    if (owner.service == service) {
+        return owner.flags;
+    }
+    const auto& others = contested_.at(key);
+    const auto same = std::find_if(others.begin(), others.end(), [&](const Claim& other) {
+        return other.service == service;
+    });
+    SLUICE_ASSERT(same != others.end());
+    return same->flags;
+}
+
+void FrontendIndex::withdraw(const Tables& tables, std::span<const sluice_frontend_key> keys,
+                             std::uint32_t service, Retired& retired) {
+    for (const sluice_frontend_key& key : keys) {
+        if (owns_address(key, flags_of_claim(key, service))) {
+            disown_address(tables, whole_address(key.address), retired);
+        }
+    }
+    for (const sluice_frontend_key& key : keys) {
+        withdraw_claim(tables, key, service, retired);
     }
 }
 
-void FrontendIndex::withdraw(const Tables& tables, const sluice_frontend_key& key,
-                             std::uint32_t service, Retired& retired) {
+void FrontendIndex::withdraw_claim(const Tables& tables, const sluice_frontend_key& key,
+                                   std::uint32_t service, Retired& retired) {
     const auto found = owners_.find(key);
     SLUICE_ASSERT(found != owners_.end());
     Owner& owner = found->second;
     const auto contest = contested_.find(key);
-    std::uint32_t flags = owner.flags;
 
     if (owner.service != service) {
         SLUICE_ASSERT(contest != contested_.end());
@@ -294,7 +335,6 @@ void FrontendIndex::withdraw(const Tables& tables, const sluice_frontend_key& ke
             return other.service == service;
         });
         SLUICE_ASSERT(same != others.end());
-        flags = same->flags;
         others.erase(same);
     } else if (contest != contested_.end()) {
         auto& others = contest->second;
@@ -311,9 +351,6 @@ void FrontendIndex::withdraw(const Tables& tables, const sluice_frontend_key& ke
     }
     if (contest != contested_.end() && contest->second.empty()) {
         contested_.erase(contest);
-    }
-    if (owns_address(key, flags)) {
-        disown_address(tables, whole_address(key.address), retired);
     }
 }
 

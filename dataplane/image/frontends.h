@@ -63,17 +63,18 @@ public:
     // changed.
     [[nodiscard]] std::optional<Table> lacking(const Tables& tables, std::span<const Claim> claims,
                                                std::span<const IpAddress> node_addresses) const;
-    // Publishes a claim, or replaces the same service's claim on that key. REQUIRES: lacking() said
-    // no.
-    void add(const Tables& tables, const Claim& claim, Retired& retired);
+    // Publishes claims, or replaces the same service's claims on those keys; then the addresses that they own as a
+    // whole, since an address that is owned refuses every port that is not there yet. REQUIRES: lacking() said no.
+    void add(const Tables& tables, std::span<const Claim> claims, Retired& retired);
     // Whether withdraw needs a frontend record for the claim that takes over.
     [[nodiscard]] bool contested(const sluice_frontend_key& key) const {
         return contested_.contains(key);
     }
     [[nodiscard]] std::size_t records_available() const { return free_.available(); }
-    // Withdraws a service's claim. REQUIRES: a record available if contested.
-    void withdraw(const Tables& tables, const sluice_frontend_key& key, std::uint32_t service,
-                  Retired& retired);
+    // Withdraws claims of a service; before them the addresses that nobody owns then, for the same reason.
+    // REQUIRES: a record available for each that is contested.
+    void withdraw(const Tables& tables, std::span<const sluice_frontend_key> keys,
+                  std::uint32_t service, Retired& retired);
     // Node addresses answer NodePorts. REQUIRES: lacking() said no.
     void set_node_addresses(const Tables& tables, std::span<const IpAddress> addresses,
                             Retired& retired);
@@ -105,6 +106,13 @@ private:
         bool node = false;
     };
 
+    enum class Owns : std::uint8_t { kAsBefore, kMore, kLess };
+    // What becomes of the whole address with the claim.
+    Owns add_claim(const Tables& tables, const Claim& claim, Retired& retired);
+    void withdraw_claim(const Tables& tables, const sluice_frontend_key& key, std::uint32_t service,
+                        Retired& retired);
+    [[nodiscard]] std::uint32_t flags_of_claim(const sluice_frontend_key& key,
+                                               std::uint32_t service) const;
     std::uint32_t write_record(const Tables& tables, const sluice_frontend_key& key,
                                std::uint32_t flags, std::uint32_t service);
     void replace_owner(const Tables& tables, const sluice_frontend_key& key, Owner& owner,

@@ -12,11 +12,15 @@ namespace {
 // Five of eight slots in use on average keep two-choice buckets far from full.
 constexpr std::size_t kSlotsInUse = 5;
 
-std::uint32_t room(std::size_t used, std::size_t factor_halves, std::uint32_t least,
+// Rounded up by an eighth at most, so that a state that grows slowly is not copied for every few entries.
+std::uint32_t room(std::size_t used, bool make_before_break, std::uint32_t least,
                    std::uint32_t most) {
-    const std::size_t wanted =
-        std::bit_ceil(std::max<std::size_t>(used * factor_halves / 2, least));
-    return static_cast<std::uint32_t>(std::min<std::size_t>(wanted, most));
+    const std::size_t extra = used > kLargeTable ? used / 4 : used / (make_before_break ? 1 : 2);
+    const std::size_t wanted = used + extra;
+    const std::size_t step = std::bit_ceil(wanted + 1) / 16;
+    const std::size_t rounded = step > 8 ? (wanted + step - 1) / step * step : std::bit_ceil(wanted);
+    return static_cast<std::uint32_t>(
+        std::min<std::size_t>(std::max<std::size_t>(rounded, least), most));
 }
 
 }  // namespace
@@ -32,14 +36,17 @@ bool Capacities::within_limits() const {
 
 Capacities capacities_for(const Usage& usage, const Capacities& least) {
     Capacities out = least;
-    out.frontends = room(usage.frontends, 3, least.frontends, kMaxFrontends);
-    out.services = room(usage.services, 3, least.services, kMaxServices);
-    out.set_slots = room(usage.set_slots, 4, least.set_slots, kMaxSetSlots);
-    out.backends = room(usage.backends, 3, least.backends, kMaxBackends);
-    out.name_bytes = room(usage.name_bytes, 3, least.name_bytes, kMaxNameBytes);
-    out.ring_lines = room(usage.ring_lines, 4, least.ring_lines, kMaxRingLines);
-    out.ranges = room(usage.ranges, 4, least.ranges, kMaxRanges);
-    out.buckets = room(usage.frontends / kSlotsInUse + 1, 2, least.buckets, kMaxFrontends);
+    out.frontends = room(usage.frontends, false, least.frontends, kMaxFrontends);
+    out.services = room(usage.services, false, least.services, kMaxServices);
+    out.set_slots = room(usage.set_slots, true, least.set_slots, kMaxSetSlots);
+    out.backends = room(usage.backends, false, least.backends, kMaxBackends);
+    out.name_bytes = room(usage.name_bytes, false, least.name_bytes, kMaxNameBytes);
+    out.ring_lines = room(usage.ring_lines, true, least.ring_lines, kMaxRingLines);
+    out.ranges = room(usage.ranges, true, least.ranges, kMaxRanges);
+    out.buckets = std::max(
+        static_cast<std::uint32_t>(std::min<std::size_t>(
+            std::bit_ceil(usage.frontends / kSlotsInUse + 1), kMaxFrontends)),
+        least.buckets);
     return out;
 }
 

@@ -96,11 +96,9 @@ void Publisher::publish(const Service& service, Record& record, Plan& plan, bool
     }
     for (Claim& claim : plan.claims) {
         claim.service = record.index;
-        frontends_.add(tables_, claim, retired_);
     }
-    for (const auto& key : plan.withdrawals) {
-        frontends_.withdraw(tables_, key, record.index, retired_);
-    }
+    frontends_.add(tables_, plan.claims, retired_);
+    frontends_.withdraw(tables_, plan.withdrawals, record.index, retired_);
     for (std::size_t kind = 0; kind < SLUICE_TRAFFIC_KINDS; ++kind) {
         if (plan.flip_last[kind]) {
             flip(service, record, kind);
@@ -242,17 +240,16 @@ Result<void> Publisher::remove(const ServiceKey& key) {
     }
     Record& record = found->second;
     std::size_t handovers = 0;
+    std::vector<sluice_frontend_key> withdrawals;
     for (const Frontend& frontend : record.frontends) {
-        handovers += frontends_.contested(frontend_key(frontend, key.protocol, key.family)) ? 1 : 0;
+        withdrawals.push_back(frontend_key(frontend, key.protocol, key.family));
+        handovers += frontends_.contested(withdrawals.back()) ? 1 : 0;
     }
     if (handovers > frontends_.records_available()) {
         return lack(Table::kFrontends, key);
     }
     begin_change();
-    for (const Frontend& frontend : record.frontends) {
-        frontends_.withdraw(tables_, frontend_key(frontend, key.protocol, key.family), record.index,
-                            retired_);
-    }
+    frontends_.withdraw(tables_, withdrawals, record.index, retired_);
     // Programs that found the frontend before go on reading the word and its set until the grace
     // period ends.
     sluice_service& service = tables_.services[record.index];

@@ -38,20 +38,21 @@ std::uint32_t flags_of(const Frontend& frontend) {
 
 Error Publisher::lack(Table table, const ServiceKey& key, std::size_t needed) {
     wanted_ = capacities_of(*tables_.header);
-    // What is needed twice over, so that its successor finds room beside it.
-    const auto twice = [needed](std::uint32_t& value) {
-        const std::size_t more = std::max<std::size_t>(value, 2 * std::bit_ceil(needed));
-        value = static_cast<std::uint32_t>(std::min<std::size_t>(value + more, 1U << 31U));
+    // What is needed twice over, so that its successor finds room beside it. Large tables grow by a quarter.
+    const auto more = [needed](std::uint32_t& value) {
+        const std::size_t by = value > kLargeTable ? value / 4 / 64 * 64 : value;
+        value = static_cast<std::uint32_t>(std::min<std::size_t>(
+            value + std::max<std::size_t>(by, 2 * std::bit_ceil(needed)), 1U << 31U));
     };
     switch (table) {
-        case Table::kBuckets: twice(wanted_.buckets); break;
-        case Table::kFrontends: twice(wanted_.frontends); break;
-        case Table::kServices: twice(wanted_.services); break;
-        case Table::kSets: twice(wanted_.set_slots); break;
-        case Table::kBackends: twice(wanted_.backends); break;
-        case Table::kRings: twice(wanted_.ring_lines); break;
-        case Table::kRanges: twice(wanted_.ranges); break;
-        default: twice(wanted_.name_bytes); break;
+        case Table::kBuckets: wanted_.buckets *= 2; break;
+        case Table::kFrontends: more(wanted_.frontends); break;
+        case Table::kServices: more(wanted_.services); break;
+        case Table::kSets: more(wanted_.set_slots); break;
+        case Table::kBackends: more(wanted_.backends); break;
+        case Table::kRings: more(wanted_.ring_lines); break;
+        case Table::kRanges: more(wanted_.ranges); break;
+        default: more(wanted_.name_bytes); break;
     }
     return make_error(Code::kResourceExhausted, "service {}: table {} is full", key.display(),
                       table_specs(wanted_)[static_cast<std::size_t>(table)].name);
