@@ -164,8 +164,10 @@ Result<void> EbpfEngine::set_node(const image::Node& node) {
         SLUICE_TRY(replace_image(live_.tables->capacities(), node));
     }
     SLUICE_TRY(with_room([&] { return publisher_->set_node_addresses(node.nodeport_addresses); }));
+    const bool other_pods =
+        node_.pod_bridge != node.pod_bridge || node_.pod_prefix != node.pod_prefix;
     node_ = node;
-    return {};
+    return other_pods ? sync_devices() : Result<void>();
 }
 
 Result<void> EbpfEngine::sync_devices() {

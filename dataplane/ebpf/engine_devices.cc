@@ -42,8 +42,9 @@ Result<void> EbpfEngine::attach_devices(const Programs& programs) {
             outcome = attached.error();
         }
     };
+    const netlink::PodDevices pods{node_.pod_bridge, node_.pod_prefix};
     for (const netlink::Link& link : links) {
-        netlink::Role role = netlink::classify(link);
+        netlink::Role role = netlink::classify(link, pods);
         if (!options_.devices.empty()) {
             const bool named = std::any_of(
                 options_.devices.begin(), options_.devices.end(), [&](const std::string& pattern) {

@@ -56,7 +56,7 @@ Result<Images> EbpfEngine::stage(std::unique_ptr<KernelImage> tables,
     return next;
 }
 
-Result<void> EbpfEngine::install(Images next) {
+Result<void> EbpfEngine::install(Images next, const image::Node& before) {
     const auto former = current_image(paths_);
     auto done = set_current_image(paths_, next.directory);
     if (done) {
@@ -68,6 +68,7 @@ Result<void> EbpfEngine::install(Images next) {
         if (former && live_.programs) {
             auto back = set_current_image(paths_, *former);
             if (back) {
+                node_ = before;
                 back = turn_to(*live_.programs);
             }
             if (!back) {
@@ -183,9 +184,10 @@ Result<void> EbpfEngine::build(const image::Node& node, std::span<const image::S
         }
         SLUICE_TRY_ASSIGN(Images next, stage(std::move(tables), std::move(*programs)));
         const image::Tables installed = next.tables->tables();
-        SLUICE_TRY(install(std::move(next)));
-        publisher_ = std::move(*publisher);
+        // Which devices are pods' is among the node's facts.
         node_ = node;
+        SLUICE_TRY(install(std::move(next), node));
+        publisher_ = std::move(*publisher);
         if (stale_peers_) {
             std::vector<const image::Service*> datagrams;
             for (const image::Service& service : services) {
@@ -235,13 +237,14 @@ Result<void> EbpfEngine::replace_image(Capacities capacities, const image::Node&
         Images former;
         const image::Tables successor = next.tables->tables();
         std::swap(former.tables, live_.tables);
-        auto installed = install(std::move(next));
+        const image::Node before = std::exchange(node_, node);
+        auto installed = install(std::move(next), before);
         if (!installed) {
+            node_ = before;
             std::swap(former.tables, live_.tables);
             return installed;
         }
         publisher_->switch_to(successor);
-        node_ = node;
         if (auto passed = wait_for_grace_period(); passed) {
             carry_counts(counts, Counts::of(former.tables->tables()), successor, all);
         } else {

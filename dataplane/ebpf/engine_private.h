@@ -67,7 +67,8 @@ private:
     Result<void> turn_to(const Programs& programs);
     Result<void> attach_devices(const Programs& programs);
     // Makes the staged image the one in force. On error the former one still is.
-    Result<void> install(Images next);
+    // `before`: the node's facts then. REQUIRES: node_ holds those that are to be.
+    Result<void> install(Images next, const image::Node& before);
     // Images, state and attachments that nothing uses any more, of whatever version.
     void remove_former();
     // Runs a step of publishing; when a table is full, takes back what was retired, else grows the image, and tries

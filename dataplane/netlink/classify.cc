@@ -36,4 +36,23 @@ Role classify(const Link& link) {
     return link.addresses.empty() ? Role::kIgnore : Role::kNode;
 }
 
+Role classify(const Link& link, const PodDevices& pods) {
+    const Role role = classify(link);
+    if ((pods.bridge.empty() && pods.prefix.empty()) || !link.up || link.loopback ||
+        !link.ethernet) {
+        return role;
+    }
+    if (!pods.bridge.empty()) {
+        if (link.name == pods.bridge) {
+            return Role::kPod;
+        }
+        if (link.master_name == pods.bridge) {
+            return Role::kIgnore;
+        }
+    } else if (link.name.starts_with(pods.prefix)) {
+        return Role::kPod;
+    }
+    return role == Role::kPod ? Role::kNode : role;
+}
+
 }  // namespace sluice::netlink

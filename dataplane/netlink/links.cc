@@ -91,6 +91,7 @@ Result<Links> read_links(nl_sock* socket) {
         if (const auto master = links.find(link.master_ifindex);
             link.master_ifindex != 0 && master != links.end()) {
             link.master_kind = master->second.kind;
+            link.master_name = master->second.name;
         }
     }
     return links;

@@ -32,6 +32,7 @@ struct Link {
     // Some global address has neighbours on the link: its prefix is shorter than the address (/32, /128).
     bool has_subnet = false;
     std::string master_kind;  // "bridge", "bond", "vrf", ...; empty without a master
+    std::string master_name;
     std::uint32_t mtu = 0;    // bytes
 };
 
@@ -57,6 +58,18 @@ enum class Role : std::uint8_t {
 //      network plugins put on the pod's link is a host address (/32, /128) and does not count.
 //   7. anything else (physical, vlan, bond, macvlan): node with a global address, else ignored.
 [[nodiscard]] Role classify(const Link& link);
+
+// What the user says about pods' devices (detectLocal BridgeInterface, InterfaceNamePrefix); at most one is set.
+struct PodDevices {
+    std::string bridge;
+    std::string prefix;
+    bool operator==(const PodDevices&) const = default;
+};
+
+// The rule above without PodDevices. With them they alone say what is a pod's: the bridge itself, whose ports are then
+// ignored (it sees their traffic), or the links whose names begin so; what the rule takes for a pod's besides is a
+// node's. Down, loopback and without Ethernet header stays ignored.
+[[nodiscard]] Role classify(const Link& link, const PodDevices& pods);
 
 // Says when links, addresses or routes may have changed.
 class Monitor {

@@ -119,5 +119,42 @@ TEST(Monitor, IsQuietUntilSomethingChanges) {
     EXPECT_GE(monitor->fd(), 0);
 }
 
+Link pod_link(const std::string& name, const std::string& kind, const std::string& master = {}) {
+    Link out;
+    out.name = name;
+    out.kind = kind;
+    out.up = true;
+    out.master_name = master;
+    out.master_kind = master.empty() ? "" : "bridge";
+    out.master_ifindex = master.empty() ? 0 : 7;
+    return out;
+}
+
+// detectLocal BridgeInterface: "-i cbr0" is what kube-proxy matches.
+TEST(ClassifyWithPodDevices, TheBridgeIsThePodsAndItsPortsAreNobodys) {
+    const PodDevices pods{"cbr0", ""};
+    EXPECT_EQ(classify(pod_link("cbr0", "bridge"), pods), Role::kPod);
+    EXPECT_EQ(classify(pod_link("cbr0", "bridge"), {}), Role::kIgnore);
+    EXPECT_EQ(classify(pod_link("veth1", "veth", "cbr0"), pods), Role::kIgnore);
+    EXPECT_EQ(classify(pod_link("veth2", "veth", "other0"), pods), Role::kNode);
+    EXPECT_EQ(classify(pod_link("veth3", "veth"), pods), Role::kNode);
+    EXPECT_EQ(classify(pod_link("cbr01", "bridge"), pods), Role::kIgnore) << "the name, not its beginning";
+    Link down = pod_link("cbr0", "bridge");
+    down.up = false;
+    EXPECT_EQ(classify(down, pods), Role::kIgnore);
+}
+
+// detectLocal InterfaceNamePrefix: "-i cali+".
+TEST(ClassifyWithPodDevices, APrefixSaysWhichLinksArePods) {
+    const PodDevices pods{"", "cali"};
+    EXPECT_EQ(classify(pod_link("cali12", "veth"), pods), Role::kPod);
+    EXPECT_EQ(classify(pod_link("cali", "dummy"), pods), Role::kPod) << "whatever its kind";
+    EXPECT_EQ(classify(pod_link("veth1", "veth"), pods), Role::kNode);
+    EXPECT_EQ(classify(pod_link("br0", "bridge"), pods), Role::kIgnore);
+    Link uplink = pod_link("eth0", "");
+    uplink.has_default_route = true;
+    EXPECT_EQ(classify(uplink, pods), Role::kNode);
+}
+
 }  // namespace
 }  // namespace sluice::netlink
