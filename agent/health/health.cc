@@ -40,7 +40,7 @@ void State::set_node_eligible(bool eligible) {
 }
 
 bool State::alive_locked(Time now) const {
-    return !oldest_queued_ || now - *oldest_queued_ < kHealthyDelay;
+    return !oldest_queued_ || now - *oldest_queued_ < healthy_delay_;
 }
 
 bool State::alive(Time now) const {
@@ -95,12 +95,15 @@ HttpHandler health_handler(const State& state, Metrics& metrics) {
     };
 }
 
-HttpHandler metrics_handler(const State& state, Metrics& metrics, std::string mode) {
-    return [&state, &metrics, mode = std::move(mode)](const std::string& path) -> HttpAnswer {
+HttpHandler metrics_handler(const State& state, Metrics& metrics, std::string mode,
+                            std::string configz) {
+    return [&state, &metrics, mode = std::move(mode),
+            configz = std::move(configz)](const std::string& path) -> HttpAnswer {
         if (path == "/metrics") {
             return {200, "text/plain; version=0.0.4; charset=utf-8", metrics.render()};
         }
         if (path == "/proxyMode") return {200, "text/plain; charset=utf-8", mode};
+        if (path == "/configz" && !configz.empty()) return {200, "application/json", configz};
         if (path == "/healthz") {
             const bool ready = state.ready(std::chrono::system_clock::now());
             return {ready ? 200 : 503, "text/plain; charset=utf-8", ready ? "ok" : "not synced"};

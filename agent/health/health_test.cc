@@ -46,6 +46,14 @@ TEST(Health, AnUpdateThatIsNotAppliedForTwoSyncPeriodsIs503) {
     EXPECT_EQ(state.healthz(start + 62s).status, 200);
 }
 
+TEST(Health, TheSyncPeriodThatIsConfiguredCounts) {
+    State state(std::chrono::seconds(100));
+    const auto start = std::chrono::system_clock::now();
+    state.change_queued(start);
+    EXPECT_TRUE(state.alive(start + std::chrono::seconds(199)));
+    EXPECT_FALSE(state.alive(start + std::chrono::seconds(200)));
+}
+
 TEST(Health, AnIneligibleNodeFailsHealthzButNotLivez) {
     State state;
     state.set_node_eligible(false);
@@ -105,6 +113,11 @@ TEST(HttpServer, ServesHealthMetricsAndRefusesTheRest) {
     EXPECT_THAT(get((*health)->port(), "/metrics"), StartsWith("HTTP/1.1 404"));
     EXPECT_THAT(get((*health)->port(), "/healthz", "POST"), StartsWith("HTTP/1.1 405"));
     EXPECT_THAT(get((*other)->port(), "/proxyMode"), HasSubstr("\r\n\r\nebpf"));
+    EXPECT_THAT(get((*other)->port(), "/configz"), StartsWith("HTTP/1.1 404"));
+    const auto configured =
+        HttpServer::listen("127.0.0.1:0", 0, metrics_handler(state, metrics, "ebpf", R"({"a":1})"));
+    ASSERT_TRUE(configured);
+    EXPECT_THAT(get((*configured)->port(), "/configz"), HasSubstr("\r\n\r\n{\"a\":1}"));
     const std::string text = get((*other)->port(), "/metrics");
     EXPECT_THAT(text, HasSubstr("kubeproxy_sync_full_proxy_rules_duration_seconds_bucket{ip_family=\"IPv4\","
                                 "le=\"0.002\"} 1\n"));
