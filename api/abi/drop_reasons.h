@@ -23,12 +23,13 @@
 	X(TTL_EXPIRED, "ttl_expired", "time to live or hop limit used up")                             \
 	X(STALE_IMAGE, "stale_image", "a table entry pointed outside its table")                       \
 	X(TOO_BIG, "too_big", "larger than the next link takes; answered with packet too big")         \
-	X(NO_FLOW, "no_flow", "a reset for a connection that no flow entry knows")                     \
-	X(SCTP_PORT, "sctp_port", "SCTP whose port would have to change, which its checksum forbids")  \
+	X(NO_FLOW, "no_flow", "a reset or an ICMP error for a connection that no flow entry knows")    \
+	X(SCTP_PORT, "sctp_port", "a fragment of SCTP whose port would have to change: its checksum covers the rest") \
 	X(NO_ROUTE, "no_route", "the backend, or the way back, has no route from this node")           \
 	X(SOURCE_RANGE, "source_range", "the client is in none of the service's loadBalancerSourceRanges") \
 	X(BAD_CHECKSUM, "bad_checksum", "the checksum of the IPv4 header is wrong")                    \
-	X(BAD_TUNNEL, "bad_tunnel", "forwarded to a pod here for direct return, but not for its service")
+	X(BAD_TUNNEL, "bad_tunnel", "forwarded to a pod here for direct return, but not for its service") \
+	X(BAD_SOURCE, "bad_source", "the source is no single host: broadcast, multicast, loopback or none")
 
 #define SLUICE_DROP_ENUM(enumerator, name, text) SLUICE_DROP_##enumerator,
 enum sluice_drop_reason { SLUICE_DROP_REASONS(SLUICE_DROP_ENUM) SLUICE_DROP_REASON_COUNT };

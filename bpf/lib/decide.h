@@ -161,7 +161,10 @@ SLUICE_ALWAYS_INLINE __u32 sluice_plan_flow(sluice_env env, struct sluice_case *
 	return SLUICE_DROP_NONE;
 }
 
-/* Whether a packet may be the first of its connection; any datagram may, and SCTP's INIT is not looked for. */
+/*
+ * Whether a packet may be the first of its connection. Any datagram may, and any of SCTP: on a further path of an
+ * association a heartbeat comes first.
+ */
 SLUICE_ALWAYS_INLINE int sluice_begins(const struct sluice_packet *packet)
 {
 	if (packet->tuple.protocol == SLUICE_IPPROTO_TCP)
@@ -251,8 +254,7 @@ SLUICE_ALWAYS_INLINE int sluice_choose(struct sluice_case *now, const struct slu
 	return sluice_select(image, now->match.word, point, &now->selection);
 }
 
-/* A packet without a flow: PASS, REFUSE, DROP, or ESTABLISH. */
-SLUICE_ALWAYS_INLINE int sluice_admit(sluice_env env, struct sluice_case *now,
+SLUICE_ALWAYS_INLINE int sluice_admit_family(sluice_env env, struct sluice_case *now,
 				      const struct sluice_view *image, const int v6)
 {
 	const struct sluice_tuple *tuple = &now->packet.tuple;
@@ -266,6 +268,8 @@ SLUICE_ALWAYS_INLINE int sluice_admit(sluice_env env, struct sluice_case *now,
 			return SLUICE_DECIDE_PASS;
 		return SLUICE_DECIDE_ESTABLISH;
 	}
+	if (!sluice_source_is_host(&now->packet))
+		return sluice_decide_drop(now, SLUICE_DROP_BAD_SOURCE);
 	/* Before anything is answered, whether there are endpoints or not. */
 	if (now->match.sources && !sluice_in_sources(now))
 		return sluice_decide_drop(now, SLUICE_DROP_SOURCE_RANGE);
@@ -273,7 +277,8 @@ SLUICE_ALWAYS_INLINE int sluice_admit(sluice_env env, struct sluice_case *now,
 		now->reason = now->match.reason;
 		return now->match.verdict == SLUICE_VERDICT_REFUSE ? SLUICE_DECIDE_REFUSE : SLUICE_DECIDE_DROP;
 	}
-	if (tuple->protocol == SLUICE_IPPROTO_TCP && (now->packet.tcp_flags & SLUICE_TCP_RST))
+	/* Of SCTP: ABORT and SHUTDOWN COMPLETE. */
+	if (now->packet.tcp_flags & SLUICE_TCP_RST)
 		return sluice_decide_drop(now, SLUICE_DROP_NO_FLOW);
 	if (!sluice_choose(now, image))
 		return sluice_decide_drop(now, SLUICE_DROP_STALE_IMAGE);
@@ -281,6 +286,27 @@ SLUICE_ALWAYS_INLINE int sluice_admit(sluice_env env, struct sluice_case *now,
 	if (reason)
 		return sluice_decide_drop(now, reason);
 	return SLUICE_DECIDE_ESTABLISH;
+}
+
+/* Functions of their own also for the sake of BPF's stack: what they need is gone when the flow is inserted. */
+SLUICE_SUBPROGRAM int sluice_admit4(sluice_env env, struct sluice_case *now)
+{
+	struct sluice_view image;
+
+	return now && sluice_view_open(&image) ? sluice_admit_family(env, now, &image, 0) : SLUICE_DECIDE_PASS;
+}
+
+SLUICE_SUBPROGRAM int sluice_admit6(sluice_env env, struct sluice_case *now)
+{
+	struct sluice_view image;
+
+	return now && sluice_view_open(&image) ? sluice_admit_family(env, now, &image, 1) : SLUICE_DECIDE_PASS;
+}
+
+/* A packet without a flow: PASS, REFUSE, DROP, or ESTABLISH. */
+SLUICE_ALWAYS_INLINE int sluice_admit(sluice_env env, struct sluice_case *now, const int v6)
+{
+	return v6 ? sluice_admit6(env, now) : sluice_admit4(env, now);
 }
 
 /*
@@ -295,7 +321,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_usable(const struct sluice_case *now,
 
 	if (hit->meta.flags & SLUICE_FLOW_REVERSE)
 		return 1;
-	if (hit->meta.protocol == SLUICE_IPPROTO_TCP) {
+	if (hit->meta.protocol != SLUICE_IPPROTO_UDP) {
 		if ((flags & (SLUICE_TCP_SYN | SLUICE_TCP_ACK | SLUICE_TCP_RST)) != SLUICE_TCP_SYN)
 			return 1;
 		if (hit->state == SLUICE_FLOW_CLOSED || hit->state == SLUICE_FLOW_CLOSING)
@@ -331,7 +357,10 @@ SLUICE_ALWAYS_INLINE int sluice_decide(sluice_env env, struct sluice_case *now,
 	}
 	if (now->place == SLUICE_PLACE_POD_EGRESS)
 		return SLUICE_DECIDE_PASS;
-	decision = sluice_admit(env, now, image, v6);
+	/* Its first fragment was translated, by a flow that has gone since. */
+	if (now->packet.fragment == SLUICE_LATER_FRAGMENT)
+		return sluice_decide_drop(now, SLUICE_DROP_FRAGMENT);
+	decision = sluice_admit(env, now, v6);
 	if (decision != SLUICE_DECIDE_ESTABLISH)
 		return decision;
 	reason = sluice_establish(now, image, v6);

@@ -79,9 +79,12 @@ Bytes transport(const Spec& spec) {
         put16(out, spec.sport);
         put16(out, spec.dport);
         put32(out, 0x11223344);
-        put32(out, 0x55667788);
+        put32(out, 0);
+        out.push_back(spec.sctp_chunk);
+        out.push_back(0);
+        put16(out, static_cast<std::uint32_t>(4 + spec.payload.size()));
     } else {
-        out.push_back(spec.protocol == 58 ? 128 : 8);
+        out.push_back(spec.icmp_type != 0 ? spec.icmp_type : spec.protocol == 58 ? 128 : 8);
         out.push_back(0);
         put16(out, 0);
         put32(out, 0x00010001);
@@ -106,6 +109,139 @@ std::uint32_t sum16(const std::uint8_t* data, std::size_t size, std::uint32_t st
         sum = fold(sum);
     }
     return sum;
+}
+
+std::uint32_t crc32c(const std::uint8_t* data, std::size_t size) {
+    std::uint32_t crc = ~0U;
+    for (std::size_t i = 0; i < size; ++i) {
+        crc ^= data[i];
+        for (int bit = 0; bit < 8; ++bit) {
+            crc = (crc & 1U) != 0 ? (crc >> 1U) ^ 0x82f63b78U : crc >> 1U;
+        }
+    }
+    return ~crc;
+}
+
+std::vector<Bytes> cut(const Bytes& frame, std::size_t size, std::uint32_t id) {
+    const bool v4 = frame[14] >> 4U == 4;
+    const std::size_t header = v4 ? 4U * (frame[14] & 0xfU) : 40;
+    const std::size_t l4 = 14 + header;
+    const std::size_t end = v4 ? 14 + get16(frame, 16) : 54 + get16(frame, 18);
+    std::vector<Bytes> out;
+    for (std::size_t at = l4; at < end; at += size) {
+        const std::size_t here = std::min(size, end - at);
+        const std::uint32_t more = at + here < end ? 1 : 0;
+        const auto offset = static_cast<std::uint32_t>(at - l4);
+        Bytes piece(frame.begin(), frame.begin() + static_cast<std::ptrdiff_t>(l4));
+        if (v4) {
+            set16(piece, 16, static_cast<std::uint32_t>(header + here));
+            set16(piece, 18, id);
+            set16(piece, 20, more << 13U | offset / 8);
+            set16(piece, 24, 0);
+            set16(piece, 24, 0xffffU ^ sum16(&piece[14], header));
+        } else {
+            set16(piece, 18, static_cast<std::uint32_t>(8 + here));
+            piece.push_back(piece[20]);
+            piece[20] = 44;
+            piece.push_back(0);
+            put16(piece, offset | more);
+            put32(piece, id);
+        }
+        piece.insert(piece.end(), frame.begin() + static_cast<std::ptrdiff_t>(at),
+                     frame.begin() + static_cast<std::ptrdiff_t>(at + here));
+        out.push_back(piece);
+    }
+    return out;
+}
+
+Bytes join(const std::vector<Bytes>& fragments) {
+    const Bytes& first = fragments.front();
+    const bool v4 = first[14] >> 4U == 4;
+    const std::size_t header = v4 ? 4U * (first[14] & 0xfU) : 40;
+    Bytes out(first.begin(), first.begin() + static_cast<std::ptrdiff_t>(14 + header));
+    if (!v4) {
+        out[20] = first[54];
+    }
+    for (const Bytes& piece : fragments) {
+        const std::size_t data = 14 + header + (v4 ? 0 : 8);
+        const std::size_t end = v4 ? 14 + get16(piece, 16) : 54 + get16(piece, 18);
+        const std::size_t offset = v4 ? 8 * (get16(piece, 20) & 0x1fffU) : get16(piece, 56) & 0xfff8U;
+        out.resize(std::max(out.size(), 14 + header + offset + end - data));
+        std::copy(piece.begin() + static_cast<std::ptrdiff_t>(data),
+                  piece.begin() + static_cast<std::ptrdiff_t>(end),
+                  out.begin() + static_cast<std::ptrdiff_t>(14 + header + offset));
+        if (!std::equal(piece.begin() + (v4 ? 26 : 22), piece.begin() + (v4 ? 34 : 54),
+                        first.begin() + (v4 ? 26 : 22))) {
+            return {};  // other addresses: not of this datagram
+        }
+        if (v4 && sum16(&piece[14], header) != 0xffff) {
+            return {};
+        }
+    }
+    if (v4) {
+        set16(out, 16, static_cast<std::uint32_t>(out.size() - 14));
+        set16(out, 20, 0);
+        set16(out, 24, 0);
+        set16(out, 24, 0xffffU ^ sum16(&out[14], header));
+    } else {
+        set16(out, 18, static_cast<std::uint32_t>(out.size() - 54));
+    }
+    return out;
+}
+
+Bytes icmp_error(const std::string& src, const std::string& dst, std::uint8_t type, std::uint8_t code,
+                 std::uint32_t rest, const Bytes& about, std::size_t quoted_bytes) {
+    const bool v4 = src.find(':') == std::string::npos;
+    Spec spec;
+    spec.src = src;
+    spec.dst = dst;
+    spec.protocol = v4 ? 1 : 58;
+    const std::size_t quoted = std::min(quoted_bytes, about.size() - 14);
+    spec.payload.assign(about.begin() + 14, about.begin() + 14 + static_cast<std::ptrdiff_t>(quoted));
+    Bytes out = build(spec);
+    const std::size_t l4 = v4 ? 34 : 54;
+    out[l4] = type;
+    out[l4 + 1] = code;
+    set16(out, l4 + 2, 0);
+    set16(out, l4 + 4, rest >> 16U);
+    set16(out, l4 + 6, rest & 0xffffU);
+    const std::uint32_t start = v4 ? 0 : pseudo_sum(out, 14, false, 58, 8 + quoted);
+    set16(out, l4 + 2, 0xffffU ^ sum16(&out[l4], 8 + quoted, start));
+    return out;
+}
+
+View read_quoted(const View& error) {
+    Bytes frame(14, 0);
+    const bool v4 = error.payload.at(0) >> 4U == 4;
+    set16(frame, 12, v4 ? 0x0800 : 0x86dd);
+    frame.insert(frame.end(), error.payload.begin(), error.payload.end());
+    View view;
+    std::size_t l4 = 54;
+    if (v4) {
+        const std::size_t header = 4U * (frame[14] & 0xfU);
+        if (sum16(&frame[14], header) != 0xffff) {
+            view.error = "quoted IPv4 header checksum";
+        }
+        view.protocol = frame[23];
+        view.src = address_text(frame, 26, true);
+        view.dst = address_text(frame, 30, true);
+        l4 = 14 + header;
+    } else {
+        view.protocol = frame[20];
+        view.src = address_text(frame, 22, false);
+        view.dst = address_text(frame, 38, false);
+        while (view.protocol == 0 || view.protocol == 60 || view.protocol == 44) {
+            view.protocol = frame[l4];
+            l4 += 8;
+        }
+    }
+    view.sport = static_cast<std::uint16_t>(get16(frame, l4));
+    view.dport = static_cast<std::uint16_t>(get16(frame, l4 + 2));
+    const std::size_t check = l4 + checksum_offset(view.protocol);
+    if (view.protocol != 132 && check + 2 <= frame.size()) {
+        view.l4_checksum = static_cast<std::uint16_t>(get16(frame, check));
+    }
+    return view;
 }
 
 Bytes build(const Spec& spec) {
@@ -154,6 +290,12 @@ Bytes build(const Spec& spec) {
     }
     const std::size_t l4 = out.size();
     out.insert(out.end(), l4_bytes.begin(), l4_bytes.end());
+    if (spec.protocol == 132 && !spec.sctp_no_checksum) {
+        const std::uint32_t crc = crc32c(&out[l4], l4_bytes.size());
+        for (std::size_t i = 0; i < 4; ++i) {
+            out[l4 + 8 + i] = static_cast<std::uint8_t>(crc >> (8 * i));
+        }
+    }
     if (spec.protocol != 132 && !(spec.protocol == 17 && spec.udp_no_checksum)) {
         const std::uint32_t start =
             spec.protocol == 1 ? 0 : pseudo_sum(out, l3, v4, spec.protocol, l4_bytes.size());
@@ -194,8 +336,9 @@ View read(const Bytes& frame) {
         view.end = l3 + 40 + get16(frame, l3 + 4);
         while (view.protocol == 0 || view.protocol == 43 || view.protocol == 44 ||
                view.protocol == 60) {
+            const std::size_t size = 8 * (view.protocol == 44 ? 1U : frame[view.l4 + 1] + 1U);
             view.protocol = frame[view.l4];
-            view.l4 += 8;
+            view.l4 += size;
         }
         view.src = address_text(frame, l3 + 8, false);
         view.dst = address_text(frame, l3 + 24, false);
@@ -206,24 +349,48 @@ View read(const Bytes& frame) {
     }
     const std::size_t length = view.end - view.l4;
     const std::size_t l4 = view.l4;
+    // Less than any transport header: part of a datagram, or broken on purpose.
+    if (view.end < l4 + 20) {
+        const std::size_t least = view.protocol == 6 ? 20 : view.protocol == 132 ? 16 : 8;
+        if (view.end < l4 + least) {
+            view.error = "transport header cut off";
+            return view;
+        }
+    }
     if (view.protocol == 6 || view.protocol == 17 || view.protocol == 132) {
         view.sport = static_cast<std::uint16_t>(get16(frame, l4));
         view.dport = static_cast<std::uint16_t>(get16(frame, l4 + 2));
     }
     std::size_t header = 8;
     if (view.protocol == 6) {
+        header = 4U * (frame[l4 + 12] >> 4U);
+        if (l4 + header > view.end) {
+            view.error = "TCP header length";
+            return view;
+        }
         view.seq = get32(frame, l4 + 4);
         view.ack = get32(frame, l4 + 8);
         view.tcp_flags = frame[l4 + 13];
-        header = 4U * (frame[l4 + 12] >> 4U);
     } else if (view.protocol == 132) {
-        header = 12;
+        header = 16;  // with the first chunk's
     } else if (view.protocol == 1 || view.protocol == 58) {
         view.icmp_type = frame[l4];
         view.icmp_code = frame[l4 + 1];
+        view.icmp_rest = get32(frame, l4 + 4);
     }
     view.payload.assign(frame.begin() + static_cast<std::ptrdiff_t>(l4 + header),
                         frame.begin() + static_cast<std::ptrdiff_t>(view.end));
+    if (view.protocol == 132 && get32(frame, l4 + 8) != 0) {
+        Bytes copy(frame.begin() + static_cast<std::ptrdiff_t>(l4),
+                   frame.begin() + static_cast<std::ptrdiff_t>(view.end));
+        const std::uint32_t found = static_cast<std::uint32_t>(copy[8]) | static_cast<std::uint32_t>(copy[9]) << 8U |
+                                    static_cast<std::uint32_t>(copy[10]) << 16U |
+                                    static_cast<std::uint32_t>(copy[11]) << 24U;
+        std::fill(copy.begin() + 8, copy.begin() + 12, std::uint8_t{0});
+        if (found != crc32c(copy.data(), copy.size())) {
+            view.error = "SCTP checksum";
+        }
+    }
     if (view.protocol != 132) {
         view.l4_checksum =
             static_cast<std::uint16_t>(get16(frame, l4 + checksum_offset(view.protocol)));

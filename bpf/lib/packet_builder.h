@@ -29,11 +29,27 @@ struct Spec {
     std::vector<std::uint8_t> extensions;  // IPv6: header numbers, 8 bytes each
     std::uint16_t fragment = 0;            // IPv4 flags and offset, or IPv6 offset and more bit
     bool udp_no_checksum = false;
+    std::uint8_t sctp_chunk = 1;  // INIT
+    bool sctp_no_checksum = false;  // left to the device
+    std::uint8_t icmp_type = 0;  // 0: echo request
     std::string payload = "payload";
     std::size_t padding = 0;  // behind the IP packet
 };
 
 Bytes build(const Spec& spec);
+
+// The CRC of SCTP, bit by bit.
+std::uint32_t crc32c(const std::uint8_t* data, std::size_t size);
+
+// Cuts the frame's IP packet into fragments of `size` bytes (a multiple of 8) behind the IP header, and puts them
+// together again: by what their headers say, the first fragment's addresses and whatever else stands there.
+std::vector<Bytes> cut(const Bytes& frame, std::size_t size, std::uint32_t id = 0x1234);
+Bytes join(const std::vector<Bytes>& fragments);
+
+// An ICMP error from one address to another, quoting the first bytes of the IP packet in `about`. `rest` is the second
+// word of its header.
+Bytes icmp_error(const std::string& src, const std::string& dst, std::uint8_t type, std::uint8_t code,
+                 std::uint32_t rest, const Bytes& about, std::size_t quoted_bytes = 60);
 
 // A frame read back. Every checksum must be right, else `error` says which is not.
 struct View {
@@ -43,6 +59,7 @@ struct View {
     std::uint8_t protocol = 0, ttl = 0, tcp_flags = 0;
     std::uint32_t seq = 0, ack = 0;
     std::uint8_t icmp_type = 0, icmp_code = 0;
+    std::uint32_t icmp_rest = 0;
     std::size_t l3 = 0, l4 = 0, end = 0;
     std::uint16_t l4_checksum = 0;
     Bytes payload;  // behind the transport header; of ICMP errors the quoted packet
@@ -50,5 +67,9 @@ struct View {
 };
 
 View read(const Bytes& frame);
+
+// What an ICMP error quotes: addresses, ports and the transport checksum (0 if that is cut off), which cannot be verified
+// here, for the rest of the packet is missing. `error` tells of a wrong IPv4 header checksum.
+View read_quoted(const View& error);
 
 }  // namespace sluice::packets

@@ -4,12 +4,13 @@
  *
  * Nothing is read beyond data_end. `data_end` may lie before the end of the frame (a frame in pieces); a header that
  * is in the frame but not before data_end yields TRUNCATED with more_needed set: make more of it linear and
- * parse again. sluice_parse_ip stands alone, so that the header quoted in an ICMP error is parsed by the same code.
+ * parse again. Headers quoted in ICMP errors are cut short by nature: bpf/lib/icmp.h reads those.
  */
 #ifndef SLUICE_LIB_PARSE_H
 #define SLUICE_LIB_PARSE_H
 
 #include "api/abi/drop_reasons.h"
+#include "bpf/lib/sctp.h"
 #include "bpf/lib/tuple.h"
 
 #define SLUICE_MAX_VLAN_TAGS 2
@@ -32,7 +33,8 @@ enum sluice_parse {
 	SLUICE_PARSE_OK = 0,    /* the tuple is complete, ports included */
 	SLUICE_PARSE_NO_PORTS,  /* IP, but no ports: another protocol, or a fragment (see `fragment`) */
 	SLUICE_PARSE_NOT_IP,    /* ARP and the like; nothing is filled in */
-	SLUICE_PARSE_BAD_IP,    /* `error` says why; the addresses are not to be trusted */
+	/* `error` says why; the addresses are not to be trusted, or could be taken for the other family's */
+	SLUICE_PARSE_BAD_IP,
 	SLUICE_PARSE_BAD_L4,    /* `error` says why; addresses and protocol are valid */
 };
 
@@ -47,16 +49,20 @@ struct sluice_packet {
 	__u32 l3;  /* offset of the IP header */
 	__u32 l4;  /* offset of the transport header; valid if addresses are */
 	__u32 end; /* offset just behind the IP packet; a frame may be padded beyond it */
+	__u32 fragment_id;  /* of a fragment, as in the packet */
+	__u16 ip_check;     /* of IPv4, as in the packet */
+	__u8 l4_size;       /* of the transport header: TCP, UDP, SCTP */
+	__u8 whole_only;    /* no router may cut it up: IPv6, or IPv4 with that flag */
 	__u8 family; /* 4, 6; 0 if not IP */
 	__u8 ttl;    /* or hop limit */
-	__u8 tcp_flags;
+	__u8 tcp_flags; /* of SCTP: what its first chunk would be in TCP */
 	__u8 vlan_tags;
 	__u8 fragment;  /* enum sluice_fragment */
 	__u8 error;     /* enum sluice_drop_reason */
 	__u8 icmp_type; /* of ICMP and ICMPv6 */
 	__u8 more_needed;
 };
-SLUICE_STATIC_ASSERT(sizeof(struct sluice_packet) == 60, "packet");
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_packet) == 68, "packet");
 
 /*
  * Passes a value through the packet record. A BPF verifier keeps no account of what lies in a map's memory, so behind
@@ -111,6 +117,7 @@ SLUICE_ALWAYS_INLINE int sluice_parse_l4(const void *data, const void *data_end,
 		if ((p[12] >> 4) < 5 || offset + (__u32)(p[12] >> 4) * 4 > packet->end)
 			return sluice_parse_fails(packet, SLUICE_PARSE_BAD_L4, SLUICE_DROP_BAD_HEADER);
 		packet->tcp_flags = p[13];
+		packet->l4_size = (__u8)((p[12] >> 4) * 4);
 		packet->tuple.ports.both_be = sluice_load32(p);
 		return SLUICE_PARSE_OK;
 	}
@@ -120,8 +127,37 @@ SLUICE_ALWAYS_INLINE int sluice_parse_l4(const void *data, const void *data_end,
 		packet->icmp_type = p[0];
 		return SLUICE_PARSE_NO_PORTS;
 	}
+	packet->l4_size = (__u8)size;
 	packet->tuple.ports.both_be = sluice_load32(p);
+	if (protocol == SLUICE_IPPROTO_SCTP) {
+		packet->tcp_flags = SLUICE_TCP_ACK;
+		if (offset + 16 <= packet->end) {
+			if (p + 16 > (const __u8 *)data_end)
+				return sluice_parse_short(packet, SLUICE_PARSE_BAD_L4, offset + 16,
+							  frame_len);
+			packet->tcp_flags = sluice_sctp_as_tcp_flags(p[12]);
+		}
+	}
 	return SLUICE_PARSE_OK;
+}
+
+/* Whether the checksum of an IPv4 header at ip is right. REQUIRES: 20 bytes are there; options, if before data_end. */
+SLUICE_ALWAYS_INLINE int sluice_ipv4_sum_right(const __u8 *ip, __u32 header, const void *data_end)
+{
+	__u64 sum = (__u64)sluice_load32(ip) + sluice_load32(ip + 4) + sluice_load32(ip + 8) +
+		    sluice_load32(ip + 12) + sluice_load32(ip + 16);
+	__u32 at;
+
+	for (at = 20; at < 60; at += 4) {
+		if (at >= header || ip + at + 4 > (const __u8 *)data_end)
+			break;
+		sum += sluice_load32(ip + at);
+	}
+	sum = (sum & 0xffffffffU) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return sum == 0xffff;
 }
 
 SLUICE_ALWAYS_INLINE int sluice_parse_ipv4(const void *data, const void *data_end, __u32 frame_len,
@@ -154,11 +190,18 @@ SLUICE_ALWAYS_INLINE int sluice_parse_ipv4(const void *data, const void *data_en
 	packet->tuple.protocol = ip[9];
 	sluice_set_v4(&packet->tuple.src, sluice_load32(ip + 12));
 	sluice_set_v4(&packet->tuple.dst, sluice_load32(ip + 16));
+	packet->ip_check = sluice_load16(ip + 10);
 	fragment = SLUICE_NTOH16(sluice_load16(ip + 6));
+	packet->whole_only = (fragment & 0x4000) != 0;
 	if (fragment & 0x1fff)
 		packet->fragment = SLUICE_LATER_FRAGMENT;
 	else if (fragment & 0x2000)
 		packet->fragment = SLUICE_FIRST_FRAGMENT;
+	packet->fragment_id = sluice_load16(ip + 4);
+	if (ip + header > (const __u8 *)data_end)
+		return sluice_parse_short(packet, SLUICE_PARSE_BAD_L4, l3 + header, frame_len);
+	if (!sluice_ipv4_sum_right(ip, header, data_end))
+		return sluice_parse_fails(packet, SLUICE_PARSE_BAD_L4, SLUICE_DROP_BAD_CHECKSUM);
 	return sluice_parse_l4(data, data_end, frame_len, packet);
 }
 
@@ -192,6 +235,11 @@ SLUICE_ALWAYS_INLINE int sluice_parse_ipv6(const void *data, const void *data_en
 		packet->tuple.src.word_be[i] = sluice_load32(ip + 8 + 4 * i);
 		packet->tuple.dst.word_be[i] = sluice_load32(ip + 24 + 4 * i);
 	}
+	packet->whole_only = 1;
+	/* IPv4 addresses stand like this in the tables; none of them is on the wire of IPv6 (RFC 4291, 2.5.5.2). */
+	if (sluice_words_are_mapped(packet->tuple.src.word_be) ||
+	    sluice_words_are_mapped(packet->tuple.dst.word_be))
+		return sluice_parse_fails(packet, SLUICE_PARSE_BAD_IP, SLUICE_DROP_BAD_HEADER);
 	next = ip[6];
 	for (i = 0; i < SLUICE_MAX_EXTENSION_HEADERS; i++) {
 		/* Hop-by-hop, routing, fragment, authentication, destination options. */
@@ -213,6 +261,7 @@ SLUICE_ALWAYS_INLINE int sluice_parse_ipv6(const void *data, const void *data_en
 						  frame_len);
 		if (next == 44) {
 			fragment = SLUICE_NTOH16(sluice_load16(p + 2));
+			packet->fragment_id = sluice_load32(p + 4);
 			if (fragment >> 3)
 				packet->fragment = SLUICE_LATER_FRAGMENT;
 			else if (fragment & 1)
@@ -232,6 +281,24 @@ SLUICE_ALWAYS_INLINE int sluice_parse_ipv6(const void *data, const void *data_en
 	if (i == SLUICE_MAX_EXTENSION_HEADERS)
 		return sluice_parse_fails(packet, SLUICE_PARSE_BAD_L4, SLUICE_DROP_BAD_HEADER);
 	return sluice_parse_l4(data, data_end, frame_len, packet);
+}
+
+/*
+ * Whether the source is one host somewhere: not broadcast, multicast, loopback or none. Others are given no flow and no
+ * answer (RFC 1122, 3.2.2).
+ */
+SLUICE_ALWAYS_INLINE int sluice_source_is_host(const struct sluice_packet *packet)
+{
+	const struct sluice_address *src = &packet->tuple.src;
+	__u8 first;
+
+	if (packet->family == 4) {
+		first = (__u8)(SLUICE_NTOH32(src->word_be[3]) >> 24);
+		return first != 0 && first != 127 && first < 224;
+	}
+	first = (__u8)(SLUICE_NTOH32(src->word_be[0]) >> 24);
+	return first != 0xff && ((src->word_be[0] | src->word_be[1] | src->word_be[2]) != 0 ||
+				 SLUICE_NTOH32(src->word_be[3]) > 1);
 }
 
 /* An IP packet whose header is at packet->l3. REQUIRES: the rest of *packet zeroed. */

@@ -1,14 +1,18 @@
 /*
- * The packets that refuse: a TCP reset (RFC 9293, 3.5.2) and an ICMP or ICMPv6 destination unreachable (RFC 792,
- * RFC 4443), built from the IP header on, checksums included. Nothing here touches the refused packet.
+ * The packets that answer in place of a backend: a TCP reset (RFC 9293, 3.5.2), and the errors of ICMP and ICMPv6 (RFC
+ * 792, RFC 1191, RFC 4443), built from the IP header on, checksums included. Nothing here touches the packet in question.
  */
 #ifndef SLUICE_LIB_REPLY_H
 #define SLUICE_LIB_REPLY_H
 
 #include "bpf/lib/checksum.h"
+#include "bpf/lib/icmp.h"
 #include "bpf/lib/parse.h"
 
-/* Of the refused packet at most this much is quoted: its IP header and the first 8 bytes behind it. */
+/*
+ * Of the packet at most this much is quoted: its IP header and the first 8 bytes behind it. Of SCTP 20, for its stacks
+ * look for the tag that an INIT chunk carries (RFC 9260, 10).
+ */
 #define SLUICE_MAX_QUOTE 128
 #define SLUICE_REPLY_TTL 64
 
@@ -27,28 +31,57 @@ SLUICE_ALWAYS_INLINE __u32 sluice_quote_word(const int v6)
 /* Bytes of the packet to quote; 0 if its headers are too long for us. */
 SLUICE_ALWAYS_INLINE __u32 sluice_quote_length(const struct sluice_packet *packet)
 {
-	__u32 length = packet->l4 - packet->l3 + 8;
+	__u32 length = packet->l4 - packet->l3 +
+		       (packet->tuple.protocol == SLUICE_IPPROTO_SCTP ? 20 : 8);
 
 	if (length > packet->end - packet->l3)
 		length = packet->end - packet->l3;
 	return length <= SLUICE_MAX_QUOTE ? length : 0;
 }
 
-/* Nobody may be told (RFC 1122, 3.2.2): the source is no single host. */
+/* What an ICMP answer says; type 0: a refusal. */
+struct sluice_answer {
+	__u8 type;
+	__u8 code;
+	__u16 reserved;
+	__u32 rest; /* the second word of the ICMP header, in host order: the MTU */
+};
+
+SLUICE_ALWAYS_INLINE void sluice_answer_too_big(struct sluice_answer *answer, __u32 mtu, const int v6)
+{
+	answer->type = v6 ? 2 : 3;
+	answer->code = v6 ? 0 : 4;
+	answer->rest = mtu;
+}
+
+SLUICE_ALWAYS_INLINE void sluice_answer_time_exceeded(struct sluice_answer *answer, const int v6)
+{
+	answer->type = v6 ? 3 : 11;
+	answer->code = 0;
+	answer->rest = 0;
+}
+
+SLUICE_ALWAYS_INLINE void sluice_answer_unreachable(struct sluice_answer *answer, __u8 protocol, const int v6)
+{
+	answer->type = v6 ? 1 : 3;
+	if (v6)
+		answer->code = 4;
+	else
+		answer->code = protocol == SLUICE_IPPROTO_UDP || protocol == SLUICE_IPPROTO_SCTP ||
+					       protocol == SLUICE_IPPROTO_ICMP ?
+				       3 :
+				       2;
+	answer->rest = 0;
+}
+
+/* RFC 1122, 3.2.2: not to other than single hosts, not about later fragments, not about ICMP errors. */
 SLUICE_ALWAYS_INLINE int sluice_may_answer(const struct sluice_packet *packet)
 {
-	const struct sluice_address *src = &packet->tuple.src;
-	__u8 first;
-
-	if (packet->fragment != SLUICE_WHOLE)
+	if (packet->fragment == SLUICE_LATER_FRAGMENT || !sluice_source_is_host(packet))
 		return 0;
-	if (packet->family == 4) {
-		first = (__u8)(SLUICE_NTOH32(src->word_be[3]) >> 24);
-		return first != 0 && first != 127 && first < 224;
-	}
-	first = (__u8)(SLUICE_NTOH32(src->word_be[0]) >> 24);
-	return first != 0xff &&
-	       (src->word_be[0] | src->word_be[1] | src->word_be[2] | src->word_be[3]) != 0;
+	if (packet->tuple.protocol == (packet->family == 4 ? SLUICE_IPPROTO_ICMP : SLUICE_IPPROTO_ICMPV6))
+		return sluice_icmp_is_question(packet->icmp_type, packet->family == 6);
+	return 1;
 }
 
 /* The IP header of the reply: from the refused destination to the source. */
@@ -116,21 +149,20 @@ SLUICE_ALWAYS_INLINE void sluice_build_reset(struct sluice_reply *reply,
 }
 
 /* REQUIRES: the quote of quote_length bytes lies at its place, zeros behind it up to SLUICE_MAX_QUOTE. */
-SLUICE_ALWAYS_INLINE void sluice_build_unreachable(struct sluice_reply *reply,
-						   const struct sluice_packet *packet,
-						   __u32 quote_length, __u8 code, const int v6)
+SLUICE_ALWAYS_INLINE void sluice_build_error(struct sluice_reply *reply,
+					     const struct sluice_packet *packet, __u32 quote_length,
+					     const struct sluice_answer *answer, const int v6)
 {
 	__u32 *icmp = reply->word + (v6 ? 10 : 5);
-	__u8 type = v6 ? 1 : 3;
 	__u64 sum = sluice_reply_ip(reply, packet, 8 + quote_length,
 				    v6 ? SLUICE_IPPROTO_ICMPV6 : SLUICE_IPPROTO_ICMP, v6);
 	int i;
 
 	if (!v6)
 		sum = 0; /* only ICMPv6 has a pseudo header */
-	icmp[0] = SLUICE_HTON32((__u32)type << 24 | (__u32)code << 16);
-	icmp[1] = 0;
-	sum += icmp[0];
+	icmp[0] = SLUICE_HTON32((__u32)answer->type << 24 | (__u32)answer->code << 16);
+	icmp[1] = SLUICE_HTON32(answer->rest);
+	sum += (__u64)icmp[0] + icmp[1];
 	for (i = 0; i < SLUICE_MAX_QUOTE / 4; i++)
 		sum += icmp[2 + i];
 	icmp[0] |= SLUICE_HTON32((__u32)SLUICE_NTOH16(sluice_sum_finish(sum)));

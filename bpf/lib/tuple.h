@@ -67,6 +67,12 @@ SLUICE_ALWAYS_INLINE __u32 sluice_load32(const void *p)
 #endif
 }
 
+/* Whether the four words are ::ffff:a.b.c.d. */
+SLUICE_ALWAYS_INLINE int sluice_words_are_mapped(const __u32 *word_be)
+{
+	return (word_be[0] | word_be[1] | (word_be[2] ^ SLUICE_HTON32(0xffff))) == 0;
+}
+
 SLUICE_ALWAYS_INLINE void sluice_set_v4(struct sluice_address *address, __u32 v4_be)
 {
 	address->word_be[0] = 0;

@@ -21,10 +21,13 @@
 #include "bpf/progs/flow_maps.h"
 #include "bpf/lib/flow.h"
 #include "bpf/lib/parse.h"
+#include "bpf/progs/fragment_maps.h"
 #include "bpf/lib/select.h"
 #include "bpf/progs/affinity.h"
 #include "bpf/progs/tc_translate.h"
 #include "bpf/progs/tc_glance.h"
+
+#define SLUICE_VLAN_ID_MASK 0xfff
 
 /* Made linear when headers are spread over fragments of the frame. */
 #define SLUICE_PULL_BYTES 256
@@ -68,6 +71,16 @@ SLUICE_SUBPROGRAM int sluice_portless6(struct __sk_buff *ctx, struct sluice_scra
 	return sluice_process_portless(ctx, scratch, &image, error, 1);
 }
 
+/* Whether a later fragment is of a datagram that is translated; it then has its ports. */
+SLUICE_SUBPROGRAM int sluice_recall(struct sluice_scratch *scratch)
+{
+	if (!scratch)
+		return 0;
+	return scratch->now.packet.family == 4 ?
+		       sluice_datagram_recall(&scratch->now.flows, &scratch->now.packet, 0) :
+		       sluice_datagram_recall(&scratch->now.flows, &scratch->now.packet, 1);
+}
+
 SLUICE_SUBPROGRAM int sluice_parse_skb(struct __sk_buff *ctx, struct sluice_scratch *scratch)
 {
 	if (!scratch)
@@ -84,8 +97,8 @@ int sluice_process_packet(struct __sk_buff *ctx)
 	struct sluice_scratch *scratch;
 	struct sluice_view image;
 	struct sluice_case *now;
-	__u32 zero = 0;
 	int parsed;
+	__u32 zero = 0;
 
 	scratch = bpf_map_lookup_elem(&sluice_scratch, &zero);
 	if (!scratch)
@@ -98,13 +111,17 @@ int sluice_process_packet(struct __sk_buff *ctx)
 	/* What is not IP, or broken beyond telling where it goes, is the stack's to judge. */
 	if (parsed == SLUICE_PARSE_NOT_IP || parsed == SLUICE_PARSE_BAD_IP)
 		return TC_ACT_OK;
+	/* A tag behind the one that the kernel took off, or one that a VLAN device has put on: see enter(). */
+	if (now->packet.vlan_tags)
+		return TC_ACT_OK;
 	if (!sluice_view_open(&image) || image.header->magic != SLUICE_IMAGE_MAGIC ||
 	    !sluice_flow_view_open(&now->flows))
 		return TC_ACT_OK;
-	if (parsed == SLUICE_PARSE_OK && now->packet.fragment == SLUICE_WHOLE)
+	if (parsed == SLUICE_PARSE_NO_PORTS && now->packet.fragment == SLUICE_LATER_FRAGMENT &&
+	    sluice_recall(scratch))
+		parsed = SLUICE_PARSE_OK;
+	if (parsed == SLUICE_PARSE_OK)
 		return now->packet.family == 4 ? sluice_process4(ctx, scratch) : sluice_process6(ctx, scratch);
-	if (now->place == SLUICE_PLACE_POD_EGRESS)
-		return TC_ACT_OK;
 	return now->packet.family == 4 ?
 		       sluice_portless4(ctx, scratch, parsed == SLUICE_PARSE_BAD_L4 ? now->packet.error : 0) :
 		       sluice_portless6(ctx, scratch, parsed == SLUICE_PARSE_BAD_L4 ? now->packet.error : 0);
@@ -133,8 +150,15 @@ SLUICE_ALWAYS_INLINE int enter(struct __sk_buff *ctx, const __u32 place)
 	 */
 	if (place == SLUICE_PLACE_POD_EGRESS && !ctx->sk)
 		return TC_ACT_OK;
-	/* A tag that the device took off: the frame belongs to a VLAN device, which has programs of its own. */
-	if (ctx->vlan_present || !sluice_glance(ctx, place))
+	/*
+	 * A frame with a tag belongs to a VLAN device, whose own programs see it without. (On its way in the kernel has
+	 * taken the tag off before this program runs, whatever the device can do; on its way out it has been seen
+	 * there.) To translate it here would let in VLANs that this node is no member of, for which there is no device.
+	 * VLAN 0 is a priority and no VLAN.
+	 */
+	if (ctx->vlan_present && (ctx->vlan_tci & SLUICE_VLAN_ID_MASK))
+		return TC_ACT_OK;
+	if (!sluice_glance(ctx, place))
 		return TC_ACT_OK;
 	scratch = bpf_map_lookup_elem(&sluice_scratch, &zero);
 	if (!scratch)

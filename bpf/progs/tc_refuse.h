@@ -27,17 +27,17 @@ SLUICE_ALWAYS_INLINE int sluice_reply_allowed(const struct sluice_flow_view *vie
 	return 1;
 }
 
-/* Builds the answer. 0 if there is none to give. */
+/* Builds the answer: what it says of errors of ICMP, else a refusal. 0 if there is none to give. */
 SLUICE_ALWAYS_INLINE int sluice_build_refusal(struct __sk_buff *ctx,
 					      const struct sluice_packet *packet,
+					      struct sluice_answer *answer,
 					      struct sluice_reply *reply, const int v6)
 {
 	__u32 head[4];
 	__u32 length;
-	__u8 code;
 	int i;
 
-	if (packet->tuple.protocol == SLUICE_IPPROTO_TCP) {
+	if (packet->tuple.protocol == SLUICE_IPPROTO_TCP && !answer->type) {
 		if (bpf_skb_load_bytes(ctx, packet->l4, head, sizeof(head)))
 			return 0;
 		sluice_build_reset(reply, packet, SLUICE_NTOH32(head[1]), SLUICE_NTOH32(head[2]),
@@ -52,23 +52,18 @@ SLUICE_ALWAYS_INLINE int sluice_build_refusal(struct __sk_buff *ctx,
 		return 0;
 	if (bpf_skb_load_bytes(ctx, packet->l3, &reply->word[sluice_quote_word(v6)], length))
 		return 0;
-	if (v6)
-		code = 4;
-	else
-		code = packet->tuple.protocol == SLUICE_IPPROTO_UDP ||
-				       packet->tuple.protocol == SLUICE_IPPROTO_SCTP ||
-				       packet->tuple.protocol == SLUICE_IPPROTO_ICMP ?
-			       3 :
-			       2;
-	sluice_build_unreachable(reply, packet, length, code, v6);
+	if (!answer->type)
+		sluice_answer_unreachable(answer, packet->tuple.protocol, v6);
+	sluice_build_error(reply, packet, length, answer, v6);
 	return 1;
 }
 
 SLUICE_ALWAYS_INLINE int sluice_refuse(struct __sk_buff *ctx, const struct sluice_flow_view *flows,
-				       const struct sluice_packet *packet, struct sluice_reply *reply,
+				       const struct sluice_packet *packet,
+				       struct sluice_answer *answer, struct sluice_reply *reply,
 				       __u64 redirect_flags, const int v6)
 {
-	int tcp = packet->tuple.protocol == SLUICE_IPPROTO_TCP;
+	int tcp = packet->tuple.protocol == SLUICE_IPPROTO_TCP && !answer->type;
 	__u16 mac[6];
 	__u32 length;
 	__u16 swap;
@@ -81,7 +76,7 @@ SLUICE_ALWAYS_INLINE int sluice_refuse(struct __sk_buff *ctx, const struct sluic
 		sluice_count_drop(SLUICE_DROP_REPLY_RATE_LIMITED);
 		return TC_ACT_SHOT;
 	}
-	if (!sluice_build_refusal(ctx, packet, reply, v6) ||
+	if (!sluice_build_refusal(ctx, packet, answer, reply, v6) ||
 	    bpf_skb_load_bytes(ctx, 0, mac, sizeof(mac)))
 		return TC_ACT_SHOT;
 	length = reply->length;

@@ -16,13 +16,27 @@
 enum sluice_route {
 	SLUICE_ROUTE_FORWARD = 0, /* next hop and device are filled in */
 	SLUICE_ROUTE_LOCAL,       /* for this node itself, or nothing to forward by: the stack decides */
-	SLUICE_ROUTE_TOO_BIG,
+	SLUICE_ROUTE_TOO_BIG, /* fib->mtu_result says how large it may be */
 };
 
 struct sluice_next_hop {
 	struct bpf_redir_neigh neighbour;
 	__u32 ifindex;
 };
+
+/* The largest IP packet that this one becomes on the wire; 0 if that is not known. */
+SLUICE_ALWAYS_INLINE __u16 sluice_wire_length(struct __sk_buff *ctx, const struct sluice_packet *packet)
+{
+	__u32 length = packet->end - packet->l3;
+
+	if (ctx->gso_size) {
+		/* Segments of SCTP are as large as they are: 65535 stands for that. */
+		if (!packet->l4_size || ctx->gso_size == 0xffff)
+			return 0;
+		length = packet->l4 - packet->l3 + packet->l4_size + ctx->gso_size;
+	}
+	return length <= 0xffff ? (__u16)length : 0;
+}
 
 SLUICE_ALWAYS_INLINE int sluice_route(struct __sk_buff *ctx, const struct sluice_packet *packet,
 				      const struct sluice_address *src,
@@ -34,6 +48,8 @@ SLUICE_ALWAYS_INLINE int sluice_route(struct __sk_buff *ctx, const struct sluice
 
 	__builtin_memset(fib, 0, sizeof(*fib));
 	fib->l4_protocol = packet->tuple.protocol;
+	/* The route's own MTU counts, which may be less than the device's. */
+	fib->tot_len = sluice_wire_length(ctx, packet);
 	fib->sport = ports.port_be[SLUICE_SOURCE];
 	fib->dport = ports.port_be[SLUICE_DESTINATION];
 	fib->ifindex = ctx->ifindex;

@@ -23,7 +23,9 @@ struct sluice_scratch {
 	struct sluice_case now;
 	struct sluice_next_hop hop;
 	struct bpf_fib_lookup fib;
+	struct sluice_answer answer;
 	struct sluice_reply reply;
+	struct sluice_quote quote; /* of an ICMP error that is translated */
 };
 
 struct {
@@ -59,82 +61,13 @@ SLUICE_ALWAYS_INLINE void sluice_count_packet(struct __sk_buff *ctx, const struc
 	SLUICE_COUNT(served->bytes, ctx->len);
 }
 
-/* Rewrites the packet to the hit's tuple and sends it on. */
-SLUICE_ALWAYS_INLINE int sluice_translate(struct __sk_buff *ctx, struct sluice_scratch *scratch,
-				const struct sluice_view *image, const int v6)
-{
-	struct sluice_case *now = &scratch->now;
-	const struct sluice_flow_hit *hit = &scratch->now.hit;
-	struct sluice_next_hop *hop = &scratch->hop;
-	/* The other half's key is what leaves here; only SNAT and egress cannot leave it to the stack. */
-	int must_route = now->place == SLUICE_PLACE_NODE_EGRESS ?
-				 !(hit->meta.flags & SLUICE_FLOW_REVERSE) :
-				 (hit->meta.flags & (SLUICE_FLOW_SNAT | SLUICE_FLOW_REVERSE)) ==
-					 SLUICE_FLOW_SNAT;
-	int may_route = now->packet.vlan_tags == 0;
-	int route = SLUICE_ROUTE_LOCAL;
-	__u8 ttl = now->packet.ttl;
-	__u32 reason;
-
-	sluice_count_packet(ctx, image, hit->meta.backend);
-	/* An answer that leaves by a device was routed for its client already. */
-	if (now->place == SLUICE_PLACE_POD_EGRESS ||
-	    (now->place == SLUICE_PLACE_NODE_EGRESS && (hit->meta.flags & SLUICE_FLOW_REVERSE)))
-		may_route = 0;
-	if (may_route) {
-		route = sluice_route(ctx, &now->packet, &hit->new_src, &hit->new_dst,
-				     hit->new_ports, &scratch->fib, hop, v6);
-		if (route == SLUICE_ROUTE_FORWARD && now->place != SLUICE_PLACE_NODE_EGRESS) {
-			if (ttl <= 1) {
-				if (must_route)
-					return sluice_drop_packet(now, SLUICE_DROP_TTL_EXPIRED);
-				route = SLUICE_ROUTE_LOCAL;
-			} else {
-				ttl--;
-			}
-		}
-		if (route != SLUICE_ROUTE_FORWARD && must_route)
-			return sluice_drop_packet(now, route == SLUICE_ROUTE_TOO_BIG ?
-							       SLUICE_DROP_TOO_BIG :
-							       SLUICE_DROP_NO_ROUTE);
-	}
-	reason = sluice_rewrite(ctx, &now->packet, &hit->new_src, &hit->new_dst, hit->new_ports, ttl,
-				v6);
-	if (reason)
-		return sluice_drop_packet(now, reason);
-	if (route != SLUICE_ROUTE_FORWARD)
-		return TC_ACT_OK;
-	ctx->tc_index = SLUICE_TRANSLATED;
-	return (int)bpf_redirect_neigh(hop->ifindex, &hop->neighbour, sizeof(hop->neighbour), 0);
-}
-
-typedef struct __sk_buff *sluice_env;
-
-SLUICE_ALWAYS_INLINE __u32 sluice_env_random(void)
-{
-	return bpf_get_prandom_u32();
-}
-
-SLUICE_ALWAYS_INLINE int sluice_env_stays(sluice_env ctx, struct sluice_case *now, const int v6)
-{
-	/* The case is the scratch's first member. */
-	struct sluice_scratch *scratch = (struct sluice_scratch *)now;
-	union sluice_ports ports = now->packet.tuple.ports;
-
-	ports.port_be[SLUICE_DESTINATION] = now->selection.port_be;
-	return sluice_route(ctx, &now->packet, &now->packet.tuple.src, &now->selection.address, ports,
-			    &scratch->fib, &scratch->hop, v6) == SLUICE_ROUTE_LOCAL;
-}
-
-#include "bpf/lib/decide.h"
-
 SLUICE_ALWAYS_INLINE int sluice_refuse_packet(struct __sk_buff *ctx, struct sluice_scratch *scratch,
 					      const int v6)
 {
 	const struct sluice_case *now = &scratch->now;
 
 	/* The node's own packet came down from the stack: its answer goes up again. */
-	return sluice_refuse(ctx, &now->flows, &now->packet, &scratch->reply,
+	return sluice_refuse(ctx, &now->flows, &now->packet, &scratch->answer, &scratch->reply,
 			     now->place == SLUICE_PLACE_NODE_EGRESS ? BPF_F_INGRESS : 0, v6);
 }
 
@@ -148,6 +81,118 @@ SLUICE_SUBPROGRAM int sluice_refuse6(struct __sk_buff *ctx, struct sluice_scratc
 	return scratch ? sluice_refuse_packet(ctx, scratch, 1) : TC_ACT_SHOT;
 }
 
+/* Counts a packet of a flow that is answered instead of sent on; scratch->answer says by what. */
+SLUICE_ALWAYS_INLINE int sluice_answer(struct __sk_buff *ctx, struct sluice_scratch *scratch, __u32 reason,
+				       const int v6)
+{
+	sluice_drop_packet(&scratch->now, reason);
+	return v6 ? sluice_refuse6(ctx, scratch) : sluice_refuse4(ctx, scratch);
+}
+
+/*
+ * Larger than the next link takes. Its sender is told, as routers do (RFC 1191, RFC 8201). IPv4 without DF is
+ * the stack's to cut up, but only if the source is still the sender's own: what has got another cannot go up the
+ * stack. Then the sender is told all the same; hosts note the path's MTU whatever they set DF to, and cut up what
+ * follows.
+ */
+SLUICE_ALWAYS_INLINE int sluice_too_big_for_us(const struct sluice_case *now)
+{
+	return now->packet.whole_only || now->place == SLUICE_PLACE_NODE_EGRESS ||
+	       !sluice_address_equal(&now->packet.tuple.src, &now->hit.new_src);
+}
+
+/* Whether the packet is to be routed here; an answer that leaves by a device was routed for its client already. */
+SLUICE_ALWAYS_INLINE int sluice_may_route(const struct sluice_case *now)
+{
+	return now->place != SLUICE_PLACE_POD_EGRESS &&
+	       (now->place != SLUICE_PLACE_NODE_EGRESS || !(now->hit.meta.flags & SLUICE_FLOW_REVERSE));
+}
+
+/* Rewrites the packet to the hit's tuple and sends it on. */
+SLUICE_ALWAYS_INLINE int sluice_translate(struct __sk_buff *ctx, struct sluice_scratch *scratch,
+				const struct sluice_view *image, const int v6)
+{
+	struct sluice_case *now = &scratch->now;
+	const struct sluice_flow_hit *hit = &scratch->now.hit;
+	struct sluice_next_hop *hop = &scratch->hop;
+	/* The other half's key is what leaves here; only SNAT and egress cannot leave it to the stack. */
+	int must_route = now->place == SLUICE_PLACE_NODE_EGRESS ?
+				 !(hit->meta.flags & SLUICE_FLOW_REVERSE) :
+				 (hit->meta.flags & (SLUICE_FLOW_SNAT | SLUICE_FLOW_REVERSE)) ==
+					 SLUICE_FLOW_SNAT;
+	struct sluice_change to = {.src = &hit->new_src, .dst = &hit->new_dst};
+	int route = SLUICE_ROUTE_LOCAL;
+	__u32 reason;
+
+	to.ports_be = hit->new_ports.both_be;
+	to.ttl = now->packet.ttl;
+	sluice_count_packet(ctx, image, hit->meta.backend);
+	if (sluice_may_route(now)) {
+		route = sluice_route(ctx, &now->packet, &hit->new_src, &hit->new_dst,
+				     hit->new_ports, &scratch->fib, hop, v6);
+		if (route == SLUICE_ROUTE_FORWARD && now->place != SLUICE_PLACE_NODE_EGRESS) {
+			if (to.ttl <= 1) {
+				sluice_answer_time_exceeded(&scratch->answer, v6);
+				return sluice_answer(ctx, scratch, SLUICE_DROP_TTL_EXPIRED, v6);
+			}
+			to.ttl--;
+		}
+		if (route == SLUICE_ROUTE_TOO_BIG && sluice_too_big_for_us(now)) {
+			sluice_answer_too_big(&scratch->answer, scratch->fib.mtu_result, v6);
+			return sluice_answer(ctx, scratch, SLUICE_DROP_TOO_BIG, v6);
+		}
+		if (route != SLUICE_ROUTE_FORWARD && must_route)
+			return sluice_drop_packet(now, SLUICE_DROP_NO_ROUTE);
+	}
+	reason = sluice_rewrite(ctx, &now->packet, &to, &scratch->quote, v6);
+	if (reason)
+		return sluice_drop_packet(now, reason);
+	if (route != SLUICE_ROUTE_FORWARD)
+		return TC_ACT_OK;
+	/* A priority tag is this link's, not the next one's. */
+	if (ctx->vlan_present && bpf_skb_vlan_pop(ctx))
+		return sluice_drop_packet(now, SLUICE_DROP_REWRITE_FAILED);
+	ctx->tc_index = SLUICE_TRANSLATED;
+	return (int)bpf_redirect_neigh(hop->ifindex, &hop->neighbour, sizeof(hop->neighbour), 0);
+}
+
+SLUICE_SUBPROGRAM int sluice_translate4(struct __sk_buff *ctx, struct sluice_scratch *scratch)
+{
+	struct sluice_view image;
+
+	return scratch && sluice_view_open(&image) ? sluice_translate(ctx, scratch, &image, 0) : TC_ACT_SHOT;
+}
+
+SLUICE_SUBPROGRAM int sluice_translate6(struct __sk_buff *ctx, struct sluice_scratch *scratch)
+{
+	struct sluice_view image;
+
+	return scratch && sluice_view_open(&image) ? sluice_translate(ctx, scratch, &image, 1) : TC_ACT_SHOT;
+}
+
+typedef struct __sk_buff *sluice_env;
+
+SLUICE_ALWAYS_INLINE __u32 sluice_env_random(void)
+{
+	return bpf_get_prandom_u32();
+}
+
+SLUICE_ALWAYS_INLINE int sluice_env_stays(sluice_env ctx, struct sluice_case *now, const int v6)
+{
+	/* The case is the scratch's first member; the verifier knows that only of the map's own pointer. */
+	__u32 zero = 0;
+	struct sluice_scratch *scratch = bpf_map_lookup_elem(&sluice_scratch, &zero);
+	union sluice_ports ports = now->packet.tuple.ports;
+
+	if (!scratch)
+		return 1;
+	ports.port_be[SLUICE_DESTINATION] = now->selection.port_be;
+	return sluice_route(ctx, &now->packet, &now->packet.tuple.src, &now->selection.address, ports,
+			    &scratch->fib, &scratch->hop, v6) == SLUICE_ROUTE_LOCAL;
+}
+
+#include "bpf/lib/decide.h"
+
 /* Counts and carries out a refusal or a drop. */
 SLUICE_ALWAYS_INLINE int sluice_turn_away(struct __sk_buff *ctx, struct sluice_scratch *scratch,
 				const struct sluice_view *image, int refuse, const int v6)
@@ -158,41 +203,120 @@ SLUICE_ALWAYS_INLINE int sluice_turn_away(struct __sk_buff *ctx, struct sluice_s
 	sluice_log_event(&scratch->now, refuse ? SLUICE_EVENT_REFUSED : SLUICE_EVENT_DROPPED);
 	if (!refuse)
 		return TC_ACT_SHOT;
+	scratch->answer.type = 0;
 	return v6 ? sluice_refuse6(ctx, scratch) : sluice_refuse4(ctx, scratch);
 }
 
-/* A packet with ports. */
+/* A packet with ports: its own, or those that its datagram's first fragment had. */
 SLUICE_ALWAYS_INLINE int sluice_process(struct __sk_buff *ctx, struct sluice_scratch *scratch,
 				const struct sluice_view *image, const int v6)
 {
-	int decision = sluice_decide(ctx, &scratch->now, image, v6);
+	struct sluice_case *now = &scratch->now;
+	int decision = sluice_decide(ctx, now, image, v6);
 
 	if (decision == SLUICE_DECIDE_PASS)
 		return TC_ACT_OK;
-	if (decision == SLUICE_DECIDE_TRANSLATE)
-		return sluice_translate(ctx, scratch, image, v6);
+	if (decision == SLUICE_DECIDE_TRANSLATE) {
+		if (now->packet.fragment == SLUICE_FIRST_FRAGMENT)
+			sluice_datagram_remember(&now->flows, &now->packet, v6);
+		return v6 ? sluice_translate6(ctx, scratch) : sluice_translate4(ctx, scratch);
+	}
 	return sluice_turn_away(ctx, scratch, image, decision == SLUICE_DECIDE_REFUSE, v6);
 }
 
+/* Reads an ICMP error's quote into the scratch. 1 if it is about a flow: now.hit is then what the error becomes. */
+SLUICE_ALWAYS_INLINE int sluice_find_quoted(struct __sk_buff *ctx, struct sluice_scratch *scratch, const int v6)
+{
+	struct sluice_case *now = &scratch->now;
+	struct sluice_quote *quote = &scratch->quote;
+	struct sluice_packet *packet = &now->packet;
+	__u32 length = packet->end - packet->l4;
+
+	if (length > SLUICE_ICMP_BYTES)
+		length = SLUICE_ICMP_BYTES;
+	__builtin_memset(quote->word, 0, sizeof(quote->word));
+	quote->length = length;
+	if (length < SLUICE_ICMP_LEAST || length > SLUICE_ICMP_BYTES ||
+	    bpf_skb_load_bytes(ctx, packet->l4, quote->word, length) || !sluice_quote_parse(quote, v6))
+		return 0;
+	/* It is told to who sent the packet in question, or it is not honest. */
+	if (!sluice_address_equal(&packet->tuple.dst, &quote->quoted.src))
+		return 0;
+	return sluice_flow_find(&now->flows, &quote->turned, sluice_flow_hash(&now->flows, &quote->turned, v6),
+				&now->hit, v6);
+}
+
 /*
- * A packet without ports that can be used. To a service address it is refused (other protocols, pings) or
- * dropped (broken headers, fragments); ICMP other than pings passes, for it may be an error about a flow.
+ * Makes an ICMP error one about the packet as its sender knows it, in the scratch. Returns 0 if it is about none of our
+ * flows.
+ */
+SLUICE_ALWAYS_INLINE int sluice_turn_error(struct __sk_buff *ctx, struct sluice_scratch *scratch, const int v6)
+{
+	struct sluice_case *now = &scratch->now;
+	struct sluice_flow_hit *hit = &now->hit;
+	const struct sluice_tuple *outer = &now->packet.tuple;
+	struct sluice_quote *quote = &scratch->quote;
+	struct sluice_address *src = &now->pair.forward.src;
+
+	if (!sluice_find_quoted(ctx, scratch, v6) ||
+	    (now->place == SLUICE_PLACE_POD_EGRESS && !(hit->meta.flags & SLUICE_FLOW_REVERSE)))
+		return 0;
+	/* The end itself is hidden behind the service, or behind the node; a router on the way is not. */
+	*src = sluice_address_equal(&outer->src, &quote->quoted.dst) ? hit->new_src : outer->src;
+	sluice_quote_translate(quote, hit, outer, src, &hit->new_dst, v6);
+	hit->new_src = *src;
+	hit->new_ports.both_be = 0;
+	return 1;
+}
+
+SLUICE_SUBPROGRAM int sluice_turn_error4(struct __sk_buff *ctx, struct sluice_scratch *scratch)
+{
+	return scratch ? sluice_turn_error(ctx, scratch, 0) : 0;
+}
+
+SLUICE_SUBPROGRAM int sluice_turn_error6(struct __sk_buff *ctx, struct sluice_scratch *scratch)
+{
+	return scratch ? sluice_turn_error(ctx, scratch, 1) : 0;
+}
+
+/*
+ * A packet without ports that can be used. To a service address it is refused (other protocols, pings) or dropped:
+ * broken headers, fragments, and ICMP errors and answers that belong to no flow.
  */
 SLUICE_ALWAYS_INLINE int sluice_process_portless(struct __sk_buff *ctx, struct sluice_scratch *scratch,
 				const struct sluice_view *image,
 				__u32 error, const int v6)
 {
 	struct sluice_case *now = &scratch->now;
+	const struct sluice_packet *packet = &now->packet;
+	int icmp = packet->tuple.protocol == (v6 ? SLUICE_IPPROTO_ICMPV6 : SLUICE_IPPROTO_ICMP) && !error &&
+		   packet->fragment == SLUICE_WHOLE;
+	__u32 reason = error;
 
-	if (now->packet.tuple.protocol == (v6 ? SLUICE_IPPROTO_ICMPV6 : SLUICE_IPPROTO_ICMP) &&
-	    now->packet.icmp_type != (v6 ? 128 : 8) && !error && !now->packet.fragment)
+	if (icmp && sluice_icmp_is_of_the_link(packet->icmp_type, v6))
+		return TC_ACT_OK;
+	if (icmp && sluice_icmp_is_error(packet->icmp_type, v6)) {
+		if (v6 && sluice_turn_error6(ctx, scratch))
+			return sluice_translate6(ctx, scratch);
+		if (!v6 && sluice_turn_error4(ctx, scratch))
+			return sluice_translate4(ctx, scratch);
+	}
+	if (now->place == SLUICE_PLACE_POD_EGRESS)
 		return TC_ACT_OK;
 	/* 255 is reserved, so that only entries for the whole address match. */
 	sluice_ask(now, 0, 255, 0);
 	if (now->match.verdict == SLUICE_VERDICT_PASS)
 		return TC_ACT_OK;
-	if (now->match.verdict == SLUICE_VERDICT_REFUSE && (error || now->packet.fragment))
-		return sluice_drop_packet(now, error ? error : SLUICE_DROP_FRAGMENT);
+	if (now->match.verdict == SLUICE_VERDICT_REFUSE) {
+		if (!reason && packet->fragment)
+			reason = SLUICE_DROP_FRAGMENT;
+		else if (!reason && icmp && !sluice_icmp_is_question(packet->icmp_type, v6))
+			reason = SLUICE_DROP_NO_FLOW;
+		else if (!reason && !sluice_source_is_host(packet))
+			reason = SLUICE_DROP_BAD_SOURCE;
+		if (reason)
+			return sluice_drop_packet(now, reason);
+	}
 	now->reason = now->match.reason;
 	return sluice_turn_away(ctx, scratch, image, now->match.verdict == SLUICE_VERDICT_REFUSE, v6);
 }

@@ -39,9 +39,10 @@ SLUICE_ALWAYS_INLINE __u32 sluice_env_random(void)
 
 SLUICE_ALWAYS_INLINE int sluice_env_stays(sluice_env ctx, struct sluice_case *now, const int v6)
 {
-	/* The case is the work's first member. */
-	const struct sluice_hop *hop =
-		sluice_next_hop(ctx, (struct sluice_xdp_work *)now, &now->selection.address, v6);
+	/* The case is the work's first member; the verifier knows that only of the map's own pointer. */
+	__u32 zero = 0;
+	struct sluice_xdp_work *work = bpf_map_lookup_elem(&sluice_xdp_work, &zero);
+	const struct sluice_hop *hop = work ? sluice_next_hop(ctx, work, &now->selection.address, v6) : 0;
 
 	return hop && hop->kind == SLUICE_HOP_LOCAL;
 }
@@ -108,7 +109,7 @@ SLUICE_ALWAYS_INLINE int sluice_begin(struct xdp_md *ctx, struct sluice_xdp_work
 			return XDP_PASS;
 		sluice_flow_forget(&now->flows, &now->hit, v6);
 	}
-	decision = sluice_admit(ctx, now, &image, v6);
+	decision = sluice_admit(ctx, now, v6);
 	if (decision == SLUICE_DECIDE_DROP) {
 		if (now->match.has_service)
 			sluice_count_refused(&image, now->match.service);
