@@ -16,6 +16,7 @@
 #include "agent/health/metrics.h"
 #include "agent/listener.h"
 #include "agent/machine.h"
+#include "agent/metrics/traffic_metrics.h"
 #include "agent/migrate/migrate.h"
 #include "agent/network/network.h"
 #include "agent/sync/sync.h"
@@ -237,6 +238,9 @@ Result<void> serve(const Config& config, const sigset_t& signals) {
     sluice::health::State state;
     sluice::health::Metrics metrics;
     const KubeProxyWatch kube_proxy(metrics);
+    metrics.add_collector([bpffs = ebpf.bpffs](std::string* out) {
+        sluice::metrics::collect_traffic(bpffs, out);
+    });
     sluice::agent::Listener health_server, metrics_server;
     SLUICE_TRY(health_server.start({"healthzBindAddress", effective.healthz_address,
                                     sluice::config::kHealthPort, effective.bind_hard_fail},

@@ -1,0 +1,223 @@
+// See traffic_metrics.h.
+#include "agent/metrics/traffic_metrics.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
+#include <numeric>
+
+#include "api/base/log.h"
+
+namespace sluice::metrics {
+namespace {
+
+using dataplane::BackendTraffic;
+using dataplane::ServiceTraffic;
+
+constexpr const char* kOther = "other";
+
+// A label's value as the text format wants it: names come from the API server.
+std::string escaped(const std::string& text) {
+    std::string out;
+    for (const char c : text) {
+        if (c == '\\' || c == '"') out += '\\';
+        if (c == '\n') {
+            out += "\\n";
+        } else {
+            out += c;
+        }
+    }
+    return out;
+}
+
+const char* family_name(IpFamily family) {
+    return family == IpFamily::kIpv4 ? "IPv4" : "IPv6";
+}
+
+// Samples under the same labels.
+struct Series {
+    std::string labels;
+    dataplane::Traffic traffic{};
+    std::uint64_t refused = 0;
+    std::uint64_t flows = 0;
+
+    void add(const dataplane::Traffic& more, std::uint64_t more_refused, std::uint64_t more_flows) {
+        traffic.connections += more.connections;
+        traffic.packets += more.packets;
+        traffic.bytes += more.bytes;
+        refused += more_refused;
+        flows += more_flows;
+    }
+};
+
+template <class Value>
+void family(std::string* out, const char* name, const char* type, const char* help,
+            const std::vector<Series>& series, Value value) {
+    fmt::format_to(std::back_inserter(*out), "# HELP {0} {2}\n# TYPE {0} {1}\n", name, type, help);
+    for (const Series& one : series) {
+        fmt::format_to(std::back_inserter(*out), "{}{{{}}} {}\n", name, one.labels, value(one));
+    }
+}
+
+void single(std::string* out, const char* name, const char* type, const char* help,
+            std::uint64_t value) {
+    fmt::format_to(std::back_inserter(*out), "# HELP {0} {2}\n# TYPE {0} {1}\n{0} {3}\n", name, type, help,
+                   value);
+}
+
+std::string service_labels(const ServiceTraffic& service) {
+    return fmt::format("service=\"{}\",protocol=\"{}\",ip_family=\"{}\"", escaped(service.name),
+                       protocol_name(service.protocol), family_name(service.family));
+}
+
+// The busiest services' places in the report, then the others'.
+std::vector<std::size_t> by_connections(const std::vector<ServiceTraffic>& services) {
+    std::vector<std::size_t> order(services.size());
+    std::iota(order.begin(), order.end(), 0U);
+    std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+        return services[a].traffic.connections > services[b].traffic.connections;
+    });
+    return order;
+}
+
+void render_services(const std::vector<ServiceTraffic>& services, std::size_t limit,
+                     std::string* out) {
+    const auto order = by_connections(services);
+    std::vector<Series> series;
+    Series other{"service=\"other\",protocol=\"\",ip_family=\"\""};
+    for (std::size_t i = 0; i < order.size(); ++i) {
+        const ServiceTraffic& service = services[order[i]];
+        if (i < limit) {
+            series.push_back(Series{service_labels(service)});
+            series.back().add(service.traffic, service.refused, service.flows);
+        } else {
+            other.add(service.traffic, service.refused, service.flows);
+        }
+    }
+    if (order.size() > limit) series.push_back(std::move(other));
+    family(out, "sluice_service_connections_total", "counter",
+           "Choices of an endpoint: connects, new flows, first datagrams.", series,
+           [](const Series& one) { return one.traffic.connections; });
+    family(out, "sluice_service_packets_total", "counter",
+           "Packets translated on devices, both directions.", series,
+           [](const Series& one) { return one.traffic.packets; });
+    family(out, "sluice_service_bytes_total", "counter",
+           "Bytes of packets translated on devices, both directions.", series,
+           [](const Series& one) { return one.traffic.bytes; });
+    family(out, "sluice_service_refused_total", "counter",
+           "Refused or dropped for want of an endpoint or by source range.", series,
+           [](const Series& one) { return one.refused; });
+    family(out, "sluice_service_active_flows", "gauge", "Flows of the packet path that are alive.",
+           series, [](const Series& one) { return one.flows; });
+    single(out, "sluice_services_summed", "gauge", "Service ports that are summed under \"other\".",
+           order.size() > limit ? order.size() - limit : 0);
+}
+
+void render_backends(const std::vector<ServiceTraffic>& services, std::size_t limit,
+                     std::string* out) {
+    struct Row {
+        const ServiceTraffic* service;
+        const BackendTraffic* backend;
+    };
+    std::vector<Row> rows;
+    for (const ServiceTraffic& service : services) {
+        for (const BackendTraffic& backend : service.backends) rows.push_back({&service, &backend});
+    }
+    std::stable_sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) {
+        return a.backend->traffic.connections > b.backend->traffic.connections;
+    });
+    std::vector<Series> series;
+    Series other{fmt::format("service=\"{}\",protocol=\"\",ip_family=\"\",endpoint=\"\",target=\"\"", kOther)};
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        const BackendTraffic& backend = *rows[i].backend;
+        if (i >= limit) {
+            other.add(backend.traffic, 0, backend.flows);
+            continue;
+        }
+        const std::string address = backend.address.to_string();
+        const std::string at = backend.address.is_v4() ? fmt::format("{}:{}", address, backend.port)
+                                                       : fmt::format("[{}]:{}", address, backend.port);
+        series.push_back(Series{fmt::format("{},endpoint=\"{}\",target=\"{}\"",
+                                            service_labels(*rows[i].service), at,
+                                            escaped(backend.target))});
+        series.back().add(backend.traffic, 0, backend.flows);
+    }
+    if (rows.size() > limit) series.push_back(std::move(other));
+    family(out, "sluice_endpoint_connections_total", "counter", "Connections given to an endpoint.",
+           series, [](const Series& one) { return one.traffic.connections; });
+    family(out, "sluice_endpoint_packets_total", "counter",
+           "Packets translated on devices for an endpoint, both directions.", series,
+           [](const Series& one) { return one.traffic.packets; });
+    family(out, "sluice_endpoint_bytes_total", "counter",
+           "Bytes of packets translated on devices for an endpoint, both directions.", series,
+           [](const Series& one) { return one.traffic.bytes; });
+    family(out, "sluice_endpoint_active_flows", "gauge",
+           "Flows of the packet path to an endpoint that are alive.", series,
+           [](const Series& one) { return one.flows; });
+    single(out, "sluice_endpoints_summed", "gauge", "Endpoints that are summed under \"other\".",
+           rows.size() > limit ? rows.size() - limit : 0);
+}
+
+void render_tables(const dataplane::TrafficReport& report, std::string* out) {
+    std::vector<Series> used;
+    std::vector<Series> capacity;
+    const auto put = [&](const std::string& labels, std::uint64_t in_use, std::uint64_t room) {
+        used.push_back(Series{labels, {}, 0, in_use});
+        capacity.push_back(Series{labels, {}, 0, room});
+    };
+    std::vector<Series> lingering;
+    std::vector<Series> displaced;
+    for (const auto& use : report.tables) {
+        put(fmt::format("table=\"{}\"", use.table), use.used, use.capacity);
+    }
+    for (const auto& use : report.flow_tables) {
+        const char* name = use.family == IpFamily::kIpv4 ? "flows4" : "flows6";
+        put(fmt::format("table=\"{}\"", name), use.flows, use.capacity);
+        const std::string labels = fmt::format("ip_family=\"{}\"", family_name(use.family));
+        lingering.push_back(Series{labels, {}, 0, use.lingering});
+        displaced.push_back(Series{labels, {}, 0, use.displaced});
+    }
+    const auto value = [](const Series& one) { return one.flows; };
+    family(out, "sluice_table_entries", "gauge", "Entries in use; of flows, those that are alive.", used,
+           value);
+    family(out, "sluice_table_capacity", "gauge", "Entries that a table has room for.", capacity, value);
+    family(out, "sluice_flows_lingering", "gauge",
+           "Flows that are closed or over, whose places are free for others.", lingering, value);
+    family(out, "sluice_flows_displaced_total", "counter",
+           "Flows that gave way to others before their time.", displaced, value);
+}
+
+}  // namespace
+
+void render_traffic(const dataplane::TrafficReport& report,
+                    const std::vector<dataplane::DropView>& drops, const Limits& limits,
+                    std::string* out) {
+    render_services(report.services, limits.services, out);
+    render_backends(report.services, limits.backends, out);
+    std::vector<Series> reasons;
+    for (const auto& drop : drops) {
+        reasons.push_back(Series{fmt::format("reason=\"{}\"", drop.reason), {}, drop.count, 0});
+    }
+    family(out, "sluice_drops_total", "counter",
+           "Packets and connections that were not forwarded, by reason.", reasons,
+           [](const Series& one) { return one.refused; });
+    render_tables(report, out);
+}
+
+void collect_traffic(const std::string& bpffs, std::string* out) {
+    constexpr const char* kReadable = "sluice_dataplane_readable";
+    constexpr const char* kHelp = "1 if the pinned tables could be read for this answer.";
+    const auto inspector = dataplane::Inspector::open(bpffs);
+    if (!inspector) {
+        log::debug("metrics", "{}", inspector.error().to_string());
+        single(out, kReadable, "gauge", kHelp, 0);
+        return;
+    }
+    const auto report = (*inspector)->traffic();
+    const auto drops = (*inspector)->drops();
+    single(out, kReadable, "gauge", kHelp, report && drops ? 1 : 0);
+    if (report && drops) render_traffic(*report, *drops, Limits{}, out);
+}
+
+}  // namespace sluice::metrics
