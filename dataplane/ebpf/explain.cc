@@ -325,16 +325,6 @@ bool explain_flow(const Tables& tables, const Question& question, const sluice_f
     return true;
 }
 
-// With or without a view of the image, which bpf/lib opens for itself by now.
-template <class Env>
-int admit(Env env, sluice_case* now, [[maybe_unused]] const sluice_view* view, int v6) {
-    if constexpr (requires { sluice_admit(env, now, view, v6); }) {
-        return sluice_admit(env, now, view, v6);
-    } else {
-        return sluice_admit(env, now, v6);
-    }
-}
-
 void fill_case(const Question& question, Origin origin, sluice_case* now) {
     sluice_tuple& tuple = now->packet.tuple;
     tuple.src = image_address(question.source);
@@ -363,7 +353,7 @@ Explanation explain_packet(const Tables& tables, const Question& question,
     fill_case(question, origin, &now);
     asked_image = &view;
     const int v6 = question.destination.is_v4() ? 0 : 1;
-    const int decision = admit(&question, &now, &view, v6);
+    const int decision = sluice_admit(&question, &now, v6);
     const bool inside = sluice_from_inside(&now, &view) != 0;
     if (now.match.has_service) {
         out.service = view_service(tables, now.match.service);

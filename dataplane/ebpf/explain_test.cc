@@ -2,9 +2,11 @@
 #include "dataplane/ebpf/explain.h"
 
 #include <arpa/inet.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <random>
+#include <set>
 
 // clang-format off: the views must come before what uses them.
 #include "bpf/lib/view_memory.h"
@@ -131,6 +133,128 @@ TEST_F(ExplainTest, HairpinGetsTheNodesAddressForThatEndpointAlone) {
     EXPECT_FALSE(told.candidates[0].source_nat);
     EXPECT_TRUE(told.candidates[1].source_nat);
     EXPECT_FALSE(told.masquerade);
+}
+
+TEST_F(ExplainTest, SourceRangesAreSaidToHoldTheClientOrNot) {
+    add_local_balancer();
+    image::Service service;
+    service.key = {"default/fenced", "", Protocol::kTcp, IpFamily::kIpv4};
+    service.port = 80;
+    service.frontends = {{ip("203.0.113.10"), 80, image::Scope::kAddress, true, true, true}};
+    service.sources = {{ip("198.51.100.0"), ip("198.51.100.127")}};
+    service.external.backends = {{ip("10.0.0.5"), 80, true, false, ""}};
+    service.inside = service.internal = service.external;
+    EXPECT_TRUE(publisher_->upsert(service));
+    const Explanation in = ask_from(Origin::kOutside, "198.51.100.127", "203.0.113.10", 80);
+    EXPECT_EQ(in.verdict, "translate");
+    EXPECT_TRUE(in.frontend->restricted);
+    ASSERT_EQ(in.service->sources.size(), 1U);
+    EXPECT_EQ(in.service->sources[0], "198.51.100.0-198.51.100.127");
+    // "not in a range: dropped", also pods.
+    for (const auto origin : {Origin::kOutside, Origin::kPod}) {
+        const Explanation out = ask_from(origin, "198.51.100.128", "203.0.113.10", 80);
+        EXPECT_EQ(out.verdict, "drop");
+        EXPECT_NE(out.reason.find("loadBalancerSourceRanges"), std::string::npos);
+    }
+}
+
+TEST_F(ExplainTest, DirectReturnIsForOtherNodesEndpointsAndOutsideClients) {
+    for (const auto& [way, name] : {std::pair{image::Forwarding::kTunnel, "tunnel"},
+                                    std::pair{image::Forwarding::kOption, "option"}}) {
+        image::Service service;
+        service.key = {"default/direct", "", Protocol::kTcp, IpFamily::kIpv4};
+        service.port = 80;
+        service.frontends = {{ip("203.0.113.11"), 80, image::Scope::kAddress, true, true, false, way}};
+        service.external.backends = {{ip("10.0.0.5"), 80, true, false, ""},
+                                     {ip("10.0.1.5"), 80, false, false, ""}};
+        service.inside = service.internal = service.external;
+        EXPECT_TRUE(publisher_->upsert(service));
+        const Explanation told = ask_from(Origin::kOutside, "198.51.100.1", "203.0.113.11", 80);
+        ASSERT_EQ(told.candidates.size(), 2U);
+        EXPECT_EQ(told.candidates[0].forwarding, "nat");
+        EXPECT_EQ(told.candidates[1].forwarding, name);
+        EXPECT_FALSE(told.masquerade);
+        EXPECT_EQ(told.frontend->forwarding, name);
+        const Explanation pod = ask_from(Origin::kPod, "10.0.0.9", "203.0.113.11", 80);
+        EXPECT_EQ(pod.candidates[1].forwarding, "nat");
+        EXPECT_TRUE(pod.masquerade);
+    }
+}
+
+image::Service hashed(image::Choice choice, std::vector<std::uint32_t> weights) {
+    image::Service service;
+    service.key = {"default/hashed", "", Protocol::kTcp, IpFamily::kIpv4};
+    service.port = 80;
+    service.frontends = {{ip("10.96.0.7"), 80, image::Scope::kAddress, false, false}};
+    for (std::size_t i = 0; i < weights.size(); ++i) {
+        service.internal.backends.push_back({ip(fmt::format("10.0.0.{}", i + 1).c_str()), 80, true, false,
+                                             fmt::format("default/pod-{}", i), weights[i]});
+    }
+    service.external = service.inside = service.internal;
+    service.choice = choice;
+    return service;
+}
+
+TEST_F(ExplainTest, AConsistentHashNamesTheOneEndpointAndTheSameOnEveryNode) {
+    ASSERT_TRUE(publisher_->upsert(hashed(image::Choice::kTuple, {1, 1, 1, 1, 1})));
+    // Another node: other services, another seed.
+    image::MemoryImage other{image::Capacities{}};
+    ASSERT_TRUE(image::write_header(other.tables(), image::Capacities{},
+                                    image::HeaderFacts{image::Node{}, 1024, 2048, 4711}, 2));
+    image::Publisher elsewhere(other.tables(), image::Carried{});
+    ASSERT_TRUE(elsewhere.upsert(hashed(image::Choice::kTuple, {1, 1, 1, 1, 1})));
+    std::set<std::string> seen;
+    for (std::uint16_t port = 2000; port < 2200; ++port) {
+        const Explanation told = ask_from(Origin::kPod, "10.0.0.9", "10.96.0.7", 80, port);
+        ASSERT_EQ(told.candidates.size(), 1U);
+        EXPECT_DOUBLE_EQ(told.candidates[0].backend.share, 1);
+        seen.insert(told.candidates[0].backend.target);
+        const Explanation there = explain_packet(
+            other.tables(), Question{ip("10.0.0.9"), ip("10.96.0.7"), 80, Protocol::kTcp, Origin::kPod, port, {}},
+            nullptr);
+        ASSERT_EQ(there.candidates.size(), 1U);
+        EXPECT_EQ(there.candidates[0].backend.target, told.candidates[0].backend.target);
+    }
+    EXPECT_EQ(seen.size(), 5U);
+    // Without a port it depends.
+    const Explanation open = ask_from(Origin::kPod, "10.0.0.9", "10.96.0.7", 80);
+    EXPECT_EQ(open.candidates.size(), 5U);
+    EXPECT_EQ(open.service->choice, "tuple");
+    double sum = 0;
+    for (const Candidate& candidate : open.candidates) sum += candidate.backend.share;
+    EXPECT_NEAR(sum, 1, 1e-9);
+    // By the client's address it does not.
+    ASSERT_TRUE(publisher_->upsert(hashed(image::Choice::kClient, {1, 1, 1})));
+    EXPECT_EQ(ask_from(Origin::kPod, "10.0.0.9", "10.96.0.7", 80).candidates.size(), 1U);
+}
+
+TEST_F(ExplainTest, WeightsAreSharesOfNewFlows) {
+    ASSERT_TRUE(publisher_->upsert(hashed(image::Choice::kRandom, {3, 1})));
+    const Explanation told = ask_from(Origin::kPod, "10.0.0.9", "10.96.0.7", 80);
+    EXPECT_EQ(told.service->choice, "weighted");
+    ASSERT_EQ(told.candidates.size(), 2U);
+    EXPECT_NEAR(told.candidates[0].backend.share, 0.75, 0.02);
+    EXPECT_NEAR(told.candidates[1].backend.share, 0.25, 0.02);
+}
+
+TEST_F(ExplainTest, PodsToldByTheirDevice) {
+    image::MemoryImage memory{image::Capacities{}};
+    image::Node node;
+    node.masquerade_v4 = ip("192.0.2.1");
+    node.detect_by_device = true;
+    ASSERT_TRUE(image::write_header(memory.tables(), image::Capacities{},
+                                    image::HeaderFacts{node, 1024, 2048, 42}, 2));
+    image::Publisher publisher(memory.tables(), image::Carried{});
+    ASSERT_TRUE(publisher.upsert(hashed(image::Choice::kRandom, {1})));
+    EXPECT_EQ(read_status(memory.tables()).detect_local, "device");
+    const auto masqueraded = [&](Origin origin) {
+        return explain_packet(memory.tables(),
+                              Question{ip("10.0.9.9"), ip("10.96.0.7"), 80, Protocol::kTcp, origin, 0, {}},
+                              nullptr)
+            .masquerade;
+    };
+    EXPECT_FALSE(masqueraded(Origin::kPod));
+    EXPECT_TRUE(masqueraded(Origin::kOutside));
 }
 
 // Flow tables with one flow: client 198.51.100.1:4000 to the balancer, sent to lb-1 as from the node's port 2000.
