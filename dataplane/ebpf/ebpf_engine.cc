@@ -19,6 +19,18 @@ Result<void> EbpfEngine::prepare() {
                           "the source port range {}-{} is empty or starts at 0",
                           options_.snat_port_min, options_.snat_port_max);
     }
+    const auto flows = [](const char* name, std::uint32_t value) {
+        return value < kLeastFlowEntries || value > kMostFlowEntries
+                   ? Result<void>(make_error(Code::kInvalidArgument, "{} is {}; it may be {} to {}",
+                                             name, value, kLeastFlowEntries, kMostFlowEntries))
+                   : Result<void>();
+    };
+    SLUICE_TRY(flows("flow_entries", options_.flow_entries));
+    SLUICE_TRY(flows("flow_entries_max", options_.flow_entries_max));
+    if (options_.flow_entries > options_.flow_entries_max) {
+        return make_error(Code::kInvalidArgument, "flow_entries is {}, more than flow_entries_max, {}",
+                          options_.flow_entries, options_.flow_entries_max);
+    }
     SLUICE_TRY(check_privileges());
     if (options_.socket_hooks) {
         SLUICE_TRY(check_cgroup2(options_.cgroup_root));
@@ -178,6 +190,7 @@ Result<void> EbpfEngine::sync_devices() {
 }
 
 void EbpfEngine::reclaim() {
+    look_at_flows();
     if (!publisher_ || !grace_.idle()) {
         return;
     }
@@ -206,6 +219,10 @@ EngineStatus EbpfEngine::status() const {
     }
     if (attachments_.uses_filters()) {
         out.missing.emplace_back("tcx (Linux 6.6): tc programs hang on the clsact discipline");
+    }
+    for (std::size_t family = 0; options_.tc && family < flow_samples_.size(); ++family) {
+        out.tables.push_back(flow_samples_[family].status(family == 0 ? "flows4" : "flows6"));
+        out.tables.back().refused = growth_refused_[family];
     }
     if (stale_peers_) {
         out.stale_sockets = stale_peers_->counters();

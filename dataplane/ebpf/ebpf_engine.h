@@ -15,6 +15,10 @@ namespace sluice::dataplane {
 // Where the XDP program runs (dataplane/ebpf/xdp.h); what it does not take, tc does.
 enum class XdpMode : std::uint8_t { kAuto, kNative, kGeneric, kOff };
 
+// What flow_entries and flow_entries_max may be.
+inline constexpr std::uint32_t kLeastFlowEntries = 1U << 10U;
+inline constexpr std::uint32_t kMostFlowEntries = 1U << 26U;
+
 struct EbpfOptions {
     std::string object_dir;                      // where the .o files are: build/lib/bpf
     std::string bpffs = "/sys/fs/bpf";           // pins go to <bpffs>/sluice
@@ -24,7 +28,10 @@ struct EbpfOptions {
     bool socket_hooks = true;
     bool tc = true;
     XdpMode xdp = XdpMode::kAuto;  // on node devices; needs tc
-    std::uint32_t flow_entries = 1U << 19U;  // live flows to have room for, per family
+    // Live flows to have room for, per family; rounded up to a power of two. The tables double by themselves, without
+    // losing a flow, up to the larger number. Tables that an earlier agent left keep their size.
+    std::uint32_t flow_entries = 1U << 19U;
+    std::uint32_t flow_entries_max = 1U << 22U;
     std::uint16_t snat_port_min =
         1024;  // source ports for NAT, both ends included; keep them out of the
     std::uint16_t snat_port_max = 29999;  // node's ephemeral and NodePort ranges

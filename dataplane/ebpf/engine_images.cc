@@ -134,6 +134,7 @@ Result<std::unique_ptr<Publisher>> EbpfEngine::fill(const KernelImage& tables,
 
 Result<void> EbpfEngine::build(const image::Node& node, std::span<const image::Service> services) {
     std::unique_ptr<FormerImage> former;
+    SLUICE_TRY_ASSIGN(const bool carrying, flow_pins_.settle());
     image::Carried carried;
     fresh_incarnation_ = 0;
     if (const auto directory = current_image(paths_)) {
@@ -197,6 +198,7 @@ Result<void> EbpfEngine::build(const image::Node& node, std::span<const image::S
             }
             stale_peers_->only(datagrams);
         }
+        watch_flows();
         if (stale_images(paths_, live_.directory).empty()) {
             remove_former();
             return {};
@@ -207,6 +209,10 @@ Result<void> EbpfEngine::build(const image::Node& node, std::span<const image::S
             carry_counts(counts, former->counts(), installed, kept);
         }
         remove_former();
+        carrying_ = carrying && options_.tc;
+        if (carrying_) {
+            return carry_flows();
+        }
         return {};
     }
     return make_error(Code::kResourceExhausted,

@@ -7,6 +7,7 @@
 // that forward, with a complete image for the next start to take over from.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -15,6 +16,7 @@
 
 #include "dataplane/ebpf/attach.h"
 #include "dataplane/ebpf/ebpf_engine.h"
+#include "dataplane/ebpf/flow_growth.h"
 #include "dataplane/ebpf/grace.h"
 #include "dataplane/ebpf/kernel_image.h"
 #include "dataplane/ebpf/pins.h"
@@ -43,7 +45,8 @@ public:
           features_(features),
           paths_(PinPaths::under(options_.bpffs)),
           attachments_(paths_.links),
-          xdp_(paths_.links) {}
+          xdp_(paths_.links),
+          flow_pins_(paths_.state) {}
 
     Result<void> prepare();
 
@@ -75,6 +78,11 @@ private:
     // again.
     Result<void> with_room(const std::function<Result<void>()>& step);
     bool collect();
+    // Flow tables, when packets go through tc (engine_growth.cc).
+    void watch_flows();
+    void look_at_flows();
+    Result<void> grow_flows(bool v4, bool v6);
+    Result<void> carry_flows();
     // As with_room, for a change of one service; sockets of UDP backends that leave it by that are ended.
     Result<void> change(const image::ServiceKey& key, const std::function<Result<void>()>& step);
 
@@ -88,6 +96,10 @@ private:
     Images live_;
     std::unique_ptr<image::Publisher> publisher_;
     image::Retired waiting_;
+    FlowPins flow_pins_;
+    bool carrying_ = false;  // a growth is past its swap and was not finished: an error came between
+    std::array<FlowSample, 2> flow_samples_;         // [FlowFamily]
+    std::array<std::uint64_t, 2> growth_refused_{};  // at flow_entries_max, or without memory
     std::unique_ptr<StalePeers> stale_peers_;  // with socket hooks only
     std::uint32_t fresh_incarnation_ = 0;  // of backends that no image before had
 };

@@ -45,11 +45,17 @@ void listen_to_libbpf() {
     complaint.clear();
 }
 
+// A second table, there only while flows move (flow_growth.h): one entry, and never pinned here.
+bool is_second_table(std::string_view map) {
+    return map == "sluice_flows4_old" || map == "sluice_flows6_old";
+}
+
 // The tables of the image and libbpf's own maps belong to the image, arrays of programs to the
 // programs; the rest is state that outlives both.
 bool is_state(const bpf_map* map) {
     const std::string_view name = bpf_map__name(map);
-    if (bpf_map__is_internal(map) || bpf_map__type(map) == BPF_MAP_TYPE_PROG_ARRAY) {
+    if (bpf_map__is_internal(map) || bpf_map__type(map) == BPF_MAP_TYPE_PROG_ARRAY ||
+        is_second_table(name)) {
         return false;
     }
     const auto specs = image::table_specs(image::Capacities{});
@@ -70,11 +76,11 @@ std::uint32_t tick_shift() {
 }
 
 std::uint32_t flow_buckets(const EbpfOptions& options) {
-    constexpr std::uint32_t kLeastFlows = 1U << 10U;
-    constexpr std::uint32_t kMostFlows = 1U << 26U;
-    const std::uint32_t wanted = std::min(std::max(options.flow_entries, kLeastFlows), kMostFlows);
+    const std::uint32_t wanted =
+        std::clamp(options.flow_entries, kLeastFlowEntries, kMostFlowEntries);
     return SLUICE_FLOW_BUCKETS(std::bit_ceil(wanted));
 }
+
 
 // The sizes that options decide; 0: as the object says.
 std::uint32_t state_entries(const EbpfOptions& options, std::string_view map) {
@@ -257,7 +263,7 @@ Result<void> Programs::adopt_maps(bpf_object* object, const EbpfOptions& options
                               info.type == bpf_map__type(map) &&
                               info.key_size == bpf_map__key_size(map) &&
                               info.value_size == bpf_map__value_size(map) &&
-                              (entries != 0 || info.max_entries == bpf_map__max_entries(map));
+                              (entries != 0 || is_second_table(name) || info.max_entries == bpf_map__max_entries(map));
             if (!same) {
                 log::warn("ebpf", "state map {} has another shape; starting it afresh", path);
                 if (unlink(path.c_str()) != 0) {
@@ -390,6 +396,11 @@ int Programs::socket_program(const SocketHook& hook) const {
 int Programs::xdp_program() const {
     const auto found = by_section_.find("xdp");
     return found == by_section_.end() ? -1 : found->second;
+}
+
+int Programs::program(const std::string& name) const {
+    const auto found = by_name_.find(name);
+    return found == by_name_.end() ? -1 : found->second;
 }
 
 int Programs::map(const std::string& name) const {
