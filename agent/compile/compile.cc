@@ -11,6 +11,7 @@ namespace {
 struct Candidate {
     const Endpoint* endpoint = nullptr;
     std::uint16_t port = 0;
+    std::uint32_t weight = 1;
 };
 
 bool usable_when_terminating(const Endpoint& endpoint) {
@@ -32,13 +33,16 @@ std::vector<Candidate> merge(const Slices& slices, const std::string& port_name,
         if (slice.family != family) continue;
         for (const auto& port : slice.ports) {
             if (port.name != port_name || port.protocol != protocol) continue;
-            for (const auto& endpoint : slice.endpoints) all.push_back({&endpoint, port.port});
+            for (const auto& endpoint : slice.endpoints) {
+                all.push_back({&endpoint, port.port, slice.weight});
+            }
         }
     }
     const auto place = [](const Candidate& c) { return std::tie(c.endpoint->address, c.port); };
     std::stable_sort(all.begin(), all.end(), [&](const Candidate& a, const Candidate& b) {
         if (place(a) != place(b)) return place(a) < place(b);
-        return rank(*a.endpoint) < rank(*b.endpoint);
+        if (rank(*a.endpoint) != rank(*b.endpoint)) return rank(*a.endpoint) < rank(*b.endpoint);
+        return a.weight > b.weight;
     });
     const auto end = std::unique(all.begin(), all.end(), [&](const Candidate& a, const Candidate& b) {
         return place(a) == place(b);
@@ -85,7 +89,7 @@ bool allowed(const Endpoint& endpoint, Topology topology, const NodeFacts& node)
 
 image::Backend to_backend(const Candidate& candidate) {
     return {candidate.endpoint->address, candidate.port, candidate.endpoint->local,
-            candidate.endpoint->terminating, candidate.endpoint->target, 1};
+            candidate.endpoint->terminating, candidate.endpoint->target, candidate.weight};
 }
 
 template <class Predicate>
@@ -130,38 +134,105 @@ EndpointSets choose_endpoints(const Slices& slices, const std::string& port_name
     return sets;
 }
 
+namespace {
+
+bool begins_before(const image::AddressRange& a, const image::AddressRange& b) {
+    return a.first < b.first;
+}
+
+image::AddressRange range_of(const IpPrefix& prefix) {
+    image::AddressRange range{prefix.address, prefix.address};
+    // An IPv4 address stands in the last four of the sixteen bytes.
+    const std::size_t bits = prefix.bits + (prefix.family() == IpFamily::kIpv4 ? 96U : 0U);
+    for (std::size_t bit = bits; bit < 128; ++bit) {
+        range.last.bytes[bit / 8] |= static_cast<std::uint8_t>(0x80U >> (bit % 8));
+    }
+    return range;
+}
+
+// Who may reach the load-balancer addresses of the family; empty: everybody. A machine with a load-balancer address of
+// its own sends from that very address when it calls the service, so a range with the node in it lets it in too.
+std::vector<image::AddressRange> source_ranges(const ServiceFacts& service, IpFamily family,
+                                               const NodeFacts& node) {
+    std::vector<image::AddressRange> out;
+    bool from_node = false;
+    for (const auto& prefix : service.sources) {
+        if (prefix.family() != family) continue;
+        out.push_back(range_of(prefix));
+        from_node = from_node || std::any_of(node.addresses.begin(), node.addresses.end(),
+                                             [&](const IpAddress& own) { return prefix.contains(own); });
+    }
+    if (from_node) {
+        for (const auto& address : service.load_balancer_ips) {
+            if (address.family() == family) out.push_back({address, address});
+        }
+    }
+    std::sort(out.begin(), out.end(), begins_before);
+    std::size_t kept = 0;
+    for (std::size_t i = 1; i < out.size(); ++i) {
+        // Prefixes either lie apart or one inside the other; the longer one of equal beginnings may come second.
+        if (out[i].first <= out[kept].last) {
+            out[kept].last = std::max(out[kept].last, out[i].last);
+        } else {
+            out[++kept] = out[i];
+        }
+    }
+    if (!out.empty()) out.resize(kept + 1);
+    return out;
+}
+
+// What one port claims in one family: sorted, one for each place.
+std::vector<image::Frontend> frontends_of(const ServiceFacts& service, const ServicePort& port,
+                                          const IpAddress& cluster_ip, bool restricted,
+                                          const NodeFacts& node) {
+    const image::Forwarding forwarding = service.forwarding.value_or(node.forwarding);
+    std::vector<image::Frontend> out;
+    out.push_back({cluster_ip, port.port, image::Scope::kAddress, false, false, false,
+                   image::Forwarding::kNat});
+    const auto add = [&](const IpAddress& address, bool only_sources) {
+        // The first wins: a cluster IP that is listed again stays internal, and a load-balancer address that is an
+        // external IP as well keeps its source ranges.
+        const bool taken = std::any_of(out.begin(), out.end(), [&](const image::Frontend& other) {
+            return other.address == address;
+        });
+        if (taken || address.family() != cluster_ip.family()) return;
+        out.push_back({address, port.port, image::Scope::kAddress, true, !service.external_local,
+                       only_sources, forwarding});
+    };
+    for (const auto& address : service.load_balancer_ips) add(address, restricted);
+    for (const auto& address : service.external_ips) add(address, false);
+    if (port.node_port != 0) {
+        out.push_back({IpAddress{}, port.node_port, image::Scope::kNodePort, true,
+                       !service.external_local, false, forwarding});
+    }
+    std::sort(out.begin(), out.end());
+    return out;
+}
+
+}  // namespace
+
 std::vector<image::Service> compile_service(const ServiceFacts& service, const Slices& slices,
                                             const NodeFacts& node) {
     std::vector<image::Service> out;
+    out.reserve(service.cluster_ips.size() * service.ports.size());
     for (const auto& cluster_ip : service.cluster_ips) {
         const IpFamily family = cluster_ip.family();
+        const auto sources = source_ranges(service, family, node);
         for (const auto& port : service.ports) {
             image::Service entry;
             entry.key = {service.key, port.name, port.protocol, family};
             entry.port = port.port;
             entry.affinity_timeout_s = service.affinity_timeout_s;
-            entry.frontends.push_back(
-                {cluster_ip, port.port, image::Scope::kAddress, false, false, false, image::Forwarding::kNat});
-            const bool masquerade = !service.external_local;
-            for (const auto* addresses : {&service.external_ips, &service.load_balancer_ips}) {
-                for (const auto& address : *addresses) {
-                    // A cluster IP that is listed again as an external one stays internal.
-                    if (address.family() != family || address == cluster_ip) continue;
-                    entry.frontends.push_back(
-                        {address, port.port, image::Scope::kAddress, true, masquerade, false, image::Forwarding::kNat});
-                }
-            }
-            if (port.node_port != 0) {
-                entry.frontends.push_back(
-                    {IpAddress{}, port.node_port, image::Scope::kNodePort, true, masquerade, false, image::Forwarding::kNat});
-            }
-            std::sort(entry.frontends.begin(), entry.frontends.end());
-            entry.frontends.erase(std::unique(entry.frontends.begin(), entry.frontends.end()),
-                                  entry.frontends.end());
+            entry.choice = service.choice;
+            entry.frontends = frontends_of(service, port, cluster_ip, !sources.empty(), node);
+            const bool restricted =
+                std::any_of(entry.frontends.begin(), entry.frontends.end(),
+                            [](const image::Frontend& frontend) { return frontend.restricted; });
+            if (restricted) entry.sources = sources;
             const EndpointSets sets =
                 choose_endpoints(slices, port.name, port.protocol, family, node);
             entry.internal = backend_set(sets, service.internal_local);
-            // Without an external frontend nothing follows the external set.
+            // Without an external frontend nothing follows the external sets.
             if (entry.frontends.size() > 1) {
                 entry.external = backend_set(sets, service.external_local);
                 entry.inside = backend_set(sets, false);
@@ -172,6 +243,22 @@ std::vector<image::Service> compile_service(const ServiceFacts& service, const S
     std::sort(out.begin(), out.end(),
               [](const image::Service& a, const image::Service& b) { return a.key < b.key; });
     return out;
+}
+
+std::size_t count_local_ready(const Slices& slices) {
+    std::vector<IpAddress> addresses;
+    for (const auto& [name, slice] : slices) {
+        if (slice.ports.empty()) continue;
+        for (const auto& endpoint : slice.endpoints) {
+            if (endpoint.local && endpoint.ready) addresses.push_back(endpoint.address);
+        }
+    }
+    std::sort(addresses.begin(), addresses.end());
+    addresses.erase(std::unique(addresses.begin(), addresses.end()), addresses.end());
+    const auto v4 = static_cast<std::size_t>(
+        std::count_if(addresses.begin(), addresses.end(),
+                      [](const IpAddress& address) { return address.is_v4(); }));
+    return std::max(v4, addresses.size() - v4);
 }
 
 }  // namespace sluice::compile

@@ -31,4 +31,8 @@ struct EndpointSets {
                                                           const Slices& slices,
                                                           const NodeFacts& node);
 
+// The distinct addresses of ready endpoints on this node, whatever their port; terminating ones do not count unless the
+// API calls them ready. With endpoints of both families the larger number, for a pod of two addresses is one endpoint.
+[[nodiscard]] std::size_t count_local_ready(const Slices& slices);
+
 }  // namespace sluice::compile

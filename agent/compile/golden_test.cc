@@ -1,5 +1,6 @@
 // Objects in, tables out. Each file of testdata/ is one line of the Service semantics: its first
 // line quotes it, then come the node, the objects as YAML, and the tables written by hand.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -20,14 +21,22 @@
 namespace sluice::compile {
 namespace {
 
+std::string bracketed(const IpAddress& address) {
+    if (address.is_v4()) return address.to_string();
+    std::string out = "[";
+    out += address.to_string();
+    out += "]";
+    return out;
+}
+
 std::string text_of(const image::BackendSet& set) {
     if (set.backends.empty()) return set.when_empty_drop ? "drop" : "refuse";
     std::string out;
     for (const auto& backend : set.backends) {
         if (!out.empty()) out += ", ";
-        const std::string address = backend.address.to_string();
-        out += backend.address.is_v4() ? address : "[" + address + "]";
-        out += ":" + std::to_string(backend.port);
+        out += bracketed(backend.address);
+        out += fmt::format(":{}", backend.port);
+        if (backend.weight != 1) out += fmt::format(" weight {}", backend.weight);
         if (backend.local) out += " local";
         if (backend.terminating) out += " terminating";
         if (!backend.target.empty()) out += " " + backend.target;
@@ -44,22 +53,31 @@ std::string text_of(const std::vector<image::Service>& services) {
         if (service.affinity_timeout_s > 0) {
             out += " affinity " + std::to_string(service.affinity_timeout_s);
         }
+        if (service.choice == image::Choice::kTuple) out += " hash tuple";
+        if (service.choice == image::Choice::kClient) out += " hash client";
         out += "\n";
         bool external = false;
         for (const auto& frontend : service.frontends) {
             external = external || frontend.external;
-            const std::string address = frontend.address.to_string();
             out += "  at ";
-            out += frontend.scope == image::Scope::kNodePort ? "node"
-                   : frontend.address.is_v4()                ? address
-                                                             : "[" + address + "]";
-            out += ":" + std::to_string(frontend.port);
+            out += frontend.scope == image::Scope::kNodePort ? "node" : bracketed(frontend.address);
+            out += fmt::format(":{}", frontend.port);
             if (frontend.external) out += " external";
             if (frontend.masquerade) out += " masquerade";
+            if (frontend.restricted) out += " restricted";
+            if (frontend.forwarding == image::Forwarding::kTunnel) out += " tunnel";
+            if (frontend.forwarding == image::Forwarding::kOption) out += " option";
             out += "\n";
         }
         out += "  internal " + text_of(service.internal) + "\n";
         if (external) out += "  external " + text_of(service.external) + "\n";
+        // Of interest where clients inside are served otherwise than those outside.
+        if (service.inside != service.external) {
+            out += "  inside " + text_of(service.inside) + "\n";
+        }
+        for (const auto& range : service.sources) {
+            out += "  from " + range.first.to_string() + " to " + range.last.to_string() + "\n";
+        }
     }
     return out;
 }
@@ -118,8 +136,12 @@ TEST_P(Golden, TablesAreAsWrittenByHand) {
     std::string name;
     std::string zone;
     words >> name >> zone;
+    // The node: its name, its zone, and addresses that it has.
+    std::vector<IpAddress> addresses;
+    for (std::string text; words >> text;) addresses.push_back(*IpAddress::parse(text));
     State state(name);
     state.set_zone(zone);
+    state.set_addresses(addresses);
     std::istringstream objects(parts["objects"]);
     std::string document;
     for (std::string line; std::getline(objects, line);) {

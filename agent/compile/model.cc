@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 
 #include "api/kubernetes/core/v1/service.pb.h"
 #include "api/kubernetes/discovery/v1/endpointslice.pb.h"
@@ -106,18 +107,43 @@ void read_ports(const corev1::ServiceSpec& spec, ServiceFacts* facts) {
     }
 }
 
-// True if the ranges, read for the family, let everyone in. The image has no source ranges, so anything
-// narrower keeps the load-balancer address unprogrammed: closed rather than open to all.
-bool open_to_all(const corev1::ServiceSpec& spec, IpFamily family) {
-    if (spec.loadbalancersourceranges_size() == 0) return true;
+// Ranges that cannot be read are left out. If then a family has none although the service names some, its load-balancer
+// addresses are closed rather than open to all. Returns the families that are.
+std::vector<IpFamily> read_sources(const corev1::ServiceSpec& spec, ServiceFacts* facts) {
+    bool unreadable = false;
+    std::vector<IpFamily> everybody;
     for (const auto& text : spec.loadbalancersourceranges()) {
+        if (facts->sources.size() >= kMaxSourceRangesPerService) {
+            facts->notes.push_back(
+                fmt::format("service {}: spec.loadBalancerSourceRanges: more than {}; the rest is left out",
+                            facts->key, kMaxSourceRangesPerService));
+            break;
+        }
         const auto range = IpPrefix::parse(trim(text), true);
-        if (range && range->family() == family && range->bits == 0) return true;
+        if (!range) {
+            unreadable = true;
+            facts->notes.push_back(fmt::format("service {}: spec.loadBalancerSourceRanges: {}; left out",
+                                               facts->key, range.error().message));
+            continue;
+        }
+        if (range->bits == 0) everybody.push_back(range->family());
+        facts->sources.push_back(*range);
     }
-    return false;
+    std::vector<IpFamily> closed;
+    for (const IpFamily family : {IpFamily::kIpv4, IpFamily::kIpv6}) {
+        const auto of_family = [&](const IpPrefix& range) { return range.family() == family; };
+        if (unreadable && std::none_of(facts->sources.begin(), facts->sources.end(), of_family)) {
+            closed.push_back(family);
+        }
+        if (std::find(everybody.begin(), everybody.end(), family) != everybody.end()) {
+            std::erase_if(facts->sources, of_family);
+        }
+    }
+    return closed;
 }
 
 void read_load_balancer_ips(const corev1::Service& service, ServiceFacts* facts) {
+    const std::vector<IpFamily> closed = read_sources(service.spec(), facts);
     for (const auto& ingress : service.status().loadbalancer().ingress()) {
         if (ingress.ip().empty()) continue;
         if (ingress.has_ipmode() && ingress.ipmode() != "VIP") continue;
@@ -129,15 +155,60 @@ void read_load_balancer_ips(const corev1::Service& service, ServiceFacts* facts)
         }
         const auto address = usable_address(ingress.ip(), "status.loadBalancer.ingress", facts);
         if (!address) continue;
-        if (!open_to_all(service.spec(), address->family())) {
+        if (std::find(closed.begin(), closed.end(), address->family()) != closed.end()) {
             facts->notes.push_back(
-                fmt::format("service {}: spec.loadBalancerSourceRanges cannot be enforced by this version; "
-                            "its load-balancer address {} is not answered here", facts->key,
+                fmt::format("service {}: spec.loadBalancerSourceRanges: none for {} can be read; that "
+                            "load-balancer address is not answered here", facts->key,
                             address->to_string()));
             continue;
         }
         facts->load_balancer_ips.push_back(*address);
     }
+}
+
+void read_annotations(const corev1::Service& service, ServiceFacts* facts) {
+    const auto& annotations = service.metadata().annotations();
+    if (const auto hash = annotations.find(kHashAnnotation); hash != annotations.end()) {
+        if (hash->second == "tuple") {
+            facts->choice = image::Choice::kTuple;
+        } else if (hash->second == "client") {
+            facts->choice = image::Choice::kClient;
+        } else {
+            facts->notes.push_back(
+                fmt::format("service {}: annotation {}: \"{}\" is neither tuple nor client; endpoints are "
+                            "chosen at random", facts->key, kHashAnnotation, hash->second));
+        }
+    }
+    if (const auto how = annotations.find(kForwardingAnnotation); how != annotations.end()) {
+        if (how->second == "nat") {
+            facts->forwarding = image::Forwarding::kNat;
+        } else if (how->second == "tunnel") {
+            facts->forwarding = image::Forwarding::kTunnel;
+        } else if (how->second == "option") {
+            facts->forwarding = image::Forwarding::kOption;
+        } else {
+            facts->notes.push_back(
+                fmt::format("service {}: annotation {}: \"{}\" is none of nat, tunnel, option; the node's "
+                            "default is used", facts->key, kForwardingAnnotation, how->second));
+        }
+    }
+}
+
+std::uint32_t read_weight(const discoveryv1::EndpointSlice& slice, std::vector<std::string>* notes) {
+    const auto& annotations = slice.metadata().annotations();
+    const auto found = annotations.find(kWeightAnnotation);
+    if (found == annotations.end()) return 1;
+    const std::string& text = found->second;
+    std::uint32_t weight = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), weight);
+    if (error == std::errc() && end == text.data() + text.size() && weight >= 1 &&
+        weight <= kMaxWeight) {
+        return weight;
+    }
+    notes->push_back(fmt::format("endpointslice {}/{}: annotation {}: \"{}\" is no number from 1 to {}; 1 is used",
+                                 slice.metadata().namespace_(), slice.metadata().name(),
+                                 kWeightAnnotation, text, kMaxWeight));
+    return 1;
 }
 
 Endpoint read_endpoint(const discoveryv1::Endpoint& endpoint, const IpAddress& address,
@@ -188,8 +259,17 @@ std::optional<ServiceFacts> read_service(const corev1::Service& service) {
         if (address) facts.external_ips.push_back(*address);
     }
     read_load_balancer_ips(service, &facts);
+    read_annotations(service, &facts);
     facts.internal_local = spec.internaltrafficpolicy() == "Local";
     facts.external_local = spec.externaltrafficpolicy() == "Local";
+    if (spec.type() == "LoadBalancer" && facts.external_local && spec.healthchecknodeport() != 0) {
+        const auto port = port_number(spec.healthchecknodeport());
+        facts.health_check_port = port.value_or(0);
+        if (!port) {
+            facts.notes.push_back(fmt::format("service {}: spec.healthCheckNodePort: {} is not in 1-65535; "
+                                              "left out", facts.key, spec.healthchecknodeport()));
+        }
+    }
     if (spec.sessionaffinity() == "ClientIP") {
         const auto& client_ip = spec.sessionaffinityconfig().clientip();
         const bool given = client_ip.has_timeoutseconds() && client_ip.timeoutseconds() > 0;
@@ -200,7 +280,8 @@ std::optional<ServiceFacts> read_service(const corev1::Service& service) {
 }
 
 std::optional<Slice> read_slice(const discoveryv1::EndpointSlice& slice,
-                                const std::string& node_name) {
+                                const std::string& node_name,
+                                std::vector<std::string>* notes) {
     const auto& labels = slice.metadata().labels();
     const auto label = labels.find(kServiceNameLabel);
     if (label == labels.end() || label->second.empty()) return std::nullopt;
@@ -215,6 +296,7 @@ std::optional<Slice> read_slice(const discoveryv1::EndpointSlice& slice,
         return std::nullopt;
     }
     out.service = slice.metadata().namespace_() + "/" + label->second;
+    out.weight = read_weight(slice, notes);
     for (const auto& port : slice.ports()) {
         if (out.ports.size() >= kMaxPortsPerService) break;
         if (!port.has_name() || !port.has_port()) continue;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "api/base/ip_address.h"
+#include "dataplane/image/desired.h"
 
 namespace k8s::io::api::core::v1 {
 class Service;
@@ -27,6 +28,13 @@ inline constexpr std::size_t kMaxPortsPerService = 1024;
 inline constexpr std::size_t kMaxAddressesPerService = 1024;  // external and load-balancer addresses, each
 inline constexpr std::size_t kMaxEndpointsPerSlice = 1000;    // the API's own limit
 inline constexpr std::size_t kMaxHintsPerEndpoint = 64;       // the API allows 8
+inline constexpr std::size_t kMaxSourceRangesPerService = 1024;
+inline constexpr std::uint32_t kMaxWeight = 1000;
+
+// What people ask of us beyond the API's fields. An invalid value is as none, and a note names object and annotation.
+inline constexpr char kHashAnnotation[] = "sluice.dev/consistent-hash";  // Service: "tuple", "client"
+inline constexpr char kForwardingAnnotation[] = "sluice.dev/forwarding";  // Service: "nat", "tunnel", "option"
+inline constexpr char kWeightAnnotation[] = "sluice.dev/weight";  // EndpointSlice: 1 to kMaxWeight
 
 inline constexpr std::uint32_t kDefaultAffinityTimeoutS = 10'800;
 
@@ -47,6 +55,12 @@ struct ServiceFacts {
     std::vector<ServicePort> ports;
     bool internal_local = false;  // internalTrafficPolicy Local
     bool external_local = false;  // externalTrafficPolicy Local
+    // loadBalancerSourceRanges of both families; no entry of a family: everybody of that family may come in.
+    std::vector<IpPrefix> sources;
+    std::uint16_t health_check_port = 0;  // 0: none
+    // With affinity too, affinity wins: the ring chooses only for clients that are not known yet.
+    image::Choice choice = image::Choice::kRandom;
+    std::optional<image::Forwarding> forwarding;  // none: as the node does
     std::uint32_t affinity_timeout_s = 0;
     // What was left out or refused, as sentences for the log; each names the service and the field.
     std::vector<std::string> notes;
@@ -76,6 +90,7 @@ struct SlicePort {
 struct Slice {
     std::string service;  // "namespace/name" by the label kubernetes.io/service-name
     IpFamily family = IpFamily::kIpv4;
+    std::uint32_t weight = 1;  // of each of its endpoints
     std::vector<SlicePort> ports;
     std::vector<Endpoint> endpoints;
     auto operator<=>(const Slice&) const = default;
@@ -85,6 +100,8 @@ struct Slice {
 struct NodeFacts {
     std::string name;
     std::string zone;  // label topology.kubernetes.io/zone; may be empty
+    std::vector<IpAddress> addresses;  // the node's own; sorted
+    image::Forwarding forwarding = image::Forwarding::kNat;  // of services that do not say
     auto operator<=>(const NodeFacts&) const = default;
 };
 
@@ -92,8 +109,10 @@ struct NodeFacts {
 // proxy's by label. Never fails: what is malformed is left out and named in notes.
 [[nodiscard]] std::optional<ServiceFacts> read_service(const corev1::Service& service);
 
-// Nullopt when the slice is no business of a proxy: no service label, headless, or addressType FQDN.
+// Nullopt when the slice is no business of a proxy: no service label, headless, or addressType FQDN. Appends to *notes
+// what was refused.
 [[nodiscard]] std::optional<Slice> read_slice(const discoveryv1::EndpointSlice& slice,
-                                              const std::string& node_name);
+                                              const std::string& node_name,
+                                              std::vector<std::string>* notes);
 
 }  // namespace sluice::compile

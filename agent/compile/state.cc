@@ -50,7 +50,8 @@ void State::remove_service(const std::string& key) {
 
 void State::upsert(const discoveryv1::EndpointSlice& slice) {
     const std::string key = slice.metadata().namespace_() + "/" + slice.metadata().name();
-    auto facts = read_slice(slice, node_.name);
+    std::vector<std::string> notes;
+    auto facts = read_slice(slice, node_.name, &notes);
     const auto owner = slice_owner_.find(key);
     if (!facts || (owner != slice_owner_.end() && owner->second != facts->service)) drop_slice(key);
     if (!facts) return;
@@ -62,6 +63,7 @@ void State::upsert(const discoveryv1::EndpointSlice& slice) {
     Entry& entry = entries_[facts->service];
     const auto known = entry.slices.find(key);
     if (known != entry.slices.end() && known->second == *facts) return;
+    notes_.insert(notes_.end(), notes.begin(), notes.end());
     dirty_.insert(facts->service);
     slice_owner_.insert_or_assign(key, facts->service);
     entry.slices.insert_or_assign(key, std::move(*facts));
@@ -86,6 +88,15 @@ void State::set_zone(const std::string& zone) {
                                [](const Endpoint& e) { return !e.zone_hints.empty(); });
         });
         if (hinted) dirty_.insert(key);
+    }
+}
+
+void State::set_addresses(std::vector<IpAddress> addresses) {
+    std::sort(addresses.begin(), addresses.end());
+    if (addresses == node_.addresses) return;
+    node_.addresses = std::move(addresses);
+    for (const auto& [key, entry] : entries_) {
+        if (entry.facts && !entry.facts->sources.empty()) dirty_.insert(key);
     }
 }
 
@@ -137,7 +148,14 @@ std::vector<std::string> State::settle(const std::string& key,
         });
         const bool external = std::any_of(service.frontends.begin(), service.frontends.end(),
                                           [](const image::Frontend& f) { return f.external; });
-        if (!external) service.external = {};
+        if (!external) {
+            service.external = {};
+            service.inside = {};
+        }
+        const bool restricted =
+            std::any_of(service.frontends.begin(), service.frontends.end(),
+                        [](const image::Frontend& f) { return f.restricted; });
+        if (!restricted) service.sources.clear();
     }
     // A service port that answers nowhere is no entry of the table.
     std::erase_if(*services, [](const image::Service& service) { return service.frontends.empty(); });
@@ -149,6 +167,12 @@ void State::count(const std::vector<image::Service>& services, int sign) {
         if (service.internal.when_empty_drop) no_local_internal_ += sign;
         if (service.external.when_empty_drop) no_local_external_ += sign;
     }
+}
+
+bool State::update_health_check(const std::string& key, const Entry& entry) {
+    if (!entry.facts || entry.facts->health_check_port == 0) return health_checks_.erase(key) > 0;
+    const HealthCheck wanted{entry.facts->health_check_port, count_local_ready(entry.slices)};
+    return std::exchange(health_checks_[key], wanted) != wanted;
 }
 
 Progress State::take() {
@@ -178,6 +202,7 @@ Progress State::take() {
         if (found == entries_.end()) continue;
         Entry& entry = found->second;
         ++progress.compiled;
+        if (update_health_check(key, entry)) progress.health_checks_changed = true;
         std::vector<image::Service> compiled;
         if (const auto ready = fresh.find(key); ready != fresh.end()) {
             compiled = std::move(ready->second);

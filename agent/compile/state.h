@@ -22,8 +22,17 @@ namespace sluice::compile {
 inline constexpr std::size_t kMaxServices = 200'000;
 inline constexpr std::size_t kMaxSlices = 1'000'000;
 
+// What a load balancer that asks at a service's healthCheckNodePort wants to know.
+struct HealthCheck {
+    std::uint16_t port = 0;
+    std::size_t local_endpoints = 0;  // count_local_ready()
+    auto operator<=>(const HealthCheck&) const = default;
+};
+using HealthChecks = std::map<std::string, HealthCheck>;  // by service
+
 struct Progress {
     image::Change change;
+    bool health_checks_changed = false;
     std::vector<std::string> notes;      // new sentences for the log
     std::size_t compiled = 0;            // services looked at
     std::size_t no_local_internal = 0;   // service ports that drop for want of a local endpoint, in all
@@ -33,7 +42,9 @@ struct Progress {
 // One thread. Not an engine's mirror: after a failed apply the caller still owes the change.
 class State {
 public:
-    explicit State(std::string node_name) : node_{std::move(node_name), {}} {}
+    explicit State(std::string node_name,
+                   image::Forwarding forwarding = image::Forwarding::kNat)
+        : node_{std::move(node_name), {}, {}, forwarding} {}
 
     void upsert(const corev1::Service& service);
     void remove_service(const std::string& key);  // "namespace/name"
@@ -41,11 +52,16 @@ public:
     void remove_slice(const std::string& key);
     // Every service whose endpoints carry zone hints is compiled again if the zone is another.
     void set_zone(const std::string& zone);
+    // The node's own addresses, in any order. Services with source ranges are compiled again if they are others.
+    void set_addresses(std::vector<IpAddress> addresses);
 
     // Compiles what is dirty and returns the difference to the previous call. Upserts and removals are sorted.
     Progress take();
     // All that the calls of take() so far amount to, sorted by key.
     [[nodiscard]] std::vector<image::Service> all() const;
+
+    // Of the services that have a healthCheckNodePort, as of the last take().
+    [[nodiscard]] const HealthChecks& health_checks() const { return health_checks_; }
 
     [[nodiscard]] bool dirty() const { return !dirty_.empty(); }
     [[nodiscard]] std::size_t services() const { return services_; }
@@ -78,6 +94,8 @@ private:
                                     std::vector<image::Service>* services) const;
     void drop_slice(const std::string& key);
     void count(const std::vector<image::Service>& services, int sign);
+    // Brings health_checks_ in line with the entry; true if it was not.
+    bool update_health_check(const std::string& key, const Entry& entry);
 
     NodeFacts node_;
     std::unordered_map<std::string, Entry> entries_;                // by service
@@ -85,6 +103,7 @@ private:
     std::set<std::string> dirty_;                                   // services to compile
     std::map<Place, std::set<Claim>> claims_;
     std::vector<std::string> notes_;
+    HealthChecks health_checks_;
     std::size_t services_ = 0;
     std::int64_t no_local_internal_ = 0;
     std::int64_t no_local_external_ = 0;

@@ -1,6 +1,7 @@
 // The incremental result equals a fresh compile, whatever walk led to the objects.
 #include "agent/compile/state.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -45,8 +46,8 @@ discoveryv1::EndpointSlice slice(const std::string& name, const std::string& of,
 TEST(State, OnlyTheServiceOfAChangedSliceIsReported) {
     State state("n1");
     for (int i = 0; i < 20; ++i) {
-        const std::string name = "s" + std::to_string(i);
-        state.upsert(service(name, "10.96.0." + std::to_string(i + 1)));
+        const std::string name = fmt::format("s{}", i);
+        state.upsert(service(name, fmt::format("10.96.0.{}", i + 1)));
         state.upsert(slice(name, name, {"10.1.0.1"}));
     }
     EXPECT_THAT(state.take().change.upserts, SizeIs(20));
@@ -117,18 +118,88 @@ TEST(State, AnAddressGoesToTheNextClaimantWhenItsOwnerLeaves) {
     EXPECT_THAT(progress.change.upserts[0].frontends, SizeIs(2));
 }
 
+corev1::Service balanced(const std::string& name, const std::string& ip) {
+    auto out = service(name, ip);
+    out.mutable_spec()->set_type("LoadBalancer");
+    out.mutable_spec()->set_externaltrafficpolicy("Local");
+    out.mutable_spec()->set_healthchecknodeport(32000);
+    out.mutable_status()->mutable_loadbalancer()->add_ingress()->set_ip("198.51.100.1");
+    return out;
+}
+
+// healthCheckNodePort: N = distinct local ready addresses; only-terminating is none.
+TEST(State, HealthChecksCountDistinctLocalReadyAddresses) {
+    State state("n1");
+    state.upsert(balanced("a", "10.96.0.1"));
+    EXPECT_TRUE(state.take().health_checks_changed);
+    EXPECT_EQ(state.health_checks().at("d/a"), (HealthCheck{32000, 0}));
+    auto made = slice("x", "a", {"10.1.0.1", "10.1.0.1", "10.1.0.2", "10.1.0.3", "10.1.0.4"});
+    for (int i = 0; i < 4; ++i) made.mutable_endpoints(i)->set_nodename("n1");
+    auto* leaving = made.mutable_endpoints(3)->mutable_conditions();
+    leaving->set_ready(false);
+    leaving->set_serving(true);
+    leaving->set_terminating(true);
+    state.upsert(made);
+    // The same pods under another port.
+    made.mutable_metadata()->set_name("y");
+    made.mutable_ports(0)->set_name("https");
+    state.upsert(made);
+    EXPECT_TRUE(state.take().health_checks_changed);
+    EXPECT_EQ(state.health_checks().at("d/a").local_endpoints, 2U);
+    // A change elsewhere is none here.
+    state.upsert(service("b", "10.96.0.2"));
+    EXPECT_FALSE(state.take().health_checks_changed);
+    auto cluster = balanced("a", "10.96.0.1");
+    cluster.mutable_spec()->set_externaltrafficpolicy("Cluster");
+    state.upsert(cluster);
+    EXPECT_TRUE(state.take().health_checks_changed);
+    EXPECT_THAT(state.health_checks(), IsEmpty());
+}
+
+TEST(State, ServicesWithSourceRangesFollowTheNodesAddresses) {
+    State state("n1");
+    auto made = balanced("a", "10.96.0.1");
+    made.mutable_spec()->add_loadbalancersourceranges("192.0.2.0/24");
+    state.upsert(made);
+    state.upsert(service("b", "10.96.0.2"));
+    EXPECT_THAT(state.take().change.upserts.at(0).sources, SizeIs(1));
+    state.set_addresses({*IpAddress::parse("192.0.2.7")});
+    const Progress progress = state.take();
+    ASSERT_THAT(progress.change.upserts, SizeIs(1));
+    EXPECT_EQ(progress.compiled, 1U);
+    EXPECT_THAT(progress.change.upserts[0].sources, SizeIs(2));
+}
+
+TEST(State, TheNodesForwardingIsThatOfServicesThatDoNotSay) {
+    State state("n1", image::Forwarding::kTunnel);
+    state.upsert(balanced("a", "10.96.0.1"));
+    auto other = balanced("b", "10.96.0.2");
+    (*other.mutable_metadata()->mutable_annotations())["sluice.dev/forwarding"] = "nat";
+    other.mutable_status()->mutable_loadbalancer()->mutable_ingress(0)->set_ip("198.51.100.2");
+    state.upsert(other);
+    const auto all = (state.take(), state.all());
+    ASSERT_THAT(all, SizeIs(2));
+    for (const auto& made : all) {
+        for (const auto& frontend : made.frontends) {
+            const bool tunnel = made.key.service == "d/a" && frontend.external;
+            EXPECT_EQ(frontend.forwarding,
+                      tunnel ? image::Forwarding::kTunnel : image::Forwarding::kNat);
+        }
+    }
+}
+
 // A mirror of the objects, and one of what the changes reported add up to.
 class Walk {
 public:
     explicit Walk(std::uint32_t seed) : random_(seed) {}
 
     void step() {
-        const std::string name = "s" + std::to_string(pick(6));
+        const std::string name = fmt::format("s{}", pick(6));
         switch (pick(6)) {
             case 0: {
-                auto made = service(name, "10.96.0." + std::to_string(pick(6) + 1));
+                auto made = service(name, fmt::format("10.96.0.{}", pick(6) + 1));
                 made.mutable_metadata()->mutable_creationtimestamp()->set_seconds(pick(3));
-                if (pick(2) == 0) made.mutable_spec()->add_externalips("203.0.113." + std::to_string(pick(3)));
+                if (pick(2) == 0) made.mutable_spec()->add_externalips(fmt::format("203.0.113.{}", pick(3)));
                 if (pick(3) == 0) made.mutable_spec()->set_clusterip("None");
                 if (pick(3) == 0) made.mutable_spec()->set_internaltrafficpolicy("Local");
                 if (pick(3) == 0) made.mutable_spec()->mutable_ports(0)->set_nodeport(30'000 + pick(3));
@@ -145,17 +216,17 @@ public:
                 state_.set_zone(zone_);
                 break;
             case 3: {
-                const std::string key = "x" + std::to_string(pick(8));
+                const std::string key = fmt::format("x{}", pick(8));
                 slices_.erase(key);
                 state_.remove_slice("d/" + key);
                 break;
             }
             default: {
-                const std::string key = "x" + std::to_string(pick(8));
+                const std::string key = fmt::format("x{}", pick(8));
                 auto made = slice(key, name, {});
                 for (int i = 0, n = pick(4); i < n; ++i) {
                     auto* endpoint = made.add_endpoints();
-                    endpoint->add_addresses("10.1.0." + std::to_string(pick(5)));
+                    endpoint->add_addresses(fmt::format("10.1.0.{}", pick(5)));
                     endpoint->set_nodename(pick(2) == 0 ? "n1" : "n2");
                     endpoint->mutable_conditions()->set_ready(pick(3) > 0);
                     endpoint->mutable_conditions()->set_terminating(pick(3) == 0);
