@@ -105,10 +105,41 @@ struct sluice_flow_config {
 	__u32 bucket_count4; /* 0: the default */
 	__u32 bucket_count6; /* 0: the default */
 	__u32 tick_shift;    /* jiffies >> tick_shift is a tick of about a second; 0: 8, right at 250 Hz */
-	__u32 reserved[3];
+	/* A second table of the family, while flows move between two (bpf/lib/flow_move.h). */
+	__u32 other_count4;
+	__u32 other_count6;
+	__u32 mode; /* enum sluice_flow_mode */
 };
 SLUICE_STATIC_ASSERT(sizeof(struct sluice_flow_config) == 32, "flow config");
 #define SLUICE_FLOW_DEFAULT_TICK_SHIFT 8
+
+enum sluice_flow_mode {
+	SLUICE_FLOW_ALONE = 0,  /* there is one table a family */
+	SLUICE_FLOW_BESIDE = 1, /* what is not here is looked for in the other table, and left there */
+	SLUICE_FLOW_MOVE = 2,   /* what is not here is looked for in the other table, and brought over */
+};
+
+/*
+ * What becomes of the halves that the mover looks at (bpf/lib/flow_move.h); each pass begins with next4 and next6 zero.
+ * A pass is the last when it counts no AGAIN.
+ */
+enum sluice_flow_carried {
+	SLUICE_FLOW_CARRIED_NONE = 0, /* nobody there, or a reverse half, which its forward half brings along */
+	SLUICE_FLOW_CARRIED_MOVED,
+	SLUICE_FLOW_CARRIED_OVER,   /* its time was over, or its other half gone: forgotten */
+	SLUICE_FLOW_CARRIED_EXISTS, /* the new table has one of its keys: left, and lost when the old table goes */
+	SLUICE_FLOW_CARRIED_FULL,   /* its new bucket is full of flows in use: the same */
+	SLUICE_FLOW_CARRIED_AGAIN,  /* another CPU was in the way: ask again */
+};
+struct sluice_flow_mover {
+	__u32 next4; /* buckets of the old tables */
+	__u32 next6;
+	__u64 count[8]; /* [enum sluice_flow_carried] */
+};
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_flow_mover) == 72, "flow mover");
+
+/* Bytes for each CPU to work in. */
+#define SLUICE_FLOW_ROOM 320
 
 /* Ticks (about seconds) without a packet after which a slot is free for others. */
 #define SLUICE_FLOW_TIMEOUT_CLOSED 10
@@ -120,7 +151,13 @@ SLUICE_STATIC_ASSERT(sizeof(struct sluice_flow_config) == 32, "flow config");
 /* A flow in use more recently than this is not displaced while it is established, whatever the need. */
 #define SLUICE_FLOW_PROTECTED_TICKS 60
 
-/* Tries to find a free source port before the flow is dropped. */
-#define SLUICE_SNAT_TRIES 16
+/*
+ * The search for a free source port. A CPU begins in its own share of the range, so that CPUs seldom try the same; then
+ * it walks the whole range from a random place, in rounds. 64 rounds of 32 ports: when one port in a hundred is free, all are
+ * taken in one search of 10^9.
+ */
+#define SLUICE_SNAT_SHARES 64
+#define SLUICE_SNAT_ROUND 32
+#define SLUICE_SNAT_ROUNDS 64
 
 #endif

@@ -192,7 +192,8 @@ SLUICE_ALWAYS_INLINE int sluice_avoid_flow(struct sluice_case *now,
 	pair->reverse.dst = tuple->src;
 	pair->reverse.ports.port_be[SLUICE_SOURCE] = tuple->ports.port_be[SLUICE_DESTINATION];
 	pair->reverse.ports.port_be[SLUICE_DESTINATION] = tuple->ports.port_be[SLUICE_SOURCE];
-	if (!sluice_flow_find(flows, &pair->reverse, sluice_flow_hash(flows, &pair->reverse, v6), hit, v6))
+	if (!sluice_flow_find_any(flows, &pair->reverse, sluice_flow_hash(flows, &pair->reverse, v6),
+				      hit, v6))
 		return 0;
 	if (hit->state == SLUICE_FLOW_CLOSED || hit->state == SLUICE_FLOW_CLOSING ||
 	    sluice_flow_expired(flows, hit)) {
@@ -226,7 +227,11 @@ SLUICE_ALWAYS_INLINE __u32 sluice_establish(struct sluice_case *now, const struc
 		return SLUICE_DROP_NO_SNAT_PORT;
 	if (result == SLUICE_FLOW_INSERTED && now->match.has_service)
 		sluice_note_opened(image, now);
-	/* Inserted here or by another CPU: the table's choice is the choice. */
+	if (result == SLUICE_FLOW_INSERTED) {
+		sluice_flow_hit_of(&now->pair, &now->hit);
+		return SLUICE_DROP_NONE;
+	}
+	/* By another CPU: the table's choice is the choice. */
 	if (!sluice_flow_find(flows, tuple, sluice_flow_hash(flows, tuple, v6), &now->hit, v6))
 		return SLUICE_DROP_FLOW_TABLE_FULL;
 	return SLUICE_DROP_NONE;
@@ -346,7 +351,7 @@ SLUICE_ALWAYS_INLINE int sluice_decide(sluice_env env, struct sluice_case *now,
 	__u32 reason;
 
 	now->match.has_service = 0;
-	if (sluice_flow_find(&now->flows, tuple, hash, hit, v6)) {
+	if (sluice_flow_find_or_move(&now->flows, tuple, hash, hit, v6)) {
 		/* What a service's client sends was translated where it came in. */
 		if (now->place == SLUICE_PLACE_POD_EGRESS && !(hit->meta.flags & SLUICE_FLOW_REVERSE))
 			return SLUICE_DECIDE_PASS;

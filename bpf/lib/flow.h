@@ -7,9 +7,13 @@
  *   struct sluice_flow_view { __u64 seed; __u32 bucket_count4, bucket_count6; __u16 now; ... };
  *   struct sluice_flow_bucket4 *sluice_flow_at4(const struct sluice_flow_view *, __u32 index);
  *   struct sluice_flow_bucket6 *sluice_flow_at6(const struct sluice_flow_view *, __u32 index);
+ *   ... sluice_flow_other4, sluice_flow_other6: the same for the second table, while flows move
+ *   __u32 sluice_flow_cpu(const struct sluice_flow_view *);
+ *   void *sluice_flow_room_at(void);    SLUICE_FLOW_ROOM bytes of this CPU's, aligned to 8; or NULL
  *
  * which return NULL when the index is outside the table. `v6` is a constant in every call, so each family has its
- * own straight code. Any number of CPUs may call anything here at once.
+ * own straight code; `v6 | SLUICE_FLOW_OTHER` is the family's second table. Any number of CPUs may call anything here at
+ * once.
  */
 #ifndef SLUICE_LIB_FLOW_H
 #define SLUICE_LIB_FLOW_H
@@ -24,6 +28,11 @@
 #define SLUICE_FLOW_CLAIM_LOOKS 128
 /* Tries to change a word that others change too. */
 #define SLUICE_FLOW_WORD_TRIES 4
+
+/* Added to `v6`: the second table of the family. */
+#define SLUICE_FLOW_OTHER 2
+/* The slot of a hit that may be used for this packet, but is neither followed nor forgotten. In no table. */
+#define SLUICE_FLOW_NOWHERE 0xffffffffU
 
 /* One half of a flow as found: a copy, and where it lies. */
 struct sluice_flow_hit {
@@ -74,7 +83,12 @@ SLUICE_ALWAYS_INLINE __u64 sluice_flow_hash(const struct sluice_flow_view *view,
 SLUICE_ALWAYS_INLINE __u32 sluice_flow_bucket_of(const struct sluice_flow_view *view, __u64 hash,
 						 const int v6)
 {
-	__u32 count = v6 ? view->bucket_count6 : view->bucket_count4;
+	__u32 count;
+
+	if (v6 & SLUICE_FLOW_OTHER)
+		count = v6 & 1 ? view->other_count6 : view->other_count4;
+	else
+		count = v6 ? view->bucket_count6 : view->bucket_count4;
 
 	return (__u32)((hash >> 32) * count >> 32);
 }
@@ -87,6 +101,9 @@ SLUICE_ALWAYS_INLINE __u32 sluice_flow_tag_of(__u64 hash)
 SLUICE_ALWAYS_INLINE struct sluice_flow_set *sluice_flow_head(const struct sluice_flow_view *view,
 							     __u32 bucket, const int v6)
 {
+	if (v6 & SLUICE_FLOW_OTHER)
+		return v6 & 1 ? (struct sluice_flow_set *)sluice_flow_other6(view, bucket) :
+				(struct sluice_flow_set *)sluice_flow_other4(view, bucket);
 	return v6 ? (struct sluice_flow_set *)sluice_flow_at6(view, bucket) :
 		    (struct sluice_flow_set *)sluice_flow_at4(view, bucket);
 }
@@ -105,7 +122,7 @@ SLUICE_ALWAYS_INLINE struct sluice_flow6 *sluice_flow_record6(struct sluice_flow
 SLUICE_ALWAYS_INLINE struct sluice_flow_meta *sluice_flow_meta_of(struct sluice_flow_set *set,
 								  __u32 slot, const int v6)
 {
-	return v6 ? &sluice_flow_record6(set, slot)->meta : &sluice_flow_record4(set, slot)->meta;
+	return v6 & 1 ? &sluice_flow_record6(set, slot)->meta : &sluice_flow_record4(set, slot)->meta;
 }
 
 SLUICE_ALWAYS_INLINE int sluice_flow_words_equal(const __u32 *a, const __u32 *b)
@@ -116,7 +133,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_words_equal(const __u32 *a, const __u32 *b)
 SLUICE_ALWAYS_INLINE int sluice_flow_key_equal(struct sluice_flow_set *set, __u32 slot,
 					       const struct sluice_tuple *tuple, const int v6)
 {
-	if (v6) {
+	if (v6 & 1) {
 		const struct sluice_flow6 *record = sluice_flow_record6(set, slot);
 
 		return record->ports_be == tuple->ports.both_be &&
@@ -136,7 +153,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_key_equal(struct sluice_flow_set *set, __u3
 SLUICE_ALWAYS_INLINE void sluice_flow_copy(struct sluice_flow_set *set, __u32 slot,
 					   struct sluice_flow_hit *hit, const int v6)
 {
-	if (v6) {
+	if (v6 & 1) {
 		const struct sluice_flow6 *record = sluice_flow_record6(set, slot);
 
 		__builtin_memcpy(hit->new_src.word_be, record->new_src_be, 16);
@@ -265,6 +282,9 @@ SLUICE_ALWAYS_INLINE int sluice_flow_set_state(const struct sluice_flow_view *vi
 		if ((word & SLUICE_FLOW_ID_MASK) != id ||
 		    (word & SLUICE_FLOW_STATE_MASK) == SLUICE_FLOW_FREE)
 			return 0;
+		/* Its writer is not done, and will publish it in a state of its own. */
+		if (state != SLUICE_FLOW_FREE && (word & SLUICE_FLOW_STATE_MASK) == SLUICE_FLOW_BUSY)
+			return 0;
 		if (SLUICE_COMPARE_AND_SWAP(&set->word[slot], word, id | state) == word)
 			return 1;
 	}
@@ -317,6 +337,8 @@ SLUICE_ALWAYS_INLINE int sluice_flow_follow(const struct sluice_flow_view *view,
 	if (state == hit->state && hit->seen == view->now)
 		return 1;
 
+	if (hit->slot == SLUICE_FLOW_NOWHERE)
+		return 1;
 	set = sluice_flow_head(view, hit->slot / SLUICE_FLOW_WAYS, v6);
 	peer_set = sluice_flow_head(view, hit->meta.peer / SLUICE_FLOW_WAYS, v6);
 	if (!set || !peer_set)
@@ -329,8 +351,8 @@ SLUICE_ALWAYS_INLINE int sluice_flow_follow(const struct sluice_flow_view *view,
 		return 0;
 	}
 	if (hit->seen != view->now) {
-		*(volatile __u16 *)&set->seen[slot] = view->now;
-		*(volatile __u16 *)&peer_set->seen[peer_slot] = view->now;
+		SLUICE_WRITE_ONCE(set->seen[slot], view->now);
+		SLUICE_WRITE_ONCE(peer_set->seen[peer_slot], view->now);
 	}
 	if (state != hit->state) {
 		if (tcp_flags & SLUICE_TCP_FIN)
@@ -343,5 +365,6 @@ SLUICE_ALWAYS_INLINE int sluice_flow_follow(const struct sluice_flow_view *view,
 }
 
 #include "bpf/lib/flow_insert.h"
+#include "bpf/lib/flow_move.h"
 
 #endif

@@ -8,7 +8,7 @@ enum sluice_flow_result {
 	SLUICE_FLOW_INSERTED = 0,
 	SLUICE_FLOW_EXISTS,  /* another CPU was first: find it again */
 	SLUICE_FLOW_FULL,    /* the bucket holds only flows that are in use */
-	SLUICE_FLOW_NO_PORT, /* every source port tried was taken */
+	SLUICE_FLOW_NO_PORT, /* every source port tried was taken; see SLUICE_SNAT_ROUNDS */
 	SLUICE_FLOW_CLAIMED, /* another CPU works on the bucket: try again */
 };
 
@@ -27,7 +27,44 @@ struct sluice_flow_pair {
 	__u8 fixed_port; /* the protocol cannot change ports */
 	__u8 state;
 	__u8 flags; /* SLUICE_FLOW_DIRECT, or one of SLUICE_FLOW_ONE_WAY: then `reverse` only says where it goes */
+
+	/* The insert's own. After INSERTED: where the halves are. */
+	__u32 slot;
+	__u32 id;
+	__u32 peer;
+	__u32 peer_id;
+	__u16 seen;   /* tick of the last packet */
+	__u8 fin;     /* SLUICE_FLOW_FIN of the forward half, and shifted by one of the reverse half */
+	__u8 carried; /* it comes from the other table, which therefore knows it */
 };
+
+/* A slot made ready for one half. */
+struct sluice_flow_place {
+	__u32 bucket;
+	__u32 slot;
+	__u32 id;
+	__u32 tag; /* of the key, in bits 16-31 */
+};
+
+/* Where the search for a source port walks: ports first .. first + span - 1, from `next`, in steps of `step`. */
+struct sluice_flow_walk {
+	__u32 first;
+	__u32 span; /* 1 .. 65536 */
+	__u32 next; /* below span */
+	__u32 step; /* 1 .. span */
+};
+
+/* What the stack of a BPF program cannot hold. One user at a time on each CPU. */
+struct sluice_flow_room {
+	struct sluice_flow_pair pair; /* of sluice_flow_carry */
+	struct sluice_flow_hit hit;   /* of sluice_flow_taken and sluice_flow_move_slot */
+	struct sluice_tuple tuple;    /* of sluice_flow_move_slot */
+	struct sluice_flow_place forward, reverse; /* of sluice_flow_insert */
+	__u32 from_slot, from_id; /* the forward half there, of sluice_flow_carry */
+	__u32 from_peer, from_peer_id; /* the reverse half there */
+	struct sluice_flow_walk walk;
+};
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_flow_room) <= SLUICE_FLOW_ROOM, "flow room");
 
 SLUICE_ALWAYS_INLINE int sluice_flow_claim(struct sluice_flow_set *set)
 {
@@ -79,14 +116,6 @@ SLUICE_ALWAYS_INLINE __u32 sluice_flow_rank(__u32 state, __u32 age, __u32 timeou
 #define SLUICE_FLOW_RANK_FREE 0x1000000U
 #define SLUICE_FLOW_RANK_SAME_KEY 0x2000000U
 #define SLUICE_FLOW_RANK_ALIVE 0xffffffffU
-
-/* A slot made ready for one half. */
-struct sluice_flow_place {
-	__u32 bucket;
-	__u32 slot;
-	__u32 id;
-	__u32 tag; /* of the key, in bits 16-31 */
-};
 
 /* How readily an occupied slot is given up for the key; SLUICE_FLOW_RANK_ALIVE if it holds the key itself. */
 SLUICE_ALWAYS_INLINE __u32 sluice_flow_rank_slot(const struct sluice_flow_view *view,
@@ -200,8 +229,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_reserve(const struct sluice_flow_view *view
 }
 
 /* Fills a BUSY slot. The new tuple is `other` turned round. */
-SLUICE_ALWAYS_INLINE void sluice_flow_write(const struct sluice_flow_view *view,
-					    struct sluice_flow_set *set, __u32 slot,
+SLUICE_ALWAYS_INLINE void sluice_flow_write(struct sluice_flow_set *set, __u32 slot,
 					    const struct sluice_tuple *key,
 					    const struct sluice_tuple *other,
 					    const struct sluice_flow_pair *pair, __u32 peer,
@@ -212,7 +240,8 @@ SLUICE_ALWAYS_INLINE void sluice_flow_write(const struct sluice_flow_view *view,
 
 	slot &= SLUICE_FLOW_WAYS - 1;
 	meta = sluice_flow_meta_of(set, slot, v6);
-	if (v6) {
+	SLUICE_ABOUT_TO_WRITE(meta);
+	if (v6 & 1) {
 		struct sluice_flow6 *record = sluice_flow_record6(set, slot);
 
 		__builtin_memcpy(record->src_be, key->src.word_be, 16);
@@ -231,6 +260,7 @@ SLUICE_ALWAYS_INLINE void sluice_flow_write(const struct sluice_flow_view *view,
 		record->new_dst_be = other->src.word_be[3];
 		record->new_ports_be = turned;
 	}
+	SLUICE_ABOUT_TO_WRITE(meta);
 	meta->service = pair->service;
 	meta->backend = pair->backend;
 	meta->incarnation = pair->incarnation;
@@ -239,7 +269,7 @@ SLUICE_ALWAYS_INLINE void sluice_flow_write(const struct sluice_flow_view *view,
 	meta->protocol = key->protocol;
 	meta->flags = flags;
 	meta->reserved = 0;
-	*(volatile __u16 *)&set->seen[slot] = view->now;
+	SLUICE_WRITE_ONCE(set->seen[slot], pair->seen);
 }
 
 /* BUSY to the state; the compare-and-swap orders the record before it. 0 if somebody forgot the half meanwhile. */
@@ -249,15 +279,6 @@ SLUICE_ALWAYS_INLINE int sluice_flow_publish(struct sluice_flow_set *set, __u32 
 	slot &= SLUICE_FLOW_WAYS - 1;
 	return SLUICE_COMPARE_AND_SWAP(&set->word[slot], id | SLUICE_FLOW_BUSY, id | state) ==
 	       (id | SLUICE_FLOW_BUSY);
-}
-
-/* The i-th source port to try, in network order. */
-SLUICE_ALWAYS_INLINE __u16 sluice_flow_port(const struct sluice_flow_pair *pair, __u32 i)
-{
-	__u32 span = (__u32)pair->port_max - pair->port_min + 1;
-	__u32 mixed = pair->random + i * 0x9e3779b9U;
-
-	return SLUICE_HTON16(pair->port_min + (__u32)((__u64)mixed * (span & 0x1ffff) >> 32));
 }
 
 SLUICE_SUBPROGRAM int sluice_flow_reserve4(const struct sluice_flow_view *view,
@@ -293,6 +314,39 @@ SLUICE_ALWAYS_INLINE void sluice_flow_aim(const struct sluice_flow_view *view,
 	place->id = 0;
 }
 
+/*
+ * Whether the other table has a flow of this tuple that is not over. Whoever sees it there no more, and then looks here,
+ * misses nobody: flows are put here before they leave there.
+ */
+SLUICE_ALWAYS_INLINE int sluice_flow_taken(const struct sluice_flow_view *view,
+					   const struct sluice_tuple *tuple, const int v6)
+{
+	struct sluice_flow_room *room = (struct sluice_flow_room *)sluice_flow_room_at();
+
+	return room &&
+	       sluice_flow_find(view, tuple, sluice_flow_hash(view, tuple, v6), &room->hit,
+				v6 | SLUICE_FLOW_OTHER) &&
+	       !sluice_flow_expired(view, &room->hit);
+}
+
+SLUICE_SUBPROGRAM int sluice_flow_taken4(const struct sluice_flow_view *view,
+					 const struct sluice_tuple *tuple)
+{
+	return view && tuple ? sluice_flow_taken(view, tuple, 0) : 0;
+}
+
+SLUICE_SUBPROGRAM int sluice_flow_taken6(const struct sluice_flow_view *view,
+					 const struct sluice_tuple *tuple)
+{
+	return view && tuple ? sluice_flow_taken(view, tuple, 1) : 0;
+}
+
+SLUICE_ALWAYS_INLINE int sluice_flow_find_taken(const struct sluice_flow_view *view,
+						const struct sluice_tuple *tuple, const int v6)
+{
+	return v6 ? sluice_flow_taken6(view, tuple) : sluice_flow_taken4(view, tuple);
+}
+
 /* Publishes the reverse half, which points at the forward half's place. Its bucket is claimed but for the case that
  * the forward half's claim covers it. */
 SLUICE_ALWAYS_INLINE int sluice_flow_put_reverse(const struct sluice_flow_view *view,
@@ -309,11 +363,18 @@ SLUICE_ALWAYS_INLINE int sluice_flow_put_reverse(const struct sluice_flow_view *
 		return SLUICE_FLOW_FULL;
 	if (reverse->bucket != forward->bucket && !sluice_flow_claim(set))
 		return SLUICE_FLOW_CLAIMED;
-	result = sluice_flow_find_place(view, &pair->reverse, reverse, v6);
+	/* While flows move, who has not come over yet keeps his port. (After the claim: whoever comes over needs it.) */
+	if (view->mode && !pair->carried && sluice_flow_find_taken(view, &pair->reverse, v6))
+		result = SLUICE_FLOW_EXISTS;
+	else
+		result = sluice_flow_find_place(view, &pair->reverse, reverse, v6);
 	if (result == SLUICE_FLOW_INSERTED) {
-		sluice_flow_write(view, set, reverse->slot, &pair->reverse, &pair->forward, pair,
+		sluice_flow_write(set, reverse->slot, &pair->reverse, &pair->forward, pair,
 				  forward->bucket * SLUICE_FLOW_WAYS + forward->slot, forward->id,
-				  SLUICE_FLOW_REVERSE | pair->flags | (pair->snat ? SLUICE_FLOW_SNAT : 0), v6);
+				  (__u8)(SLUICE_FLOW_REVERSE | pair->flags |
+					 (pair->fin >> 1 & SLUICE_FLOW_FIN) |
+					 (pair->snat ? SLUICE_FLOW_SNAT : 0)),
+				  v6);
 		if (!sluice_flow_publish(set, reverse->slot, reverse->id, pair->state))
 			result = SLUICE_FLOW_CLAIMED;
 	}
@@ -342,70 +403,59 @@ SLUICE_SUBPROGRAM int sluice_flow_put_reverse6(const struct sluice_flow_view *vi
 		       SLUICE_FLOW_FULL;
 }
 
-/* With the forward half's bucket claimed and its slot BUSY: finds a source port whose reverse half is free. */
-SLUICE_ALWAYS_INLINE int sluice_flow_bind_port(const struct sluice_flow_view *view,
-					       struct sluice_flow_pair *pair,
-					       const struct sluice_flow_place *forward,
-					       struct sluice_flow_place *reverse, const int v6)
-{
-	__u16 own_port_be = pair->forward.ports.port_be[SLUICE_SOURCE];
-	__u16 own_port = SLUICE_NTOH16(own_port_be);
-	int result = SLUICE_FLOW_NO_PORT;
-	__u32 i;
+#include "bpf/lib/flow_port.h"
 
-	for (i = 0; i < SLUICE_SNAT_TRIES; i++) {
-		/* The client's own port first, unless a socket of the node could be using it. */
-		if (i == 0 && (!pair->snat || pair->fixed_port ||
-			       (own_port >= pair->port_min && own_port <= pair->port_max)))
-			pair->reverse.ports.port_be[SLUICE_DESTINATION] = own_port_be;
-		else if (pair->fixed_port)
-			break;
-		else
-			pair->reverse.ports.port_be[SLUICE_DESTINATION] = sluice_flow_port(pair, i);
-		result = v6 ? sluice_flow_put_reverse6(view, pair, forward, reverse) :
-			      sluice_flow_put_reverse4(view, pair, forward, reverse);
-		if (result == SLUICE_FLOW_INSERTED)
-			break;
-	}
-	return result == SLUICE_FLOW_EXISTS ? SLUICE_FLOW_NO_PORT : result;
-}
-
+/*
+ * Both halves, or nothing. `walk` 0: with the source port that the pair has, whatever it is.
+ */
 SLUICE_ALWAYS_INLINE int sluice_flow_insert(const struct sluice_flow_view *view,
-					    struct sluice_flow_pair *pair, const int v6)
+					    struct sluice_flow_pair *pair, const int walk,
+					    const int v6)
 {
-	struct sluice_flow_place forward, reverse = {};
+	struct sluice_flow_room *room = (struct sluice_flow_room *)sluice_flow_room_at();
+	struct sluice_flow_place *forward, *reverse;
 	struct sluice_flow_set *set;
 	int result;
 
-	sluice_flow_aim(view, &pair->forward, &forward, v6);
-	set = sluice_flow_head(view, forward.bucket, v6);
+	if (!room)
+		return SLUICE_FLOW_FULL;
+	forward = &room->forward;
+	reverse = &room->reverse;
+	sluice_flow_aim(view, &pair->forward, forward, v6);
+	set = sluice_flow_head(view, forward->bucket, v6);
 	if (!set || pair->port_min > pair->port_max)
 		return SLUICE_FLOW_FULL;
 	if (!sluice_flow_claim(set))
 		return SLUICE_FLOW_CLAIMED;
-	result = sluice_flow_find_place(view, &pair->forward, &forward, v6);
+	result = sluice_flow_find_place(view, &pair->forward, forward, v6);
 	if (result != SLUICE_FLOW_INSERTED)
 		goto out;
 	if (pair->flags & SLUICE_FLOW_ONE_WAY) {
-		sluice_flow_write(view, set, forward.slot, &pair->forward, &pair->reverse, pair,
-				  forward.bucket * SLUICE_FLOW_WAYS + forward.slot, forward.id, pair->flags,
-				  v6);
-		if (!sluice_flow_publish(set, forward.slot, forward.id, pair->state))
-			result = SLUICE_FLOW_CLAIMED;
-		goto out;
+		*reverse = *forward;
+	} else {
+		if (walk)
+			result = sluice_flow_bind_port(view, pair, room, v6);
+		else
+			result = v6 ? sluice_flow_put_reverse6(view, pair, forward, reverse) :
+				      sluice_flow_put_reverse4(view, pair, forward, reverse);
+		if (result != SLUICE_FLOW_INSERTED) {
+			sluice_flow_publish(set, forward->slot, forward->id, SLUICE_FLOW_FREE);
+			goto out;
+		}
 	}
-	result = sluice_flow_bind_port(view, pair, &forward, &reverse, v6);
-	if (result != SLUICE_FLOW_INSERTED) {
-		sluice_flow_publish(set, forward.slot, forward.id, SLUICE_FLOW_FREE);
-		goto out;
-	}
-	sluice_flow_write(view, set, forward.slot, &pair->forward, &pair->reverse, pair,
-			  reverse.bucket * SLUICE_FLOW_WAYS + reverse.slot, reverse.id,
-			  (__u8)(pair->flags | (pair->snat ? SLUICE_FLOW_SNAT : 0)), v6);
-	if (!sluice_flow_publish(set, forward.slot, forward.id, pair->state)) {
+	pair->slot = forward->bucket * SLUICE_FLOW_WAYS + forward->slot;
+	pair->id = forward->id;
+	pair->peer = reverse->bucket * SLUICE_FLOW_WAYS + reverse->slot;
+	pair->peer_id = reverse->id;
+	sluice_flow_write(set, forward->slot, &pair->forward, &pair->reverse, pair, pair->peer,
+			  pair->peer_id,
+			  (__u8)(pair->flags | (pair->fin & SLUICE_FLOW_FIN) |
+				 (pair->snat ? SLUICE_FLOW_SNAT : 0)),
+			  v6);
+	if (!sluice_flow_publish(set, forward->slot, forward->id, pair->state)) {
 		/* The new reverse half was displaced already, and took this one with it. */
-		sluice_flow_set_state(view, reverse.bucket * SLUICE_FLOW_WAYS + reverse.slot,
-				      reverse.id, SLUICE_FLOW_FREE, v6);
+		if (pair->peer != pair->slot)
+			sluice_flow_set_state(view, pair->peer, pair->peer_id, SLUICE_FLOW_FREE, v6);
 		result = SLUICE_FLOW_CLAIMED;
 	}
 out:
@@ -420,13 +470,46 @@ out:
 SLUICE_SUBPROGRAM int sluice_flow_insert4(const struct sluice_flow_view *view,
 					  struct sluice_flow_pair *pair)
 {
-	return view && pair ? sluice_flow_insert(view, pair, 0) : SLUICE_FLOW_FULL;
+	if (!view || !pair)
+		return SLUICE_FLOW_FULL;
+	pair->seen = view->now;
+	pair->fin = 0;
+	pair->carried = 0;
+	return sluice_flow_insert(view, pair, 1, 0);
 }
 
 SLUICE_SUBPROGRAM int sluice_flow_insert6(const struct sluice_flow_view *view,
 					  struct sluice_flow_pair *pair)
 {
-	return view && pair ? sluice_flow_insert(view, pair, 1) : SLUICE_FLOW_FULL;
+	if (!view || !pair)
+		return SLUICE_FLOW_FULL;
+	pair->seen = view->now;
+	pair->fin = 0;
+	pair->carried = 0;
+	return sluice_flow_insert(view, pair, 1, 1);
+}
+
+/* After INSERTED: what sluice_flow_find would now say of the forward tuple, without looking. */
+SLUICE_ALWAYS_INLINE void sluice_flow_hit_of(const struct sluice_flow_pair *pair,
+					     struct sluice_flow_hit *hit)
+{
+	hit->new_src = pair->reverse.dst;
+	hit->new_dst = pair->reverse.src;
+	hit->new_ports.port_be[SLUICE_SOURCE] = pair->reverse.ports.port_be[SLUICE_DESTINATION];
+	hit->new_ports.port_be[SLUICE_DESTINATION] = pair->reverse.ports.port_be[SLUICE_SOURCE];
+	hit->meta.service = pair->service;
+	hit->meta.backend = pair->backend;
+	hit->meta.incarnation = pair->incarnation;
+	hit->meta.peer = pair->peer;
+	hit->meta.peer_id = pair->peer_id;
+	hit->meta.protocol = pair->forward.protocol;
+	hit->meta.flags = (__u8)(pair->flags | (pair->snat ? SLUICE_FLOW_SNAT : 0));
+	hit->meta.reserved = 0;
+	hit->slot = pair->slot;
+	hit->id = pair->id;
+	hit->state = pair->state;
+	hit->reserved = 0;
+	hit->seen = pair->seen;
 }
 
 #endif

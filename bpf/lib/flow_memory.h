@@ -11,11 +11,28 @@ struct sluice_flow_view {
 	__u64 seed;
 	__u32 bucket_count4;
 	__u32 bucket_count6;
+	__u32 other_count4;
+	__u32 other_count6;
 	__u16 now; /* tick */
-	__u16 reserved[3];
+	__u16 mode; /* enum sluice_flow_mode */
+	__u32 cpu;  /* whose share of the source ports is tried first */
 	struct sluice_flow_bucket4 *buckets4; /* [bucket_count4] */
 	struct sluice_flow_bucket6 *buckets6; /* [bucket_count6] */
+	struct sluice_flow_bucket4 *others4;  /* [other_count4] */
+	struct sluice_flow_bucket6 *others6;  /* [other_count6] */
 };
+
+SLUICE_ALWAYS_INLINE void *sluice_flow_room_at(void)
+{
+	static __thread __u64 room[SLUICE_FLOW_ROOM / 8];
+
+	return room;
+}
+
+SLUICE_ALWAYS_INLINE __u32 sluice_flow_cpu(const struct sluice_flow_view *view)
+{
+	return view->cpu;
+}
 
 SLUICE_ALWAYS_INLINE struct sluice_flow_bucket4 *
 sluice_flow_at4(const struct sluice_flow_view *view, __u32 index)
@@ -27,6 +44,18 @@ SLUICE_ALWAYS_INLINE struct sluice_flow_bucket6 *
 sluice_flow_at6(const struct sluice_flow_view *view, __u32 index)
 {
 	return index < view->bucket_count6 ? &view->buckets6[index] : 0;
+}
+
+SLUICE_ALWAYS_INLINE struct sluice_flow_bucket4 *
+sluice_flow_other4(const struct sluice_flow_view *view, __u32 index)
+{
+	return index < view->other_count4 ? &view->others4[index] : 0;
+}
+
+SLUICE_ALWAYS_INLINE struct sluice_flow_bucket6 *
+sluice_flow_other6(const struct sluice_flow_view *view, __u32 index)
+{
+	return index < view->other_count6 ? &view->others6[index] : 0;
 }
 
 #endif

@@ -1,100 +1,16 @@
 // The flow table natively: both directions, one choice under concurrency, who is evicted first, source ports.
-// clang-format off: the view must come before what uses it.
-#include "bpf/lib/view_memory.h"
-#include "bpf/lib/flow_memory.h"
-#include "bpf/lib/flow.h"
-// clang-format on
-
-#include <arpa/inet.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
 #include <barrier>
-#include <cstring>
 #include <map>
-#include <set>
 #include <thread>
-#include <tuple>
 #include <vector>
+
+#include "bpf/lib/test_flow_table.h"
 
 namespace sluice {
 namespace {
-
-sluice_address to_abi(const std::string& text) {
-    sluice_address out{};
-    if (text.find(':') != std::string::npos) {
-        inet_pton(AF_INET6, text.c_str(), out.word_be);
-    } else {
-        out.word_be[2] = htonl(0xffff);
-        inet_pton(AF_INET, text.c_str(), &out.word_be[3]);
-    }
-    return out;
-}
-
-class Table {
-public:
-    explicit Table(std::uint32_t buckets) : buckets4_(buckets), buckets6_(buckets) {
-        view_.seed = 0x1234567;
-        view_.bucket_count4 = buckets;
-        view_.bucket_count6 = buckets;
-        view_.now = 1000;
-        view_.buckets4 = buckets4_.data();
-        view_.buckets6 = buckets6_.data();
-    }
-    sluice_flow_view& view() { return view_; }
-
-    [[nodiscard]] bool find(const sluice_tuple& tuple, sluice_flow_hit& hit, bool v6) const {
-        return v6 ? sluice_flow_find(&view_, &tuple, sluice_flow_hash(&view_, &tuple, 1), &hit, 1)
-                  : sluice_flow_find(&view_, &tuple, sluice_flow_hash(&view_, &tuple, 0), &hit, 0);
-    }
-    int insert(sluice_flow_pair& pair, bool v6) {
-        return v6 ? sluice_flow_insert6(&view_, &pair) : sluice_flow_insert4(&view_, &pair);
-    }
-    int follow(sluice_flow_hit& hit, std::uint8_t flags, bool v6) {
-        return v6 ? sluice_flow_follow(&view_, &hit, flags, 1)
-                  : sluice_flow_follow(&view_, &hit, flags, 0);
-    }
-    [[nodiscard]] std::size_t occupied() const {
-        std::size_t count = 0;
-        for (const auto& bucket : buckets4_) {
-            for (const auto word : bucket.set.word) {
-                count += (word & SLUICE_FLOW_STATE_MASK) != SLUICE_FLOW_FREE ? 1 : 0;
-            }
-            EXPECT_EQ(bucket.set.claim, 0U);
-        }
-        return count;
-    }
-
-private:
-    std::vector<sluice_flow_bucket4> buckets4_;
-    std::vector<sluice_flow_bucket6> buckets6_;
-    sluice_flow_view view_{};
-};
-
-sluice_flow_pair pair_of(bool v6, std::uint16_t sport, std::uint8_t protocol = 6) {
-    sluice_flow_pair pair{};
-    pair.forward.src = to_abi(v6 ? "fd01::5" : "10.244.1.5");
-    pair.forward.dst = to_abi(v6 ? "fd00::10" : "10.96.0.10");
-    pair.forward.ports.port_be[0] = SLUICE_HTON16(sport);
-    pair.forward.ports.port_be[1] = SLUICE_HTON16(80);
-    pair.forward.protocol = protocol;
-    pair.reverse.src = to_abi(v6 ? "fd01::99" : "10.244.2.9");
-    pair.reverse.dst = pair.forward.src;
-    pair.reverse.ports.port_be[0] = SLUICE_HTON16(8080);
-    pair.reverse.ports.port_be[1] = pair.forward.ports.port_be[0];
-    pair.reverse.protocol = protocol;
-    pair.service = 3;
-    pair.backend = 4;
-    pair.incarnation = 5;
-    pair.port_min = 1024;
-    pair.port_max = 29999;
-    pair.state = SLUICE_FLOW_NEW;
-    return pair;
-}
-
-bool same(const sluice_address& a, const sluice_address& b) {
-    return std::memcmp(&a, &b, sizeof a) == 0;
-}
 
 class BothFamilies : public ::testing::TestWithParam<bool> {};
 INSTANTIATE_TEST_SUITE_P(Flow, BothFamilies, ::testing::Bool());
@@ -283,58 +199,6 @@ TEST(Flow, BucketOfFlowsInUseIsFullUntilTheyAreIdle) {
     EXPECT_EQ(table.insert(late, false), SLUICE_FLOW_FULL);
     table.view().now = 1000 + SLUICE_FLOW_PROTECTED_TICKS + 1;
     EXPECT_EQ(table.insert(late, false), SLUICE_FLOW_INSERTED);
-}
-
-// Kubernetes 76699: many clients with the same port behind one node address get different source ports.
-TEST_P(BothFamilies, SourcePortsTowardsABackendAreUnique) {
-    const bool v6 = GetParam();
-    Table table(4096);
-    std::set<std::uint16_t> ports;
-    for (std::uint32_t client = 0; client < 2000; ++client) {
-        sluice_flow_pair pair = pair_of(v6, 40000);
-        pair.forward.src.word_be[3] = SLUICE_HTON32(0xc0000000U + client);
-        pair.reverse.dst = to_abi(v6 ? "fd02::1" : "192.0.2.1");
-        pair.snat = 1;
-        pair.random = client * 2654435761U;
-        ASSERT_EQ(table.insert(pair, v6), SLUICE_FLOW_INSERTED) << client;
-        const std::uint16_t port = SLUICE_NTOH16(pair.reverse.ports.port_be[1]);
-        EXPECT_GE(port, 1024);
-        EXPECT_LE(port, 29999);
-        EXPECT_TRUE(ports.insert(port).second) << port;
-        sluice_flow_hit hit{};
-        ASSERT_TRUE(table.find(pair.reverse, hit, v6));
-        EXPECT_TRUE(same(hit.new_dst, pair.forward.src));
-        ASSERT_TRUE(table.find(pair.forward, hit, v6));
-        EXPECT_EQ(hit.new_ports.port_be[0], SLUICE_HTON16(port));
-        EXPECT_NE(hit.meta.flags & SLUICE_FLOW_SNAT, 0);
-    }
-}
-
-TEST(Flow, OwnPortIsKeptInsideTheRangeOnly) {
-    Table table(64);
-    for (const std::uint16_t port : std::initializer_list<std::uint16_t>{1024, 5000, 29999}) {
-        sluice_flow_pair pair = pair_of(false, port);
-        pair.snat = 1;
-        ASSERT_EQ(table.insert(pair, false), SLUICE_FLOW_INSERTED);
-        EXPECT_EQ(pair.reverse.ports.port_be[1], SLUICE_HTON16(port));
-    }
-}
-
-TEST(Flow, NoFreePortIsSaidAndNothingIsLeft) {
-    Table table(64);
-    sluice_flow_pair first = pair_of(false, 7);
-    first.port_min = first.port_max = 2000;
-    first.snat = 1;
-    ASSERT_EQ(table.insert(first, false), SLUICE_FLOW_INSERTED);
-    sluice_flow_pair second = first;
-    second.forward.src = to_abi("10.244.1.6");
-    EXPECT_EQ(table.insert(second, false), SLUICE_FLOW_NO_PORT);
-    EXPECT_EQ(table.occupied(), 2U);
-    sluice_flow_pair sctp = pair_of(false, 9, 132);
-    sctp.fixed_port = 1;
-    ASSERT_EQ(table.insert(sctp, false), SLUICE_FLOW_INSERTED);
-    sctp.forward.dst = to_abi("10.96.0.11");
-    EXPECT_EQ(table.insert(sctp, false), SLUICE_FLOW_NO_PORT);
 }
 
 // Kubernetes 56903: packets of one flow on several CPUs at once end with one choice, found by all.

@@ -25,18 +25,15 @@ SLUICE_ALWAYS_INLINE int sluice_glance(struct __sk_buff *ctx, const __u32 place)
 	config = bpf_map_lookup_elem(&sluice_flow_cfg, &zero);
 	if (!config || !sluice_view_open(&image) || image.header->magic != SLUICE_IMAGE_MAGIC)
 		return 1;
-	flows.seed = config->seed;
-	flows.bucket_count4 = config->bucket_count4;
-	flows.bucket_count6 = config->bucket_count6;
 	/* Left to be settled by whoever looks again. */
-	if (!flows.seed || !flows.bucket_count4 || !flows.bucket_count6)
+	if (!sluice_flow_view_peek(&flows, config))
 		return 1;
 	kind = sluice_glance_frame((const __u8 *)(long)ctx->data, (const __u8 *)(long)ctx->data_end, &tuple);
 	if (kind == SLUICE_GLANCE_PLAIN4) {
-		if (sluice_flow_may_know(&flows, sluice_flow_hash(&flows, &tuple, 0), 0))
+		if (sluice_flow_may_know_any(&flows, sluice_flow_hash(&flows, &tuple, 0), 0))
 			return 1;
 	} else if (kind == SLUICE_GLANCE_PLAIN6) {
-		if (sluice_flow_may_know(&flows, sluice_flow_hash(&flows, &tuple, 1), 1))
+		if (sluice_flow_may_know_any(&flows, sluice_flow_hash(&flows, &tuple, 1), 1))
 			return 1;
 	} else {
 		return kind == SLUICE_GLANCE_ODD;
