@@ -25,6 +25,7 @@
 #include "bpf/lib/select.h"
 #include "bpf/progs/affinity.h"
 #include "bpf/progs/tc_translate.h"
+#include "bpf/progs/tc_direct.h"
 #include "bpf/progs/tc_glance.h"
 
 #define SLUICE_VLAN_ID_MASK 0xfff
@@ -97,7 +98,7 @@ int sluice_process_packet(struct __sk_buff *ctx)
 	struct sluice_scratch *scratch;
 	struct sluice_view image;
 	struct sluice_case *now;
-	int parsed;
+	int parsed, received;
 	__u32 zero = 0;
 
 	scratch = bpf_map_lookup_elem(&sluice_scratch, &zero);
@@ -117,6 +118,11 @@ int sluice_process_packet(struct __sk_buff *ctx)
 	if (!sluice_view_open(&image) || image.header->magic != SLUICE_IMAGE_MAGIC ||
 	    !sluice_flow_view_open(&now->flows))
 		return TC_ACT_OK;
+	received = sluice_direct_receive(ctx, scratch, parsed);
+	if (received == SLUICE_RECEIVED_DROP)
+		return TC_ACT_SHOT;
+	if (received == SLUICE_RECEIVED_AGAIN)
+		parsed = sluice_parse_skb(ctx, scratch);
 	if (parsed == SLUICE_PARSE_NO_PORTS && now->packet.fragment == SLUICE_LATER_FRAGMENT &&
 	    sluice_recall(scratch))
 		parsed = SLUICE_PARSE_OK;

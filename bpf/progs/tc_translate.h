@@ -207,6 +207,10 @@ SLUICE_ALWAYS_INLINE int sluice_turn_away(struct __sk_buff *ctx, struct sluice_s
 	return v6 ? sluice_refuse6(ctx, scratch) : sluice_refuse4(ctx, scratch);
 }
 
+/* Direct server return: tc_direct.h. */
+SLUICE_SUBPROGRAM int sluice_direct_send4(struct __sk_buff *ctx, struct sluice_scratch *scratch);
+SLUICE_SUBPROGRAM int sluice_direct_send6(struct __sk_buff *ctx, struct sluice_scratch *scratch);
+
 /* A packet with ports: its own, or those that its datagram's first fragment had. */
 SLUICE_ALWAYS_INLINE int sluice_process(struct __sk_buff *ctx, struct sluice_scratch *scratch,
 				const struct sluice_view *image, const int v6)
@@ -217,6 +221,8 @@ SLUICE_ALWAYS_INLINE int sluice_process(struct __sk_buff *ctx, struct sluice_scr
 	if (decision == SLUICE_DECIDE_PASS)
 		return TC_ACT_OK;
 	if (decision == SLUICE_DECIDE_TRANSLATE) {
+		if (now->hit.meta.flags & SLUICE_FLOW_ONE_WAY)
+			return v6 ? sluice_direct_send6(ctx, scratch) : sluice_direct_send4(ctx, scratch);
 		if (now->packet.fragment == SLUICE_FIRST_FRAGMENT)
 			sluice_datagram_remember(&now->flows, &now->packet, v6);
 		return v6 ? sluice_translate6(ctx, scratch) : sluice_translate4(ctx, scratch);
