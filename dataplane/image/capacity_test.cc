@@ -1,4 +1,5 @@
-// What 50,000 services with 250,000 endpoints cost: the tables' bytes in the kernel, and the publisher's in the agent.
+// What 50,000 services with 250,000 endpoints cost: the tables' bytes in the kernel, and the
+// publisher's in the agent.
 #include <gtest/gtest.h>
 #include <malloc.h>
 
@@ -12,30 +13,32 @@ namespace {
 constexpr int kServices = 50'000;
 constexpr int kEndpoints = 5;
 
-// Names, addresses and ports as clusters have them: a quarter with NodePorts, a tenth with a second port.
+// Names, addresses and ports as clusters have them: a quarter with NodePorts, a tenth with a second
+// port.
 std::vector<Service> large_cluster() {
     std::vector<Service> out;
     for (int i = 0; i < kServices; ++i) {
         const int ports = i % 10 == 0 ? 2 : 1;
         for (int port = 0; port < ports; ++port) {
             Service each;
-            each.key = {fmt::format("team-{}/service-{}", i % 100, i), port == 0 ? "http" : "metrics",
-                        Protocol::kTcp, IpFamily::kIpv4};
+            each.key = {fmt::format("team-{}/service-{}", i % 100, i),
+                        port == 0 ? "http" : "metrics", Protocol::kTcp, IpFamily::kIpv4};
             each.port = port == 0 ? 80 : 9090;
             std::vector<Backend> backends;
             for (int k = 0; k < kEndpoints; ++k) {
                 const auto number = static_cast<std::uint32_t>(i * kEndpoints + k);
-                backends.push_back({IpAddress::from_v4_be(htonl(0x0a000000U + number)),
-                                    static_cast<std::uint16_t>(port == 0 ? 8080 : 9090), k == 0,
-                                    false, fmt::format("team-{}/service-{}-7d9c6b5f4-x{}z9k", i % 100, i, k), 1});
+                backends.push_back(
+                    {IpAddress::from_v4_be(htonl(0x0a000000U + number)),
+                     static_cast<std::uint16_t>(port == 0 ? 8080 : 9090), k == 0, false,
+                     fmt::format("team-{}/service-{}-7d9c6b5f4-x{}z9k", i % 100, i, k), 1});
             }
             each.frontends.push_back(
                 {IpAddress::from_v4_be(htonl(0x0b000000U + static_cast<std::uint32_t>(i))),
                  each.port, Scope::kAddress, false, false, false, Forwarding::kNat});
             each.internal.backends = backends;
             if (i % 4 == 0 && port == 0) {
-                each.frontends.push_back({IpAddress{}, static_cast<std::uint16_t>(20000 + i / 4), Scope::kNodePort,
-                                          true, true, false, Forwarding::kNat});
+                each.frontends.push_back({IpAddress{}, static_cast<std::uint16_t>(20000 + i / 4),
+                                          Scope::kNodePort, true, true, false, Forwarding::kNat});
                 each.external.backends = backends;
                 each.inside.backends = backends;
             }
@@ -50,7 +53,8 @@ std::size_t bytes_of(const Capacities& capacities) {
     std::size_t sum = 0;
     for (const TableSpec& spec : table_specs(capacities)) {
         const std::size_t bytes = std::size_t{spec.value_size} * spec.entries;
-        std::printf("%-16s %8u x %3u %9zu KB\n", spec.name, spec.entries, spec.value_size, bytes / 1024);
+        std::printf("%-16s %8u x %3u %9zu KB\n", spec.name, spec.entries, spec.value_size,
+                    bytes / 1024);
         sum += bytes;
     }
     return sum;
@@ -94,7 +98,8 @@ TEST(CapacityTest, FiftyThousandServicesFitInNinetyMegabytesOfTables) {
 }
 
 TEST(CapacityTest, RoomIsForHalfOrAQuarterMoreAndNeverLess) {
-    for (const std::size_t used : {0U, 1U, 7U, 100U, 1000U, 10'000U, 65'537U, 250'000U, 1'000'000U}) {
+    for (const std::size_t used :
+         {0U, 1U, 7U, 100U, 1000U, 10'000U, 65'537U, 250'000U, 1'000'000U}) {
         Usage usage;
         usage.backends = used;
         usage.name_bytes = used * 8;

@@ -29,10 +29,11 @@ Result<void> check_set(const Service& service, const BackendSet& set, std::strin
                               backend.port);
         }
         if (backend.weight == 0 || backend.weight > kMaxWeight) {
-            return make_error(Code::kInvalidArgument,
-                              "service {}: {} gives backend {} port {} weight {}; it must be 1 to {}",
-                              service.key.display(), field, backend.address.to_string(),
-                              backend.port, backend.weight, kMaxWeight);
+            return make_error(
+                Code::kInvalidArgument,
+                "service {}: {} gives backend {} port {} weight {}; it must be 1 to {}",
+                service.key.display(), field, backend.address.to_string(), backend.port,
+                backend.weight, kMaxWeight);
         }
         if (i > 0 && place_of(set.backends[i - 1]) >= place_of(backend)) {
             return make_error(Code::kInvalidArgument,
@@ -57,10 +58,11 @@ Result<void> check_frontends(const Service& service) {
                               service.key.display(), frontend.address.to_string());
         }
         if (frontend.restricted && service.sources.empty()) {
-            return make_error(Code::kInvalidArgument,
-                              "service {}: frontend {} port {} is for source ranges only, and there "
-                              "are none",
-                              service.key.display(), frontend.address.to_string(), frontend.port);
+            return make_error(
+                Code::kInvalidArgument,
+                "service {}: frontend {} port {} is for source ranges only, and there "
+                "are none",
+                service.key.display(), frontend.address.to_string(), frontend.port);
         }
     }
     return {};

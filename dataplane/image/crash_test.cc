@@ -1,7 +1,8 @@
-// kill -9 at any instant of a publication. A child process changes an image in shared memory and is stepped through the
-// change one instruction at a time. What the memory holds at an instruction is what a kill there leaves: it is what
-// packets go on seeing, and what the next agent starts from. Every content that there is between two instructions is
-// judged, and some of the instants are real kills. Nothing in the publisher knows of this.
+// kill -9 at any instant of a publication. A child process changes an image in shared memory and is
+// stepped through the change one instruction at a time. What the memory holds at an instruction is
+// what a kill there leaves: it is what packets go on seeing, and what the next agent starts from.
+// Every content that there is between two instructions is judged, and some of the instants are real
+// kills. Nothing in the publisher knows of this.
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -13,8 +14,8 @@
 #include <cstring>
 #include <functional>
 #include <map>
-#include <random>
 #include <optional>
+#include <random>
 
 #include "dataplane/image/test_image.h"
 
@@ -117,8 +118,8 @@ Sight look(const Tables& tables, const Probe& probe, bool inside) {
         const sluice_range* range = sluice_view_range(&view, sluice_word_first(match.sources) + i);
         EXPECT_NE(range, nullptr) << "ranges outside their table";
         if (range == nullptr) break;
-        out.sources += address_of(range->first).to_string() + "-" +
-                       address_of(range->last).to_string() + " ";
+        out.sources +=
+            address_of(range->first).to_string() + "-" + address_of(range->last).to_string() + " ";
     }
     if (match.verdict != SLUICE_VERDICT_TRANSLATE) {
         return out;
@@ -127,8 +128,8 @@ Sight look(const Tables& tables, const Probe& probe, bool inside) {
     const auto members = read_set(tables, match.word);
     EXPECT_EQ(members.size(), sluice_word_count(match.word)) << "a set that leaves its table";
     for (const sluice_backend& member : members) {
-        out.verdict += fmt::format(" {}:{}", address_of(member.address).to_string(),
-                                   ntohs(member.port_be));
+        out.verdict +=
+            fmt::format(" {}:{}", address_of(member.address).to_string(), ntohs(member.port_be));
     }
     out.verdict += fmt::format(" by {:x}:", sluice_hash_kind(&view, match.word));
     for (std::uint32_t point = 0; match.word & SLUICE_WORD_RING && point < 64; ++point) {
@@ -148,8 +149,9 @@ bool remember(const Tables& tables, Places& places) {
     for (std::uint32_t i = 0; i < tables.header->backend_capacity; ++i) {
         const sluice_backend& backend = tables.backends[i];
         if (backend.incarnation % 2 == 0) continue;
-        const std::string place = fmt::format("{}:{} of {}", address_of(backend.address).to_string(),
-                                              ntohs(backend.port_be), backend.service);
+        const std::string place =
+            fmt::format("{}:{} of {}", address_of(backend.address).to_string(),
+                        ntohs(backend.port_be), backend.service);
         const auto known = places.try_emplace({i, backend.incarnation}, place).first;
         if (known->second != place) {
             ADD_FAILURE() << "backend " << i << " incarnation " << backend.incarnation << " was "
@@ -167,8 +169,9 @@ Node node_with(std::vector<IpAddress> addresses) {
     return out;
 }
 
-// Runs `change` in a child, single-stepped, and calls `look` after each instruction; kills it after `steps` of them.
-// Returns how many there were if it came to its end before, else nothing. Negative: the child died of something else.
+// Runs `change` in a child, single-stepped, and calls `look` after each instruction; kills it after
+// `steps` of them. Returns how many there were if it came to its end before, else nothing.
+// Negative: the child died of something else.
 std::optional<std::int64_t> run_stepped(const std::function<void()>& change, std::uint64_t steps,
                                         const std::function<void(std::uint64_t)>& look) {
     const pid_t child = fork();
@@ -215,19 +218,19 @@ protected:
         std::printf("SLUICE_SEED=%llu\n", static_cast<unsigned long long>(seed_));
         random_.seed(seed_);
         former_.node = node_with({ip("192.0.2.1")});
-        auto one = service(1, {backend(1), backend(2), backend(3)},
-                           {cluster_ip("10.96.0.1"), external_ip("198.51.100.1"), node_port(30080)});
+        auto one =
+            service(1, {backend(1), backend(2), backend(3)},
+                    {cluster_ip("10.96.0.1"), external_ip("198.51.100.1"), node_port(30080)});
         one.choice = Choice::kTuple;
         one.sources = {{ip("203.0.113.0"), ip("203.0.113.9")}};
         for (Frontend& frontend : one.frontends) frontend.restricted = frontend.external;
         add(one);
-        add(service(2, {backend(1), backend(4)}, {cluster_ip("10.96.0.2"), external_ip("198.51.100.2")}));
+        add(service(2, {backend(1), backend(4)},
+                    {cluster_ip("10.96.0.2"), external_ip("198.51.100.2")}));
         add(service(3, {backend(5)}, {cluster_ip("10.96.0.3"), external_ip("198.51.100.2")}));
     }
     void add(const Service& service) { former_.services.insert_or_assign(service.key, service); }
-    Service& of(State& state, int number) {
-        return state.services.at(service(number, {}, {}).key);
-    }
+    Service& of(State& state, int number) { return state.services.at(service(number, {}, {}).key); }
 
     // Tries the change from former_ to `next`, which `change` makes.
     void sweep(const State& next, const std::function<void(Publisher&)>& change) {
@@ -238,7 +241,8 @@ protected:
         ASSERT_TRUE(publisher.set_node_addresses(former_.node.nodeport_addresses));
         // Some history, so that indices and lines are used again.
         for (int round = 0; round < 3; ++round) {
-            const auto passing = service(9, {backend(20 + round), backend(30)}, {cluster_ip("10.96.0.9")});
+            const auto passing =
+                service(9, {backend(20 + round), backend(30)}, {cluster_ip("10.96.0.9")});
             ASSERT_TRUE(publisher.upsert(passing));
             ASSERT_TRUE(publisher.remove(passing.key));
             publisher.release(publisher.take_retired());
@@ -250,7 +254,8 @@ protected:
         const std::vector<char> before = image.save();
         const auto old_sights = sights(image.tables());
         // The whole change first, unobserved, for its outcome.
-        const auto whole = run_stepped([&] { change(publisher); }, kBeyondAll, [](std::uint64_t) {});
+        const auto whole =
+            run_stepped([&] { change(publisher); }, kBeyondAll, [](std::uint64_t) {});
         if (whole && *whole < 0) GTEST_SKIP() << "SKIP: processes cannot be traced here";
         ASSERT_TRUE(whole) << "a change of more than " << kBeyondAll << " instructions";
         const auto instructions = static_cast<std::uint64_t>(*whole);
@@ -258,8 +263,8 @@ protected:
         ASSERT_NE(old_sights, new_sights) << "the change changes nothing";
         const auto judge = [&](std::uint64_t k) {
             if (HasFailure()) return;
-            SCOPED_TRACE(fmt::format("seed {}, killed after {} of {} instructions", seed_, k,
-                                     instructions));
+            SCOPED_TRACE(
+                fmt::format("seed {}, killed after {} of {} instructions", seed_, k, instructions));
             const auto seen = sights(image.tables());
             for (std::size_t i = 0; i < seen.size(); ++i) {
                 expect_either(seen[i], old_sights[i], new_sights[i], kProbes[i / 2]);
@@ -269,18 +274,20 @@ protected:
         image.restore(before);
         std::vector<char> last = before;
         std::size_t contents = 0;
-        run_stepped([&] { change(publisher); }, kBeyondAll, [&](std::uint64_t k) {
-            if (!image.holds(last)) {
-                last = image.save();
-                ++contents;
-                judge(k);
-            }
-        });
+        run_stepped([&] { change(publisher); }, kBeyondAll,
+                    [&](std::uint64_t k) {
+                        if (!image.holds(last)) {
+                            last = image.save();
+                            ++contents;
+                            judge(k);
+                        }
+                    });
         EXPECT_GT(contents, 5U);
         for (std::uint64_t i = 0; i < kKills && !HasFailure(); ++i) {
             image.restore(before);
             const std::uint64_t k = random_() % instructions;
-            // Counts differ by a few between runs; then it came to its end, which is an instant as well.
+            // Counts differ by a few between runs; then it came to its end, which is an instant as
+            // well.
             const auto ended = run_stepped([&] { change(publisher); }, k, [](std::uint64_t) {});
             ASSERT_FALSE(ended && *ended < 0);
             judge(k);
@@ -291,9 +298,9 @@ protected:
 
 private:
     static inline const std::vector<Probe> kProbes = {
-        {"10.96.0.1", 80},    {"10.96.0.1", 443},   {"10.96.0.2", 80},     {"10.96.0.3", 80},
-        {"10.96.0.4", 80},    {"10.96.0.4", 81},    {"10.96.0.77", 80},    {"198.51.100.1", 80},
-        {"198.51.100.2", 80}, {"198.51.100.4", 80}, {"192.0.2.1", 30080},  {"192.0.2.2", 30080},
+        {"10.96.0.1", 80},    {"10.96.0.1", 443},   {"10.96.0.2", 80},    {"10.96.0.3", 80},
+        {"10.96.0.4", 80},    {"10.96.0.4", 81},    {"10.96.0.77", 80},   {"198.51.100.1", 80},
+        {"198.51.100.2", 80}, {"198.51.100.4", 80}, {"192.0.2.1", 30080}, {"192.0.2.2", 30080},
         {"192.0.2.1", 22},    {"198.51.100.3", 80}, {"10.96.0.2", 443},
     };
 
@@ -339,8 +346,8 @@ private:
         // And what is used again later.
         publisher.release(publisher.take_retired());
         for (int number = 60; number < 64; ++number) {
-            ASSERT_TRUE(publisher.upsert(
-                service(number, {backend(number)}, {cluster_ip(fmt::format("10.96.1.{}", number))})));
+            ASSERT_TRUE(publisher.upsert(service(number, {backend(number)},
+                                                 {cluster_ip(fmt::format("10.96.1.{}", number))})));
         }
         ASSERT_TRUE(remember(image.tables(), places)) << "after the successor";
     }
@@ -353,12 +360,15 @@ private:
     std::uint64_t seed_ = 0;
 };
 
-void must(Result<void> done) { SLUICE_ASSERT(done); }
+void must(Result<void> done) {
+    SLUICE_ASSERT(done);
+}
 
 TEST_F(CrashTest, WhileANewHashedServiceWithSourceRangesIsPublished) {
     State next = former_;
-    auto fresh = service(4, {backend(6), backend(7)},
-                         {cluster_ip("10.96.0.4"), cluster_ip("10.96.0.4", 81), external_ip("198.51.100.4")});
+    auto fresh = service(
+        4, {backend(6), backend(7)},
+        {cluster_ip("10.96.0.4"), cluster_ip("10.96.0.4", 81), external_ip("198.51.100.4")});
     fresh.choice = Choice::kClient;
     fresh.sources = {{ip("203.0.113.0"), ip("203.0.113.9")}};
     for (Frontend& frontend : fresh.frontends) frontend.restricted = frontend.external;
@@ -398,7 +408,8 @@ TEST_F(CrashTest, WhileAServiceStopsBeingExternal) {
 TEST_F(CrashTest, WhileSourceRangesChange) {
     State next = former_;
     Service& one = of(next, 1);
-    one.sources = {{ip("203.0.113.7"), ip("203.0.113.20")}, {ip("203.0.113.40"), ip("203.0.113.40")}};
+    one.sources = {{ip("203.0.113.7"), ip("203.0.113.20")},
+                   {ip("203.0.113.40"), ip("203.0.113.40")}};
     sweep(next, [&](Publisher& publisher) { must(publisher.upsert(one)); });
 }
 

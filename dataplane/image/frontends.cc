@@ -58,8 +58,7 @@ bool holds_tag(const sluice_bucket& bucket, std::uint32_t tag) {
 bool insert_slot(const Tables& tables, const sluice_frontend_key& key, std::uint32_t record) {
     if (key.scope == SLUICE_SCOPE_ADDRESS) {
         // Before the slot: whoever finds the bits missing need not look for the slot.
-        const sluice_filter_bits bits =
-            sluice_filter_of(tables.header->hash_seed, &key.address);
+        const sluice_filter_bits bits = sluice_filter_of(tables.header->hash_seed, &key.address);
         __atomic_fetch_or(&tables.header->filter[bits.word], bits.mask, __ATOMIC_RELEASE);
     }
     const sluice_hash hash = hash_in(tables, key);
@@ -302,9 +301,8 @@ std::uint32_t FrontendIndex::flags_of_claim(const sluice_frontend_key& key,
         return owner.flags;
     }
     const auto& others = contested_.at(key);
-    const auto same = std::find_if(others.begin(), others.end(), [&](const Claim& other) {
-        return other.service == service;
-    });
+    const auto same = std::find_if(others.begin(), others.end(),
+                                   [&](const Claim& other) { return other.service == service; });
     SLUICE_ASSERT(same != others.end());
     return same->flags;
 }

@@ -30,8 +30,8 @@ struct Retired {
         std::uint32_t count;
     };
     std::vector<Run> sets;
-    std::vector<Run> names;   // in units of 8 bytes
-    std::vector<Run> rings;   // lines
+    std::vector<Run> names;  // in units of 8 bytes
+    std::vector<Run> rings;  // lines
     std::vector<Run> ranges;
 
     [[nodiscard]] bool empty() const {
@@ -63,16 +63,17 @@ public:
     // changed.
     [[nodiscard]] std::optional<Table> lacking(const Tables& tables, std::span<const Claim> claims,
                                                std::span<const IpAddress> node_addresses) const;
-    // Publishes claims, or replaces the same service's claims on those keys; then the addresses that they own as a
-    // whole, since an address that is owned refuses every port that is not there yet. REQUIRES: lacking() said no.
+    // Publishes claims, or replaces the same service's claims on those keys; then the addresses
+    // that they own as a whole, since an address that is owned refuses every port that is not there
+    // yet. REQUIRES: lacking() said no.
     void add(const Tables& tables, std::span<const Claim> claims, Retired& retired);
     // Whether withdraw needs a frontend record for the claim that takes over.
     [[nodiscard]] bool contested(const sluice_frontend_key& key) const {
         return contested_.contains(key);
     }
     [[nodiscard]] std::size_t records_available() const { return free_.available(); }
-    // Withdraws claims of a service; before them the addresses that nobody owns then, for the same reason.
-    // REQUIRES: a record available for each that is contested.
+    // Withdraws claims of a service; before them the addresses that nobody owns then, for the same
+    // reason. REQUIRES: a record available for each that is contested.
     void withdraw(const Tables& tables, std::span<const sluice_frontend_key> keys,
                   std::uint32_t service, Retired& retired);
     // Node addresses answer NodePorts. REQUIRES: lacking() said no.

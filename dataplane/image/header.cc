@@ -47,7 +47,8 @@ Result<void> write_header(const Tables& tables, const Capacities& capacities,
     header.layout_version = SLUICE_LAYOUT_VERSION;
     header.flags = (node.masquerade_all ? SLUICE_HEADER_MASQUERADE_ALL : 0U) |
                    (node.cluster_cidrs.empty() ? 0U : SLUICE_HEADER_DETECT_LOCAL) |
-                   (node.detect_by_device ? SLUICE_HEADER_DETECT_DEVICE : 0U);
+                   (node.detect_by_device ? SLUICE_HEADER_DETECT_DEVICE : 0U) |
+                   (node.beside_kube_proxy ? SLUICE_HEADER_BESIDE_PROXY : 0U);
     header.generation = generation;
     header.bucket_count = capacities.buckets;
     header.frontend_capacity = capacities.frontends;

@@ -12,13 +12,15 @@ namespace {
 // Five of eight slots in use on average keep two-choice buckets far from full.
 constexpr std::size_t kSlotsInUse = 5;
 
-// Rounded up by an eighth at most, so that a state that grows slowly is not copied for every few entries.
+// Rounded up by an eighth at most, so that a state that grows slowly is not copied for every few
+// entries.
 std::uint32_t room(std::size_t used, bool make_before_break, std::uint32_t least,
                    std::uint32_t most) {
     const std::size_t extra = used > kLargeTable ? used / 4 : used / (make_before_break ? 1 : 2);
     const std::size_t wanted = used + extra;
     const std::size_t step = std::bit_ceil(wanted + 1) / 16;
-    const std::size_t rounded = step > 8 ? (wanted + step - 1) / step * step : std::bit_ceil(wanted);
+    const std::size_t rounded =
+        step > 8 ? (wanted + step - 1) / step * step : std::bit_ceil(wanted);
     return static_cast<std::uint32_t>(
         std::min<std::size_t>(std::max<std::size_t>(rounded, least), most));
 }
@@ -29,8 +31,8 @@ bool Capacities::within_limits() const {
     return std::has_single_bit(buckets) && buckets <= kMaxFrontends && frontends > 0 &&
            frontends <= kMaxFrontends && services > 0 && services <= kMaxServices &&
            set_slots > 0 && set_slots <= kMaxSetSlots && backends > 0 && backends <= kMaxBackends &&
-           name_bytes >= 8 && name_bytes <= kMaxNameBytes && name_bytes % 8 == 0 && ring_lines > 0 &&
-           ring_lines <= kMaxRingLines && ranges > 0 && ranges <= kMaxRanges &&
+           name_bytes >= 8 && name_bytes <= kMaxNameBytes && name_bytes % 8 == 0 &&
+           ring_lines > 0 && ring_lines <= kMaxRingLines && ranges > 0 && ranges <= kMaxRanges &&
            std::has_single_bit(counter_rows) && counter_rows <= kMaxCounterRows;
 }
 
@@ -43,10 +45,9 @@ Capacities capacities_for(const Usage& usage, const Capacities& least) {
     out.name_bytes = room(usage.name_bytes, false, least.name_bytes, kMaxNameBytes);
     out.ring_lines = room(usage.ring_lines, true, least.ring_lines, kMaxRingLines);
     out.ranges = room(usage.ranges, true, least.ranges, kMaxRanges);
-    out.buckets = std::max(
-        static_cast<std::uint32_t>(std::min<std::size_t>(
-            std::bit_ceil(usage.frontends / kSlotsInUse + 1), kMaxFrontends)),
-        least.buckets);
+    out.buckets = std::max(static_cast<std::uint32_t>(std::min<std::size_t>(
+                               std::bit_ceil(usage.frontends / kSlotsInUse + 1), kMaxFrontends)),
+                           least.buckets);
     return out;
 }
 
@@ -88,15 +89,14 @@ Tables Tables::at(const std::array<void*, kTableCount>& addresses) {
 }
 
 sluice_view view_of(const Tables& tables) {
-    return sluice_view{tables.header,   tables.buckets, tables.frontends,
-                       tables.services, tables.sets,    tables.backends,
-                       tables.ring_lines, tables.ranges};
+    return sluice_view{tables.header, tables.buckets,  tables.frontends,  tables.services,
+                       tables.sets,   tables.backends, tables.ring_lines, tables.ranges};
 }
 
 Capacities capacities_of(const sluice_header& header) {
-    return Capacities{header.bucket_count,      header.frontend_capacity, header.service_capacity,
-                      header.set_slot_capacity, header.backend_capacity,  header.name_bytes,
-                      header.ring_line_capacity, header.range_capacity,   header.counter_rows};
+    return Capacities{header.bucket_count,       header.frontend_capacity, header.service_capacity,
+                      header.set_slot_capacity,  header.backend_capacity,  header.name_bytes,
+                      header.ring_line_capacity, header.range_capacity,    header.counter_rows};
 }
 
 std::uint32_t counter_rows_for(std::uint32_t cpus) {
@@ -117,7 +117,8 @@ sluice_backend_counters sum_served(const Tables& tables, std::uint32_t backend) 
 
 std::vector<sluice_service_counters> count_services(const Tables& tables) {
     const sluice_header& header = *tables.header;
-    std::vector<sluice_service_counters> out(tables.counters, tables.counters + header.service_capacity);
+    std::vector<sluice_service_counters> out(tables.counters,
+                                             tables.counters + header.service_capacity);
     for (std::uint32_t i = 0; i < header.backend_capacity; ++i) {
         const sluice_backend& backend = tables.backends[i];
         if (backend.incarnation % 2 == 0 || backend.service >= header.service_capacity) {

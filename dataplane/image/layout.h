@@ -26,8 +26,8 @@ inline constexpr std::uint32_t kMaxRanges = 1U << 20U;
 // CPUs beyond as many share rows.
 inline constexpr std::uint32_t kMaxCounterRows = 8;
 
-// Up to as many entries a table has room for half as much again and grows to double, beyond it both are a quarter: room
-// that nobody uses is what the node's memory goes to there.
+// Up to as many entries a table has room for half as much again and grows to double, beyond it both
+// are a quarter: room that nobody uses is what the node's memory goes to there.
 inline constexpr std::uint32_t kLargeTable = 65536;
 
 // Entries of each table. buckets is a power of two; name_bytes a multiple of 8.
@@ -57,8 +57,8 @@ struct Usage {
     std::size_t ranges = 0;
 };
 
-// Room for the usage and half as much again, for large tables a quarter (small tables of sets and rings twice: make
-// before break), nothing below `least`.
+// Room for the usage and half as much again, for large tables a quarter (small tables of sets and
+// rings twice: make before break), nothing below `least`.
 Capacities capacities_for(const Usage& usage, const Capacities& least);
 
 enum class Table : std::uint8_t {

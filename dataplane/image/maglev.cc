@@ -5,6 +5,7 @@
 #include <bit>
 #include <limits>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include "api/base/result.h"
@@ -12,12 +13,14 @@
 namespace sluice::image {
 namespace {
 
-// Each about twice the one before, so that a ring keeps its size through most changes of its members.
+// Each about twice the one before, so that a ring keeps its size through most changes of its
+// members.
 constexpr std::array<std::uint32_t, 20> kSizes{
-    113,    251,     509,     1021,    2039,      4093,      8191,      16381,   32749,     65537,
-    131071, 262147,  524287,  655373,  1048573,   2097143,   4194301,   8388593, 12582917,  kMaxRingPlaces};
+    113,    251,    509,    1021,   2039,    4093,    8191,    16381,   32749,    65537,
+    131071, 262147, 524287, 655373, 1048573, 2097143, 4194301, 8388593, 12582917, kMaxRingPlaces};
 
-// splitmix64's finish (Steele, Lea, Flood 2014). Part of what all nodes agree on: never to be changed.
+// splitmix64's finish (Steele, Lea, Flood 2014). Part of what all nodes agree on: never to be
+// changed.
 std::uint64_t mix(std::uint64_t h, std::uint64_t value) {
     h = (h ^ value) + 0x9e3779b97f4a7c15ULL;
     h = (h ^ h >> 30U) * 0xbf58476d1ce4e5b9ULL;
@@ -37,7 +40,8 @@ std::uint32_t scale(std::uint64_t hash, std::uint32_t bound) {
     return static_cast<std::uint32_t>((hash >> 32U) * bound >> 32U);
 }
 
-// A member on its way through its permutation: next, next + skip, next + 2 * skip ... modulo the size.
+// A member on its way through its permutation: next, next + skip, next + 2 * skip ... modulo the
+// size.
 struct Walk {
     std::uint32_t next;
     std::uint32_t skip;
@@ -138,22 +142,26 @@ public:
         take(place, member);
     }
 
-    // The same with four tries at a time: they do not wait for each other, and one branch is guessed for all.
-    void try_by_fours(std::uint32_t member) {
-        Walk& walk = walks_[member];
-        std::array<std::uint32_t, 4> place;
+    // The same with eight tries at a time: they do not wait for each other, and one branch is
+    // guessed for all.
+    void try_by_eights(std::uint32_t member) {
+        const Walk& walk = walks_[member];
+        std::array<std::uint32_t, 8> place;
         place[0] = walk.next;
         for (;;) {
             place[1] = after(place[0], walk.skip);
             place[2] = after(place[0], walk.skip2);
             place[3] = after(place[1], walk.skip2);
-            const std::uint32_t found = bit(place[0]) | bit(place[1]) << 1U | bit(place[2]) << 2U |
-                                        bit(place[3]) << 3U;
+            std::uint32_t found = 0;
+            for (std::size_t i = 0; i < 4; ++i) {
+                place[i + 4] = after(place[i], walk.skip4);
+                found |= bit(place[i]) << i | bit(place[i + 4]) << (i + 4);
+            }
             if (found != 0) {
                 take(place[static_cast<std::size_t>(std::countr_zero(found))], member);
                 return;
             }
-            place[0] = after(place[0], walk.skip4);
+            place[0] = after(place[4], walk.skip4);
         }
     }
 
@@ -167,9 +175,10 @@ public:
         factors_.resize(walks_.size());
     }
 
-    // The steps to a place, (place - next) * inverse modulo the size, are in the order of the fractions
-    // (place - next) * inverse / size. With inverse / size to 64 binary digits a fraction is one multiplication, and its
-    // error, below size / 2^64, is far below the distance of two fractions, 1 / size.
+    // The steps to a place, (place - next) * inverse modulo the size, are in the order of the
+    // fractions (place - next) * inverse / size. With inverse / size to 64 binary digits a fraction
+    // is one multiplication, and its error, below size / 2^64, is far below the distance of two
+    // fractions, 1 / size.
     void take_listed(std::uint32_t member) {
         const Walk& walk = walks_[member];
         std::uint64_t& factor = factors_[member];
@@ -243,13 +252,13 @@ void build(std::span<const RingMember> members, std::span<Position> ring) {
     while (listed * listed < 2 * ring.size()) {
         ++listed;
     }
-    const std::size_t crowded = ring.size() / 2;
+    const std::size_t crowded = ring.size() * 2 / 5;
     std::size_t left = ring.size();
     deal(members, order, ring.size(), [&](std::uint32_t member) {
         if (left > crowded) {
             builder.try_one_by_one(member);
         } else if (left > listed) {
-            builder.try_by_fours(member);
+            builder.try_by_eights(member);
         } else {
             if (left == std::min(listed, crowded)) {
                 builder.list_free();

@@ -15,8 +15,9 @@ namespace {
 RingMember member(std::uint32_t number, std::uint16_t weight = 1) {
     const auto byte = [](std::uint32_t value) { return static_cast<std::uint8_t>(value); };
     IpAddress address;
-    address.bytes = {0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, byte(number >> 16U),
-                     byte(number >> 8U), byte(number)};
+    address.bytes = {
+        0xfd,        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, byte(number >> 16U), byte(number >> 8U),
+        byte(number)};
     return {address, 8080, weight};
 }
 
@@ -57,8 +58,8 @@ TEST(MaglevTest, EqualWeightsDifferByOnePlaceAtMost) {
     }
 }
 
-// The paper's loop as it is written there, over walks from the hash that all nodes agree on (splitmix64 over the
-// address's halves and the port).
+// The paper's loop as it is written there, over walks from the hash that all nodes agree on
+// (splitmix64 over the address's halves and the port).
 std::vector<std::uint32_t> paper_ring(const std::vector<RingMember>& members, std::uint32_t size) {
     const auto mix = [](std::uint64_t h, std::uint64_t value) {
         h = (h ^ value) + 0x9e3779b97f4a7c15ULL;
@@ -120,7 +121,8 @@ TEST(MaglevTest, TheOrderOfMembersDoesNotMatter) {
     }
 }
 
-// Written down so that a change of the hash, which would steer flows apart during an upgrade, is seen.
+// Written down so that a change of the hash, which would steer flows apart during an upgrade, is
+// seen.
 TEST(MaglevTest, TheRingIsTheSameInEveryVersion) {
     const auto ring = ring_of(members_of(5), 509);
     std::uint64_t digest = 0xcbf29ce484222325ULL;

@@ -206,8 +206,8 @@ void Publisher::flip(const Service& service, const Record& record, std::size_t k
 
 void Publisher::flip_sources(const Record& record) {
     const Run& run = record.sources;
-    __atomic_store_n(&tables_.services[record.index].sources,
-                     word_of(run.first, run.count, false), __ATOMIC_RELEASE);
+    __atomic_store_n(&tables_.services[record.index].sources, word_of(run.first, run.count, false),
+                     __ATOMIC_RELEASE);
 }
 
 void Publisher::retire_runs(const std::array<Run, SLUICE_TRAFFIC_KINDS>& former,

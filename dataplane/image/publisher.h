@@ -1,12 +1,13 @@
 // Publishes desired services into a table image while packets are looked up in it.
 //
-// Order, so that every state a packet can see is complete: backends, ring, set slots, service word (one 8-byte release
-// store); source ranges, then their word; frontend record, then bucket slot. A set and its ring change in one store, and
-// so does a frontend; a service that changes several of them shows each in its old or its new state. What is unpublished is retired and may
-// be used again only after release(), which the caller does after a grace period. A service is
-// planned whole before anything of it is written: when a table is too full, nothing has changed,
-// and wanted() says what image would do. The caller then makes one, copy_into()s it, turns the
-// packet programs to it and switch_to()es it; indices stay, so flows do.
+// Order, so that every state a packet can see is complete: backends, ring, set slots, service word
+// (one 8-byte release store); source ranges, then their word; frontend record, then bucket slot. A
+// set and its ring change in one store, and so does a frontend; a service that changes several of
+// them shows each in its old or its new state. What is unpublished is retired and may be used again
+// only after release(), which the caller does after a grace period. A service is planned whole
+// before anything of it is written: when a table is too full, nothing has changed, and wanted()
+// says what image would do. The caller then makes one, copy_into()s it, turns the packet programs
+// to it and switch_to()es it; indices stay, so flows do.
 //
 // One thread. The bookkeeping is about 200 bytes a service and 4 a backend; addresses are read back
 // from the image.
@@ -100,7 +101,8 @@ public:
     [[nodiscard]] const std::vector<bool>& carried_services() const { return carried_services_; }
 
 private:
-    // Of set slots, or of ranges. With a ring the slot before the first holds it: ring is its size word, line its first.
+    // Of set slots, or of ranges. With a ring the slot before the first holds it: ring is its size
+    // word, line its first.
     struct Run {
         std::uint32_t first = 0;
         std::uint32_t count = 0;

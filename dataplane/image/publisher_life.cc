@@ -92,7 +92,8 @@ Result<void> Publisher::copy_into(const Tables& successor) const {
     SLUICE_ASSERT(to.frontend_capacity >= from.frontend_capacity &&
                   to.service_capacity >= from.service_capacity &&
                   to.set_slot_capacity >= from.set_slot_capacity &&
-                  to.backend_capacity >= from.backend_capacity && to.name_bytes >= from.name_bytes &&
+                  to.backend_capacity >= from.backend_capacity &&
+                  to.name_bytes >= from.name_bytes &&
                   to.ring_line_capacity >= from.ring_line_capacity &&
                   to.range_capacity >= from.range_capacity);
     std::copy_n(tables_.frontends, from.frontend_capacity, successor.frontends);

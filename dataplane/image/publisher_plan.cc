@@ -1,4 +1,5 @@
-// The publisher's planning: what an upsert will write and where, with nothing written yet. See publisher.h.
+// The publisher's planning: what an upsert will write and where, with nothing written yet. See
+// publisher.h.
 #include <arpa/inet.h>
 
 #include <algorithm>
@@ -38,7 +39,8 @@ std::uint32_t flags_of(const Frontend& frontend) {
 
 Error Publisher::lack(Table table, const ServiceKey& key, std::size_t needed) {
     wanted_ = capacities_of(*tables_.header);
-    // What is needed twice over, so that its successor finds room beside it. Large tables grow by a quarter.
+    // What is needed twice over, so that its successor finds room beside it. Large tables grow by a
+    // quarter.
     const auto more = [needed](std::uint32_t& value) {
         const std::size_t by = value > kLargeTable ? value / 4 / 64 * 64 : value;
         value = static_cast<std::uint32_t>(std::min<std::size_t>(
@@ -74,7 +76,8 @@ bool Publisher::run_holds(const Run& run, const std::vector<std::uint32_t>& memb
 bool Publisher::sources_hold(const Run& run, const std::vector<AddressRange>& ranges) const {
     for (std::uint32_t i = 0; run.count == ranges.size() && i < run.count; ++i) {
         const sluice_range& range = tables_.ranges[run.first + i];
-        if (address_of(range.first) != ranges[i].first || address_of(range.last) != ranges[i].last) {
+        if (address_of(range.first) != ranges[i].first ||
+            address_of(range.last) != ranges[i].last) {
             return false;
         }
     }
@@ -136,7 +139,8 @@ void Publisher::plan_frontends(const Service& service, const Record& record, Pla
             frontend.address = IpAddress{};
         }
     }
-    // Of two frontends with one key the internal one wins, then the restricted one: closed rather than open.
+    // Of two frontends with one key the internal one wins, then the restricted one: closed rather
+    // than open.
     std::sort(plan.frontends.begin(), plan.frontends.end(), [](const auto& a, const auto& b) {
         return std::tie(a.address, a.port, a.scope, a.external, b.restricted, a) <
                std::tie(b.address, b.port, b.scope, b.external, a.restricted, b);

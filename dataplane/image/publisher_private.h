@@ -1,4 +1,5 @@
-// What publisher_plan.cc decides and publisher.cc carries out. Included by the publisher's own sources only.
+// What publisher_plan.cc decides and publisher.cc carries out. Included by the publisher's own
+// sources only.
 #pragma once
 
 #include <algorithm>
@@ -49,7 +50,7 @@ struct Publisher::Plan {
     std::array<bool, SLUICE_TRAFFIC_KINDS> flip_last{};
     std::uint32_t name = 0;  // of a fresh service
     std::uint32_t index = 0;
-    bool carried = false;    // the index is the one it had in the former image
+    bool carried = false;  // the index is the one it had in the former image
 };
 
 // Takes from the allocators, and gives back unless kept.

@@ -68,8 +68,8 @@ void RingIndex::add(const Tables& tables, std::uint32_t line, std::uint32_t size
                     RingMembers members) {
     const std::size_t places = size_word & SLUICE_RING_SIZE_MASK;
     if (size_word & SLUICE_RING_WIDE) {
-        build_ring(members, std::span(reinterpret_cast<std::uint32_t*>(tables.ring_lines + line),
-                                      places));
+        build_ring(members,
+                   std::span(reinterpret_cast<std::uint32_t*>(tables.ring_lines + line), places));
     } else {
         build_ring(members, std::span(tables.ring_lines[line].position, places));
     }
@@ -79,7 +79,9 @@ void RingIndex::add(const Tables& tables, std::uint32_t line, std::uint32_t size
     by_line_[line] = &*place;
 }
 
-void RingIndex::use(std::uint32_t line) { ++by_line_.at(line)->second.users; }
+void RingIndex::use(std::uint32_t line) {
+    ++by_line_.at(line)->second.users;
+}
 
 void RingIndex::drop(std::uint32_t line, Retired& retired) {
     const auto found = by_line_.find(line);

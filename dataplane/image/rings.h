@@ -1,9 +1,9 @@
-// The Maglev rings of an image. Sets with equal members (addresses, ports, weights) share one, whatever service they
-// belong to: a ring's places are positions within the sorted set. A ring lives as long as a set uses it, and is free
-// again a grace period later.
+// The Maglev rings of an image. Sets with equal members (addresses, ports, weights) share one,
+// whatever service they belong to: a ring's places are positions within the sorted set. A ring
+// lives as long as a set uses it, and is free again a grace period later.
 //
-// Bookkeeping in user space; the places themselves are written into the image. It keeps each ring's members, 20 bytes
-// apiece, a tenth of the ring.
+// Bookkeeping in user space; the places themselves are written into the image. It keeps each ring's
+// members, 20 bytes apiece, a tenth of the ring.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +25,8 @@ using RingMembers = std::vector<RingMember>;
 // Whether the service's choice among these needs a ring: consistent hash, or unequal weights.
 [[nodiscard]] bool needs_ring(const Service& service, const BackendSet& set);
 [[nodiscard]] RingMembers ring_members(const BackendSet& set);
-// sluice_ring.size for members chosen by `choice`: places and SLUICE_RING_*. REQUIRES: members is not empty.
+// sluice_ring.size for members chosen by `choice`: places and SLUICE_RING_*. REQUIRES: members is
+// not empty.
 [[nodiscard]] std::uint32_t ring_size_word(const RingMembers& members, Choice choice);
 // Lines that a ring of this size word takes.
 [[nodiscard]] std::uint32_t ring_lines(std::uint32_t size_word);
@@ -43,9 +44,12 @@ public:
     // Room for a ring, by its size word. What is taken is given back, or used by add().
     std::optional<std::uint32_t> take(std::uint32_t size_word);
     void give_back(std::uint32_t line, std::uint32_t size_word);
-    // Writes a ring into lines that were taken; nobody uses it yet. REQUIRES: find() has none. Cost: build_ring().
-    void add(const Tables& tables, std::uint32_t line, std::uint32_t size_word, RingMembers members);
-    // One set more, or less: with its last user the ring is retired. REQUIRES: a ring starts at the line.
+    // Writes a ring into lines that were taken; nobody uses it yet. REQUIRES: find() has none.
+    // Cost: build_ring().
+    void add(const Tables& tables, std::uint32_t line, std::uint32_t size_word,
+             RingMembers members);
+    // One set more, or less: with its last user the ring is retired. REQUIRES: a ring starts at the
+    // line.
     void use(std::uint32_t line);
     void drop(std::uint32_t line, Retired& retired);
 

@@ -1,4 +1,5 @@
-// Rings and source ranges as packets see them: what is published with what, what is shared, and what is freed.
+// Rings and source ranges as packets see them: what is published with what, what is shared, and
+// what is freed.
 #include "dataplane/image/rings.h"
 
 #include <gtest/gtest.h>

@@ -1,4 +1,5 @@
-// What tests of the publisher share: short ways to write services, and an image that grows as an engine's does.
+// What tests of the publisher share: short ways to write services, and an image that grows as an
+// engine's does.
 #pragma once
 
 #include <arpa/inet.h>

@@ -43,7 +43,8 @@ corev1::Service Maker::service(int number) {
     metadata.mutable_creationtimestamp()->set_seconds(1000 + below(3));
     auto& spec = *out.mutable_spec();
     spec.set_type(std::vector<std::string>{"ClusterIP", "ClusterIP", "NodePort", "LoadBalancer",
-                                           "LoadBalancer", "ExternalName"}[static_cast<std::size_t>(below(6))]);
+                                           "LoadBalancer",
+                                           "ExternalName"}[static_cast<std::size_t>(below(6))]);
     spec.set_clusterip(one_in(12) ? "None" : fmt::format("10.96.0.{}", number + 1));
     if (one_in(3) && spec.clusterip() != "None") {
         spec.add_clusterips(spec.clusterip());
@@ -54,16 +55,22 @@ corev1::Service Maker::service(int number) {
         each->set_name(fmt::format("p{}", port));
         each->set_port(80 + port);
         each->set_protocol(one_in(4) ? "UDP" : "TCP");
-        if (spec.type() != "ClusterIP") each->set_nodeport(30000 + (one_in(3) ? below(4) : number * 4 + port));
+        if (spec.type() != "ClusterIP")
+            each->set_nodeport(30000 + (one_in(3) ? below(4) : number * 4 + port));
     }
     add_external(spec, out);
     if (one_in(3)) spec.set_internaltrafficpolicy("Local");
     if (one_in(2)) spec.set_externaltrafficpolicy(one_in(2) ? "Local" : "Cluster");
     if (one_in(4)) spec.set_sessionaffinity("ClientIP");
     auto& annotations = *metadata.mutable_annotations();
-    if (one_in(2)) annotations["sluice.dev/consistent-hash"] = one_in(6) ? "nonsense" : one_in(2) ? "tuple" : "client";
-    if (one_in(3)) annotations["sluice.dev/forwarding"] = one_in(3) ? "nat" : one_in(2) ? "tunnel" : "option";
-    if (one_in(15)) (*metadata.mutable_labels())["service.kubernetes.io/service-proxy-name"] = "other";
+    if (one_in(2))
+        annotations["sluice.dev/consistent-hash"] = one_in(6)   ? "nonsense"
+                                                    : one_in(2) ? "tuple"
+                                                                : "client";
+    if (one_in(3))
+        annotations["sluice.dev/forwarding"] = one_in(3) ? "nat" : one_in(2) ? "tunnel" : "option";
+    if (one_in(15))
+        (*metadata.mutable_labels())["service.kubernetes.io/service-proxy-name"] = "other";
     return out;
 }
 
@@ -74,10 +81,13 @@ discoveryv1::EndpointSlice Maker::slice(int number) {
     metadata.set_name(fmt::format("e{}", number));
     // Slices move from one service to another, and lose their label.
     if (!one_in(10)) {
-        (*metadata.mutable_labels())["kubernetes.io/service-name"] = fmt::format("s{}", one_in(4) ? below(kServices) : number % kServices);
+        (*metadata.mutable_labels())["kubernetes.io/service-name"] =
+            fmt::format("s{}", one_in(4) ? below(kServices) : number % kServices);
     }
     if (one_in(15)) (*metadata.mutable_labels())["service.kubernetes.io/headless"] = "";
-    if (one_in(4)) (*metadata.mutable_annotations())["sluice.dev/weight"] = one_in(8) ? "0" : std::to_string(1 + below(5));
+    if (one_in(4))
+        (*metadata.mutable_annotations())["sluice.dev/weight"] =
+            one_in(8) ? "0" : std::to_string(1 + below(5));
     const bool six = one_in(4);
     out.set_addresstype(six ? "IPv6" : "IPv4");
     for (int port = 0; port < 3; ++port) {
@@ -100,7 +110,8 @@ discoveryv1::EndpointSlice Maker::slice(int number) {
         if (one_in(10)) each->mutable_hints()->add_fornodes()->set_name(one_in(2) ? "n1" : "n2");
         if (one_in(2)) {
             each->mutable_targetref()->set_namespace_("d");
-            each->mutable_targetref()->set_name(fmt::format("pod-{}", one_in(5) ? below(100) : host));
+            each->mutable_targetref()->set_name(
+                fmt::format("pod-{}", one_in(5) ? below(100) : host));
         }
     }
     return out;

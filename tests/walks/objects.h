@@ -26,9 +26,7 @@ class Maker {
 public:
     explicit Maker(std::uint64_t seed) : random_(seed) {}
 
-    int below(int bound) {
-        return static_cast<int>(random_() % static_cast<unsigned>(bound));
-    }
+    int below(int bound) { return static_cast<int>(random_() % static_cast<unsigned>(bound)); }
     bool one_in(int bound) { return below(bound) == 0; }
     // One change, made to the objects and told to the state.
     void change(Objects& objects, compile::State& state);

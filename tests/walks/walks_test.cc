@@ -1,5 +1,6 @@
-// State walks: whatever objects came and went in whatever order, the image is what a fresh compile of the present objects
-// into a fresh image gives: frontends, sets in order, rings place for place, source ranges, what empty sets say.
+// State walks: whatever objects came and went in whatever order, the image is what a fresh compile
+// of the present objects into a fresh image gives: frontends, sets in order, rings place for place,
+// source ranges, what empty sets say.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -20,7 +21,9 @@ constexpr int kSequences = 1000;
 // So many sequences share one state and one image, whose tables then have a past.
 constexpr int kSequencesInAWorld = 25;
 
-std::string address(const sluice_address& from) { return image::address_of(from).to_string(); }
+std::string address(const sluice_address& from) {
+    return image::address_of(from).to_string();
+}
 
 // A word: the set in order with its ring, or what its emptiness means.
 std::string word_text(const Tables& tables, std::uint64_t word, std::set<std::uint32_t>& rings) {
@@ -65,8 +68,9 @@ std::vector<std::string> read_back(const Tables& tables) {
             EXPECT_NE(frontend, nullptr);
             if (frontend == nullptr) continue;
             const sluice_frontend_key& key = frontend->key;
-            std::string line = fmt::format("front {} {}/{} scope {} flags {:x}", address(key.address),
-                                           ntohs(key.port_be), key.protocol, key.scope, frontend->flags);
+            std::string line =
+                fmt::format("front {} {}/{} scope {} flags {:x}", address(key.address),
+                            ntohs(key.port_be), key.protocol, key.scope, frontend->flags);
             if (key.port_be != 0) {
                 const sluice_service* service = sluice_view_service(&view, frontend->service);
                 EXPECT_TRUE(service != nullptr && service->flags & SLUICE_SERVICE_IN_USE);
@@ -80,9 +84,9 @@ std::vector<std::string> read_back(const Tables& tables) {
     for (std::uint32_t i = 0; i < tables.header->service_capacity; ++i) {
         const sluice_service& service = tables.services[i];
         if (!(service.flags & SLUICE_SERVICE_IN_USE)) continue;
-        std::string line = fmt::format("service {}/{}/{} port {} affinity {}",
-                                       image::read_name(tables, service.name), service.protocol,
-                                       service.family, ntohs(service.port_be), service.affinity_timeout_s);
+        std::string line = fmt::format(
+            "service {}/{}/{} port {} affinity {}", image::read_name(tables, service.name),
+            service.protocol, service.family, ntohs(service.port_be), service.affinity_timeout_s);
         for (const auto word : service.word) line += " |" + word_text(tables, word, rings);
         line += " | sources";
         for (std::uint32_t range = 0; range < sluice_word_count(service.sources); ++range) {
@@ -123,8 +127,7 @@ std::vector<IpAddress> node_addresses(Maker& maker) {
 
 TEST(Walks, EverySequenceOfChangesEndsAsAFreshCompile) {
     const char* given = std::getenv("SLUICE_SEED");
-    const std::uint64_t seed =
-        given ? std::strtoull(given, nullptr, 10) : std::random_device{}();
+    const std::uint64_t seed = given ? std::strtoull(given, nullptr, 10) : std::random_device{}();
     std::printf("SLUICE_SEED=%llu\n", static_cast<unsigned long long>(seed));
     Maker maker(seed);
     std::size_t upserts = 0;
@@ -164,7 +167,8 @@ TEST(Walks, EverySequenceOfChangesEndsAsAFreshCompile) {
                 restricted += each.sources.empty() ? 0 : 1;
             }
             ASSERT_EQ(read_back(walked.tables()), read_back(fresh.tables()));
-            ASSERT_EQ(usage_text(walked.publisher().usage()), usage_text(fresh.publisher().usage()));
+            ASSERT_EQ(usage_text(walked.publisher().usage()),
+                      usage_text(fresh.publisher().usage()));
         }
         growths += walked.growths;
     }
