@@ -21,11 +21,16 @@ constexpr char kWatching[] = "Health, metrics and log";
 constexpr char kHeld[] = "Flags of kube-proxy whose meaning holds here by itself";
 constexpr char kRefusedGroup[] = "Flags of kube-proxy that are refused";
 
+// The order of the help text.
+constexpr const char* kOrder[] = {kActions, kServer,   kServices, kEngine,
+                                  kPods,    kWatching, kHeld,     kRefusedGroup};
+
 const char* group_of(std::string_view flag, Treatment treatment) {
     static const std::map<std::string_view, const char*> kGroups = {
-        {"cleanup", kActions}, {"config", kActions}, {"write-config-to", kActions},
+        {"cleanup", kActions}, {"cleanup-kube-proxy", kActions}, {"config", kActions},
+        {"write-config-to", kActions},
         {"bind-address", kServer}, {"hostname-override", kServer}, {"kubeconfig", kServer},
-        {"master", kServer}, {"oom-score-adj", kServer},
+        {"master", kServer}, {"node-name", kServer}, {"oom-score-adj", kServer},
         {"cluster-cidr", kServices}, {"detect-local-mode", kServices}, {"forwarding", kServices},
         {"iptables-sync-period", kServices}, {"ipvs-sync-period", kServices},
         {"masquerade-all", kServices}, {"nodeport-addresses", kServices},
@@ -81,14 +86,14 @@ public:
         }
         add("cleanup-kube-proxy",
             "remove the rules that a kube-proxy left on this node, nothing else, and exit",
-            Treatment::kHonoured, "", true)->group(kActions);
-        add("node-name", "the same as --hostname-override", Treatment::kHonoured, "TEXT", false)
-            ->group(kServer);
+            Treatment::kHonoured, "", true);
+        add("node-name", "the same as --hostname-override", Treatment::kHonoured, "TEXT", false);
         for (const auto& list : {fields(&command_.config.kube_proxy), own_fields(&command_.config.own)}) {
             for (const Field& field : list) {
                 if (!field.flag.empty()) add_field(field);
             }
         }
+        declare();
     }
 
     std::vector<std::string> names() const {
@@ -128,14 +133,29 @@ public:
     }
 
 private:
-    CLI::Option* add(std::string_view name, const std::string& about, Treatment treatment,
-                     const char* type, bool boolean) {
-        CLI::Option* option = app_.add_option(
-            "--" + std::string(name), [](const CLI::results_t&) { return true; }, about);
-        option->type_name(type)->expected(boolean ? 0 : 1, 1)->group(group_of(name, treatment));
-        option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-        options_.emplace(std::string(name), option);
-        return option;
+    struct Declared {
+        std::string name, about;
+        const char* group;
+        const char* type;
+        bool boolean;
+    };
+
+    void add(std::string_view name, std::string about, Treatment treatment, const char* type, bool boolean) {
+        declared_.push_back({std::string(name), std::move(about), group_of(name, treatment), type, boolean});
+    }
+
+    // CLI11 shows groups in the order of their first options.
+    void declare() {
+        for (const char* group : kOrder) {
+            for (const Declared& flag : declared_) {
+                if (flag.group != group) continue;
+                CLI::Option* option = app_.add_option(
+                    "--" + flag.name, [](const CLI::results_t&) { return true; }, flag.about);
+                option->type_name(flag.type)->expected(flag.boolean ? 0 : 1, 1)->group(group);
+                option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+                options_.emplace(flag.name, option);
+            }
+        }
     }
 
     void add_field(const Field& field) {
@@ -299,6 +319,7 @@ private:
     }
 
     CLI::App app_;
+    std::vector<Declared> declared_;
     std::map<std::string, CLI::Option*, std::less<>> options_;
     Command command_;
 };

@@ -185,7 +185,9 @@ TEST(Flags, WrongUsageNamesTheFlag) {
         {{"--log-level=info", "--v=2"}, "--log-level and --v"},
         {{"--node-name=a", "--hostname-override=b"}, "--node-name a and --hostname-override b"},
         {{"--cleanup", "--cleanup-kube-proxy"}, "exclude each other"},
-        {{"--metrics-bind-address=nowhere"}, "metricsBindAddress"}};
+        {{"--metrics-bind-address=nowhere"}, "--metrics-bind-address: \"nowhere\" is no IP:PORT"},
+        {{"--profiling"}, "--profiling: refused: /debug/pprof"},
+        {{"--proxy-mode=kernelspace"}, "--proxy-mode: \"kernelspace\" is for Windows"}};
     for (const auto& [arguments, expected] : cases) {
         const auto command = parse(arguments);
         ASSERT_FALSE(command) << arguments[0];
@@ -217,6 +219,7 @@ TEST(Flags, HelpNamesEveryFlagInAGroup) {
                               "Health, metrics and log", "meaning holds here", "are refused"}) {
         EXPECT_NE(help->text.find(group), std::string::npos) << group;
     }
+    EXPECT_LT(help->text.find("Engine:"), help->text.find("are refused"));
     EXPECT_EQ(parse({"--version"})->text.rfind("sluice-agent ", 0), 0U);
 }
 

@@ -114,7 +114,14 @@ public:
     }
 
 private:
+    // By the name that its writer knows: the flag's, or the field's.
     void wrong(std::string_view path, const std::string& why) {
+        for (const Field& field : fields(&kp_)) {
+            if (config_.file.empty() && field.path == path && !field.flag.empty()) {
+                wrong_.push_back(fmt::format("--{}: {}", field.flag, why));
+                return;
+            }
+        }
         wrong_.push_back(fmt::format("{}.{}: {}", kKind, path, why));
     }
     void wrong_flag(std::string_view flag, const std::string& why) {

@@ -323,6 +323,7 @@ Result<Duration> parse_duration(std::string_view text) {
     if (rest == "0") return Duration(0);
     if (rest.empty()) return wrong();
     // Long double holds 64 bits of integer, so that nanoseconds stay exact.
+    constexpr long double kMost = 9'223'372'036'854'775'808.0L;
     long double total = 0;
     while (!rest.empty()) {
         long double number = 0, scale = 1;
@@ -346,11 +347,12 @@ Result<Duration> parse_duration(std::string_view text) {
         }
         if (!digits || unit == nullptr) return wrong();
         rest.remove_prefix(unit->name.size());
-        total += number / scale * static_cast<long double>(unit->ns);
-        if (!(total < static_cast<long double>(std::numeric_limits<std::int64_t>::max()))) {
-            return wrong();
-        }
+        // In this order, for a tenth is no binary fraction.
+        total += number * static_cast<long double>(unit->ns) / scale;
+        if (!(total <= kMost)) return wrong();
     }
+    // Of the numbers below zero there is one more.
+    if (total == kMost) return negative ? Result<Duration>(Duration::min()) : wrong();
     const auto ns = static_cast<std::int64_t>(total);
     return Duration(negative ? -ns : ns);
 }

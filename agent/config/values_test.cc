@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
 namespace sluice::config {
 namespace {
 
@@ -12,7 +14,9 @@ TEST(ConfigDuration, GoSpellingsAreUnderstood) {
     const std::pair<const char*, std::int64_t> cases[] = {
         {"0", 0},          {"0s", 0},           {"30s", 30'000'000'000},  {"1m30s", 90'000'000'000},
         {"2h22m", 8'520'000'000'000}, {"250ms", 250'000'000}, {"1.5h", 5'400'000'000'000}, {"-1s", -1'000'000'000},
-        {"10us", 10'000},  {"3\u00b5s", 3'000}, {".5s", 500'000'000},     {"7ns", 7}};
+        {"10us", 10'000},  {"3\u00b5s", 3'000}, {".5s", 500'000'000},     {"7ns", 7},
+        {"1.1s", 1'100'000'000}, {"0.7ms", 700'000},
+        {"-2562047h47m16.854775808s", std::numeric_limits<std::int64_t>::min()}};
     for (const auto& [text, ns] : cases) {
         const auto duration = parse_duration(text);
         ASSERT_TRUE(duration) << text;
@@ -21,7 +25,8 @@ TEST(ConfigDuration, GoSpellingsAreUnderstood) {
 }
 
 TEST(ConfigDuration, AnythingElseIsRefused) {
-    for (const char* text : {"", "-", "30", "s", "1 s", "1s ", "1d", "1.2.3s", "1e3s", "300000h0h9999999h", "0x1s"}) {
+    for (const char* text : {"", "-", "30", "s", "1 s", "1s ", "1d", "1.2.3s", "1e3s", "300000h0h9999999h", "0x1s",
+                             "2562047h47m16.854775808s"}) {
         EXPECT_FALSE(parse_duration(text)) << text;
     }
 }

@@ -2,7 +2,7 @@
 //
 // Nothing has to be removed for traffic to move: socket hooks and tc come before netfilter, so a connection that begins
 // is translated before kube-proxy's rules could match it. One that has begun through them goes on, for conntrack knows it
-// and our programs leave TCP packets alone that begin nothing. Hence the order: start the agent, end kube-proxy,
+// and, where find_kube_proxy() found something at start, our programs leave to it TCP packets that begin nothing. Hence the order: start the agent, end kube-proxy,
 // and then --cleanup-kube-proxy at leisure.
 #pragma once
 
@@ -51,7 +51,7 @@ struct MigrateMachine {
 };
 
 // In the calling thread's network namespace. Reads only. Takes a second or so on a node with 10,000 Services in
-// iptables: not for the thread that publishes.
+// iptables.
 Found find_kube_proxy(const MigrateMachine& machine = MigrateMachine::real());
 
 // One transaction for each table, family and variant of iptables, one for nftables. What cannot be removed does not

@@ -192,6 +192,8 @@ SLUICE_STATIC_ASSERT(sizeof(struct sluice_cidr) == 48, "cidr");
 #define SLUICE_HEADER_MASQUERADE_ALL 0x1 /* source NAT for all ClusterIP traffic */
 #define SLUICE_HEADER_DETECT_LOCAL 0x2   /* the CLUSTER ranges decide what is a pod */
 #define SLUICE_HEADER_DETECT_DEVICE 0x4  /* what comes in by a pod's device is a pod's */
+/* kube-proxy's rules are on the node: TCP packets that neither begin a connection nor belong to a flow are conntrack's */
+#define SLUICE_HEADER_BESIDE_PROXY 0x8
 
 /* Words of the filter; a power of two. */
 #define SLUICE_FILTER_WORDS 4096

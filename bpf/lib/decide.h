@@ -278,6 +278,9 @@ SLUICE_ALWAYS_INLINE int sluice_admit_family(sluice_env env, struct sluice_case 
 	/* Before anything is answered, whether there are endpoints or not. */
 	if (now->match.sources && !sluice_in_sources(now))
 		return sluice_decide_drop(now, SLUICE_DROP_SOURCE_RANGE);
+	/* Another choice of backend would end a connection that kube-proxy's rules have begun. */
+	if ((image->header->flags & SLUICE_HEADER_BESIDE_PROXY) && !sluice_begins(&now->packet))
+		return SLUICE_DECIDE_PASS;
 	if (now->match.verdict != SLUICE_VERDICT_TRANSLATE) {
 		now->reason = now->match.reason;
 		return now->match.verdict == SLUICE_VERDICT_REFUSE ? SLUICE_DECIDE_REFUSE : SLUICE_DECIDE_DROP;

@@ -101,6 +101,8 @@ struct Node {
     std::string pod_bridge;  // this bridge, and nothing else
     std::string pod_prefix;  // whatever link's name begins so
     bool masquerade_all = false;
+    // A kube-proxy's rules are there: connections that began through them are left to them.
+    bool beside_kube_proxy = false;
     auto operator<=>(const Node&) const = default;
 };
 
