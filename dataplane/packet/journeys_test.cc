@@ -211,7 +211,7 @@ TEST_F(Journey, Ipv4OptionsAreKept) {
     }
 }
 
-// What a frame with a tag is about is its VLAN device's to say, whose programs see it without: vlan_root_test.cc.
+// A frame with a tag is its VLAN device's, whose programs see it without.
 TEST_F(Journey, TaggedFramesAreLeftToTheirVlanDevice) {
     harness_->upsert(service(false, Protocol::kTcp, {remote_pod(false)}));
     for (const std::size_t tags : {1U, 2U}) {
