@@ -11,6 +11,12 @@
  * Refused traffic fails at once with ECONNREFUSED. What is to be dropped goes on unchanged and is
  * dropped by tc, since a failing connect() would not be silent. An IPv6 socket reaches IPv4
  * services by mapped addresses, which are the form in which the image holds IPv4.
+ *
+ * Left to tc as well: services with source ranges or a consistent hash, which ask for the client's
+ * address, and SCTP. An MPTCP socket connects by a TCP subflow, which comes through here.
+ * External addresses and NodePorts give a local client the service's INSIDE set. ClientIP affinity
+ * knows a client here by its network namespace, in tc by its address: a pod has one of each, and
+ * only a service that it reaches both ways may show it two backends.
  */
 #include <linux/bpf.h>
 #include <linux/in.h>
@@ -148,7 +154,7 @@ SLUICE_ALWAYS_INLINE int translate_connect(struct bpf_sock_addr *ctx, struct slu
 	struct sluice_match match = {};
 	__u32 protocol = ctx->protocol;
 	struct bpf_sock *sk = ctx->sk;
-	struct sluice_peer peer = {};
+	struct sluice_peer *peer;
 	struct sluice_view view;
 
 	*answer = SLUICE_HOOK_PROCEED;
@@ -167,11 +173,15 @@ SLUICE_ALWAYS_INLINE int translate_connect(struct bpf_sock_addr *ctx, struct slu
 	}
 	if (!choose(ctx, &view, &match, at, (__u8)protocol, &selection))
 		return 0;
-	peer.service = *at;
-	peer.backend.address = selection.address;
-	peer.backend.port_be = selection.port_be;
-	peer_remember(ctx, sk, &peer);
-	*at = peer.backend;
+	peer = peer_place(ctx, sk);
+	if (peer) {
+		peer->service.address = at->address;
+		peer->service.port_be = at->port_be;
+		peer->backend.address = selection.address;
+		peer->backend.port_be = selection.port_be;
+	}
+	at->address = selection.address;
+	at->port_be = selection.port_be;
 	return 1;
 }
 

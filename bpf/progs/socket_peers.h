@@ -90,9 +90,11 @@ SLUICE_ALWAYS_INLINE struct sluice_peer *peer_find(struct bpf_sock_addr *ctx, st
 	return bpf_sk_storage_get(&sluice_peers, sk, 0, 0);
 }
 
-/* Without memory the socket is translated all the same; getpeername then names the backend. */
-SLUICE_ALWAYS_INLINE void peer_remember(struct bpf_sock_addr *ctx, struct bpf_sock *sk,
-					const struct sluice_peer *peer)
+/*
+ * Where to remember the socket's peer. Without memory, NULL: the socket is translated all the same, and getpeername then
+ * names the backend. The caller writes in place: a copy by way of the stack would cost as much as the claim.
+ */
+SLUICE_ALWAYS_INLINE struct sluice_peer *peer_place(struct bpf_sock_addr *ctx, struct bpf_sock *sk)
 {
 	__u64 cookie = bpf_get_socket_cookie(ctx);
 	struct sluice_peer_bucket *bucket = peer_bucket(cookie);
@@ -104,15 +106,13 @@ SLUICE_ALWAYS_INLINE void peer_remember(struct bpf_sock_addr *ctx, struct bpf_so
 		if (!slot)
 			slot = peer_claim(bucket, cookie);
 	}
-	if (!slot) {
-		overflowed = peer_overflowed();
-		if (!overflowed)
-			return;
-		*(volatile __u64 *)overflowed = 1;
-		slot = bpf_sk_storage_get(&sluice_peers, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	}
 	if (slot)
-		*slot = *peer;
+		return slot;
+	overflowed = peer_overflowed();
+	if (!overflowed)
+		return 0;
+	*(volatile __u64 *)overflowed = 1;
+	return bpf_sk_storage_get(&sluice_peers, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 }
 
 /*
