@@ -131,7 +131,8 @@ SLUICE_ALWAYS_INLINE int sluice_direct_accept(struct sluice_case *now, const str
 		sluice_flow_forget(&now->flows, &now->hit, v6);
 	pair->forward = *tuple;
 	pair->reverse = *tuple;
-	pair->reverse.src = *pod;
+	/* The pod's; `pod` itself may lie in the pair. */
+	pair->reverse.src = now->selection.address;
 	pair->reverse.dst = tuple->src;
 	pair->reverse.ports.port_be[SLUICE_SOURCE] = port_be;
 	pair->reverse.ports.port_be[SLUICE_DESTINATION] = tuple->ports.port_be[SLUICE_SOURCE];

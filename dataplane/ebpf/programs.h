@@ -74,8 +74,11 @@ public:
     // -1 also if the kernel refused it; xdp_refusal() then says why.
     [[nodiscard]] int xdp_program() const;
     [[nodiscard]] const std::string& xdp_refusal() const { return xdp_refusal_; }
-    // A map of one of the objects by its name; -1 if there is none.
+    // A program or a map of one of the objects by its name; -1 if there is none.
+    [[nodiscard]] int program(const std::string& name) const;
     [[nodiscard]] int map(const std::string& name) const;
+    // Every program by its name; the descriptors are this object's.
+    [[nodiscard]] const std::map<std::string, int>& all() const { return by_name_; }
 
 private:
     Programs() = default;

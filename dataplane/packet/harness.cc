@@ -37,7 +37,8 @@ image::Node test_node(bool detect_local) {
     return node;
 }
 
-std::unique_ptr<Harness> Harness::make(const image::Node& node, std::uint32_t flows) {
+std::unique_ptr<Harness> Harness::make(const image::Node& node, std::uint32_t flows,
+                                       const std::string& object_dir) {
     std::unique_ptr<Harness> out(new Harness);
     out->sandbox_ = Sandbox::enter();
     if (!out->sandbox_) {
@@ -59,7 +60,7 @@ std::unique_ptr<Harness> Harness::make(const image::Node& node, std::uint32_t fl
     }
     out->pod_ifindex_ = if_nametoindex("pod0");
     out->node_ifindex_ = if_nametoindex("up0");
-    out->options_.object_dir = SLUICE_BPF_DIR;
+    out->options_.object_dir = object_dir.empty() ? SLUICE_BPF_DIR : object_dir;
     out->options_.socket_hooks = false;
     out->options_.flow_entries = flows;
     out->options_.xdp = XdpMode::kNative;
@@ -72,6 +73,7 @@ Harness::~Harness() = default;
 void Harness::set_node(const image::Node& node) {
     image::Capacities capacities;
     capacities.counter_rows = image::counter_rows_for(64);
+    capacities.ring_lines = 1U << 14U;
     auto image = KernelImage::create(capacities);
     check(image ? Result<void>() : Result<void>(image.error()));
     image::HeaderFacts facts;

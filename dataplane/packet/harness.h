@@ -36,7 +36,9 @@ struct Outcome {
 class Harness {
 public:
     // Null, with the reason on stderr, without privileges.
-    static std::unique_ptr<Harness> make(const image::Node& node, std::uint32_t flows = 1U << 16U);
+    // object_dir: of the BPF objects; the build's own by default.
+    static std::unique_ptr<Harness> make(const image::Node& node, std::uint32_t flows = 1U << 16U,
+                                         const std::string& object_dir = {});
     ~Harness();
 
     // Aborts with the error, for a test's own services are valid.
@@ -55,6 +57,9 @@ public:
     // Mean nanoseconds of `repeat` runs in the kernel; repeat 1 is a single packet.
     std::uint32_t time_ns(TcProgram program, const packets::Bytes& frame, std::uint32_t repeat);
 
+    // For benchmarks, which bring programs of their own.
+    [[nodiscard]] const Programs& programs() const { return *programs_; }
+    [[nodiscard]] std::uint32_t node_ifindex() const { return node_ifindex_; }
     [[nodiscard]] std::uint64_t drops(std::uint32_t reason) const;
     [[nodiscard]] sluice_service_counters counters(std::uint32_t service) const;
 

@@ -1,0 +1,79 @@
+"""The ebpf suite: what a packet costs in XDP, beside Katran and Cilium.
+
+The peers cannot be run here; their figures were measured once with the same method (BPF_PROG_TEST_RUN with repeat, the
+wrapper's cost subtracted). Absolute figures drift with the machine, so each is scaled by how this run's kernel operations
+compare with those measured beside the peers: the geometric mean of array, hash and LRU look-ups, LRU insert and clock.
+The ratio that a goal is about is the one to the scaled figure; the row's peer name says the figure as it was measured.
+"""
+
+import json
+import math
+import os
+import subprocess
+
+from rows import Row, median_spread
+
+BUILD = os.environ.get("SLUICE_BUILD", os.path.join(os.path.dirname(__file__), "..", "..", "build"))
+
+# ns, as measured beside the peers.
+PRIMITIVES = {"array look-up": 0.9, "hash hot": 34, "LRU hot": 40, "LRU insert": 500, "ktime": 31}
+
+# case: (figure of the peer in ns, the peer, the goal's ratio). Where the peer's were a range, its middle.
+PEERS = {
+    "not a service, IPv4": (59, "Katran", 0.5),
+    "not a service, IPv6": (59, "Katran", 0.5),
+    "tunnel established, 1 flow, IPv4": (120, "Katran", 0.5),
+    "tunnel established, 64k flows, IPv4": (260, "Katran", 0.5),
+    "tunnel established, 1M flows, IPv4": (348, "Katran", None),
+    "tunnel established, 1 flow, IPv6": (122, "Katran", 0.5),
+    "tunnel established, 64k flows, IPv6": (262, "Katran", 0.5),
+    "tunnel established, 1M flows, IPv6": (338, "Katran", None),
+    "tunnel new flow, IPv4": (646, "Katran", 0.25),
+    "tunnel new flow, IPv6": (665, "Katran", 0.25),
+    "NAT established, 1 flow, IPv4": (566, "Cilium", 0.4),
+    "NAT established, 4k flows, IPv4": (580, "Cilium", 0.4),
+    "NAT established, 64k flows, IPv4": (970, "Cilium", 0.4),
+    "NAT established, 1 flow, IPv6": (566, "Cilium", 0.4),
+    "NAT established, 4k flows, IPv6": (580, "Cilium", 0.4),
+    "NAT established, 64k flows, IPv6": (970, "Cilium", 0.4),
+    "NAT new flow, IPv4": (3285, "Cilium", 0.2),
+    "NAT new flow, IPv6": (3285, "Cilium", 0.2),
+}
+
+
+def machine_factor(primitives):
+    """How this machine, now, compares with the one the peers were measured on: below 1 it is faster."""
+    logs = [math.log(max(median_spread(samples)[0], 0.1) / PRIMITIVES[name])
+            for name, samples in primitives.items() if name in PRIMITIVES]
+    return math.exp(sum(logs) / len(logs))
+
+
+def rows_of(measured):
+    factor = machine_factor(measured["primitives"])
+    rows = []
+    for name, samples in measured["primitives"].items():
+        median, spread = median_spread(samples)
+        rows.append(Row(f"kernel: {name}", "ns", median, PRIMITIVES.get(name),
+                        "beside the peers" if name in PRIMITIVES else "", spread=spread))
+    for name, samples in sorted(measured["cases"].items()):
+        median, spread = median_spread(samples)
+        figure, peer, goal = PEERS[name]
+        rows.append(Row(f"{name}, as measured", "ns", median, figure, f"{peer}, as measured then",
+                        spread=spread))
+        rows.append(Row(name, "ns", median, figure * factor,
+                        f"{peer} ({figure} ns) scaled by {factor:.2f}",
+                        goal=f"ratio <= {goal}" if goal else "", spread=spread))
+    return rows
+
+
+def run(log, quick=False):
+    """The suite's rows; quick: fewer rounds, no million flows."""
+    program = os.path.join(BUILD, "test-bin", "packet_bench")
+    if not os.access(program, os.X_OK):
+        raise RuntimeError(f"{program} is not built: ninja -C {BUILD} packet_bench")
+    log("packets through XDP, by test runs")
+    arguments = ["2", "--quick"] if quick else ["9"]
+    done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"packet_bench failed: {done.stderr.strip()}")
+    return rows_of(json.loads(done.stdout))
