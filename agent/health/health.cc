@@ -78,6 +78,7 @@ HttpAnswer State::answer_locked(Time now, bool healthy, bool with_node) const {
     HttpAnswer out;
     out.status = healthy && (!with_node || node_eligible_) ? 200 : 503;
     out.content_type = "application/json";
+    out.headers = {{"X-Content-Type-Options", "nosniff"}};
     out.body = fmt::format(
         "{{\"lastUpdated\":\"{}\",\"currentTime\":\"{}\",{}\"healthy\":{},"
         "\"status\":{{\"IPv4\":{},\"IPv6\":{}}}}}\n",

@@ -92,6 +92,7 @@ private:
             HttpAnswer made = handler_(target.substr(0, target.find('?')));
             response_.result(static_cast<unsigned>(made.status));
             response_.set(http::field::content_type, made.content_type);
+            for (const auto& [name, value] : made.headers) response_.set(name, value);
             response_.body() = std::move(made.body);
         } else {
             response_.result(http::status::method_not_allowed);

@@ -6,6 +6,8 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "api/base/result.h"
 
@@ -20,6 +22,7 @@ struct HttpAnswer {
     int status = 200;
     std::string content_type;
     std::string body;
+    std::vector<std::pair<std::string, std::string>> headers{};  // further ones
 };
 
 // path: without the query. Called on the server's thread.

@@ -15,9 +15,16 @@ namespace {
 // 1 ms doubled, as kube-proxy has them for syncs.
 constexpr std::array kSyncBounds = {0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128,
                                     0.256, 0.512, 1.024, 2.048, 4.096, 8.192, 16.384};
-// Network programming: quarter seconds, seconds, then tens, as kube-proxy has them.
-constexpr std::array kProgrammingBounds = {0.25, 0.5, 1.0,  2.0,  3.0,  4.0,   5.0,   10.0,
-                                           20.0, 30.0, 60.0, 90.0, 120.0, 180.0, 240.0, 300.0};
+// As kube-proxy has them: 0, quarter seconds to a half, seconds to 59, 60 to 115 by five, then half minutes to 300.
+constexpr auto kProgrammingBounds = [] {
+    std::array<double, 1 + 2 + 59 + 12 + 7> out{};
+    std::size_t at = 1;
+    for (int i = 1; i <= 2; ++i) out[at++] = 0.25 * i;
+    for (int i = 1; i <= 59; ++i) out[at++] = i;
+    for (int i = 0; i < 12; ++i) out[at++] = 60 + 5 * i;
+    for (int i = 0; i < 7; ++i) out[at++] = 120 + 30 * i;
+    return out;
+}();
 constexpr std::array kFineBounds = {0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01,
                                     0.025,  0.05,    0.1,    0.25,  0.5,    1.0,   5.0};
 constexpr std::array kFamilies = {"IPv4", "IPv6"};
@@ -144,6 +151,16 @@ void Metrics::pod_network_failed() {
     ++pod_network_failures_;
 }
 
+void Metrics::service_health_ports(std::size_t open) {
+    const std::lock_guard lock(mutex_);
+    health_ports_ = open;
+}
+
+void Metrics::service_health_failed() {
+    const std::lock_guard lock(mutex_);
+    ++health_port_failures_;
+}
+
 void Metrics::served(const std::string& endpoint, int code) {
     const std::lock_guard lock(mutex_);
     ++served_[{endpoint, code}];
@@ -171,14 +188,22 @@ std::string Metrics::render() const {
               last_sync_s_, "When a publish last succeeded.");
     by_family(&out, "kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds", "gauge",
               last_queued_s_, last_queued_s_, "When a change last arrived.");
-    by_family(&out, "kubeproxy_sync_proxy_rules_endpoint_changes_total", "counter",
-              endpoint_changes_v4_, endpoint_changes_v6_, "Changes of EndpointSlices seen.");
-    by_family(&out, "kubeproxy_sync_proxy_rules_endpoint_changes_pending", "gauge",
-              endpoints_pending_, endpoints_pending_, "Changes of EndpointSlices not yet published.");
-    by_family(&out, "kubeproxy_sync_proxy_rules_service_changes_total", "counter", service_changes_,
-              service_changes_, "Changes of Services seen.");
-    by_family(&out, "kubeproxy_sync_proxy_rules_service_changes_pending", "gauge", services_pending_,
-              services_pending_, "Changes of Services not yet published.");
+    // These four have no label of the family in kube-proxy either: one tracker there feeds both.
+    const auto plain = [&out](const char* name, const char* type, std::uint64_t value, const char* help) {
+        header(&out, name, type, help);
+        sample(&out, name, value);
+    };
+    plain("kubeproxy_sync_proxy_rules_endpoint_changes_total", "counter",
+          endpoint_changes_v4_ + endpoint_changes_v6_, "Changes of EndpointSlices seen.");
+    plain("kubeproxy_sync_proxy_rules_endpoint_changes_pending", "gauge", endpoints_pending_,
+          "Changes of EndpointSlices not yet published.");
+    plain("kubeproxy_sync_proxy_rules_service_changes_total", "counter", service_changes_,
+          "Changes of Services seen.");
+    plain("kubeproxy_sync_proxy_rules_service_changes_pending", "gauge", services_pending_,
+          "Changes of Services not yet published.");
+    plain("sluice_service_health_ports", "gauge", health_ports_, "healthCheckNodePorts that are open.");
+    plain("sluice_service_health_port_failures_total", "counter", health_port_failures_,
+          "Attempts to open a healthCheckNodePort that failed.");
     header(&out, "kubeproxy_sync_proxy_rules_no_local_endpoints_total", "gauge",
            "Service ports that drop because their policy is Local and no endpoint is here.");
     for (const char* family : kFamilies) {

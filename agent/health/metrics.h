@@ -20,7 +20,7 @@ namespace sluice::health {
 class Histogram {
 public:
     // bounds: upper ends in seconds, rising; at most kMaxBounds.
-    static constexpr std::size_t kMaxBounds = 32;
+    static constexpr std::size_t kMaxBounds = 96;
     explicit Histogram(std::span<const double> bounds) : bounds_(bounds) {}
     void observe(double seconds);
     // labels: `{ip_family="IPv4"}` without braces; may be empty.
@@ -51,6 +51,9 @@ public:
     void pod_routes(std::uint64_t routes);
     void unreachable_nodes(std::vector<std::string> names);
     void pod_network_failed();
+    // healthCheckNodePorts: how many are open, and attempts to open one that failed.
+    void service_health_ports(std::size_t open);
+    void service_health_failed();
     void served(const std::string& endpoint, int code);  // "healthz" or "livez"
     // Adds what somebody else knows at each render(): appends samples in Prometheus' text form. Called on the thread
     // that serves /metrics, one at a time; before the first render().
@@ -79,6 +82,8 @@ private:
     std::uint64_t failures_ = 0;
     std::uint64_t pod_routes_ = 0;
     std::uint64_t pod_network_failures_ = 0;
+    std::uint64_t health_ports_ = 0;
+    std::uint64_t health_port_failures_ = 0;
     std::vector<std::string> unreachable_nodes_;
     std::map<std::pair<std::string, int>, std::uint64_t> served_;
     std::vector<std::function<void(std::string*)>> collectors_;
