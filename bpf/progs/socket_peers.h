@@ -91,8 +91,8 @@ SLUICE_ALWAYS_INLINE struct sluice_peer *peer_find(struct bpf_sock_addr *ctx, st
 }
 
 /*
- * Where to remember the socket's peer. Without memory, NULL: the socket is translated all the same, and getpeername then
- * names the backend. The caller writes in place: a copy by way of the stack would cost as much as the claim.
+ * Where to remember the socket's peer; the caller writes it in place. Without memory, NULL: the socket is translated
+ * all the same, and getpeername then names the backend.
  */
 SLUICE_ALWAYS_INLINE struct sluice_peer *peer_place(struct bpf_sock_addr *ctx, struct bpf_sock *sk)
 {
