@@ -24,9 +24,13 @@ struct sluice_flow_view {
 
 SLUICE_ALWAYS_INLINE void *sluice_flow_room_at(void)
 {
+#ifdef SLUICE_FLOW_ROOM_OF_ACTOR
+	return SLUICE_FLOW_ROOM_OF_ACTOR();
+#else
 	static __thread __u64 room[SLUICE_FLOW_ROOM / 8];
 
 	return room;
+#endif
 }
 
 SLUICE_ALWAYS_INLINE __u32 sluice_flow_cpu(const struct sluice_flow_view *view)
