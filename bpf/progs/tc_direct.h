@@ -103,9 +103,8 @@ SLUICE_ALWAYS_INLINE int sluice_insert_option(struct __sk_buff *ctx, struct slui
 		sluice_build_option4(option, packet->tuple.dst.word_be[3], port_be);
 		change = sluice_sum_change(word[0], SLUICE_HTON32(fresh)) + option[0] + option[1];
 		word[0] = SLUICE_HTON32(fresh);
-		word[2] = SLUICE_HTON32((third & 0xffff0000U) |
-					SLUICE_NTOH16(sluice_sum_finish(
-						(__u16)~SLUICE_HTON16((__u16)third) + change)));
+		packet->ip_check = sluice_sum_finish((__u16)~SLUICE_HTON16((__u16)third) + change);
+		word[2] = SLUICE_HTON32((third & 0xffff0000U) | SLUICE_NTOH16(packet->ip_check));
 	}
 	if (bpf_skb_adjust_room(ctx, (int)size, BPF_ADJ_ROOM_NET, BPF_F_ADJ_ROOM_FIXED_GSO) ||
 	    bpf_skb_store_bytes(ctx, packet->l3, word, sizeof(word), BPF_F_RECOMPUTE_CSUM) ||

@@ -346,6 +346,86 @@ TEST_P(Xdp, TunnelWinsOverAFlowThatWouldSendThePacketOn) {
     EXPECT_EQ(harness_->run(TcProgram::kNodeIngress, out.frame).view.dst, local(shape.v6));
 }
 
+// The same where XDP does not run.
+TEST_P(Xdp, TcSendsThroughATunnelTheSameBytes) {
+    const Shape shape = GetParam();
+    harness_->upsert(service(shape, image::Forwarding::kTunnel, {backend(remote(shape.v6), false)}));
+    const Spec spec = packet(shape, balancer(shape.v6), 80);
+    const Outcome out = harness_->run(TcProgram::kNodeIngress, spec);
+    const Outcome xdp = harness_->run_xdp(spec);
+    ASSERT_EQ(out.action, kActionRedirect);
+    ASSERT_EQ(xdp.action, kXdpTx);
+    ASSERT_EQ(out.frame.size(), xdp.frame.size());
+    EXPECT_EQ(slice(out.frame, 12, out.frame.size() - 12), slice(xdp.frame, 12, xdp.frame.size() - 12));
+}
+
+TEST_P(Xdp, TcTellsTheClientOfTheTunnelsMtu) {
+    const Shape shape = GetParam();
+    harness_->upsert(service(shape, image::Forwarding::kTunnel, {backend(remote(shape.v6), false)}));
+    Spec spec = packet(shape, balancer(shape.v6), 80, kAck);
+    spec.payload = std::string(shape.v6 ? 1440 : 1460, 'x');
+    spec.fragment = shape.v6 ? 0 : 0x4000;
+    const Outcome out = harness_->run(TcProgram::kNodeIngress, spec);
+    ASSERT_EQ(out.action, kActionRedirect);
+    EXPECT_EQ(out.view.error, "");
+    EXPECT_EQ(out.view.dst, client(shape.v6));
+    EXPECT_EQ(out.view.icmp_type, shape.v6 ? 2 : 3);
+    EXPECT_EQ(at16(out.frame, out.view.l4 + 6), shape.v6 ? 1460U : 1480U);
+}
+
+TEST_P(Xdp, TcUnwrapsATunnelAndDeliversToThePod) {
+    const Shape shape = GetParam();
+    harness_->upsert(service(shape, image::Forwarding::kTunnel, {backend(local(shape.v6), true)}));
+    const Spec spec = packet(shape, balancer(shape.v6), 80);
+    const Outcome out = harness_->run(TcProgram::kNodeIngress, tunnelled(spec, local(shape.v6), 8080));
+    EXPECT_EQ(out.view.error, "");
+    EXPECT_EQ(out.frame.size(), packets::build(spec).size());
+    EXPECT_EQ(out.view.src, client(shape.v6));
+    EXPECT_EQ(out.view.dst, local(shape.v6));
+    EXPECT_EQ(out.view.dport, 8080);
+    const auto before = harness_->drops(SLUICE_DROP_BAD_TUNNEL);
+    // The flow is known, and its port is not asked for again.
+    EXPECT_NE(harness_->run(TcProgram::kNodeIngress, tunnelled(spec, local(shape.v6), 8081)).action, kActionShot);
+    Spec other = spec;
+    other.sport = static_cast<std::uint16_t>(port_ + 1);
+    EXPECT_EQ(harness_->run(TcProgram::kNodeIngress, tunnelled(other, local(shape.v6), 8081)).action,
+              kActionShot);
+    EXPECT_EQ(harness_->drops(SLUICE_DROP_BAD_TUNNEL), before + 1);
+}
+
+TEST_P(Xdp, OptionFromOneNodeIsTakenOffByTheOther) {
+    const Shape shape = GetParam();
+    // As the load balancer's node, which does not have the pod.
+    harness_->upsert(service(shape, image::Forwarding::kOption, {backend(local(shape.v6), false)}));
+    const Spec spec = packet(shape, balancer(shape.v6), 80);
+    const Outcome sent = harness_->run(TcProgram::kNodeIngress, spec);
+    ASSERT_EQ(sent.action, kActionRedirect);
+    EXPECT_EQ(sent.view.error, "");
+    EXPECT_EQ(sent.view.dst, local(shape.v6));
+    ASSERT_EQ(sent.frame.size(), packets::build(spec).size() + (shape.v6 ? 24 : 8));
+    // As the pod's.
+    harness_->upsert(service(shape, image::Forwarding::kOption, {backend(local(shape.v6), true)}));
+    const Outcome out = harness_->run(TcProgram::kNodeIngress, sent.frame);
+    EXPECT_EQ(out.view.error, "");
+    EXPECT_EQ(out.frame.size(), packets::build(spec).size());
+    EXPECT_EQ(out.view.src, client(shape.v6));
+    EXPECT_EQ(out.view.sport, port_);
+    EXPECT_EQ(out.view.dst, local(shape.v6));
+    EXPECT_EQ(out.view.dport, 8080);
+    Spec answer = packet(shape, client(shape.v6), port_, kSyn | kAck);
+    answer.src = local(shape.v6);
+    answer.sport = 8080;
+    const Outcome back = harness_->run(TcProgram::kPodIngress, answer);
+    EXPECT_EQ(back.view.error, "");
+    EXPECT_EQ(back.view.src, balancer(shape.v6));
+    EXPECT_EQ(back.view.sport, 80);
+    if (shape.protocol == 6) {
+        // What follows names the pod itself.
+        Spec further = packet(shape, local(shape.v6), 8080, kAck);
+        EXPECT_EQ(harness_->run(TcProgram::kNodeIngress, further).view.dst, local(shape.v6));
+    }
+}
+
 INSTANTIATE_TEST_SUITE_P(Families, Xdp,
                          ::testing::Values(Shape{false, 6}, Shape{false, 17}, Shape{true, 6}, Shape{true, 17}),
                          [](const auto& param) {
