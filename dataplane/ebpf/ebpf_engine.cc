@@ -70,11 +70,7 @@ Result<void> EbpfEngine::with_room(const std::function<Result<void>()>& step) {
 
 // Waits for what is retired to become free. False if that is too little to be worth it.
 bool EbpfEngine::collect() {
-    const auto pieces = [](const image::Retired& retired) {
-        return retired.backends.size() + retired.sets.size() + retired.frontends.size() +
-               retired.services.size();
-    };
-    if (pieces(waiting_) + publisher_->retired_count() < kRetiredWorthWaiting) {
+    if (waiting_.pieces() + publisher_->retired_count() < kRetiredWorthWaiting) {
         return false;
     }
     bool freed = false;

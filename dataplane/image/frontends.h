@@ -34,6 +34,16 @@ struct Retired {
     std::vector<Run> rings;  // lines
     std::vector<Run> ranges;
 
+    // How much waits: entries, and rings by the kilobyte, since a few large ones can be all that
+    // the table has.
+    [[nodiscard]] std::size_t pieces() const {
+        std::size_t kilobytes = 0;
+        for (const Run& ring : rings) {
+            kilobytes += ring.count / 16;
+        }
+        return frontends.size() + services.size() + backends.size() + sets.size() + rings.size() +
+               ranges.size() + kilobytes;
+    }
     [[nodiscard]] bool empty() const {
         return frontends.empty() && services.empty() && backends.empty() && sets.empty() &&
                names.empty() && rings.empty() && ranges.empty();

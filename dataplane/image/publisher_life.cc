@@ -138,8 +138,7 @@ void Publisher::release(const Retired& retired) {
 }
 
 std::size_t Publisher::retired_count() const {
-    return retired_.frontends.size() + retired_.services.size() + retired_.backends.size() +
-           retired_.sets.size() + retired_.rings.size() + retired_.ranges.size();
+    return retired_.pieces();
 }
 
 Publisher::Published Publisher::published(const ServiceKey& key) const {

@@ -125,6 +125,15 @@ TEST(RingsTest, ARetiredRingIsNotOverwrittenBeforeTheGracePeriodEnds) {
     EXPECT_EQ(choices(image, before), old);
 }
 
+// An engine waits for a grace period when enough is retired to be worth it: one large ring is.
+TEST(RingsTest, ALargeRetiredRingCountsAsMuch) {
+    Image image;
+    image.upsert(hashed(1, some(1, 500)));
+    image.reclaim();
+    image.upsert(hashed(1, some(2, 500)));
+    EXPECT_GE(image.publisher().retired_count(), 100U);
+}
+
 TEST(RingsTest, TheSameRingWhateverTheHistory) {
     Image straight;
     straight.upsert(hashed(1, some(1, 9)));
