@@ -44,8 +44,8 @@ void EbpfEngine::look_at_flows() {
         if (std::uint64_t{sample.buckets()} * 2 > SLUICE_FLOW_BUCKETS(options_.flow_entries_max)) {
             if (growth_refused_[family]++ == 0) {
                 log::warn("ebpf",
-                          "the {} flow table is more than {:.0f}% full and has reached its limit of {} flows: idle "
-                          "flows are displaced (flow_entries_max)",
+                          "the {} flow table is more than {:.0f}% full and has reached its limit of {} flows: "
+                          "idle flows are displaced (flow_entries_max)",
                           family == 0 ? "IPv4" : "IPv6", kFullAt * 100, options_.flow_entries_max);
             }
             continue;
@@ -97,8 +97,9 @@ Result<void> EbpfEngine::carry_flows() {
     // The programs hold the smaller table until they are exchanged once more.
     SLUICE_TRY(replace_image(live_.tables->capacities(), node_));
     watch_flows();
-    log::info("ebpf", "the flow tables have room for {} and {} flows; {} were carried over, {} had expired, {} found no "
-              "place", flow_samples_[0].status("").capacity, flow_samples_[1].status("").capacity,
+    log::info("ebpf",
+              "the flow tables have room for {} and {} flows; {} were carried over, {} had expired, {} found no place",
+              flow_samples_[0].status("").capacity, flow_samples_[1].status("").capacity,
               counts.moved, counts.expired, counts.lost);
     return {};
 }

@@ -1,11 +1,13 @@
-// The flow tables' size while the engine runs: how full they are, and a table twice as large in place of one that is too
+// The flow tables' size while the engine runs: how full they are, and a table twice as large in place of one
+// that is too
 // full, with all its flows (bpf/lib/flow_move.h).
 //
 //   begin     a larger table is pinned as <name>_old, beside the one in use
 //             - programs are loaded and turned to: they know both, and use the one in use -
 //   beside    what is not in the one in use is looked for in the larger
 //             - a grace period: every program looks in both -
-//   swap      the pins change places, and a configuration of the larger table is pinned: from here the larger is in use
+//   swap      the pins change places, and a configuration of the larger table is pinned: from here the larger
+// is in use
 //             - programs are loaded and turned to: they insert into the larger, and bring over what they find -
 //   carry     the rest is brought over by the kernel, a program that is run for it
 //   finish    the larger table stands alone; pins of the smaller one are removed

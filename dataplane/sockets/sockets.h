@@ -1,6 +1,8 @@
 // Ends connected UDP sockets by sock_diag (INET_UDP_DIAG_DESTROY): their next call fails with ECONNABORTED, and a new
-// connect() chooses anew. For sockets that a connect hook has sent to a backend that is gone: a datagram has no way to
-// learn that nobody listens any more, and some clients never connect again by themselves. TCP sockets are never touched.
+// connect() chooses anew. For sockets that a connect hook has sent to a backend that is gone: a datagram has
+// no way to
+// learn that nobody listens any more, and some clients never connect again by themselves. TCP sockets are
+// never touched.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +17,8 @@ namespace sluice::sockets {
 // More network namespaces than this are not visited; Outcome::skipped counts the rest.
 inline constexpr std::size_t kMaxNamespaces = 4096;
 
-// A socket and what it is connected to. Both must match, so that a socket that went elsewhere meanwhile is left alone.
+// A socket and what it is connected to. Both must match, so that a socket that went elsewhere meanwhile is
+// left alone.
 struct Target {
     std::uint64_t cookie = 0;  // SO_COOKIE: unique on the machine while it runs
     IpAddress peer;
