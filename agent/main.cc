@@ -5,7 +5,6 @@
 #include <csignal>
 #include <cstdio>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <thread>
 #include <tuple>
@@ -56,13 +55,34 @@ Result<sluice::client::ClientConfig> client_config(const Config& config) {
     return out;
 }
 
+sluice::sync::DetectLocal detect_local(const sluice::config::Effective& effective) {
+    using Mode = sluice::sync::DetectLocal::Mode;
+    sluice::sync::DetectLocal out;
+    switch (effective.detect) {
+        case sluice::config::DetectLocal::kNone: out.mode = Mode::kNone; break;
+        case sluice::config::DetectLocal::kRanges: out.mode = Mode::kClusterCidr; break;
+        case sluice::config::DetectLocal::kNodeRange: out.mode = Mode::kNodeCidr; break;
+        case sluice::config::DetectLocal::kBridge: out.mode = Mode::kBridgeInterface; break;
+        case sluice::config::DetectLocal::kPrefix: out.mode = Mode::kInterfaceNamePrefix; break;
+    }
+    out.cidrs = effective.cluster_cidrs;
+    out.bridge = effective.pod_bridge;
+    out.prefix = effective.pod_prefix;
+    return out;
+}
+
 Result<sluice::sync::SyncOptions> sync_options(const Config& config) {
     const auto& effective = config.effective;
     sluice::sync::SyncOptions options;
     options.node_name = effective.node_name;
     options.masquerade_all = effective.masquerade_all;
-    options.cluster_cidrs = effective.cluster_cidrs;
     options.service_cidrs = effective.service_cidrs;
+    options.bind_address = effective.bind_address;
+    options.detect = detect_local(effective);
+    using sluice::image::Forwarding;
+    options.forwarding = config.own.forwarding == "tunnel"   ? Forwarding::kTunnel
+                         : config.own.forwarding == "option" ? Forwarding::kOption
+                                                             : Forwarding::kNat;
     SLUICE_TRY_ASSIGN(options.nodeports,
                       sluice::sync::NodePortAddresses::parse(effective.node_port_addresses));
     return options;
@@ -106,6 +126,12 @@ sluice::dataplane::EbpfOptions known_engine_options(const Config& config) {
     options.flow_entries = config.own.flow_entries;
     options.snat_port_min = config.effective.snat_port_min;
     options.snat_port_max = config.effective.snat_port_max;
+    using sluice::dataplane::XdpMode;
+    const std::string& xdp = config.own.xdp;
+    options.xdp = xdp == "native"    ? XdpMode::kNative
+                  : xdp == "generic" ? XdpMode::kGeneric
+                  : xdp == "off"     ? XdpMode::kOff
+                                     : XdpMode::kAuto;
     return options;
 }
 
@@ -148,40 +174,25 @@ int cleanup_kube_proxy() {
     return cleaned.failed.empty() ? 0 : kExitFailure;
 }
 
-// Says what a kube-proxy left here, in the log and in a metric. On a thread of its own: on a large node the text of
-// iptables-save is long.
-class KubeProxyWatch {
-public:
-    explicit KubeProxyWatch(sluice::health::Metrics& metrics) {
-        metrics.add_collector([text = text_](std::string* out) {
-            const std::lock_guard lock(text->mutex);
-            out->append(text->metrics);
-        });
-        thread_ = std::jthread([text = text_] {
-            const auto found = sluice::migrate::find_kube_proxy();
-            for (const auto& trace : found.traces) {
-                log::warn(kComponent,
-                          "kube-proxy's rules are here ({} {}: {}); new connections do not use them, and "
-                          "--cleanup-kube-proxy removes them once no kube-proxy runs",
-                          trace.mechanism, trace.family == sluice::IpFamily::kIpv4 ? "IPv4" : "IPv6",
-                          trace.description);
-            }
-            for (const auto& unclear : found.unclear) {
-                log::warn(kComponent, "whether kube-proxy left rules here is not clear: {}", unclear);
-            }
-            const std::lock_guard lock(text->mutex);
-            text->metrics = sluice::migrate::render_metrics(found);
-        });
+// Says what a kube-proxy left here, in the log and in a metric. Whether there is anything: connections that began
+// through its rules must then be left to them. Where nothing is, this takes a millisecond or two.
+bool look_for_kube_proxy(sluice::health::Metrics& metrics) {
+    const auto found = sluice::migrate::find_kube_proxy();
+    for (const auto& trace : found.traces) {
+        log::warn(kComponent,
+                  "kube-proxy's rules are here ({} {}: {}); new connections do not use them, and "
+                  "--cleanup-kube-proxy removes them once no kube-proxy runs",
+                  trace.mechanism, trace.family == sluice::IpFamily::kIpv4 ? "IPv4" : "IPv6",
+                  trace.description);
     }
-
-private:
-    struct Text {
-        std::mutex mutex;
-        std::string metrics;
-    };
-    std::shared_ptr<Text> text_ = std::make_shared<Text>();
-    std::jthread thread_;
-};
+    for (const auto& unclear : found.unclear) {
+        log::warn(kComponent, "whether kube-proxy left rules here is not clear: {}", unclear);
+    }
+    metrics.add_collector([text = sluice::migrate::render_metrics(found)](std::string* out) {
+        out->append(text);
+    });
+    return !found.traces.empty();
+}
 
 // What can be told from the configuration alone and is the business of other modules, so that wrong usage is never
 // mistaken for a fault of the machine or of a file.
@@ -235,9 +246,9 @@ Result<void> serve(const Config& config, const sigset_t& signals) {
     SLUICE_TRY_ASSIGN(auto client,
                       sluice::client::Client::create(server, "sluice-agent/" SLUICE_VERSION));
 
-    sluice::health::State state;
+    sluice::health::State state(effective.sync_period);
     sluice::health::Metrics metrics;
-    const KubeProxyWatch kube_proxy(metrics);
+    options.beside_kube_proxy = look_for_kube_proxy(metrics);
     metrics.add_collector([bpffs = ebpf.bpffs](std::string* out) {
         sluice::metrics::collect_traffic(bpffs, out);
     });
@@ -248,7 +259,8 @@ Result<void> serve(const Config& config, const sigset_t& signals) {
     SLUICE_TRY(metrics_server.start(
         {"metricsBindAddress", effective.metrics_address, sluice::config::kMetricsPort,
          effective.bind_hard_fail},
-        sluice::health::metrics_handler(state, metrics, config.own.engine)));
+        sluice::health::metrics_handler(state, metrics, config.own.engine,
+                                        sluice::config::configz(config))));
 
     sluice::watch::EventQueue queue(sluice::watch::kMaxQueuedChanges);
     const bool cidrs_by_flag = !options.service_cidrs.empty();

@@ -63,6 +63,11 @@ NodeObject read_node(const ::k8s::io::api::core::v1::Node& node) {
     }
     const auto zone = node.metadata().labels().find(kZoneLabel);
     if (zone != node.metadata().labels().end()) out.zone = zone->second;
+    auto cidrs = node.spec().podcidrs();
+    if (cidrs.empty() && !node.spec().podcidr().empty()) cidrs.Add(std::string(node.spec().podcidr()));
+    for (const auto& text : cidrs) {
+        if (auto cidr = IpPrefix::parse(text, true)) out.pod_cidrs.push_back(*cidr);
+    }
     out.eligible = !node.metadata().has_deletiontimestamp();
     for (const auto& taint : node.spec().taints()) {
         if (taint.key() == kAutoscalerTaint) out.eligible = false;
@@ -88,15 +93,34 @@ Result<NodePortAddresses> NodePortAddresses::parse(const std::vector<std::string
 image::Node make_node(const NodeInputs& inputs) {
     image::Node node;
     node.service_cidrs = inputs.service_cidrs;
-    node.cluster_cidrs = inputs.cluster_cidrs;
+    switch (inputs.detect.mode) {
+        case DetectLocal::Mode::kNone: break;
+        case DetectLocal::Mode::kClusterCidr: node.cluster_cidrs = inputs.detect.cidrs; break;
+        case DetectLocal::Mode::kNodeCidr:
+            if (inputs.object != nullptr) node.cluster_cidrs = inputs.object->pod_cidrs;
+            break;
+        case DetectLocal::Mode::kBridgeInterface:
+            node.detect_by_device = true;
+            node.pod_bridge = inputs.detect.bridge;
+            break;
+        case DetectLocal::Mode::kInterfaceNamePrefix:
+            node.detect_by_device = true;
+            node.pod_prefix = inputs.detect.prefix;
+            break;
+    }
     node.masquerade_all = inputs.masquerade_all;
+    node.beside_kube_proxy = inputs.beside_kube_proxy;
 
     const auto all = link_addresses(inputs.links, [](const netlink::Link&) { return true; });
     auto outward = link_addresses(inputs.links, [](const netlink::Link& link) {
         return netlink::classify(link) == netlink::Role::kNode;
     });
     const std::vector<IpAddress> none;
-    const auto& named = inputs.object != nullptr ? inputs.object->addresses : none;
+    auto named = inputs.object != nullptr ? inputs.object->addresses : none;
+    if (inputs.bind_address) {
+        std::erase_if(named, [&](const IpAddress& a) { return a.family() == inputs.bind_address->family(); });
+        named.insert(named.begin(), *inputs.bind_address);
+    }
     const auto& primary = !named.empty() ? named : !outward.empty() ? outward : all;
 
     const auto& ranges = inputs.nodeports.ranges;

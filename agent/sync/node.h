@@ -23,6 +23,7 @@ inline constexpr char kAutoscalerTaint[] = "ToBeDeletedByClusterAutoscaler";
 struct NodeObject {
     std::vector<IpAddress> addresses;  // InternalIP, then ExternalIP, in the order of the object
     std::string zone;
+    std::vector<IpPrefix> pod_cidrs;  // spec.podCIDRs
     bool eligible = true;  // neither being deleted nor tainted by the autoscaler
     auto operator<=>(const NodeObject&) const = default;
 };
@@ -35,13 +36,30 @@ struct NodePortAddresses {
     static Result<NodePortAddresses> parse(const std::vector<std::string>& texts);
 };
 
+// How pods are told from others (kube-proxy's detectLocalMode).
+struct DetectLocal {
+    enum class Mode : std::uint8_t {
+        kNone,
+        kClusterCidr,          // by their addresses: cidrs
+        kNodeCidr,             // by their addresses: spec.podCIDRs of the own Node
+        kBridgeInterface,      // what comes in by the bridge
+        kInterfaceNamePrefix,  // what comes in by links of that name
+    };
+    Mode mode = Mode::kNone;
+    std::vector<IpPrefix> cidrs;
+    std::string bridge;
+    std::string prefix;
+};
+
 struct NodeInputs {
     const NodeObject* object = nullptr;  // null: there is no Node object
     std::vector<netlink::Link> links;
     NodePortAddresses nodeports;
     std::vector<IpPrefix> service_cidrs;
-    std::vector<IpPrefix> cluster_cidrs;
+    DetectLocal detect;
+    std::optional<IpAddress> bind_address;  // the primary address of its family, whatever the Node object says
     bool masquerade_all = false;
+    bool beside_kube_proxy = false;
 };
 
 // NodePort addresses: with ranges, the machine's addresses inside them, and all of a family without a range; else

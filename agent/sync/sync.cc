@@ -29,8 +29,8 @@ constexpr char kComponent[] = "sync";
 Sync::Sync(dataplane::Engine& engine, health::State& health, health::Metrics& metrics,
            SyncOptions options, Machine machine)
     : engine_(engine), health_(health), metrics_(metrics), options_(std::move(options)),
-      machine_(std::move(machine)), state_(options_.node_name), reclaim_at_(machine_.now()),
-      links_at_(machine_.now()) {
+      machine_(std::move(machine)), state_(options_.node_name, options_.forwarding),
+      service_health_(health, metrics), reclaim_at_(machine_.now()), links_at_(machine_.now()) {
     cidrs_listed_ = !options_.service_cidrs.empty();
 }
 
@@ -49,6 +49,7 @@ void Sync::step(std::vector<watch::Event> events) {
     if (node_dirty_) make_image_node();
     if (state_.dirty()) compile();
     publish();
+    open_health_checks();
     if (following_ && machine_.now() >= reclaim_at_) {
         engine_.reclaim();
         reclaim_at_ = machine_.now() + kReclaimInterval;
@@ -60,6 +61,7 @@ Clock::time_point Sync::wake_at() const {
     if (!following_) at = machine_.now() + kReclaimInterval;
     if (!following_ && grace_until_) at = std::min(at, *grace_until_);
     if (retry_at_) at = std::min(at, *retry_at_);
+    if (health_checks_retry_at_) at = std::min(at, *health_checks_retry_at_);
     if (devices_retry_at_) at = std::min(at, *devices_retry_at_);
     return at;
 }
@@ -160,6 +162,9 @@ void Sync::take_cidr(const client::Delta& delta) {
 
 bool Sync::ready() {
     if (!services_listed_ || !slices_listed_) return false;
+    // kube-proxy waits for these ranges too: without them every pod would be taken for a stranger.
+    const bool by_node = options_.detect.mode == DetectLocal::Mode::kNodeCidr;
+    if (!following_ && by_node && (!node_object_ || node_object_->pod_cidrs.empty())) return false;
     if (following_ || (node_listed_ && cidrs_listed_)) return true;
     if (!grace_until_) grace_until_ = machine_.now() + kOptionalGrace;
     return machine_.now() >= *grace_until_;
@@ -185,7 +190,9 @@ void Sync::make_image_node() {
     inputs.object = node_object_ ? &*node_object_ : nullptr;
     inputs.links = links_;
     inputs.nodeports = options_.nodeports;
-    inputs.cluster_cidrs = options_.cluster_cidrs;
+    inputs.detect = options_.detect;
+    inputs.bind_address = options_.bind_address;
+    inputs.beside_kube_proxy = options_.beside_kube_proxy;
     inputs.masquerade_all = options_.masquerade_all;
     inputs.service_cidrs = options_.service_cidrs;
     if (inputs.service_cidrs.empty()) {
@@ -195,7 +202,10 @@ void Sync::make_image_node() {
     }
     image::Node node = make_node(inputs);
     node_dirty_ = false;
+    std::vector<IpAddress> own = node_object_ ? node_object_->addresses : node.nodeport_addresses;
+    state_.set_addresses(std::move(own));
     if (node == node_) return;
+    if (node.nodeport_addresses != node_.nodeport_addresses) health_checks_dirty_ = true;
     node_ = std::move(node);
     node_owed_ = true;
 }
@@ -206,6 +216,27 @@ void Sync::compile() {
     metrics_.no_local_endpoints(progress.no_local_internal, progress.no_local_external);
     // Before everything was published once there is no difference to publish: all() has it.
     if (following_) fresh_ = std::move(progress.change);
+    if (progress.health_checks_changed) health_checks_dirty_ = true;
+}
+
+void Sync::open_health_checks() {
+    const auto now = machine_.now();
+    const bool retry = health_checks_retry_at_ && now >= *health_checks_retry_at_;
+    if (!following_ || (!health_checks_dirty_ && !retry)) return;
+    std::map<std::string, health::ServiceHealthPort> ports;
+    for (const auto& [service, check] : state_.health_checks()) {
+        ports.emplace(service, health::ServiceHealthPort{check.port, check.local_endpoints});
+    }
+    // As in kube-proxy: on all addresses, unless ranges say where NodePorts answer.
+    std::vector<std::string> addresses;
+    if (!options_.nodeports.ranges.empty()) {
+        for (const auto& address : node_.nodeport_addresses) addresses.push_back(address.to_string());
+    }
+    health_checks_dirty_ = false;
+    health_checks_retry_at_.reset();
+    if (service_health_.update(ports, std::move(addresses)) > 0) {
+        health_checks_retry_at_ = now + kHealthCheckRetry;
+    }
 }
 
 void Sync::publish() {

@@ -19,6 +19,7 @@
 #include "agent/compile/state.h"
 #include "agent/health/health.h"
 #include "agent/health/metrics.h"
+#include "agent/health/service_health.h"
 #include "agent/sync/node.h"
 #include "agent/watch/watch.h"
 #include "dataplane/engine.h"
@@ -33,8 +34,11 @@ inline constexpr std::chrono::milliseconds kMaxRetry{30'000};
 // After so many failures in a row everything is published anew.
 inline constexpr int kReplaceAfterFailures = 5;
 inline constexpr std::chrono::milliseconds kDeviceRetry{5'000};
-// How long the own Node and the ServiceCIDRs are waited for after the kinds that must be there.
+// How long the own Node and the ServiceCIDRs are waited for after the kinds that must be there. With detectLocal by
+// NodeCIDR the Node is waited for until it has ranges.
 inline constexpr std::chrono::milliseconds kOptionalGrace{1'000};
+// A healthCheckNodePort that could not be opened is tried again.
+inline constexpr std::chrono::milliseconds kHealthCheckRetry{5'000};
 inline constexpr std::chrono::milliseconds kReclaimInterval{1'000};
 // Links are looked at now and then even if no message about them came.
 inline constexpr std::chrono::milliseconds kLinkInterval{60'000};
@@ -43,8 +47,11 @@ struct SyncOptions {
     std::string node_name;
     NodePortAddresses nodeports;
     std::vector<IpPrefix> service_cidrs;  // by flag; the API's are preferred when it serves them
-    std::vector<IpPrefix> cluster_cidrs;
+    DetectLocal detect;
+    image::Forwarding forwarding = image::Forwarding::kNat;  // of Services that do not say
+    std::optional<IpAddress> bind_address;
     bool masquerade_all = false;
+    bool beside_kube_proxy = false;
 };
 
 // What Sync needs of the machine.
@@ -75,6 +82,7 @@ private:
     [[nodiscard]] bool ready();
     void look_at_links();
     void make_image_node();
+    void open_health_checks();
     void compile();
     void publish();
     void publish_all();
@@ -105,6 +113,9 @@ private:
     bool devices_dirty_ = true;
     image::Node node_;
     bool node_owed_ = false;
+    health::ServiceHealth service_health_;
+    bool health_checks_dirty_ = false;
+    std::optional<Clock::time_point> health_checks_retry_at_;
 
     bool following_ = false;
     image::Change fresh_;  // compiled and not tried yet

@@ -278,6 +278,79 @@ TEST_F(SyncTest, TheOwnNodesAddressesAndDeletionAreFollowed) {
     EXPECT_FALSE(health.node_eligible());
 }
 
+std::shared_ptr<::k8s::io::api::core::v1::Node> own_node(const std::vector<std::string>& cidrs) {
+    auto made = std::make_shared<::k8s::io::api::core::v1::Node>();
+    made->mutable_metadata()->set_name("n1");
+    for (const auto& cidr : cidrs) made->mutable_spec()->add_podcidrs(cidr);
+    return made;
+}
+
+// detectLocal NodeCIDR: nothing is published before the own Node has ranges.
+TEST_F(SyncTest, WithNodeCidrTheNodesRangesAreWaitedFor) {
+    SyncOptions options;
+    options.node_name = "n1";
+    options.detect.mode = DetectLocal::Mode::kNodeCidr;
+    Machine machine;
+    machine.now = [this] { return now; };
+    machine.links = [this]() -> Result<std::vector<netlink::Link>> { return links; };
+    sync = std::make_unique<Sync>(engine, health, metrics, options, machine);
+    start();
+    give(watch::nodes_kind(), {"n1", own_node({})});
+    now += 1h;
+    sync->step({});
+    EXPECT_THAT(engine.calls, IsEmpty());
+    give(watch::nodes_kind(), {"n1", own_node({"10.1.0.0/24", "fd01::/64"})});
+    EXPECT_THAT(engine.calls, ElementsAre("replace_all 1"));
+    EXPECT_THAT(engine.node.cluster_cidrs, SizeIs(2));
+}
+
+// UDP: flows are forgotten also when the last endpoint goes: the engine hears of the emptied sets.
+TEST_F(SyncTest, TheLastEndpointOfAUdpServiceLeavesTheEngineToo) {
+    start();
+    auto made = std::make_shared<compile::corev1::Service>();
+    made->mutable_metadata()->set_namespace_("d");
+    made->mutable_metadata()->set_name("dns");
+    made->mutable_spec()->set_clusterip("10.96.0.53");
+    made->mutable_spec()->add_externalips("203.0.113.5");
+    auto* port = made->mutable_spec()->add_ports();
+    port->set_protocol("UDP");
+    port->set_port(53);
+    port->set_nodeport(30053);
+    give(watch::services_kind(), {"d/dns", made});
+    auto slice = std::make_shared<compile::discoveryv1::EndpointSlice>();
+    slice->mutable_metadata()->set_namespace_("d");
+    slice->mutable_metadata()->set_name("dns-1");
+    (*slice->mutable_metadata()->mutable_labels())["kubernetes.io/service-name"] = "dns";
+    slice->set_addresstype("IPv4");
+    auto* of = slice->add_ports();
+    of->set_name("");
+    of->set_protocol("UDP");
+    of->set_port(5353);
+    slice->add_endpoints()->add_addresses("10.1.0.1");
+    give(watch::endpoint_slices_kind(), {"d/dns-1", slice});
+    const image::ServiceKey key{"d/dns", "", Protocol::kUdp, IpFamily::kIpv4};
+    ASSERT_THAT(engine.services.at(key).internal.backends, SizeIs(1));
+    ASSERT_THAT(engine.services.at(key).external.backends, SizeIs(1));
+    give(watch::endpoint_slices_kind(), {"d/dns-1", nullptr});
+    for (const auto* set : {&engine.services.at(key).internal, &engine.services.at(key).external,
+                            &engine.services.at(key).inside}) {
+        EXPECT_THAT(set->backends, IsEmpty());
+        EXPECT_FALSE(set->when_empty_drop);
+    }
+    EXPECT_THAT(engine.services.at(key).frontends, SizeIs(3));
+}
+
+TEST(DetectLocal, ABridgeOrAPrefixIsHandedToTheEngine) {
+    NodeInputs inputs;
+    inputs.detect = {DetectLocal::Mode::kBridgeInterface, {}, "cbr0", {}};
+    EXPECT_TRUE(make_node(inputs).detect_by_device);
+    EXPECT_EQ(make_node(inputs).pod_bridge, "cbr0");
+    inputs.detect = {DetectLocal::Mode::kInterfaceNamePrefix, {}, {}, "veth"};
+    EXPECT_EQ(make_node(inputs).pod_prefix, "veth");
+    inputs.detect = {DetectLocal::Mode::kNone, {}, {}, {}};
+    EXPECT_FALSE(make_node(inputs).detect_by_device);
+}
+
 TEST(NodePortAddresses, AFamilyWithoutARangeAcceptsOnAllItsAddresses) {
     NodeInputs inputs;
     inputs.links = {link("eth0", {"192.0.2.1", "198.51.100.1", "2001:db8::1"}, true)};
