@@ -1,11 +1,11 @@
 /*
  * Datagrams in fragments: only the first fragment holds the ports, so they are remembered for those that follow.
  *
- * A set-associative array in plain memory, shared by all CPUs, since the fragments of one datagram need not meet the same.
- * The protocol is the flow table's (bpf/lib/README.md) without its second half: a slot's word is made BUSY by
- * compare-and-swap under a new generation, written, and made READY; who reads looks at the word again afterwards.
- * An entry serves for as long as hosts wait for a datagram's rest. Within its set the oldest gives way, which the set counts:
- * what follows it is then dropped as FRAGMENT.
+ * A set-associative array in plain memory, shared by all CPUs, since the fragments of one datagram need not
+ * meet the same. The protocol is the flow table's (bpf/lib/README.md) without its second half: a slot's word is
+ * made BUSY by compare-and-swap under a new generation, written, and made READY; who reads looks at the word
+ * again afterwards. An entry serves for as long as hosts wait for a datagram's rest. Within its set the oldest
+ * gives way, which the set counts: what follows it is then dropped as FRAGMENT.
  *
  * The includer defines BEFORE including this header, beside the view of flow.h:
  *
@@ -13,9 +13,9 @@
  *
  * of SLUICE_DATAGRAM_SETS sets, zeroed at the start; NULL outside.
  *
- * Source NAT keeps a datagram's identification, as RFC 791 lets a router do. Two clients that by chance use the same one
- * towards one backend are told apart there by the checksum alone; so it is with every translator that does not
- * reassemble.
+ * Source NAT keeps a datagram's identification, as RFC 791 lets a router do. Two clients that by chance use the
+ * same one towards one backend are told apart there by the checksum alone; so it is with every translator that
+ * does not reassemble.
  */
 #ifndef SLUICE_LIB_FRAGMENT_H
 #define SLUICE_LIB_FRAGMENT_H

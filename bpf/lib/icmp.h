@@ -1,9 +1,9 @@
 /*
  * ICMP errors about translated flows (RFC 792, RFC 4443; what a translator owes them: RFC 5508, section 4).
  *
- * Whoever sends one quotes the packet as it was translated, and its sender knows only the packet as it sent it. Both are
- * halves of one flow: the quoted tuple turned round is what would come back, so it is the key of the half that says how
- * answers are translated; the error gets the same treatment, outside and in its quote.
+ * Whoever sends one quotes the packet as it was translated, and its sender knows only the packet as it sent it.
+ * Both are halves of one flow: the quoted tuple turned round is what would come back, so it is the key of the
+ * half that says how answers are translated; the error gets the same treatment, outside and in its quote.
  *
  * The message is worked on as a copy of its first SLUICE_ICMP_BYTES, which lie in a struct sluice_quote. What is behind
  * them is not touched, and the checksum changes by the difference.

@@ -68,8 +68,8 @@ struct View {
 
 View read(const Bytes& frame);
 
-// What an ICMP error quotes: addresses, ports and the transport checksum (0 if that is cut off), which cannot be verified
-// here, for the rest of the packet is missing. `error` tells of a wrong IPv4 header checksum.
+// What an ICMP error quotes: addresses, ports and the transport checksum (0 if that is cut off), which cannot
+// be verified here, for the rest of the packet is missing. `error` tells of a wrong IPv4 header checksum.
 View read_quoted(const View& error);
 
 }  // namespace sluice::packets

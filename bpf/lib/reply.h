@@ -1,6 +1,7 @@
 /*
  * The packets that answer in place of a backend: a TCP reset (RFC 9293, 3.5.2), and the errors of ICMP and ICMPv6 (RFC
- * 792, RFC 1191, RFC 4443), built from the IP header on, checksums included. Nothing here touches the packet in question.
+ * 792, RFC 1191, RFC 4443), built from the IP header on, checksums included. Nothing here touches the packet in
+ * question.
  */
 #ifndef SLUICE_LIB_REPLY_H
 #define SLUICE_LIB_REPLY_H

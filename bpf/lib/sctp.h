@@ -1,9 +1,10 @@
 /*
  * SCTP: its CRC32c (RFC 9260, appendix A) when ports change, and what its chunks mean for a flow.
  *
- * The CRC is linear over GF(2): the CRC of a packet whose port bytes change is the old one XOR that of the change alone,
- * as if all the bytes behind it were zero. Those are not read; a multiplication by x^(8 * length) modulo the polynomial
- * stands for them. Addresses are not covered, so source NAT without a change of ports leaves the CRC alone.
+ * The CRC is linear over GF(2): the CRC of a packet whose port bytes change is the old one XOR that of the
+ * change alone, as if all the bytes behind it were zero. Those are not read; a multiplication by x^(8 * length)
+ * modulo the polynomial stands for them. Addresses are not covered, so source NAT without a change of ports
+ * leaves the CRC alone.
  */
 #ifndef SLUICE_LIB_SCTP_H
 #define SLUICE_LIB_SCTP_H

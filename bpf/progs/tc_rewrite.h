@@ -130,8 +130,8 @@ SLUICE_ALWAYS_INLINE __u32 sluice_rewrite_check(struct __sk_buff *ctx, const str
 		flags = BPF_F_MARK_MANGLED_0;
 	}
 	/*
-	 * Two steps: a checksum that is left to the device holds the addresses only, and this helper alone knows whether
-	 * it is.
+	 * Two steps: a checksum that is left to the device holds the addresses only, and this helper alone knows
+	 * whether it is.
 	 */
 	change = sluice_sum_addresses_change(&packet->tuple, to->src, to->dst, v6);
 	if (bpf_l4_csum_replace(ctx, offset, 0, change, flags | BPF_F_PSEUDO_HDR))

@@ -1,5 +1,6 @@
-// The masquerade table of the service semantics, row by row: who sends, to which kind of address, under which policy and
-// way of telling pods. The expectations are written down from the table, not computed by what is tested.
+// The masquerade table of the service semantics, row by row: who sends, to which kind of address, under which
+// policy and way of telling pods. The expectations are written down from the table, not computed by what is
+// tested.
 #include <map>
 #include <set>
 
