@@ -1,7 +1,8 @@
 """The ebpf suite: what a packet costs in XDP, beside Katran and Cilium.
 
 The peers cannot be run here; their figures were measured once with the same method (BPF_PROG_TEST_RUN with repeat, the
-wrapper's cost subtracted). Absolute figures drift with the machine, so each is scaled by how this run's kernel operations
+wrapper's cost subtracted). Absolute figures drift with the machine, so each is scaled by how this
+run's kernel operations
 compare with those measured beside the peers: the geometric mean of array, hash and LRU look-ups, LRU insert and clock.
 The ratio that a goal is about is the one to the scaled figure; the row's peer name says the figure as it was measured.
 """

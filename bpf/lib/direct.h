@@ -95,7 +95,8 @@ SLUICE_ALWAYS_INLINE int sluice_direct_known(const struct sluice_case *now, cons
 }
 
 /*
- * now->packet: the client's packet to the frontend; now->flows opened. `pod`, `port_be`: the backend that the other node
+ * now->packet: the client's packet to the frontend; now->flows opened. `pod`, `port_be`: the
+ * backend that the other node
  * chose. `flags`: 0, or SLUICE_FLOW_RETURN if the client's further packets will not name the frontend. The other node's
  * choice replaces what this node's table says of the tuple, so that two nodes cannot send a packet to and fro.
  */

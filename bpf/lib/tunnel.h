@@ -3,10 +3,12 @@
  * delivers it and answers the client itself with the frontend's address.
  *
  *   tunnel  IPv4 in IPv4 (RFC 2003) or IPv6 in IPv6 (RFC 2473), from the node to the backend's own address. The packet
- *           inside is the client's, untouched. The backend's port travels in the outer identification (which is free in a
+ *           inside is the client's, untouched. The backend's port travels in the outer
+ *           identification (which is free in a
  *           packet that must not be fragmented, RFC 6864), or in the low 16 bits of the flow label. It is
  *           needed for the first packet only: segmentation offload may count identifications up.
- *   option  the destination becomes the backend's; the frontend travels in an IPv4 option or an IPv6 destination option,
+ *   option  the destination becomes the backend's; the frontend travels in an IPv4 option or an
+ *           IPv6 destination option,
  *           of the numbers left to experiments (RFC 4727): unknown to others, who skip them. TCP carries it in SYN
  *           packets, UDP and SCTP, which have no beginning that shows, in every packet.
  *

@@ -6,7 +6,8 @@
  *                miss: decide (bpf/lib/decide.h) as tc would, and insert
  *
  * Passed on purpose: backends on this node, refusals that want an answer, fragments, options, ICMP, VLAN tags, what is
- * too big for its next link, next hops that have no neighbour yet or no native XDP. A flow is inserted here only when its
+ * too big for its next link, next hops that have no neighbour yet or no native XDP. A flow is
+ * inserted here only when its
  * packet can leave from here too; what passes was not decided yet, and tc draws its own lot. So the two never
  * disagree about a flow: whoever inserts decides, the other finds it.
  *
@@ -103,7 +104,8 @@ SLUICE_ALWAYS_INLINE int sluice_begin(struct xdp_md *ctx, struct sluice_xdp_work
 	plain.ttl = now->packet.ttl;
 	plain.tcp_flags = now->packet.tcp_flags;
 	now->match.has_service = 0;
-	if (sluice_flow_find(&now->flows, tuple, sluice_flow_hash(&now->flows, tuple, v6), &now->hit, v6)) {
+	if (sluice_flow_find_any(&now->flows, tuple, sluice_flow_hash(&now->flows, tuple, v6), &now->hit,
+				 v6)) {
 		/* Found only now, by a race: its next packet goes the quick way. */
 		if (sluice_flow_usable(now, &image, &now->hit))
 			return XDP_PASS;

@@ -1,5 +1,6 @@
 /*
- * What the XDP program keeps beside the tables that it shares with tc: memory for the packet at hand, next hops, and the
+ * What the XDP program keeps beside the tables that it shares with tc: memory for the packet at
+ * hand, next hops, and the
  * devices that take frames.
  */
 #ifndef SLUICE_PROGS_XDP_MAPS_H
@@ -40,7 +41,8 @@ struct {
 	__type(value, struct sluice_hop_set);
 } sluice_hops SEC(".maps");
 
-/* By ifindex: devices that this program is attached to in native mode, the only ones sure to take a redirected frame. */
+/* By ifindex: devices that this program is attached to in native mode, the only ones sure to take
+ * a redirected frame. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, SLUICE_XDP_MAX_DEVICES);

@@ -26,7 +26,8 @@ struct XdpDevice {
 // Attaches by BPF links, pinned as xdp_<ifindex> in the directory of links; programs are exchanged inside a link, so no
 // packet is without one.
 //
-//   auto     native where the driver can; not on veth, whose frames may lack their checksum (it is left to a device that
+//   auto     native where the driver can; not on veth, whose frames may lack their checksum (it is
+//   left to a device that
 //            never comes) and whose far end takes frames back only if it runs XDP too; never generic
 //   native   native, on veth too; else not at all
 //   generic  native, else in the stack's generic hook; that one sits behind segment joining (GRO), whose packets cannot

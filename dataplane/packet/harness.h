@@ -31,7 +31,8 @@ struct Outcome {
 };
 
 // The node: uplink up0 (192.0.2.1/24, 2001:db8::1/64, default route by .254), pods' links pod0 (10.244.1.0/24,
-// fd01::/64); other nodes' pods 10.244.2.0/24 and fd02::/64 behind the uplink, by a neighbour (02:00:00:00:00:02) that is
+// fd01::/64); other nodes' pods 10.244.2.0/24 and fd02::/64 behind the uplink, by a neighbour
+// (02:00:00:00:00:02) that is
 // always known. Forwarding is on. XDP is attached to the uplink.
 class Harness {
 public:

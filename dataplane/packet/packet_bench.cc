@@ -1,4 +1,5 @@
-// What a packet costs in XDP: ns per packet by BPF_PROG_TEST_RUN with repeat. The real program runs under the wrapper of
+// What a packet costs in XDP: ns per packet by BPF_PROG_TEST_RUN with repeat. The real program
+// runs under the wrapper of
 // bench/ebpf/xdp_bench.bpf.c, whose own cost is measured in the same round and subtracted. Rounds are interleaved, for
 // absolute figures drift with the machine, and what the kernel's own operations cost is measured beside them.
 //
