@@ -1,22 +1,34 @@
 /*
- * ClientIP affinity: a client keeps its backend of a service while that backend serves and the client comes back
- * within the service's timeout, which each new connection renews. Whatever frontend of the service it comes through.
+ * ClientIP affinity: a client keeps its backend of a service while that backend serves and the
+ * client comes back
+ * within the service's timeout, which each new connection renews. Whatever frontend of the service
+ * it comes through.
  *
- * The includer defines BEFORE including this header, beside the view of lookup.h (bpf/progs/affinity.h for BPF maps,
+ * The includer defines BEFORE including this header, beside the view of lookup.h
+ * (bpf/progs/affinity.h for BPF maps,
  * bpf/lib/affinity_memory.h natively):
  *
  *   struct sluice_affinity_view { __u64 seed; __u32 bucket_count; __u32 now; ... };
- *   int sluice_affinity_open(struct sluice_affinity_view *);      0: no table, nothing is remembered
- *   struct sluice_affinity_bucket *sluice_affinity_at(const struct sluice_affinity_view *, __u32 index);
+ *   int sluice_affinity_open(struct sluice_affinity_view *);      0: no table, nothing is
+ * remembered
+ *   struct sluice_affinity_bucket *sluice_affinity_at(const struct sluice_affinity_view *, __u32
+ * index);
  *   void sluice_affinity_count_displaced(const struct sluice_affinity_view *);
  *
- * Protocol: nobody waits and no bucket is locked, for socket hooks run in processes, which may be preempted. A writer
- * makes a slot BUSY with the key's tag (compare-and-swap of the whole word, so a slot that was renewed meanwhile is
- * spared), THEN looks at the other slots: if one holds the key, or is BUSY for the same tag and stands before its own, it
- * gives its slot back and the other's choice is taken. Of two writers of one key at least one sees the other's mark,
- * and of two marks only the later slot gives way: a key is never live twice. A reader copies, and looks at the word again.
- * A slot left BUSY by a writer that died is taken after SLUICE_AFFINITY_BUSY_UNITS. (Were that writer only asleep for so
- * long, it could spoil a record that is then another's: choices are checked against the backend's service and
+ * Protocol: nobody waits and no bucket is locked, for socket hooks run in processes, which may be
+ * preempted. A writer
+ * makes a slot BUSY with the key's tag (compare-and-swap of the whole word, so a slot that was
+ * renewed meanwhile is
+ * spared), THEN looks at the other slots: if one holds the key, or is BUSY for the same tag and
+ * stands before its own, it
+ * gives its slot back and the other's choice is taken. Of two writers of one key at least one sees
+ * the other's mark,
+ * and of two marks only the later slot gives way: a key is never live twice. A reader copies, and
+ * looks at the word again.
+ * A slot left BUSY by a writer that died is taken after SLUICE_AFFINITY_BUSY_UNITS. (Were that
+ * writer only asleep for so
+ * long, it could spoil a record that is then another's: choices are checked against the backend's
+ * service and
  * incarnation, so that the worst is another backend of the same service.)
  *
  * Cost: a known client, its bucket's first line and one record.
@@ -75,7 +87,8 @@ SLUICE_ALWAYS_INLINE int sluice_affinity_same(const struct sluice_affinity *reco
 }
 
 /*
- * Looks for the client. Returns 1 and fills in backend and incarnation, if it is known and came back in time. Whether
+ * Looks for the client. Returns 1 and fills in backend and incarnation, if it is known and came
+ * back in time. Whether
  * that backend still serves is the caller's to ask.
  */
 SLUICE_SUBPROGRAM int sluice_affinity_find(const struct sluice_affinity_view *view,
@@ -199,7 +212,8 @@ SLUICE_SUBPROGRAM int sluice_affinity_yields(const struct sluice_affinity_view *
 }
 
 /*
- * Remembers now->entry, in place of what was known of the client, else of the oldest of its bucket. Returns 0 if another
+ * Remembers now->entry, in place of what was known of the client, else of the oldest of its
+ * bucket. Returns 0 if another
  * CPU was at it: then its choice is to be taken, if it can be found.
  */
 SLUICE_SUBPROGRAM int sluice_affinity_put(const struct sluice_affinity_view *view,
@@ -289,7 +303,8 @@ SLUICE_ALWAYS_INLINE int sluice_affinity_recall(const struct sluice_view *view,
 }
 
 /*
- * Chooses for a new connection: the client's remembered backend, else one by `point`, which is then remembered.
+ * Chooses for a new connection: the client's remembered backend, else one by `point`, which is
+ * then remembered.
  * match->affinity_timeout_s must not be 0. Returns as sluice_select does.
  */
 SLUICE_ALWAYS_INLINE int sluice_select_affine(const struct sluice_view *view,

@@ -1,5 +1,6 @@
 /*
- * The affinity table as plain memory, for native users of bpf/lib/affinity.h. Include before it. One table a process
+ * The affinity table as plain memory, for native users of bpf/lib/affinity.h. Include before it.
+ * One table a process
  * image: sluice_affinity_table says which, and must be set before packets are.
  */
 #ifndef SLUICE_LIB_AFFINITY_MEMORY_H

@@ -1,8 +1,10 @@
 /*
- * The flow table: find, insert, keep up to date, forget. The protocol is described in bpf/lib/README.md, the
+ * The flow table: find, insert, keep up to date, forget. The protocol is described in
+ * bpf/lib/README.md, the
  * layout in api/abi/flow.h.
  *
- * The includer defines BEFORE including this header (bpf/progs/flow_maps.h, or bpf/lib/flow_memory.h natively):
+ * The includer defines BEFORE including this header (bpf/progs/flow_maps.h, or
+ * bpf/lib/flow_memory.h natively):
  *
  *   struct sluice_flow_view { __u64 seed; __u32 bucket_count4, bucket_count6; __u16 now; ... };
  *   struct sluice_flow_bucket4 *sluice_flow_at4(const struct sluice_flow_view *, __u32 index);
@@ -11,8 +13,10 @@
  *   __u32 sluice_flow_cpu(const struct sluice_flow_view *);
  *   void *sluice_flow_room_at(void);    SLUICE_FLOW_ROOM bytes of this CPU's, aligned to 8; or NULL
  *
- * which return NULL when the index is outside the table. `v6` is a constant in every call, so each family has its
- * own straight code; `v6 | SLUICE_FLOW_OTHER` is the family's second table. Any number of CPUs may call anything here at
+ * which return NULL when the index is outside the table. `v6` is a constant in every call, so each
+ * family has its
+ * own straight code; `v6 | SLUICE_FLOW_OTHER` is the family's second table. Any number of CPUs may
+ * call anything here at
  * once.
  */
 #ifndef SLUICE_LIB_FLOW_H
@@ -63,8 +67,10 @@ SLUICE_ALWAYS_INLINE __u64 sluice_flow_end(const struct sluice_flow_view *view,
 }
 
 /*
- * The same for a tuple and for its answer turned round, so that one look at a bucket tells of both: who sends to a
- * backend directly must not be answered by a flow (sluice_avoid_flow in bpf/progs). The product of the two ends gives
+ * The same for a tuple and for its answer turned round, so that one look at a bucket tells of
+ * both: who sends to a
+ * backend directly must not be answered by a flow (sluice_avoid_flow in bpf/progs). The product of
+ * the two ends gives
  * that; the seed in both makes it blind.
  */
 SLUICE_ALWAYS_INLINE __u64 sluice_flow_hash(const struct sluice_flow_view *view,
@@ -199,7 +205,8 @@ SLUICE_ALWAYS_INLINE int sluice_flow_expired(const struct sluice_flow_view *view
 }
 
 /*
- * Whether sluice_flow_find could find the tuple, or the tuple of its answer. Reads the bucket's first cache line
+ * Whether sluice_flow_find could find the tuple, or the tuple of its answer. Reads the bucket's
+ * first cache line
  * only; one stranger in some thousands is taken for a flow. Never 0 for what is in the table.
  */
 SLUICE_ALWAYS_INLINE int sluice_flow_may_know(const struct sluice_flow_view *view, __u64 hash,
@@ -264,7 +271,8 @@ SLUICE_ALWAYS_INLINE int sluice_flow_find(const struct sluice_flow_view *view,
 }
 
 /*
- * Moves a half to a state if it is still the one with this id. FREE forgets it; a half that is still being written is
+ * Moves a half to a state if it is still the one with this id. FREE forgets it; a half that is
+ * still being written is
  * then seen by its writer. Returns 1 if it was done.
  */
 SLUICE_ALWAYS_INLINE int sluice_flow_set_state(const struct sluice_flow_view *view, __u32 index,
@@ -300,8 +308,10 @@ SLUICE_ALWAYS_INLINE void sluice_flow_forget(const struct sluice_flow_view *view
 }
 
 /*
- * Follows a packet of the flow: the state that the timeouts and the eviction go by, and the time. The other half is
- * written only when something changes, at most once a tick for the time. Returns 0 if the other half is gone: the
+ * Follows a packet of the flow: the state that the timeouts and the eviction go by, and the time.
+ * The other half is
+ * written only when something changes, at most once a tick for the time. Returns 0 if the other
+ * half is gone: the
  * flow is then forgotten and the packet is to be treated as one without a flow.
  */
 SLUICE_ALWAYS_INLINE int sluice_flow_follow(const struct sluice_flow_view *view,

@@ -99,7 +99,8 @@ SLUICE_ALWAYS_INLINE int sluice_flow_peer_lives(const struct sluice_flow_view *v
 }
 
 /*
- * Higher goes first; 0 must stay. Free, expired, closed, half-open, then what has long been idle; older before
+ * Higher goes first; 0 must stay. Free, expired, closed, half-open, then what has long been idle;
+ * older before
  * younger.
  */
 SLUICE_ALWAYS_INLINE __u32 sluice_flow_rank(__u32 state, __u32 age, __u32 timeout)
@@ -161,7 +162,8 @@ SLUICE_SUBPROGRAM __u32 sluice_flow_rank6(const struct sluice_flow_view *view,
 }
 
 /*
- * In the claimed bucket place->bucket: makes a slot for the key BUSY and fills in slot and id. What was in it is
+ * In the claimed bucket place->bucket: makes a slot for the key BUSY and fills in slot and id.
+ * What was in it is
  * forgotten, with its other half. EXISTS if the key is there and alive.
  */
 SLUICE_ALWAYS_INLINE int sluice_flow_reserve(const struct sluice_flow_view *view,
@@ -315,7 +317,8 @@ SLUICE_ALWAYS_INLINE void sluice_flow_aim(const struct sluice_flow_view *view,
 }
 
 /*
- * Whether the other table has a flow of this tuple that is not over. Whoever sees it there no more, and then looks here,
+ * Whether the other table has a flow of this tuple that is not over. Whoever sees it there no
+ * more, and then looks here,
  * misses nobody: flows are put here before they leave there.
  */
 SLUICE_ALWAYS_INLINE int sluice_flow_taken(const struct sluice_flow_view *view,
@@ -464,7 +467,8 @@ out:
 }
 
 /*
- * Inserts both halves. On INSERTED, pair->reverse says which source port the flow got. On any other result nothing
+ * Inserts both halves. On INSERTED, pair->reverse says which source port the flow got. On any
+ * other result nothing
  * of the pair is in the table.
  */
 SLUICE_SUBPROGRAM int sluice_flow_insert4(const struct sluice_flow_view *view,

@@ -1,8 +1,11 @@
-// The flow table's protocol under every schedule: the real code, with a switch between actors possible before each access
-// to shared memory. Actors are fibers; schedules are enumerated depth first up to a number of preemptions, and each is run
+// The flow table's protocol under every schedule: the real code, with a switch between actors
+// possible before each access
+// to shared memory. Actors are fibers; schedules are enumerated depth first up to a number of
+// preemptions, and each is run
 // from the start. What is found wrong is a property of the code, not of luck.
 //
-// Every access counts as sequentially consistent here; what weaker order could do is argued in README.md.
+// Every access counts as sequentially consistent here; what weaker order could do is argued in
+// README.md.
 #include <ucontext.h>
 
 #include <array>
@@ -61,7 +64,8 @@ class Scheduler {
 public:
     explicit Scheduler(int preemptions) : bound_(preemptions) {}
 
-    // Runs all schedules, at most `most`: `make` sets the stage and gives the actors, `check` says what is wrong.
+    // Runs all schedules, at most `most`: `make` sets the stage and gives the actors, `check` says
+    // what is wrong.
     // Returns the number of schedules; stops at the first that `check` objects to.
     std::uint64_t explore(const std::function<std::vector<std::function<void()>>()>& make,
                           const std::function<bool()>& check, std::uint64_t most) {
@@ -220,7 +224,8 @@ bool sound(const Table& table) {
             const sluice_flow_meta& meta = bucket.entry[i].meta;
             const sluice_flow_bucket4& other = view.buckets4[meta.peer / SLUICE_FLOW_WAYS];
             const __u32 slot = meta.peer % SLUICE_FLOW_WAYS;
-            // A half whose other half is gone is noticed by whoever finds it, and is no flow; it must not be half a flow
+            // A half whose other half is gone is noticed by whoever finds it, and is no flow; it
+            // must not be half a flow
             // that somebody was told of, which the scenarios ask.
             if ((other.set.word[slot] & SLUICE_FLOW_ID_MASK) == meta.peer_id &&
                 (other.set.word[slot] & SLUICE_FLOW_STATE_MASK) > SLUICE_FLOW_BUSY) {
@@ -263,7 +268,8 @@ Outcome two_inserts_of_one_key(int preemptions, std::uint64_t most) {
             const int inserted = (result[0] == SLUICE_FLOW_INSERTED ? 1 : 0) +
                                  (result[1] == SLUICE_FLOW_INSERTED ? 1 : 0);
             sluice_flow_hit hit{};
-            bool good = sound(world->table) && inserted <= 1 && world->table.occupied() == 2U * static_cast<unsigned>(inserted);
+            bool good = sound(world->table) && inserted <= 1 &&
+                        world->table.occupied() == 2U * static_cast<unsigned>(inserted);
             for (std::size_t a = 0; a < 2; ++a) {
                 good = good && (result[a] != SLUICE_FLOW_INSERTED ||
                                 (world->table.find(pairs[a].forward, hit, false) &&
@@ -293,7 +299,8 @@ TEST(FlowModel, ASwapThatIsNotAtomicIsFound) {
     EXPECT_TRUE(outcome.failed);
 }
 
-// A packet of either direction is carried while the mover carries the same flow: one of them does, nobody loses it.
+// A packet of either direction is carried while the mover carries the same flow: one of them does,
+// nobody loses it.
 TEST(FlowModel, CarryingAndFindingAndFollowingLoseNothing) {
     auto scheduler = std::make_unique<Scheduler>(2);
     std::unique_ptr<World> world;

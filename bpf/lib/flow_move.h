@@ -1,10 +1,14 @@
 /*
- * Two tables of a family, while flows move from one to the other ("Growth" in bpf/lib/README.md). Part of
+ * Two tables of a family, while flows move from one to the other ("Growth" in bpf/lib/README.md).
+ * Part of
  * bpf/lib/flow.h, which includes it.
  *
- * Here is the view's own table, there is the other. A flow is put here before it leaves there, so one that is neither here,
- * nor there, nor then here, is nowhere. Of several that carry one flow at once the insert lets one in; and that one stays
- * only if it is also the one that takes the flow out of the other table. So a flow that was forgotten or displaced by a new
+ * Here is the view's own table, there is the other. A flow is put here before it leaves there, so
+ * one that is neither here,
+ * nor there, nor then here, is nowhere. Of several that carry one flow at once the insert lets one
+ * in; and that one stays
+ * only if it is also the one that takes the flow out of the other table. So a flow that was
+ * forgotten or displaced by a new
  * one in between does not come back.
  */
 #ifndef SLUICE_LIB_FLOW_MOVE_H
@@ -178,8 +182,10 @@ SLUICE_SUBPROGRAM int sluice_flow_fetch6(const struct sluice_flow_view *view,
 }
 
 /*
- * As sluice_flow_find, of both tables; what packets use. Without a second table it costs a branch more on a miss. While
- * flows move, a flow that is found there is brought here; one that cannot be at this moment is used where it is, for
+ * As sluice_flow_find, of both tables; what packets use. Without a second table it costs a branch
+ * more on a miss. While
+ * flows move, a flow that is found there is brought here; one that cannot be at this moment is
+ * used where it is, for
  * this packet: neither following nor forgetting it does anything.
  */
 SLUICE_ALWAYS_INLINE int sluice_flow_find_or_move(const struct sluice_flow_view *view,
@@ -237,9 +243,12 @@ SLUICE_ALWAYS_INLINE void sluice_flow_key(struct sluice_flow_set *set, __u32 slo
 }
 
 /*
- * What movers do at leisure: carries the flow whose forward half is in slot `index` of the other table, if there is
- * one. Returns enum sluice_flow_carried. Takes a few hundred nanoseconds, and claims buckets for that long: whoever runs it
- * must not be stopped in between (BPF programs are not; a process that could be killed asks the kernel to do it,
+ * What movers do at leisure: carries the flow whose forward half is in slot `index` of the other
+ * table, if there is
+ * one. Returns enum sluice_flow_carried. Takes a few hundred nanoseconds, and claims buckets for
+ * that long: whoever runs it
+ * must not be stopped in between (BPF programs are not; a process that could be killed asks the
+ * kernel to do it,
  * bpf/progs/flow_move.bpf.c).
  */
 SLUICE_ALWAYS_INLINE int sluice_flow_move_slot(const struct sluice_flow_view *view, __u32 index,

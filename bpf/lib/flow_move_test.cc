@@ -1,4 +1,5 @@
-// Two tables: flows that move from one to the other are neither lost nor doubled, whatever packets do meanwhile.
+// Two tables: flows that move from one to the other are neither lost nor doubled, whatever packets
+// do meanwhile.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -155,7 +156,8 @@ TEST(FlowMove, FlowThatFindsNoRoomIsUsedWhereItIs) {
     EXPECT_EQ(tables.old.occupied(), 2U);
 }
 
-// Two CPUs do packets of all flows, in both directions, while a third moves them: each is found each time, and is
+// Two CPUs do packets of all flows, in both directions, while a third moves them: each is found
+// each time, and is
 // there once in the end.
 TEST_P(BothFamilies, NoFlowIsLostOrDoubledUnderTraffic) {
     const bool v6 = GetParam();

@@ -1,13 +1,16 @@
 /*
- * The source port of a new flow: one whose reverse half is free. Claiming the reverse half is what makes it unique;
+ * The source port of a new flow: one whose reverse half is free. Claiming the reverse half is what
+ * makes it unique;
  * this file is the order of the search. Part of bpf/lib/flow_insert.h, which includes it.
  */
 #ifndef SLUICE_LIB_FLOW_PORT_H
 #define SLUICE_LIB_FLOW_PORT_H
 
 /*
- * One round: walks until a port is in all likelihood free, SLUICE_SNAT_ROUND ports at most, and puts it into the pair's
- * reverse tuple. Only the first line of each bucket is read, and none is claimed. Returns 0 if all were taken.
+ * One round: walks until a port is in all likelihood free, SLUICE_SNAT_ROUND ports at most, and
+ * puts it into the pair's
+ * reverse tuple. Only the first line of each bucket is read, and none is claimed. Returns 0 if all
+ * were taken.
  */
 SLUICE_ALWAYS_INLINE int sluice_flow_walk_round(const struct sluice_flow_view *view,
 						struct sluice_flow_pair *pair,
@@ -37,8 +40,10 @@ SLUICE_ALWAYS_INLINE __u32 sluice_flow_scatter(__u32 x)
 }
 
 /*
- * Begins a walk of the ports first .. first + span - 1, with the place and the step that the random number gives: what
- * is taken clusters where steps are all the same. Ranges that can be walked to the end are, one by one.
+ * Begins a walk of the ports first .. first + span - 1, with the place and the step that the
+ * random number gives: what
+ * is taken clusters where steps are all the same. Ranges that can be walked to the end are, one by
+ * one.
  */
 SLUICE_ALWAYS_INLINE void sluice_flow_walk_begin(struct sluice_flow_walk *walk, __u32 first,
 						 __u32 span, __u32 random)
@@ -52,8 +57,10 @@ SLUICE_ALWAYS_INLINE void sluice_flow_walk_begin(struct sluice_flow_walk *walk, 
 }
 
 /*
- * Puts the port to try in round i into the pair's reverse tuple. Round 0 is the client's own port, unless a socket of the
- * node could be using it; round 1 looks in this CPU's share of the range; the others look in the whole range. Returns 1, 0
+ * Puts the port to try in round i into the pair's reverse tuple. Round 0 is the client's own port,
+ * unless a socket of the
+ * node could be using it; round 1 looks in this CPU's share of the range; the others look in the
+ * whole range. Returns 1, 0
  * if there is none to try in this round, or -1 if there are no more rounds.
  */
 SLUICE_ALWAYS_INLINE int sluice_flow_next_port(const struct sluice_flow_view *view,

@@ -1,4 +1,5 @@
-// The source ports of flows natively: unique towards a backend, all of them usable, each CPU its own share first.
+// The source ports of flows natively: unique towards a backend, all of them usable, each CPU its
+// own share first.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -26,7 +27,8 @@ sluice_flow_pair hidden(bool v6, std::uint32_t client, std::uint32_t random) {
     return pair;
 }
 
-// Kubernetes 76699: many clients with the same port behind one node address get different source ports.
+// Kubernetes 76699: many clients with the same port behind one node address get different source
+// ports.
 TEST_P(BothFamilies, SourcePortsTowardsABackendAreUnique) {
     const bool v6 = GetParam();
     Table table(4096);
@@ -79,7 +81,8 @@ TEST(FlowPort, NoFreePortIsSaidAndNothingIsLeft) {
 }
 
 
-// NodePort traffic of two CPUs to one backend: nearly the whole range 1024 to 29999 is in use in the end.
+// NodePort traffic of two CPUs to one backend: nearly the whole range 1024 to 29999 is in use in
+// the end.
 TEST_P(BothFamilies, NearlyAllPortsTowardsABackendCanBeUsedFromTwoThreads) {
     const bool v6 = GetParam();
     constexpr std::uint32_t kEach = 14000;

@@ -1,6 +1,8 @@
 /*
- * Memory that several CPUs read and write at once: every access that a protocol of bpf/lib relies on goes through one
- * of these. A test that runs the protocols under a scheduler of its own (flow_model_test.cc) defines them first, so that
+ * Memory that several CPUs read and write at once: every access that a protocol of bpf/lib relies
+ * on goes through one
+ * of these. A test that runs the protocols under a scheduler of its own (flow_model_test.cc)
+ * defines them first, so that
  * it may switch actors at each.
  */
 #ifndef SLUICE_LIB_SHARED_H
@@ -21,7 +23,8 @@
 #endif
 
 /*
- * Orders what a reader copied before its second look at the word. x86 keeps loads in order by itself; elsewhere BPF
+ * Orders what a reader copied before its second look at the word. x86 keeps loads in order by
+ * itself; elsewhere BPF
  * has no cheaper barrier than an atomic operation.
  */
 SLUICE_ALWAYS_INLINE void sluice_read_barrier(void)
@@ -38,7 +41,8 @@ SLUICE_ALWAYS_INLINE void sluice_read_barrier(void)
 }
 
 /*
- * A function that the BPF verifier checks once, by itself, and not on every path that leads to it: what loops over
+ * A function that the BPF verifier checks once, by itself, and not on every path that leads to it:
+ * what loops over
  * slots multiplies otherwise. Its pointer arguments may be NULL for all the verifier knows.
  */
 #ifdef __bpf__

@@ -1,10 +1,14 @@
 /*
- * The flow tables as BPF maps, and the view of them that bpf/lib/flow.h wants. Include after maps.h and before
+ * The flow tables as BPF maps, and the view of them that bpf/lib/flow.h wants. Include after
+ * maps.h and before
  * bpf/lib/flow.h.
  *
- * The first three maps belong together and outlive images: a loader that keeps flows keeps all three. max_entries of
- * the tables may be set before load to SLUICE_FLOW_BUCKETS(flows), with the same numbers in sluice_flow_cfg. The two
- * "_old" maps have one entry and are not looked at, but while flows move (bpf/lib/README.md, "Growth").
+ * The first three maps belong together and outlive images: a loader that keeps flows keeps all
+ * three. max_entries of
+ * the tables may be set before load to SLUICE_FLOW_BUCKETS(flows), with the same numbers in
+ * sluice_flow_cfg. The two
+ * "_old" maps have one entry and are not looked at, but while flows move (bpf/lib/README.md,
+ * "Growth").
  */
 #ifndef SLUICE_PROGS_FLOW_MAPS_H
 #define SLUICE_PROGS_FLOW_MAPS_H

@@ -1,9 +1,12 @@
 /*
- * Carries flows from the old table to the new one, at user space's leisure: one slot index of each family a run, for
- * BPF_PROG_TEST_RUN with `repeat`. It is the kernel that does it, for a program runs to its end, while a process may be
+ * Carries flows from the old table to the new one, at user space's leisure: one slot index of each
+ * family a run, for
+ * BPF_PROG_TEST_RUN with `repeat`. It is the kernel that does it, for a program runs to its end,
+ * while a process may be
  * killed at any instruction and would leave buckets claimed.
  *
- * Program type SCHED_CLS; the frame is not looked at. Where it is, and what became of what it saw, stands in sluice_move.
+ * Program type SCHED_CLS; the frame is not looked at. Where it is, and what became of what it saw,
+ * stands in sluice_move.
  */
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>

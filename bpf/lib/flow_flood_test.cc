@@ -1,0 +1,75 @@
+// A flood of new flows against live ones: DESIGN's "established flows outlive half-open ones", as
+// a property.
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <cstdio>
+
+#include <vector>
+
+#include "bpf/lib/test_flow_table.h"
+
+namespace sluice {
+namespace {
+
+constexpr std::uint32_t kLive = 200000;
+constexpr std::uint32_t kFlood = 10000000;
+
+sluice_flow_pair numbered(std::uint32_t base, std::uint32_t n, std::uint8_t protocol) {
+    sluice_flow_pair pair = pair_of(false, static_cast<std::uint16_t>(1024 + n % 60000), protocol);
+    pair.forward.src.word_be[3] = SLUICE_HTON32(base + n / 60000);
+    pair.reverse.dst = pair.forward.src;
+    pair.backend = n;
+    return pair;
+}
+
+class Flood : public ::testing::TestWithParam<std::uint8_t> {};
+INSTANTIATE_TEST_SUITE_P(FlowFlood, Flood, ::testing::Values(6, 17));
+
+// The default size, 2^19 flows. The live flows are idle all the while, which is worse than in
+// life; ticks go by.
+TEST_P(Flood, TenMillionHalfOpenFlowsLeaveLiveFlowsAlone) {
+    const std::uint8_t protocol = GetParam();
+    std::vector<sluice_flow_bucket4> buckets(SLUICE_FLOW_BUCKETS(SLUICE_FLOW_DEFAULT_FLOWS));
+    sluice_flow_view view{};
+    view.seed = 0x5eed;
+    view.bucket_count4 = static_cast<__u32>(buckets.size());
+    view.buckets4 = buckets.data();
+    view.now = 1000;
+    std::vector<std::uint32_t> live;
+    for (std::uint32_t n = 0; n < kLive; ++n) {
+        sluice_flow_pair pair = numbered(0x0a000000U, n, protocol);
+        sluice_flow_hit hit{};
+        if (sluice_flow_insert4(&view, &pair) != SLUICE_FLOW_INSERTED ||
+            !sluice_flow_find(&view, &pair.reverse, sluice_flow_hash(&view, &pair.reverse, 0), &hit, 0) ||
+            sluice_flow_follow(&view, &hit, SLUICE_TCP_SYN | SLUICE_TCP_ACK, 0) == 0 ||
+            !sluice_flow_find(&view, &pair.forward, sluice_flow_hash(&view, &pair.forward, 0), &hit, 0) ||
+            sluice_flow_follow(&view, &hit, SLUICE_TCP_ACK, 0) == 0) {
+            continue;
+        }
+        live.push_back(n);
+    }
+    ASSERT_GE(live.size(), kLive / 100 * 99) << "some find their bucket full of others in use";
+    std::uint64_t admitted = 0;
+    for (std::uint32_t n = 0; n < kFlood; ++n) {
+        view.now = static_cast<__u16>(1000 + n / (kFlood / 50));
+        sluice_flow_pair pair = numbered(0xc0000000U, n, protocol);
+        admitted += sluice_flow_insert4(&view, &pair) == SLUICE_FLOW_INSERTED ? 1 : 0;
+    }
+    std::uint32_t kept = 0;
+    for (const std::uint32_t n : live) {
+        const sluice_flow_pair pair = numbered(0x0a000000U, n, protocol);
+        sluice_flow_hit hit{};
+        kept += sluice_flow_find(&view, &pair.forward, sluice_flow_hash(&view, &pair.forward, 0), &hit, 0) != 0 &&
+                        sluice_flow_peer_lives(&view, &hit.meta, 0) != 0
+                    ? 1
+                    : 0;
+    }
+    std::printf("kept %u of %zu; %llu of the flood were admitted\n", kept, live.size(),
+                static_cast<unsigned long long>(admitted));
+    EXPECT_GE(kept, live.size() / 1000 * 999);
+    EXPECT_GT(admitted, kFlood / 2U) << "who comes new is served all the same";
+}
+
+}  // namespace
+}  // namespace sluice
