@@ -30,8 +30,8 @@ public:
     // The node is being deleted, or carries the taint ToBeDeletedByClusterAutoscaler.
     void set_node_eligible(bool eligible);
 
-    // No change waits for longer than twice the sync period. An agent that is still waiting for the API server is alive: to
-    // restart it would not help.
+    // No change waits for longer than twice the sync period. An agent that is still waiting for the API server is
+    // alive: to restart it would not help.
     [[nodiscard]] bool alive(Time now) const;
     // Alive, and something was published: before, this process has put nothing in force, and traffic that is sent
     // here may find no service.
