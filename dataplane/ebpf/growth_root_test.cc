@@ -156,8 +156,8 @@ TEST_F(GrowthTest, StopsAtItsLimitAndSaysSo) {
 TEST_F(GrowthTest, IsTakenUpByTheNextStart) {
     for (int stage = 0; stage < 3; ++stage) {
         start(with, {dns});
-        const std::vector<Flow> flows = open_flows(0, 500);
-        EXPECT_GT(flows.size(), 480U);
+        const std::vector<Flow> flows = open_flows(0, 350);
+        EXPECT_GT(flows.size(), 330U);
         engine.reset();
         const FlowPins pins(paths().state);
         ASSERT_TRUE(pins.begin(true, true));
