@@ -153,7 +153,8 @@ SLUICE_STATIC_ASSERT(sizeof(struct sluice_flow_mover) == 72, "flow mover");
 
 /*
  * The search for a free source port. A CPU begins in its own share of the range, so that CPUs seldom try the same; then
- * it walks the whole range from a random place, in rounds. 64 rounds of 32 ports: when one port in a hundred is free, all are
+ * it walks the whole range from a random place, in rounds. 64 rounds of 32 ports: when one
+ * port in a hundred is free, all are
  * taken in one search of 10^9.
  */
 #define SLUICE_SNAT_SHARES 64
