@@ -216,7 +216,8 @@ Removal plan_removal(const SavedTable& table) {
         out.words.push_back(fmt::format("{} rule {}", table.name, jump));
     }
     if (chains > 0) {
-        out.words.push_back(fmt::format("{} {} of kube-proxy in table {}", chains, chains == 1 ? "chain" : "chains", table.name));
+        out.words.push_back(fmt::format("{} {} of kube-proxy in table {}", chains,
+                                        chains == 1 ? "chain" : "chains", table.name));
     }
     if (chains > 0 || !unlinked.empty()) {
         out.restore = fmt::format("*{}\n{}{}{}COMMIT\n", table.name, flushed, unlinked, removed);

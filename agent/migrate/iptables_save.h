@@ -3,7 +3,7 @@
 //
 // Ours to remove are the chains that only kube-proxy makes, and the jumps to its entry chains from built-in ones. The
 // kubelet's chains (KUBE-FIREWALL, KUBE-KUBELET-CANARY, KUBE-IPTABLES-HINT) stay, as do all others' rules. A chain of
-// kube-proxy's that somebody else's rule refers to stays with all that it leads to: taking it away would change that rule.
+// kube-proxy's that somebody else's rule refers to stays with all that it leads to: without it that rule would change.
 #pragma once
 
 #include <cstdint>

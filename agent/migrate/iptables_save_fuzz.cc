@@ -1,4 +1,4 @@
-// Any text as what iptables-save prints: pieces of any size give the same plan, and a plan names kube-proxy's chains only.
+// Any text as what iptables-save prints: pieces of any size give the same plan, which names kube-proxy's chains only.
 #include <cstdint>
 #include <string>
 #include <string_view>

@@ -192,8 +192,8 @@ Cleaned clean_up_kube_proxy(const MigrateMachine& machine) {
 
 std::string render_metrics(const Found& found) {
     std::string out =
-        "# HELP sluice_kube_proxy_left Chains, tables or virtual servers of a kube-proxy that were there when the agent "
-        "started.\n# TYPE sluice_kube_proxy_left gauge\n";
+        "# HELP sluice_kube_proxy_left Chains, tables or virtual servers of a kube-proxy that were there when the "
+        "agent started.\n# TYPE sluice_kube_proxy_left gauge\n";
     for (const Trace& trace : found.traces) {
         out += fmt::format("sluice_kube_proxy_left{{mechanism=\"{}\",ip_family=\"{}\"}} {}\n", trace.mechanism,
                            family_name(trace.family), trace.chains);
