@@ -71,6 +71,10 @@ int run(int argc, char** argv) {
     flood_command->add_option("--seed", flood_options.seed);
     flood_command->add_flag("--udp", flood_options.udp);
 
+    std::string pass_device;
+    auto* pass_command = app.add_subcommand("pass", "an XDP program on a device that passes everything");
+    pass_command->add_option("device", pass_device)->required();
+
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
@@ -79,6 +83,8 @@ int run(int argc, char** argv) {
     sluice::Result<void> result;
     if (serve_command->parsed()) {
         result = serve(serve_options);
+    } else if (pass_command->parsed()) {
+        result = pass(pass_device);
     } else {
         const auto parsed = IpAddress::parse(address);
         if (!parsed) {

@@ -77,4 +77,7 @@ struct FloodOptions {
 // {"sent":N,"seconds":S,"per_second":N}: frames from random addresses of 11.0.0.0/8 and ports, bounded by count.
 Result<void> flood(const FloodOptions& options);
 
+// Attaches a native XDP program that passes everything; it stays after the end of this process.
+Result<void> pass(const std::string& device);
+
 }  // namespace sluice::testpeer
