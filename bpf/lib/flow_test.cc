@@ -1,4 +1,5 @@
-// The flow table natively: both directions, one choice under concurrency, who is evicted first, source ports.
+// The flow table natively: both directions, one choice under concurrency, who is evicted first,
+// source ports.
 #include <gtest/gtest.h>
 
 #include <atomic>
