@@ -95,6 +95,29 @@ SLUICE_ALWAYS_INLINE int sluice_direct_known(const struct sluice_case *now, cons
 }
 
 /*
+ * What the frontend is, as sluice_ask says. A NodePort of the other node's address is looked up as this node's own: all
+ * nodes have the same. Only of services that ask for direct return, and never for an address that a pod may have: the
+ * pod's answers will carry the address, whoever claimed it.
+ */
+SLUICE_ALWAYS_INLINE void sluice_direct_ask(struct sluice_case *now, const struct sluice_view *image, const int v6)
+{
+	struct sluice_tuple *tuple = &now->packet.tuple;
+
+	sluice_ask(now, tuple->ports.port_be[SLUICE_DESTINATION], tuple->protocol, 0);
+	if (now->match.verdict != SLUICE_VERDICT_PASS ||
+	    sluice_in_any_cidr(image, &tuple->dst, SLUICE_CIDR_CLUSTER))
+		return;
+	/* In the pair, which is not filled yet: the stack is short. */
+	now->pair.forward.dst = tuple->dst;
+	tuple->dst = image->header->node_address[v6];
+	sluice_ask(now, tuple->ports.port_be[SLUICE_DESTINATION], tuple->protocol, 0);
+	tuple->dst = now->pair.forward.dst;
+	if (now->key.scope != SLUICE_SCOPE_NODEPORT ||
+	    !(now->match.frontend_flags & (SLUICE_FRONTEND_DSR_TUNNEL | SLUICE_FRONTEND_DSR_OPTION)))
+		now->match.has_service = 0;
+}
+
+/*
  * now->packet: the client's packet to the frontend; now->flows opened. `pod`, `port_be`: the
  * backend that the other node
  * chose. `flags`: 0, or SLUICE_FLOW_RETURN if the client's further packets will not name the frontend. The other node's
@@ -106,12 +129,12 @@ SLUICE_ALWAYS_INLINE int sluice_direct_accept(struct sluice_case *now, const str
 {
 	const struct sluice_tuple *tuple = &now->packet.tuple;
 	struct sluice_flow_pair *pair = &now->pair;
-	int known = sluice_flow_find(&now->flows, tuple, sluice_flow_hash(&now->flows, tuple, v6),
-				     &now->hit, v6);
+	int known = sluice_flow_find_any(&now->flows, tuple, sluice_flow_hash(&now->flows, tuple, v6),
+					 &now->hit, v6);
 
 	if (known && sluice_direct_known(now, pod))
 		return SLUICE_DIRECT_ACCEPT;
-	sluice_ask(now, tuple->ports.port_be[SLUICE_DESTINATION], tuple->protocol, 0);
+	sluice_direct_ask(now, image, v6);
 	if (!now->match.has_service || !(now->match.frontend_flags & SLUICE_FRONTEND_EXTERNAL))
 		return SLUICE_DIRECT_PASS;
 	now->reason = SLUICE_DROP_BAD_TUNNEL;

@@ -63,7 +63,8 @@ SLUICE_ALWAYS_INLINE int sluice_flow_pair_of(const struct sluice_flow_view *view
 	pair->snat = (hit->meta.flags & SLUICE_FLOW_SNAT) != 0;
 	pair->fixed_port = 1;
 	pair->state = hit->state;
-	pair->flags = hit->meta.flags & (SLUICE_FLOW_DIRECT | SLUICE_FLOW_ONE_WAY);
+	pair->flags = hit->meta.flags &
+		      (SLUICE_FLOW_DIRECT | SLUICE_FLOW_ONE_WAY | SLUICE_FLOW_RETURN);
 	pair->seen = hit->seen;
 	pair->fin = reverse ? (__u8)((hit->meta.flags & SLUICE_FLOW_FIN) << 1 |
 				     (peer_flags & SLUICE_FLOW_FIN)) :

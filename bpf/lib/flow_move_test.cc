@@ -97,6 +97,19 @@ TEST_P(BothFamilies, MoverBringsAllThatAreNotOver) {
     }
 }
 
+// What tells a one-way answer apart is carried too: without it the flow would stay half-open for ever.
+TEST_P(BothFamilies, FlowByOptionIsStillOneAfterTheMove) {
+    const bool v6 = GetParam();
+    Tables tables(16, 32);
+    sluice_flow_pair pair = numbered(v6, 3);
+    pair.flags = SLUICE_FLOW_RETURN;
+    ASSERT_EQ(tables.old.insert(pair, v6), SLUICE_FLOW_INSERTED);
+    sluice_flow_hit hit{};
+    ASSERT_TRUE(find(tables.view, pair.reverse, hit, v6));
+    ASSERT_TRUE(tables.fresh.follow(hit, SLUICE_TCP_ACK, v6));
+    EXPECT_EQ(hit.state, SLUICE_FLOW_ESTABLISHED) << "the backend's ACK is all that is seen";
+}
+
 // Who has not come over yet keeps his source port.
 TEST_P(BothFamilies, PortOfAFlowInTheOldTableIsNotGivenAway) {
     const bool v6 = GetParam();
@@ -132,6 +145,31 @@ TEST_P(BothFamilies, BesideFindsWithoutMovingAndFollowsNothing) {
     ASSERT_TRUE(tables.old.find(pair.forward, hit, v6));
     EXPECT_EQ(hit.state, SLUICE_FLOW_NEW);
     EXPECT_FALSE(tables.fresh.find(pair.forward, hit, v6));
+}
+
+// ICMP errors and tunnelled packets ask both tables, and leave the flow where it is.
+TEST_P(BothFamilies, AnyFindsInBothTablesAndMovesNothing) {
+    const bool v6 = GetParam();
+    Tables tables(64, 128);
+    sluice_flow_pair there = numbered(v6, 1);
+    sluice_flow_pair here = numbered(v6, 2);
+    ASSERT_EQ(tables.old.insert(there, v6), SLUICE_FLOW_INSERTED);
+    ASSERT_EQ(tables.fresh.insert(here, v6), SLUICE_FLOW_INSERTED);
+    const auto any = [&](const sluice_tuple& tuple, sluice_flow_hit& hit) {
+        const sluice_flow_view* view = &tables.view;
+        return v6 ? sluice_flow_find_any(view, &tuple, sluice_flow_hash(view, &tuple, 1), &hit, 1)
+                  : sluice_flow_find_any(view, &tuple, sluice_flow_hash(view, &tuple, 0), &hit, 0);
+    };
+    sluice_flow_hit hit{};
+    for (const auto& tuple : {there.forward, there.reverse}) {
+        ASSERT_TRUE(any(tuple, hit));
+        EXPECT_EQ(hit.meta.backend, 1U);
+    }
+    ASSERT_TRUE(any(here.reverse, hit));
+    EXPECT_EQ(hit.meta.backend, 2U);
+    EXPECT_FALSE(any(numbered(v6, 3).forward, hit));
+    EXPECT_TRUE(tables.old.find(there.forward, hit, v6));
+    EXPECT_FALSE(tables.fresh.find(there.forward, hit, v6));
 }
 
 TEST(FlowMove, FlowThatFindsNoRoomIsUsedWhereItIs) {

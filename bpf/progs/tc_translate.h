@@ -248,8 +248,9 @@ SLUICE_ALWAYS_INLINE int sluice_find_quoted(struct __sk_buff *ctx, struct sluice
 	/* It is told to who sent the packet in question, or it is not honest. */
 	if (!sluice_address_equal(&packet->tuple.dst, &quote->quoted.src))
 		return 0;
-	return sluice_flow_find(&now->flows, &quote->turned, sluice_flow_hash(&now->flows, &quote->turned, v6),
-				&now->hit, v6);
+	/* An error follows no flow, so it need not bring one over either. */
+	return sluice_flow_find_any(&now->flows, &quote->turned,
+				    sluice_flow_hash(&now->flows, &quote->turned, v6), &now->hit, v6);
 }
 
 /*
