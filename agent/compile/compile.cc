@@ -2,6 +2,7 @@
 #include "agent/compile/compile.h"
 
 #include <algorithm>
+#include <string_view>
 #include <tuple>
 
 namespace sluice::compile {
@@ -9,9 +10,9 @@ namespace {
 
 // One endpoint under one port number.
 struct Candidate {
+    const Slice* slice = nullptr;
     const Endpoint* endpoint = nullptr;
     std::uint16_t port = 0;
-    std::uint32_t weight = 1;
 };
 
 bool usable_when_terminating(const Endpoint& endpoint) {
@@ -26,23 +27,20 @@ auto rank(const Endpoint& endpoint) {
 }
 
 // Sorted by (address, port), unique.
-std::vector<Candidate> merge(const Slices& slices, const std::string& port_name, Protocol protocol,
-                             IpFamily family) {
+std::vector<Candidate> merge(const Slices& slices, const image::ServiceKey& key) {
     std::vector<Candidate> all;
     for (const auto& [name, slice] : slices) {
-        if (slice.family != family) continue;
+        if (slice.family != key.family) continue;
         for (const auto& port : slice.ports) {
-            if (port.name != port_name || port.protocol != protocol) continue;
-            for (const auto& endpoint : slice.endpoints) {
-                all.push_back({&endpoint, port.port, slice.weight});
-            }
+            if (port.name != key.port || port.protocol != key.protocol) continue;
+            for (const auto& endpoint : slice.endpoints) all.push_back({&slice, &endpoint, port.port});
         }
     }
     const auto place = [](const Candidate& c) { return std::tie(c.endpoint->address, c.port); };
     std::stable_sort(all.begin(), all.end(), [&](const Candidate& a, const Candidate& b) {
         if (place(a) != place(b)) return place(a) < place(b);
         if (rank(*a.endpoint) != rank(*b.endpoint)) return rank(*a.endpoint) < rank(*b.endpoint);
-        return a.weight > b.weight;
+        return a.slice->weight > b.slice->weight;
     });
     const auto end = std::unique(all.begin(), all.end(), [&](const Candidate& a, const Candidate& b) {
         return place(a) == place(b);
@@ -52,11 +50,6 @@ std::vector<Candidate> merge(const Slices& slices, const std::string& port_name,
 }
 
 enum class Topology { kNone, kNode, kZone };
-
-bool hinted_to_zone(const Endpoint& endpoint, const std::string& zone) {
-    return std::find(endpoint.zone_hints.begin(), endpoint.zone_hints.end(), zone) !=
-           endpoint.zone_hints.end();
-}
 
 // Hints count only when every ready endpoint carries them and one of them names this node or zone: a partial
 // set of hints means that the controller is still at work, and would overload the few it reached.
@@ -70,34 +63,34 @@ Topology topology_of(const std::vector<Candidate>& candidates, const NodeFacts& 
         if (!endpoint.ready) continue;
         if (!endpoint.has_node_hints) all_node = false;
         if (endpoint.hinted_to_this_node) any_node = true;
-        if (endpoint.zone_hints.empty()) all_zone = false;
-        if (!node.zone.empty() && hinted_to_zone(endpoint, node.zone)) any_zone = true;
+        if (endpoint.zones == 0) all_zone = false;
+        if (!node.zone.empty() && candidate.slice->hinted_to_zone(endpoint, node.zone)) any_zone = true;
     }
     if (all_node && any_node) return Topology::kNode;
     if (all_zone && any_zone) return Topology::kZone;
     return Topology::kNone;
 }
 
-bool allowed(const Endpoint& endpoint, Topology topology, const NodeFacts& node) {
+bool allowed(const Candidate& candidate, Topology topology, const NodeFacts& node) {
     switch (topology) {
         case Topology::kNone: return true;
-        case Topology::kNode: return endpoint.hinted_to_this_node;
-        case Topology::kZone: return hinted_to_zone(endpoint, node.zone);
+        case Topology::kNode: return candidate.endpoint->hinted_to_this_node;
+        case Topology::kZone: return candidate.slice->hinted_to_zone(*candidate.endpoint, node.zone);
     }
     return true;
 }
 
-image::Backend to_backend(const Candidate& candidate) {
-    return {candidate.endpoint->address, candidate.port, candidate.endpoint->local,
-            candidate.endpoint->terminating, candidate.endpoint->target, candidate.weight};
-}
-
 template <class Predicate>
 std::vector<image::Backend> select(const std::vector<Candidate>& candidates,
-                                   const Predicate& predicate) {
+                                   const image::ServiceKey& key, const Predicate& predicate) {
+    const std::string_view slice_namespace = std::string_view(key.service).substr(0, key.service.find('/'));
     std::vector<image::Backend> out;
     for (const auto& candidate : candidates) {
-        if (predicate(*candidate.endpoint)) out.push_back(to_backend(candidate));
+        if (!predicate(candidate)) continue;
+        const Endpoint& endpoint = *candidate.endpoint;
+        const auto index = static_cast<std::size_t>(&endpoint - candidate.slice->endpoints.data());
+        out.push_back({endpoint.address, candidate.port, endpoint.local, endpoint.terminating,
+                       candidate.slice->target_of(index, slice_namespace), candidate.slice->weight});
     }
     return out;
 }
@@ -111,24 +104,25 @@ image::BackendSet backend_set(const EndpointSets& sets, bool policy_local) {
 
 }  // namespace
 
-EndpointSets choose_endpoints(const Slices& slices, const std::string& port_name,
-                              Protocol protocol, IpFamily family, const NodeFacts& node) {
-    const std::vector<Candidate> candidates = merge(slices, port_name, protocol, family);
+EndpointSets choose_endpoints(const Slices& slices, const image::ServiceKey& key,
+                              const NodeFacts& node) {
+    const std::vector<Candidate> candidates = merge(slices, key);
     const Topology topology = topology_of(candidates, node);
+    const auto leaving = [](const Candidate& c) { return usable_when_terminating(*c.endpoint); };
     EndpointSets sets;
-    sets.any = std::any_of(candidates.begin(), candidates.end(), [](const Candidate& c) {
-        return c.endpoint->ready || usable_when_terminating(*c.endpoint);
+    sets.any = std::any_of(candidates.begin(), candidates.end(), [&](const Candidate& c) {
+        return c.endpoint->ready || leaving(c);
     });
-    sets.cluster = select(candidates, [&](const Endpoint& endpoint) {
-        return endpoint.ready && allowed(endpoint, topology, node);
+    sets.cluster = select(candidates, key, [&](const Candidate& c) {
+        return c.endpoint->ready && allowed(c, topology, node);
     });
-    if (sets.cluster.empty()) sets.cluster = select(candidates, usable_when_terminating);
-    sets.local = select(candidates, [](const Endpoint& endpoint) {
-        return endpoint.ready && endpoint.local;
+    if (sets.cluster.empty()) sets.cluster = select(candidates, key, leaving);
+    sets.local = select(candidates, key, [](const Candidate& c) {
+        return c.endpoint->ready && c.endpoint->local;
     });
     if (sets.local.empty()) {
-        sets.local = select(candidates, [](const Endpoint& endpoint) {
-            return endpoint.local && usable_when_terminating(endpoint);
+        sets.local = select(candidates, key, [&](const Candidate& c) {
+            return c.endpoint->local && leaving(c);
         });
     }
     return sets;
@@ -211,37 +205,47 @@ std::vector<image::Frontend> frontends_of(const ServiceFacts& service, const Ser
 
 }  // namespace
 
+std::vector<Wish> read_wishes(const ServiceFacts& service, const NodeFacts& node) {
+    std::vector<Wish> out;
+    out.reserve(service.cluster_ips.size() * service.ports.size());
+    for (const auto& cluster_ip : service.cluster_ips) {
+        const bool restricted =
+            std::any_of(service.sources.begin(), service.sources.end(), [&](const IpPrefix& range) {
+                return range.family() == cluster_ip.family();
+            });
+        for (const auto& port : service.ports) {
+            out.push_back({{service.key, port.name, port.protocol, cluster_ip.family()}, port.port,
+                           frontends_of(service, port, cluster_ip, restricted, node)});
+        }
+    }
+    std::sort(out.begin(), out.end(), [](const Wish& a, const Wish& b) { return a.key < b.key; });
+    return out;
+}
+
 std::vector<image::Service> compile_service(const ServiceFacts& service, const Slices& slices,
                                             const NodeFacts& node) {
     std::vector<image::Service> out;
-    out.reserve(service.cluster_ips.size() * service.ports.size());
-    for (const auto& cluster_ip : service.cluster_ips) {
-        const IpFamily family = cluster_ip.family();
-        const auto sources = source_ranges(service, family, node);
-        for (const auto& port : service.ports) {
-            image::Service entry;
-            entry.key = {service.key, port.name, port.protocol, family};
-            entry.port = port.port;
-            entry.affinity_timeout_s = service.affinity_timeout_s;
-            entry.choice = service.choice;
-            entry.frontends = frontends_of(service, port, cluster_ip, !sources.empty(), node);
-            const bool restricted =
-                std::any_of(entry.frontends.begin(), entry.frontends.end(),
-                            [](const image::Frontend& frontend) { return frontend.restricted; });
-            if (restricted) entry.sources = sources;
-            const EndpointSets sets =
-                choose_endpoints(slices, port.name, port.protocol, family, node);
-            entry.internal = backend_set(sets, service.internal_local);
-            // Without an external frontend nothing follows the external sets.
-            if (entry.frontends.size() > 1) {
-                entry.external = backend_set(sets, service.external_local);
-                entry.inside = backend_set(sets, false);
-            }
-            out.push_back(std::move(entry));
+    std::vector<Wish> wishes = read_wishes(service, node);
+    out.reserve(wishes.size());
+    for (auto& wish : wishes) {
+        const EndpointSets sets = choose_endpoints(slices, wish.key, node);
+        image::Service& entry = out.emplace_back();
+        entry.key = std::move(wish.key);
+        entry.port = wish.port;
+        entry.affinity_timeout_s = service.affinity_timeout_s;
+        entry.choice = service.choice;
+        entry.frontends = std::move(wish.frontends);
+        const bool restricted =
+            std::any_of(entry.frontends.begin(), entry.frontends.end(),
+                        [](const image::Frontend& frontend) { return frontend.restricted; });
+        if (restricted) entry.sources = source_ranges(service, entry.key.family, node);
+        entry.internal = backend_set(sets, service.internal_local);
+        // Without an external frontend nothing follows the external sets.
+        if (entry.frontends.size() > 1) {
+            entry.external = backend_set(sets, service.external_local);
+            entry.inside = backend_set(sets, false);
         }
     }
-    std::sort(out.begin(), out.end(),
-              [](const image::Service& a, const image::Service& b) { return a.key < b.key; });
     return out;
 }
 

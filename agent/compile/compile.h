@@ -2,8 +2,8 @@
 // threads or globals; equal arguments give equal results.
 #pragma once
 
-#include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "agent/compile/model.h"
@@ -11,8 +11,12 @@
 
 namespace sluice::compile {
 
-// The slices of one service by their names; the order decides which of two equal endpoints is kept.
-using Slices = std::map<std::string, Slice>;
+// The slices of one service, sorted by their names; the order decides which of two equal endpoints is kept.
+struct NamedSlice {
+    std::string_view name;  // "namespace/name", kept elsewhere
+    Slice slice;
+};
+using Slices = std::vector<NamedSlice>;
 
 // Which endpoints one service port may use on this node, after merging, topology and fallbacks.
 struct EndpointSets {
@@ -21,12 +25,20 @@ struct EndpointSets {
     bool any = false;  // a usable endpoint exists somewhere, topology aside
 };
 // Cost: O(n log n) in the endpoints of the port.
-[[nodiscard]] EndpointSets choose_endpoints(const Slices& slices, const std::string& port_name,
-                                            Protocol protocol, IpFamily family,
+[[nodiscard]] EndpointSets choose_endpoints(const Slices& slices, const image::ServiceKey& key,
                                             const NodeFacts& node);
 
-// One entry for each port in each family that has a cluster IP, sorted by key. Frontends are what the service
-// claims; whether another service has the better claim is settled by State.
+// What a service port wants to be reached at, whoever gets it; sorted and unique.
+struct Wish {
+    image::ServiceKey key;
+    std::uint16_t port = 0;
+    std::vector<image::Frontend> frontends;
+};
+// One for each port in each family that has a cluster IP, sorted by key.
+[[nodiscard]] std::vector<Wish> read_wishes(const ServiceFacts& service, const NodeFacts& node);
+
+// One entry for each wish, in that order, with its frontends; whether another service has the better claim to one is
+// settled by State.
 [[nodiscard]] std::vector<image::Service> compile_service(const ServiceFacts& service,
                                                           const Slices& slices,
                                                           const NodeFacts& node);

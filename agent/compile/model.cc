@@ -211,8 +211,33 @@ std::uint32_t read_weight(const discoveryv1::EndpointSlice& slice, std::vector<s
     return 1;
 }
 
-Endpoint read_endpoint(const discoveryv1::Endpoint& endpoint, const IpAddress& address,
-                       const std::string& node_name) {
+// Which of the slice's lists of zones is that of the endpoint; a new one is added.
+std::uint16_t read_zones(const discoveryv1::Endpoint& endpoint, Slice* slice) {
+    std::vector<std::string> zones;
+    for (const auto& hint : endpoint.hints().forzones()) {
+        if (zones.size() >= kMaxHintsPerEndpoint) break;
+        zones.push_back(hint.name());
+    }
+    if (zones.empty()) return 0;
+    std::sort(zones.begin(), zones.end());
+    const auto known = std::find(slice->zone_hints.begin(), slice->zone_hints.end(), zones);
+    const auto index = known - slice->zone_hints.begin();
+    if (known == slice->zone_hints.end()) slice->zone_hints.push_back(std::move(zones));
+    return static_cast<std::uint16_t>(index + 1);
+}
+
+void read_target(const discoveryv1::Endpoint& endpoint, const std::string& slice_namespace,
+                 Slice* slice) {
+    const auto& target = endpoint.targetref();
+    if (target.name().empty()) return;
+    if (target.namespace_() != slice_namespace || target.name().find('/') != std::string::npos) {
+        slice->targets += target.namespace_() + "/";
+    }
+    slice->targets += target.name();
+}
+
+void read_endpoint(const discoveryv1::Endpoint& endpoint, const IpAddress& address,
+                   const std::string& node_name, const std::string& slice_namespace, Slice* slice) {
     Endpoint out;
     out.address = address;
     const auto& conditions = endpoint.conditions();
@@ -224,14 +249,10 @@ Endpoint read_endpoint(const discoveryv1::Endpoint& endpoint, const IpAddress& a
     for (const auto& hint : endpoint.hints().fornodes()) {
         if (hint.name() == node_name) out.hinted_to_this_node = true;
     }
-    for (const auto& hint : endpoint.hints().forzones()) {
-        if (out.zone_hints.size() >= kMaxHintsPerEndpoint) break;
-        out.zone_hints.push_back(hint.name());
-    }
-    if (endpoint.has_targetref() && !endpoint.targetref().name().empty()) {
-        out.target = endpoint.targetref().namespace_() + "/" + endpoint.targetref().name();
-    }
-    return out;
+    out.zones = read_zones(endpoint, slice);
+    read_target(endpoint, slice_namespace, slice);
+    out.target_end = static_cast<std::uint32_t>(slice->targets.size());
+    slice->endpoints.push_back(out);
 }
 
 }  // namespace
@@ -279,15 +300,16 @@ std::optional<ServiceFacts> read_service(const corev1::Service& service) {
     return facts;
 }
 
-std::optional<Slice> read_slice(const discoveryv1::EndpointSlice& slice,
-                                const std::string& node_name,
-                                std::vector<std::string>* notes) {
+std::optional<OwnedSlice> read_slice(const discoveryv1::EndpointSlice& slice,
+                                     const std::string& node_name,
+                                     std::vector<std::string>* notes) {
     const auto& labels = slice.metadata().labels();
     const auto label = labels.find(kServiceNameLabel);
     if (label == labels.end() || label->second.empty()) return std::nullopt;
     if (labels.contains(kHeadlessLabel)) return std::nullopt;
 
-    Slice out;
+    OwnedSlice owned;
+    Slice& out = owned.slice;
     if (slice.addresstype() == "IPv4") {
         out.family = IpFamily::kIpv4;
     } else if (slice.addresstype() == "IPv6") {
@@ -295,7 +317,7 @@ std::optional<Slice> read_slice(const discoveryv1::EndpointSlice& slice,
     } else {
         return std::nullopt;
     }
-    out.service = slice.metadata().namespace_() + "/" + label->second;
+    owned.service = slice.metadata().namespace_() + "/" + label->second;
     out.weight = read_weight(slice, notes);
     for (const auto& port : slice.ports()) {
         if (out.ports.size() >= kMaxPortsPerService) break;
@@ -318,9 +340,28 @@ std::optional<Slice> read_slice(const discoveryv1::EndpointSlice& slice,
         if (endpoint.addresses_size() == 0) continue;
         const auto address = IpAddress::parse_sloppy(endpoint.addresses(0));
         if (!address || address->family() != out.family || address->is_unspecified()) continue;
-        out.endpoints.push_back(read_endpoint(endpoint, *address, node_name));
+        read_endpoint(endpoint, *address, node_name, slice.metadata().namespace_(), &out);
     }
-    return out;
+    // Kept for long: nothing beyond what is used.
+    out.endpoints.shrink_to_fit();
+    out.ports.shrink_to_fit();
+    out.zone_hints.shrink_to_fit();
+    out.targets.shrink_to_fit();
+    return owned;
+}
+
+std::string Slice::target_of(std::size_t endpoint, std::string_view slice_namespace) const {
+    const std::size_t begin = endpoint == 0 ? 0 : endpoints[endpoint - 1].target_end;
+    const std::string_view text =
+        std::string_view(targets).substr(begin, endpoints[endpoint].target_end - begin);
+    if (text.empty() || text.find('/') != std::string_view::npos) return std::string(text);
+    return fmt::format("{}/{}", slice_namespace, text);
+}
+
+bool Slice::hinted_to_zone(const Endpoint& endpoint, const std::string& zone) const {
+    if (endpoint.zones == 0) return false;
+    const auto& zones = zone_hints[endpoint.zones - std::size_t{1}];
+    return std::binary_search(zones.begin(), zones.end(), zone);
 }
 
 }  // namespace sluice::compile

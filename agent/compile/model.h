@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "api/base/ip_address.h"
@@ -67,16 +68,17 @@ struct ServiceFacts {
     auto operator<=>(const ServiceFacts&) const = default;
 };
 
+// 28 bytes: there may be a quarter of a million. What has no fixed size is in its Slice.
 struct Endpoint {
     IpAddress address;
+    std::uint32_t target_end = 0;    // in Slice::targets; it begins where that of the endpoint before ends
+    std::uint16_t zones = 0;         // 1 + index into Slice::zone_hints; 0: no zone hints
     bool ready = true;
     bool serving = true;
     bool terminating = false;
     bool local = false;
     bool has_node_hints = false;
     bool hinted_to_this_node = false;
-    std::vector<std::string> zone_hints;
-    std::string target;  // "namespace/pod"; may be empty
     auto operator<=>(const Endpoint&) const = default;
 };
 
@@ -88,12 +90,23 @@ struct SlicePort {
 };
 
 struct Slice {
-    std::string service;  // "namespace/name" by the label kubernetes.io/service-name
     IpFamily family = IpFamily::kIpv4;
     std::uint32_t weight = 1;  // of each of its endpoints
     std::vector<SlicePort> ports;
     std::vector<Endpoint> endpoints;
+    std::vector<std::vector<std::string>> zone_hints;  // the different lists, each sorted and not empty
+    // The pods of the endpoints, one behind the other: a name of the slice's namespace, or "namespace/name".
+    std::string targets;
     auto operator<=>(const Slice&) const = default;
+
+    // "namespace/pod"; may be empty. slice_namespace: the one the slice is in.
+    [[nodiscard]] std::string target_of(std::size_t endpoint, std::string_view slice_namespace) const;
+    [[nodiscard]] bool hinted_to_zone(const Endpoint& endpoint, const std::string& zone) const;
+};
+
+struct OwnedSlice {
+    std::string service;  // "namespace/name" by the label kubernetes.io/service-name
+    Slice slice;
 };
 
 // Which node the tables are compiled for.
@@ -111,8 +124,8 @@ struct NodeFacts {
 
 // Nullopt when the slice is no business of a proxy: no service label, headless, or addressType FQDN. Appends to *notes
 // what was refused.
-[[nodiscard]] std::optional<Slice> read_slice(const discoveryv1::EndpointSlice& slice,
-                                              const std::string& node_name,
-                                              std::vector<std::string>* notes);
+[[nodiscard]] std::optional<OwnedSlice> read_slice(const discoveryv1::EndpointSlice& slice,
+                                                   const std::string& node_name,
+                                                   std::vector<std::string>* notes);
 
 }  // namespace sluice::compile

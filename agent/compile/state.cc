@@ -4,12 +4,19 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
+#include <string_view>
 #include <utility>
 
 #include "api/kubernetes/core/v1/service.pb.h"
 #include "api/kubernetes/discovery/v1/endpointslice.pb.h"
 
 namespace sluice::compile {
+
+void State::mark(Node& node) {
+    if (std::exchange(node.second.dirty, true)) return;
+    dirty_.push_back(&node);
+}
 
 void State::upsert(const corev1::Service& service) {
     const std::string key = service.metadata().namespace_() + "/" + service.metadata().name();
@@ -24,7 +31,8 @@ void State::upsert(const corev1::Service& service) {
         notes_.push_back(fmt::format("service {}: more than {} services; left out", key, kMaxServices));
         return;
     }
-    Entry& entry = entries_[key];
+    Node& node = *entries_.try_emplace(key).first;
+    Entry& entry = node.second;
     if (is_new) {
         ++services_;
     } else if (*entry.facts == *facts) {
@@ -37,7 +45,7 @@ void State::upsert(const corev1::Service& service) {
         }
     }
     entry.facts = std::move(*facts);
-    dirty_.insert(key);
+    mark(node);
 }
 
 void State::remove_service(const std::string& key) {
@@ -45,28 +53,42 @@ void State::remove_service(const std::string& key) {
     if (found == entries_.end() || !found->second.facts) return;
     found->second.facts.reset();
     --services_;
-    dirty_.insert(key);
+    mark(*found);
 }
+
+namespace {
+
+bool named_before(const NamedSlice& slice, std::string_view name) { return slice.name < name; }
+
+}  // namespace
 
 void State::upsert(const discoveryv1::EndpointSlice& slice) {
     const std::string key = slice.metadata().namespace_() + "/" + slice.metadata().name();
     std::vector<std::string> notes;
-    auto facts = read_slice(slice, node_.name, &notes);
+    auto owned = read_slice(slice, node_.name, &notes);
     const auto owner = slice_owner_.find(key);
-    if (!facts || (owner != slice_owner_.end() && owner->second != facts->service)) drop_slice(key);
-    if (!facts) return;
-    if (!slice_owner_.contains(key) && slice_owner_.size() >= kMaxSlices) {
+    const bool known = owner != slice_owner_.end();
+    if (known && (!owned || owner->second->first != owned->service)) {
+        drop_slice(key);
+    } else if (owned && !known && slice_owner_.size() >= kMaxSlices) {
         notes_.push_back(
             fmt::format("endpointslice {}: more than {} slices; left out", key, kMaxSlices));
         return;
     }
-    Entry& entry = entries_[facts->service];
-    const auto known = entry.slices.find(key);
-    if (known != entry.slices.end() && known->second == *facts) return;
+    if (!owned) return;
+    Node& node = *entries_.try_emplace(owned->service).first;
+    const auto named = slice_owner_.insert_or_assign(key, &node).first;
+    auto& slices = node.second.slices;
+    const auto place = std::lower_bound(slices.begin(), slices.end(), key, named_before);
+    if (place == slices.end() || place->name != key) {
+        slices.insert(place, {named->first, std::move(owned->slice)});
+    } else if (place->slice == owned->slice) {
+        return;
+    } else {
+        place->slice = std::move(owned->slice);
+    }
     notes_.insert(notes_.end(), notes.begin(), notes.end());
-    dirty_.insert(facts->service);
-    slice_owner_.insert_or_assign(key, facts->service);
-    entry.slices.insert_or_assign(key, std::move(*facts));
+    mark(node);
 }
 
 void State::remove_slice(const std::string& key) { drop_slice(key); }
@@ -74,20 +96,23 @@ void State::remove_slice(const std::string& key) { drop_slice(key); }
 void State::drop_slice(const std::string& key) {
     const auto owner = slice_owner_.find(key);
     if (owner == slice_owner_.end()) return;
-    entries_[owner->second].slices.erase(key);
-    dirty_.insert(owner->second);
+    auto& slices = owner->second->second.slices;
+    const auto place = std::lower_bound(slices.begin(), slices.end(), key, named_before);
+    SLUICE_ASSERT(place != slices.end() && place->name == key);
+    slices.erase(place);
+    mark(*owner->second);
     slice_owner_.erase(owner);
 }
 
 void State::set_zone(const std::string& zone) {
     if (zone == node_.zone) return;
     node_.zone = zone;
-    for (const auto& [key, entry] : entries_) {
-        const bool hinted = std::any_of(entry.slices.begin(), entry.slices.end(), [](const auto& s) {
-            return std::any_of(s.second.endpoints.begin(), s.second.endpoints.end(),
-                               [](const Endpoint& e) { return !e.zone_hints.empty(); });
+    for (auto& node : entries_) {
+        const auto& slices = node.second.slices;
+        const bool hinted = std::any_of(slices.begin(), slices.end(), [](const NamedSlice& s) {
+            return !s.slice.zone_hints.empty();
         });
-        if (hinted) dirty_.insert(key);
+        if (hinted) mark(node);
     }
 }
 
@@ -95,41 +120,77 @@ void State::set_addresses(std::vector<IpAddress> addresses) {
     std::sort(addresses.begin(), addresses.end());
     if (addresses == node_.addresses) return;
     node_.addresses = std::move(addresses);
-    for (const auto& [key, entry] : entries_) {
-        if (entry.facts && !entry.facts->sources.empty()) dirty_.insert(key);
+    for (auto& node : entries_) {
+        if (node.second.facts && !node.second.facts->sources.empty()) mark(node);
     }
 }
 
-State::Place State::place_of(const image::ServiceKey& key, const image::Frontend& frontend) {
-    return {frontend.scope, key.family, frontend.address, frontend.port, key.protocol};
+image::ServiceKey State::key_of(const Node& node, const Record& record) {
+    return {node.first, record.port, record.protocol, record.family};
 }
 
-void State::claim(const std::string& key, Entry& entry,
-                  const std::vector<image::Service>& services) {
-    const auto wake = [&](const std::set<Claim>& claims) {
-        for (const auto& other : claims) {
-            if (std::get<2>(other).service != key) dirty_.insert(std::get<2>(other).service);
-        }
+Place State::place_of(const Record& record, const image::Frontend& frontend) {
+    return {frontend.address, frontend.port, frontend.scope, record.family, record.protocol};
+}
+
+void State::mark_other(const Claim& claim, const Node& node) {
+    if (claim.service != &node.first) mark(*entries_.find(*claim.service));
+}
+
+void State::withdraw(const Node& node, Record& record, Progress* progress) {
+    if (!record.published) return;
+    count(record, -1);
+    record.published = false;
+    progress->change.removals.push_back(key_of(node, record));
+}
+
+void State::claim(Node& node, Progress* progress) {
+    Entry& entry = node.second;
+    std::vector<Wish> wishes;
+    if (entry.facts) wishes = read_wishes(*entry.facts, node_);
+    const auto same_port = [](const Wish& wish, const Record& record) {
+        return wish.key.port == record.port && wish.key.protocol == record.protocol &&
+               wish.key.family == record.family;
     };
-    for (const auto& old : entry.claimed) {
-        for (const auto& frontend : old.frontends) {
-            const auto found = claims_.find(place_of(old.key, frontend));
-            SLUICE_ASSERT(found != claims_.end());
-            found->second.erase({frontend.external, entry.claimed_created_s, old.key});
-            wake(found->second);
-            if (found->second.empty()) claims_.erase(found);
+    // The usual case, an endpoint change: nobody else can be concerned.
+    const bool same =
+        entry.facts && entry.facts->created_s == entry.claimed_created_s &&
+        std::equal(wishes.begin(), wishes.end(), entry.records.begin(), entry.records.end(),
+                   [&](const Wish& wish, const Record& record) {
+                       return same_port(wish, record) && wish.frontends == record.claimed;
+                   });
+    if (same) return;
+    const auto wake = [&](const Place& place) {
+        claims_.for_each(place, [&](const Claim& other) { mark_other(other, node); });
+    };
+    for (const auto& record : entry.records) {
+        for (const auto& frontend : record.claimed) {
+            const Place place = place_of(record, frontend);
+            claims_.remove(place, {frontend.external, entry.claimed_created_s, &node.first, &record.port});
+            wake(place);
         }
     }
-    entry.claimed.clear();
-    if (!entry.facts) return;
-    entry.claimed_created_s = entry.facts->created_s;
-    for (const auto& service : services) {
-        for (const auto& frontend : service.frontends) {
-            auto& claims = claims_[place_of(service.key, frontend)];
-            wake(claims);
-            claims.insert({frontend.external, entry.claimed_created_s, service.key});
+    std::vector<Record> former = std::exchange(entry.records, {});
+    entry.records.reserve(wishes.size());
+    auto old = former.begin();
+    for (auto& wish : wishes) {
+        Record made;
+        made.port = wish.key.port;
+        made.protocol = wish.key.protocol;
+        made.family = wish.key.family;
+        while (old != former.end() && key_of(node, *old) < wish.key) withdraw(node, *old++, progress);
+        if (old != former.end() && same_port(wish, *old)) made = std::move(*old++);
+        made.claimed = std::move(wish.frontends);
+        entry.records.push_back(std::move(made));
+    }
+    while (old != former.end()) withdraw(node, *old++, progress);
+    entry.claimed_created_s = entry.facts ? entry.facts->created_s : 0;
+    for (const auto& record : entry.records) {
+        for (const auto& frontend : record.claimed) {
+            const Place place = place_of(record, frontend);
+            wake(place);
+            claims_.add(place, {frontend.external, entry.claimed_created_s, &node.first, &record.port});
         }
-        entry.claimed.push_back({service.key, service.frontends});
     }
 }
 
@@ -138,12 +199,15 @@ std::vector<std::string> State::settle(const std::string& key,
     std::vector<std::string> notes;
     for (auto& service : *services) {
         std::erase_if(service.frontends, [&](const image::Frontend& frontend) {
-            const Claim& winner = *claims_.at(place_of(service.key, frontend)).begin();
-            if (std::get<2>(winner) == service.key) return false;
+            const Claim& winner = claims_.winner({frontend.address, frontend.port, frontend.scope,
+                                                  service.key.family, service.key.protocol});
+            if (*winner.service == key && *winner.port == service.key.port) return false;
+            const image::ServiceKey owner{*winner.service, *winner.port, service.key.protocol,
+                                          service.key.family};
             notes.push_back(fmt::format(
                 "service {}: {} port {} belongs to service {} already; left out", key,
                 frontend.scope == image::Scope::kNodePort ? "node" : frontend.address.to_string(),
-                frontend.port, std::get<2>(winner).display()));
+                frontend.port, owner.display()));
             return true;
         });
         const bool external = std::any_of(service.frontends.begin(), service.frontends.end(),
@@ -162,11 +226,9 @@ std::vector<std::string> State::settle(const std::string& key,
     return notes;
 }
 
-void State::count(const std::vector<image::Service>& services, int sign) {
-    for (const auto& service : services) {
-        if (service.internal.when_empty_drop) no_local_internal_ += sign;
-        if (service.external.when_empty_drop) no_local_external_ += sign;
-    }
+void State::count(const Record& record, int sign) {
+    if (record.drops_internal) no_local_internal_ += sign;
+    if (record.drops_external) no_local_external_ += sign;
 }
 
 bool State::update_health_check(const std::string& key, const Entry& entry) {
@@ -175,62 +237,55 @@ bool State::update_health_check(const std::string& key, const Entry& entry) {
     return std::exchange(health_checks_[key], wanted) != wanted;
 }
 
-Progress State::take() {
+void State::compile(Node& node, Report report, Progress* progress) {
+    auto& [key, entry] = node;
+    ++progress->compiled;
+    if (update_health_check(key, entry)) progress->health_checks_changed = true;
+    std::vector<image::Service> compiled;
+    if (entry.facts) compiled = compile_service(*entry.facts, entry.slices, node_);
+    std::vector<std::string> lost = settle(key, &compiled);
+    if (lost != entry.lost) {
+        progress->notes.insert(progress->notes.end(), lost.begin(), lost.end());
+        entry.lost = std::move(lost);
+    }
+    // Both are in the order of their keys, and records has all of them.
+    auto service = compiled.begin();
+    for (auto& record : entry.records) {
+        if (service == compiled.end() || service->key != key_of(node, record)) {
+            withdraw(node, record, progress);
+            continue;
+        }
+        const Fingerprint fingerprint = fingerprint_of(*service);
+        if (!record.published || fingerprint != record.fingerprint) {
+            if (record.published) count(record, -1);
+            record.published = true;
+            record.fingerprint = fingerprint;
+            record.drops_internal = service->internal.when_empty_drop;
+            record.drops_external = service->external.when_empty_drop;
+            count(record, 1);
+            if (report == Report::kChange) progress->change.upserts.push_back(std::move(*service));
+        }
+        ++service;
+    }
+}
+
+Progress State::take(Report report) {
     Progress progress;
     progress.notes = std::exchange(notes_, {});
+    const auto by_name = [](const Node* a, const Node* b) { return a->first < b->first; };
     // First all claims, which may wake services that stand behind or before one of them; then the outcome.
-    std::unordered_map<std::string, std::vector<image::Service>> fresh;
-    const std::set<std::string> changed = dirty_;
-    for (const auto& key : changed) {
-        const auto found = entries_.find(key);
-        if (found == entries_.end()) continue;
-        Entry& entry = found->second;
-        auto& services = fresh[key];
-        if (entry.facts) services = compile_service(*entry.facts, entry.slices, node_);
-        // The usual case, an endpoint change: nobody else can be concerned.
-        const bool same =
-            entry.facts && entry.facts->created_s == entry.claimed_created_s &&
-            std::equal(services.begin(), services.end(), entry.claimed.begin(),
-                       entry.claimed.end(), [](const image::Service& a, const Claimed& b) {
-                           return a.key == b.key && a.frontends == b.frontends;
-                       });
-        if (!same) claim(key, entry, services);
+    std::vector<Node*> changed = std::exchange(dirty_, {});
+    for (Node* node : changed) claim(*node, &progress);
+    changed.insert(changed.end(), dirty_.begin(), dirty_.end());
+    dirty_ = {};
+    std::sort(changed.begin(), changed.end(), by_name);
+    for (Node* node : changed) {
+        node->second.dirty = false;
+        compile(*node, report, &progress);
+        const Entry& entry = node->second;
+        if (!entry.facts && entry.slices.empty()) entries_.erase(entries_.find(node->first));
     }
     const auto by_key = [](const image::Service& a, const image::Service& b) { return a.key < b.key; };
-    for (const auto& key : std::exchange(dirty_, {})) {
-        const auto found = entries_.find(key);
-        if (found == entries_.end()) continue;
-        Entry& entry = found->second;
-        ++progress.compiled;
-        if (update_health_check(key, entry)) progress.health_checks_changed = true;
-        std::vector<image::Service> compiled;
-        if (const auto ready = fresh.find(key); ready != fresh.end()) {
-            compiled = std::move(ready->second);
-        } else if (entry.facts) {
-            compiled = compile_service(*entry.facts, entry.slices, node_);
-        }
-        std::vector<std::string> lost = settle(key, &compiled);
-        if (lost != entry.lost) {
-            progress.notes.insert(progress.notes.end(), lost.begin(), lost.end());
-            entry.lost = std::move(lost);
-        }
-        for (const auto& service : compiled) {
-            const auto before =
-                std::lower_bound(entry.compiled.begin(), entry.compiled.end(), service, by_key);
-            if (before == entry.compiled.end() || *before != service) {
-                progress.change.upserts.push_back(service);
-            }
-        }
-        for (const auto& before : entry.compiled) {
-            if (!std::binary_search(compiled.begin(), compiled.end(), before, by_key)) {
-                progress.change.removals.push_back(before.key);
-            }
-        }
-        count(entry.compiled, -1);
-        count(compiled, 1);
-        entry.compiled = std::move(compiled);
-        if (!entry.facts && entry.slices.empty()) entries_.erase(found);
-    }
     std::sort(progress.change.upserts.begin(), progress.change.upserts.end(), by_key);
     std::sort(progress.change.removals.begin(), progress.change.removals.end());
     progress.no_local_internal = static_cast<std::size_t>(no_local_internal_);
@@ -239,9 +294,14 @@ Progress State::take() {
 }
 
 std::vector<image::Service> State::all() const {
+    SLUICE_ASSERT(!dirty());
     std::vector<image::Service> out;
+    out.reserve(services_);
     for (const auto& [key, entry] : entries_) {
-        out.insert(out.end(), entry.compiled.begin(), entry.compiled.end());
+        if (!entry.facts) continue;
+        std::vector<image::Service> compiled = compile_service(*entry.facts, entry.slices, node_);
+        settle(key, &compiled);
+        std::move(compiled.begin(), compiled.end(), std::back_inserter(out));
     }
     std::sort(out.begin(), out.end(),
               [](const image::Service& a, const image::Service& b) { return a.key < b.key; });

@@ -4,15 +4,14 @@
 
 #include <cstdint>
 #include <map>
-#include <memory>
 #include <optional>
-#include <set>
 #include <string>
-#include <tuple>
 #include <unordered_map>
 #include <vector>
 
+#include "agent/compile/claims.h"
 #include "agent/compile/compile.h"
+#include "agent/compile/fingerprint.h"
 #include "agent/compile/model.h"
 #include "dataplane/image/desired.h"
 
@@ -39,12 +38,20 @@ struct Progress {
     std::size_t no_local_external = 0;
 };
 
+// What take() reports: the change, or only that there was one, for a caller who will ask for all().
+enum class Report : std::uint8_t { kChange, kNothing };
+
 // One thread. Not an engine's mirror: after a failed apply the caller still owes the change.
+//
+// Memory: what was compiled is not kept, only its fingerprint; see README.md for the sizes.
 class State {
 public:
     explicit State(std::string node_name,
                    image::Forwarding forwarding = image::Forwarding::kNat)
         : node_{std::move(node_name), {}, {}, forwarding} {}
+    // Its parts point into one another.
+    State(const State&) = delete;
+    State& operator=(const State&) = delete;
 
     void upsert(const corev1::Service& service);
     void remove_service(const std::string& key);  // "namespace/name"
@@ -56,8 +63,9 @@ public:
     void set_addresses(std::vector<IpAddress> addresses);
 
     // Compiles what is dirty and returns the difference to the previous call. Upserts and removals are sorted.
-    Progress take();
-    // All that the calls of take() so far amount to, sorted by key.
+    Progress take(Report report = Report::kChange);
+    // All that the calls of take() so far amount to, sorted by key. Compiles everything again.
+    // REQUIRES: !dirty().
     [[nodiscard]] std::vector<image::Service> all() const;
 
     // Of the services that have a healthCheckNodePort, as of the last take().
@@ -68,40 +76,50 @@ public:
     [[nodiscard]] std::size_t slices() const { return slice_owner_.size(); }
 
 private:
-    struct Claimed {
-        image::ServiceKey key;
-        std::vector<image::Frontend> frontends;
+    // One port of one service in one family, as of the last take().
+    struct Record {
+        std::string port;  // its name
+        Protocol protocol = Protocol::kTcp;
+        IpFamily family = IpFamily::kIpv4;
+        bool published = false;  // it is part of what take() reported; else it has lost all its frontends
+        bool drops_internal = false;  // clients find no local endpoint
+        bool drops_external = false;
+        Fingerprint fingerprint;                // of what was reported
+        std::vector<image::Frontend> claimed;   // in claims_
     };
     struct Entry {
         std::optional<ServiceFacts> facts;
         Slices slices;
-        std::vector<Claimed> claimed;  // sorted by key
+        std::vector<Record> records;    // sorted by key; their names are pointed to by claims_
         std::int64_t claimed_created_s = 0;
-        std::vector<image::Service> compiled;  // after claims were settled; as take() reported it
-        std::vector<std::string> lost;         // notes about claims that others have
+        std::vector<std::string> lost;  // notes about claims that others have
+        bool dirty = false;
     };
-    // One frontend as packets see it.
-    using Place = std::tuple<image::Scope, IpFamily, IpAddress, std::uint16_t, Protocol>;
-    // Lower is better: a cluster IP before an external address, then the older service, then by name, so that nobody
-    // takes an address over by claiming it later.
-    using Claim = std::tuple<bool, std::int64_t, image::ServiceKey>;
+    // Its elements stay where they are, and are pointed to.
+    using Entries = std::unordered_map<std::string, Entry>;  // by service
+    using Node = Entries::value_type;
 
-    static Place place_of(const image::ServiceKey& key, const image::Frontend& frontend);
-    // Replaces what the service claims, and marks everyone dirty who shares a place with it.
-    void claim(const std::string& key, Entry& entry, const std::vector<image::Service>& services);
+    static image::ServiceKey key_of(const Node& node, const Record& record);
+    static Place place_of(const Record& record, const image::Frontend& frontend);
+    void mark(Node& node);
+    void mark_other(const Claim& claim, const Node& node);
+    // Brings the entry's records and claims in line with its facts, and marks everyone who shares a place with it.
+    void claim(Node& node, Progress* progress);
     // Takes from *services the frontends that belong to others; returns a note for each.
     std::vector<std::string> settle(const std::string& key,
                                     std::vector<image::Service>* services) const;
+    void compile(Node& node, Report report, Progress* progress);
+    void withdraw(const Node& node, Record& record, Progress* progress);
     void drop_slice(const std::string& key);
-    void count(const std::vector<image::Service>& services, int sign);
+    void count(const Record& record, int sign);
     // Brings health_checks_ in line with the entry; true if it was not.
     bool update_health_check(const std::string& key, const Entry& entry);
 
     NodeFacts node_;
-    std::unordered_map<std::string, Entry> entries_;                // by service
-    std::unordered_map<std::string, std::string> slice_owner_;      // slice to service
-    std::set<std::string> dirty_;                                   // services to compile
-    std::map<Place, std::set<Claim>> claims_;
+    Entries entries_;
+    std::unordered_map<std::string, Node*> slice_owner_;  // slice to service
+    std::vector<Node*> dirty_;                            // to compile; each once
+    Claims claims_;
     std::vector<std::string> notes_;
     HealthChecks health_checks_;
     std::size_t services_ = 0;

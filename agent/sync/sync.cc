@@ -211,10 +211,11 @@ void Sync::make_image_node() {
 }
 
 void Sync::compile() {
-    compile::Progress progress = state_.take();
+    // Before everything was published once there is no difference to publish: all() has it.
+    const auto report = following_ ? compile::Report::kChange : compile::Report::kNothing;
+    compile::Progress progress = state_.take(report);
     for (const auto& note : progress.notes) log::warn("compile", "{}", note);
     metrics_.no_local_endpoints(progress.no_local_internal, progress.no_local_external);
-    // Before everything was published once there is no difference to publish: all() has it.
     if (following_) fresh_ = std::move(progress.change);
     if (progress.health_checks_changed) health_checks_dirty_ = true;
 }
