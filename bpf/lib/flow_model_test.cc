@@ -4,6 +4,8 @@
 // Every access counts as sequentially consistent here; what weaker order could do is argued in README.md.
 #include "bpf/lib/test_schedules.h"
 
+#include "bpf/lib/test_flow_sound.h"
+
 namespace sluice {
 namespace {
 
@@ -79,35 +81,7 @@ struct World {
     Table table;
 };
 
-// No key twice; each half's other half is there and points back, or is itself; nothing busy or claimed.
-bool sound(Table& table) {
-    const sluice_flow_view& view = table.view();
-    bool good = true;
-    for (__u32 b = 0; b < view.bucket_count4; ++b) {
-        sluice_flow_bucket4& bucket = view.buckets4[b];
-        good &= bucket.set.claim == 0;
-        for (__u32 i = 0; i < SLUICE_FLOW_WAYS; ++i) {
-            const __u32 word = bucket.set.word[i];
-            good &= (word & SLUICE_FLOW_STATE_MASK) != SLUICE_FLOW_BUSY;
-            if ((word & SLUICE_FLOW_STATE_MASK) <= SLUICE_FLOW_BUSY) {
-                continue;
-            }
-            const sluice_flow_meta& meta = bucket.entry[i].meta;
-            sluice_flow_bucket4& other = view.buckets4[meta.peer / SLUICE_FLOW_WAYS];
-            const __u32 slot = meta.peer % SLUICE_FLOW_WAYS;
-            good &= (other.set.word[slot] & SLUICE_FLOW_ID_MASK) == meta.peer_id &&
-                    (other.set.word[slot] & SLUICE_FLOW_STATE_MASK) > SLUICE_FLOW_BUSY &&
-                    other.entry[slot].meta.peer == b * SLUICE_FLOW_WAYS + i &&
-                    other.entry[slot].meta.peer_id == (word & SLUICE_FLOW_ID_MASK);
-            for (__u32 j = 0; j < i; ++j) {
-                good &= (bucket.set.word[j] & SLUICE_FLOW_STATE_MASK) <= SLUICE_FLOW_BUSY ||
-                        std::memcmp(&bucket.entry[j], &bucket.entry[i], 12) != 0 ||
-                        bucket.entry[j].meta.protocol != meta.protocol;
-            }
-        }
-    }
-    return good;
-}
+bool sound(Table& table) { return flow_fault(table.view(), 0).empty(); }
 
 bool inserted(int result) { return result == SLUICE_FLOW_INSERTED; }
 
