@@ -94,6 +94,15 @@ SLUICE_ALWAYS_INLINE int sluice_direct_known(const struct sluice_case *now, cons
 		 (hit->state == SLUICE_FLOW_CLOSED || hit->state == SLUICE_FLOW_CLOSING));
 }
 
+/* Whether the destination is in the pods' ranges. */
+SLUICE_SUBPROGRAM int sluice_to_pod_range(const struct sluice_case *now)
+{
+	struct sluice_view image;
+
+	return now && sluice_view_open(&image) &&
+	       sluice_in_any_cidr(&image, &now->packet.tuple.dst, SLUICE_CIDR_CLUSTER);
+}
+
 /*
  * What the frontend is, as sluice_ask says. A NodePort of the other node's address is looked up as this node's own: all
  * nodes have the same. Only of services that ask for direct return, and never for an address that a pod may have: the
@@ -104,8 +113,7 @@ SLUICE_ALWAYS_INLINE void sluice_direct_ask(struct sluice_case *now, const struc
 	struct sluice_tuple *tuple = &now->packet.tuple;
 
 	sluice_ask(now, tuple->ports.port_be[SLUICE_DESTINATION], tuple->protocol, 0);
-	if (now->match.verdict != SLUICE_VERDICT_PASS ||
-	    sluice_in_any_cidr(image, &tuple->dst, SLUICE_CIDR_CLUSTER))
+	if (now->match.verdict != SLUICE_VERDICT_PASS || sluice_to_pod_range(now))
 		return;
 	/* In the pair, which is not filled yet: the stack is short. */
 	now->pair.forward.dst = tuple->dst;
