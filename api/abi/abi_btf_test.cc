@@ -145,6 +145,10 @@ TEST_F(AbiTest, Sockets)
 	EXPECT_FIELD(sluice_udp_socket, overflowed);
 	EXPECT_FIELD(sluice_udp_socket, clock);
 	EXPECT_FIELD(sluice_udp_socket, entry);
+	layout = of("sluice_socket_facts");
+	ASSERT_EQ(layout.size, sizeof(sluice_socket_facts));
+	EXPECT_FIELD(sluice_socket_facts, node_netns);
+	EXPECT_FIELD(sluice_socket_facts, has_set_retval);
 	EXPECT_EQ(of("sluice_peer_bucket").size, sizeof(sluice_peer_bucket));
 	EXPECT_EQ(of("sluice_peer").size, sizeof(sluice_peer));
 	EXPECT_EQ(of("sluice_udp_key").size, sizeof(sluice_udp_key));

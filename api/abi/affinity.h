@@ -2,8 +2,9 @@
  * ClientIP affinity: which backend a client has of a service. An array of buckets of eight; bpf/lib/affinity.h has the
  * protocol.
  *
- * The client is its address for traffic seen on devices. For the socket hooks, where the source address is not chosen
- * yet, it is the network namespace: ffff:ffff:0:0 and the namespace's cookie, which no unicast address begins with.
+ * The client is its address for traffic seen on devices, which is where pods' is seen (bpf/lib/hook_path.h). For the
+ * node's own sockets, whose source address is not chosen yet in a hook, it is the network namespace: ffff:ffff:0:0 and
+ * the namespace's cookie, which no unicast address begins with.
  */
 #ifndef SLUICE_ABI_AFFINITY_H
 #define SLUICE_ABI_AFFINITY_H

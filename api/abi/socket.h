@@ -10,6 +10,14 @@
 
 #include "api/abi/image.h"
 
+/* Constants of socket.o, which the loader sets. */
+struct sluice_socket_facts {
+	__u64 node_netns;     /* cookie of the node's network namespace; 0: every namespace is served alike */
+	__u32 has_set_retval; /* bpf_set_retval exists (Linux 5.18); else a refusal reads EPERM */
+	__u32 reserved;
+};
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_socket_facts) == 16, "socket facts");
+
 struct sluice_endpoint {
 	struct sluice_address address;
 	__u16 port_be;

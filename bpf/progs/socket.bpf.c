@@ -12,11 +12,11 @@
  * dropped by tc, since a failing connect() would not be silent. An IPv6 socket reaches IPv4
  * services by mapped addresses, which are the form in which the image holds IPv4.
  *
- * Left to tc as well: services with source ranges or a consistent hash, which ask for the client's
- * address, and SCTP. An MPTCP socket connects by a TCP subflow, which comes through here.
+ * Left to tc as well: what asks for the client's address, and from namespaces other than the node's
+ * what is to be masqueraded (bpf/lib/hook_path.h, docs/adr/0010). SCTP sockets have no such hook. An
+ * MPTCP socket connects by a TCP subflow, which comes through here.
  * External addresses and NodePorts give a local client the service's INSIDE set. ClientIP affinity
- * knows a client here by its network namespace, in tc by its address: a pod has one of each, and
- * only a service that it reaches both ways may show it two backends.
+ * knows the node's processes here by their network namespace.
  */
 #include <linux/bpf.h>
 #include <linux/in.h>
@@ -25,6 +25,7 @@
 
 #include "bpf/progs/maps.h"
 #include "bpf/lib/select.h"
+#include "bpf/lib/hook_path.h"
 #include "bpf/progs/affinity.h"
 #include "bpf/progs/socket_maps.h"
 #include "bpf/progs/socket_peers.h"
@@ -35,8 +36,8 @@
 #define SLUICE_HOOK_REFUSE 0
 #define SLUICE_HOOK_PROCEED 1
 
-/* Set by the loader: bpf_set_retval exists (Linux 5.18); else the refusal reads EPERM. */
-const volatile __u32 sluice_has_set_retval = 0;
+/* Set by the loader. */
+const volatile struct sluice_socket_facts sluice_facts = {};
 
 SLUICE_ALWAYS_INLINE void load4(const struct bpf_sock_addr *ctx, struct sluice_endpoint *at)
 {
@@ -73,7 +74,7 @@ SLUICE_ALWAYS_INLINE void store6(struct bpf_sock_addr *ctx, const struct sluice_
 
 SLUICE_ALWAYS_INLINE int refuse(void)
 {
-	if (sluice_has_set_retval)
+	if (sluice_facts.has_set_retval)
 		bpf_set_retval(-SLUICE_ECONNREFUSED);
 	return SLUICE_HOOK_REFUSE;
 }
@@ -124,8 +125,15 @@ SLUICE_ALWAYS_INLINE int choose(struct bpf_sock_addr *ctx, const struct sluice_v
 	return 1;
 }
 
-SLUICE_ALWAYS_INLINE void classify(const struct sluice_view *view, const struct sluice_endpoint *at,
-				   __u8 protocol, struct sluice_match *match)
+/* Whether the socket is in another network namespace than the node's. Without packet programs none counts as such. */
+SLUICE_ALWAYS_INLINE int elsewhere(struct bpf_sock_addr *ctx)
+{
+	return sluice_facts.node_netns && bpf_get_netns_cookie(ctx) != sluice_facts.node_netns;
+}
+
+SLUICE_ALWAYS_INLINE void classify(struct bpf_sock_addr *ctx, const struct sluice_view *view,
+				   const struct sluice_endpoint *at, __u8 protocol,
+				   struct sluice_match *match)
 {
 	struct sluice_frontend_key key = {
 	    .address = at->address,
@@ -133,13 +141,15 @@ SLUICE_ALWAYS_INLINE void classify(const struct sluice_view *view, const struct 
 	    .protocol = protocol,
 	    .scope = SLUICE_SCOPE_ADDRESS,
 	};
+	__u32 path;
 
 	sluice_classify(view, &key, 1, match);
-	/*
-	 * Who is asked for the client's address, by source ranges or a consistent hash, cannot be told here: the source
-	 * is chosen later. tc decides, as it does for other nodes' clients.
-	 */
-	if (match->sources || !(sluice_hash_kind(view, match->word) & SLUICE_RING_RANDOM))
+	if (!match->has_service)
+		return;
+	path = sluice_hook_path(view, match);
+	/* Source ranges come before any answer; for the others a refusal is the same here and in tc, and sooner. */
+	if (sluice_hook_leaves_node(path) ||
+	    (path && match->verdict == SLUICE_VERDICT_TRANSLATE && elsewhere(ctx)))
 		match->verdict = SLUICE_VERDICT_PASS;
 }
 
@@ -163,7 +173,7 @@ SLUICE_ALWAYS_INLINE int translate_connect(struct bpf_sock_addr *ctx, struct slu
 	if (!sluice_view_open(&view))
 		return 0;
 	if (sluice_may_be_ours(&view, &at->address))
-		classify(&view, at, (__u8)protocol, &match);
+		classify(ctx, &view, at, (__u8)protocol, &match);
 	if (match.verdict != SLUICE_VERDICT_TRANSLATE) {
 		/* A TCP socket connects once; a datagram socket may go on elsewhere. */
 		if (protocol == IPPROTO_UDP)
@@ -208,7 +218,7 @@ SLUICE_ALWAYS_INLINE int translate_send(struct bpf_sock_addr *ctx, struct sluice
 		return 0;
 	if (!sluice_may_be_ours(&view, &at->address))
 		return 0;
-	classify(&view, at, IPPROTO_UDP, &match);
+	classify(ctx, &view, at, IPPROTO_UDP, &match);
 	if (match.verdict != SLUICE_VERDICT_TRANSLATE) {
 		*answer = turn_away(&view, &match, at, IPPROTO_UDP);
 		return 0;

@@ -1,6 +1,7 @@
 #include "dataplane/ebpf/programs.h"
 
 #include <bpf/bpf.h>
+#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <linux/bpf.h>
 #include <sys/random.h>
@@ -16,7 +17,9 @@
 #include <mutex>
 
 #include "api/abi/flow.h"
+#include "api/abi/socket.h"
 #include "api/base/log.h"
+#include "dataplane/ebpf/netns.h"
 #include "dataplane/ebpf/pins.h"
 
 namespace sluice::dataplane {
@@ -115,6 +118,39 @@ Result<void> write_flow_config(bpf_object* object, int map) {
         return errno_error(-error, "cannot write the sizes of the flow tables");
     }
     return {};
+}
+
+// Sets a constant of a program before it is loaded. It shares the read-only data with whatever else is constant there,
+// so its place is asked of BTF.
+template <class Constant>
+Result<void> write_constant(bpf_object* object, const std::string& path, const char* name, const Constant& value) {
+    const btf* types = bpf_object__btf(object);
+    const std::int32_t section =
+        types == nullptr ? -1 : btf__find_by_name_kind(types, ".rodata", BTF_KIND_DATASEC);
+    const btf_type* data = section < 0 ? nullptr : btf__type_by_id(types, static_cast<std::uint32_t>(section));
+    const btf_var_secinfo* found = nullptr;
+    for (std::uint32_t i = 0; data != nullptr && i < btf_vlen(data); ++i) {
+        const btf_var_secinfo& one = btf_var_secinfos(data)[i];
+        const btf_type* variable = btf__type_by_id(types, one.type);
+        if (variable != nullptr && std::string_view(btf__name_by_offset(types, variable->name_off)) == name) {
+            found = &one;
+        }
+    }
+    bpf_map* map = nullptr;
+    bpf_object__for_each_map(map, object) {
+        std::size_t size = 0;
+        if (found == nullptr || !bpf_map__is_internal(map) ||
+            !std::string_view(bpf_map__name(map)).ends_with(".rodata")) {
+            continue;
+        }
+        void* constants = const_cast<void*>(bpf_map__initial_value(map, &size));
+        if (constants != nullptr && found->size == sizeof(value) && found->offset + sizeof(value) <= size) {
+            std::memcpy(static_cast<char*>(constants) + found->offset, &value, sizeof(value));
+            return {};
+        }
+    }
+    return make_error(Code::kFailedPrecondition, "{} has no constant {} of {} bytes; it is of another version",
+                      path, name, sizeof(value));
 }
 
 }  // namespace
@@ -334,19 +370,19 @@ Result<void> Programs::load_object(const EbpfOptions& options, const Features& f
         return errno_error(errno, "cannot open the BPF object {}: {}", path, complaint);
     }
     objects_.push_back(object);
-    bpf_map* map = nullptr;
-    bpf_object__for_each_map(map, object) {
-        std::size_t size = 0;
-        if (!bpf_map__is_internal(map) || (file != "socket.o" && file != "xdp.o")) {
-            continue;
+    if (file == "socket.o") {
+        sluice_socket_facts facts{};
+        facts.has_set_retval = features.set_retval ? 1 : 0;
+        // What the hooks leave to the packet programs needs these.
+        if (options.tc) {
+            SLUICE_TRY_ASSIGN(facts.node_netns, netns_cookie());
         }
-        // The one constant of socket.o, sluice_has_set_retval, or of xdp.o, sluice_xdp_frags.
-        void* constants = const_cast<void*>(bpf_map__initial_value(map, &size));
-        if (constants != nullptr && size == sizeof(std::uint32_t)) {
-            const std::uint32_t value = (file == "xdp.o" ? features.xdp_frags : features.set_retval) ? 1 : 0;
-            std::memcpy(constants, &value, sizeof(value));
-        }
+        SLUICE_TRY(write_constant(object, path, "sluice_facts", facts));
+    } else if (file == "xdp.o") {
+        const std::uint32_t frags = features.xdp_frags ? 1 : 0;
+        SLUICE_TRY(write_constant(object, path, "sluice_xdp_frags", frags));
     }
+    bpf_map* map = nullptr;
     bpf_program* program = nullptr;
     bpf_object__for_each_program(program, object) {
         if (std::string_view(bpf_program__section_name(program)).starts_with("tc/")) {
