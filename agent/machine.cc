@@ -2,6 +2,7 @@
 #include "agent/machine.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <array>
@@ -140,6 +141,14 @@ void set_oom_score(int adjustment) {
         log::warn(kComponent, "{} stays as it is: {}", kPath,
                   errno_error(errno, "oomScoreAdj {}", adjustment).to_string());
     }
+}
+
+void raise_open_files_limit() {
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+    limit.rlim_cur = limit.rlim_max;
+    // Without it there are fewer such ports, and the log names those that could not be opened.
+    static_cast<void>(::setrlimit(RLIMIT_NOFILE, &limit));
 }
 
 }  // namespace sluice::agent

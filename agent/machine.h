@@ -28,4 +28,7 @@ Result<void> enable_forwarding();
 // the dataplane goes on without the agent.
 void set_oom_score(int adjustment);
 
+// Lets this process open as many files as it is allowed to: thousands of health check ports are a socket each.
+void raise_open_files_limit();
+
 }  // namespace sluice::agent

@@ -302,6 +302,7 @@ int serve_until_told(Config config) {
         config.effective.node_name = *name;
     }
     sluice::agent::set_oom_score(config.effective.oom_score_adj);
+    sluice::agent::raise_open_files_limit();
     // Blocked before any thread starts, so that only sigwait() takes them.
     sigset_t signals;
     sigemptyset(&signals);

@@ -238,8 +238,9 @@ std::string Metrics::render() const {
         sample(&out, fmt::format("sluice_pod_route_unreachable{{node=\"{}\"}}", node), 1);
     }
     // Collectors may take a while; nobody who notes a figure waits for them.
+    const auto collectors = collectors_;
     lock.unlock();
-    for (const auto& collector : collectors_) collector(&out);
+    for (const auto& collector : collectors) collector(&out);
     return out;
 }
 

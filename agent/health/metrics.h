@@ -56,7 +56,7 @@ public:
     void service_health_failed();
     void served(const std::string& endpoint, int code);  // "healthz" or "livez"
     // Adds what somebody else knows at each render(): appends samples in Prometheus' text form. Called on the thread
-    // that serves /metrics, one at a time; before the first render().
+    // that serves /metrics, one at a time.
     void add_collector(std::function<void(std::string*)> collector);
 
     [[nodiscard]] std::string render() const;

@@ -28,7 +28,7 @@ std::string at(const std::string& address, std::uint16_t port) {
 struct ServiceHealth::Open {
     std::uint16_t port = 0;
     std::atomic<std::size_t> local_endpoints{0};
-    // Last, for their threads read the others until they are gone.
+    // Last, for the thread reads the others until they are gone.
     std::vector<std::unique_ptr<HttpServer>> servers;
 };
 
@@ -63,6 +63,16 @@ std::size_t ServiceHealth::update(const std::map<std::string, ServiceHealthPort>
         return found == wanted.end() || found->second.port != entry.second->port;
     });
     std::erase_if(failed_, [&](const auto& entry) { return !wanted.contains(entry.first); });
+    if (!thread_ && !wanted.empty()) {
+        thread_ = HttpThread::start();
+        metrics_.add_collector([thread = thread_](std::string* out) {
+            out->append(fmt::format(
+                "# HELP sluice_service_health_connections_refused_total Connections to health check ports that "
+                "were closed at once, for there were too many.\n"
+                "# TYPE sluice_service_health_connections_refused_total counter\n"
+                "sluice_service_health_connections_refused_total {}\n", thread->refused()));
+        });
+    }
     for (const auto& [service, want] : wanted) {
         if (const auto found = open_.find(service); found != open_.end()) {
             found->second->local_endpoints = want.local_endpoints;
@@ -78,7 +88,7 @@ std::size_t ServiceHealth::update(const std::map<std::string, ServiceHealthPort>
         };
         std::string problem;
         const auto listen = [&](const std::string& address) {
-            auto server = HttpServer::listen(at(address, want.port), want.port, handler);
+            auto server = HttpServer::listen(at(address, want.port), want.port, handler, thread_);
             if (server) {
                 made->servers.push_back(std::move(*server));
                 return true;

@@ -1,6 +1,6 @@
 // healthCheckNodePort: for each service of type LoadBalancer with external policy Local a port where load balancers ask
-// whether this node has endpoints of it. One thread and one server for each open port, opened and closed as services
-// come and go. One thread calls update(); requests are answered on the servers' own threads.
+// whether this node has endpoints of it. A port is a listening socket, opened and closed as services come and go; one thread
+// of its own answers at all of them. One thread calls update().
 #pragma once
 
 #include <cstdint>
@@ -14,8 +14,8 @@
 
 namespace sluice::health {
 
-// More ports than this are not opened; each is a thread and a listening socket.
-inline constexpr std::size_t kMaxServiceHealthPorts = 2048;
+// More ports than this are not opened; Kubernetes' range of node ports has 2,768.
+inline constexpr std::size_t kMaxServiceHealthPorts = 4096;
 
 struct ServiceHealthPort {
     std::uint16_t port = 0;
@@ -48,6 +48,7 @@ private:
 
     const State& state_;
     Metrics& metrics_;
+    std::shared_ptr<HttpThread> thread_;  // null: no port was opened yet
     std::vector<std::string> addresses_;
     std::map<std::string, std::unique_ptr<Open>> open_;
     std::map<std::string, std::string> failed_;  // service to what went wrong, so that it is said once

@@ -2,6 +2,7 @@
 #include "agent/health/service_health.h"
 
 #include <arpa/inet.h>
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
@@ -9,8 +10,11 @@
 
 #include <array>
 #include <chrono>
+#include <filesystem>
+#include <map>
 #include <set>
 #include <sstream>
+#include <vector>
 
 namespace sluice::health {
 namespace {
@@ -96,6 +100,77 @@ TEST(ServiceHealth, APortThatIsTakenIsTriedAgainAndCounted) {
     // Without addresses: on all of them.
     EXPECT_EQ(health.update({{"d/other", {port, 1}}}, {}), 0U);
     EXPECT_THAT(get(port, "/"), HasSubstr("\"name\": \"other\""));
+}
+
+std::size_t threads() {
+    const std::filesystem::directory_iterator tasks("/proc/self/task");
+    return static_cast<std::size_t>(std::distance(begin(tasks), end(tasks)));
+}
+
+TEST(ServiceHealth, ManyPortsAreAnsweredByOneThread) {
+    constexpr std::size_t kPorts = 500;
+    State state;
+    Metrics metrics;
+    state.all_published(std::chrono::system_clock::now());
+    ServiceHealth health(state, metrics);
+    std::map<std::string, ServiceHealthPort> wanted;
+    std::vector<int> holders(kPorts);
+    for (std::size_t i = 0; i < kPorts; ++i) {
+        wanted[fmt::format("d/s{}", i)] = {free_port(&holders[i]), i + 1};
+    }
+    for (const int holder : holders) ::close(holder);
+    const std::size_t before = threads();
+    // Another program of this machine may have taken one meanwhile.
+    const std::size_t failed = health.update(wanted, {"127.0.0.1"});
+    ASSERT_LT(failed, kPorts / 10);
+    EXPECT_LE(threads(), before + 1);
+    std::size_t asked = 0;
+    for (const auto& [service, port] : wanted) {
+        if (health.port_of(service) == 0) continue;
+        ++asked;
+        ASSERT_THAT(get(port.port, "/"), HasSubstr(fmt::format("\"localEndpoints\": {},", port.local_endpoints)));
+    }
+    EXPECT_EQ(asked, kPorts - failed);
+    wanted.erase(wanted.begin());
+    EXPECT_LE(health.update(wanted, {"127.0.0.1"}), failed);
+    EXPECT_THAT(metrics.render(), HasSubstr("sluice_service_health_connections_refused_total 0\n"));
+}
+
+// A load balancer that keeps its connection open hears nothing of a service that is gone.
+TEST(ServiceHealth, OpenConnectionsEndWithTheirPort) {
+    State state;
+    Metrics metrics;
+    ServiceHealth health(state, metrics);
+    int holder = -1;
+    const std::uint16_t port = free_port(&holder);
+    ::close(holder);
+    ASSERT_EQ(health.update({{"d/web", {port, 3}}}, {"127.0.0.1"}), 0U);
+    const int fd = open_socket(port, false);
+    const std::string request = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    ASSERT_EQ(::send(fd, request.data(), request.size(), 0), static_cast<ssize_t>(request.size()));
+    std::array<char, 4096> buffer{};
+    ASSERT_GT(::recv(fd, buffer.data(), buffer.size(), 0), 0);
+    ASSERT_EQ(health.update({}, {"127.0.0.1"}), 0U);
+    EXPECT_LE(::recv(fd, buffer.data(), buffer.size(), 0), 0);
+    ::close(fd);
+}
+
+TEST(ServiceHealth, ConnectionsBeyondTheLimitAreClosedAndCounted) {
+    State state;
+    Metrics metrics;
+    ServiceHealth health(state, metrics);
+    int holder = -1;
+    const std::uint16_t port = free_port(&holder);
+    ::close(holder);
+    ASSERT_EQ(health.update({{"d/web", {port, 3}}}, {"127.0.0.1"}), 0U);
+    std::vector<int> idle;
+    for (std::size_t i = 0; i < kMaxConnections; ++i) idle.push_back(open_socket(port, false));
+    const int more = open_socket(port, false);
+    char byte = 0;
+    EXPECT_LE(::recv(more, &byte, 1, 0), 0);
+    EXPECT_THAT(metrics.render(), HasSubstr("sluice_service_health_connections_refused_total 1\n"));
+    for (const int fd : idle) ::close(fd);
+    ::close(more);
 }
 
 // Names, types and labels as kube-proxy v1.34 and later document them.
