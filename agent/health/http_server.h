@@ -1,5 +1,5 @@
-// A small plain HTTP server for health and metrics: GET and HEAD, answered at once on one thread, its own or one that many
-// servers share. Asio and Beast stay behind http_server.cc.
+// A small plain HTTP server for health and metrics: GET and HEAD, answered at once on one thread, its own or one that
+// many servers share. Asio and Beast stay behind http_server.cc.
 #pragma once
 
 #include <cstdint>
@@ -38,8 +38,8 @@ public:
     [[nodiscard]] virtual std::uint64_t refused() const = 0;
 };
 
-// Destroying it closes the port and all its connections; when that returns, the handler is not called any more. Not to be
-// done by a handler.
+// Destroying it closes the port and all its connections; when that returns, the handler is not called any more. Not to
+// be done by a handler.
 class HttpServer {
 public:
     virtual ~HttpServer() = default;

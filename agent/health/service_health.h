@@ -1,6 +1,6 @@
 // healthCheckNodePort: for each service of type LoadBalancer with external policy Local a port where load balancers ask
-// whether this node has endpoints of it. A port is a listening socket, opened and closed as services come and go; one thread
-// of its own answers at all of them. One thread calls update().
+// whether this node has endpoints of it. A port is a listening socket, opened and closed as services come and go; one
+// thread of its own answers at all of them. One thread calls update().
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,8 @@
 // See sync.h.
 #include "agent/sync/sync.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -275,6 +277,12 @@ void Sync::sync_devices() {
 }
 
 void Sync::publish_all() {
+    replace_all();
+    // Lists of everything have come and gone, in the arenas of several threads; without this they stay resident.
+    ::malloc_trim(0);
+}
+
+void Sync::replace_all() {
     const auto started = machine_.now();
     const std::vector<image::Service> all = state_.all();
     health_.change_queued(std::chrono::system_clock::now());

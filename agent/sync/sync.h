@@ -86,6 +86,7 @@ private:
     void compile();
     void publish();
     void publish_all();
+    void replace_all();
     void publish_change();
     void publish_node();
     void sync_devices();
