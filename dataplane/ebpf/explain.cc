@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,8 @@
 // The views come first: the decisions are written against them.
 #include "bpf/lib/flow_memory.h"
 #include "bpf/lib/case.h"
+#include "bpf/lib/hook_path.h"
+#include "dataplane/ebpf/inspect_affinity.h"
 #include "dataplane/ebpf/inspect_flows.h"
 #include "dataplane/ebpf/inspect_views.h"
 #include "dataplane/image/frontends.h"
@@ -19,6 +22,14 @@
 // What decide.h asks of an engine; here it is a person who asks.
 namespace {
 thread_local const sluice_view* asked_image = nullptr;
+// What is known of the client, for the choice that decide.h asks for, and what was found of it.
+struct AskedAffinity {
+    const sluice::dataplane::AffinityView* table = nullptr;
+    bool node = false;  // the client is a process of the node
+    std::uint64_t node_netns = 0;
+    std::optional<sluice::dataplane::RememberedChoice> found;
+};
+thread_local AskedAffinity asked_affinity;
 }  // namespace
 
 using sluice_env = const sluice::dataplane::Question*;
@@ -39,10 +50,28 @@ static inline int sluice_env_stays(sluice_env question, sluice_case* now, int /*
     return std::find(own.begin(), own.end(), backend) != own.end() ? 1 : 0;
 }
 
+// As the programs do, but that nothing is remembered.
 static inline int sluice_select_affine(const sluice_view* view, const sluice_match* match,
-                                       const sluice_address* /*client*/, __u32 point,
+                                       const sluice_address* client, __u32 point,
                                        sluice_selection* selection) {
-    return sluice_select(view, match->word, point, selection);
+    using sluice::dataplane::find_affinity;
+    AskedAffinity& asked = asked_affinity;
+    if (asked.table != nullptr) {
+        const bool hook = asked.node && sluice_hook_leaves_node(sluice_hook_path(view, match)) == 0;
+        asked.found = find_affinity(
+            *asked.table, hook ? sluice::dataplane::affinity_client_of(asked.node_netns) : *client,
+            match->service, match->affinity_timeout_s);
+    }
+    if (!asked.found) return sluice_select(view, match->word, point, selection);
+    const sluice_backend* backend = sluice_view_backend(view, asked.found->backend);
+    if (backend == nullptr || backend->service != match->service ||
+        sluice_backend_serves(view, asked.found->backend, asked.found->incarnation) == 0) {
+        asked.found.reset();
+        return sluice_select(view, match->word, point, selection);
+    }
+    *selection = sluice_selection{backend->address, backend->port_be, backend->flags, asked.found->backend,
+                                  asked.found->incarnation};
+    return 1;
 }
 
 // Nothing is inserted here.
@@ -214,10 +243,14 @@ void list_candidates(const Tables& tables, const sluice_view& view, const Questi
     const std::uint32_t kind = sluice_hash_kind(&view, now->match.word);
     const bool by_client = (kind & SLUICE_RING_CLIENT) != 0;
     const bool hashed = (kind & SLUICE_RING_RANDOM) == 0;
-    const bool certain = hashed && (by_client || question.source_port != 0);
+    const auto& remembered = asked_affinity.found;
+    const bool certain = remembered || (hashed && (by_client || question.source_port != 0));
     const std::uint32_t chosen = now->selection.backend;
     bool first = true;
-    for (const BackendView& backend : view_set(tables, now->match.word)) {
+    // What a client keeps need not be in the set that it would choose from.
+    const auto choices = remembered ? std::vector<BackendView>{view_backend(tables, chosen)}
+                                    : view_set(tables, now->match.word);
+    for (const BackendView& backend : choices) {
         if (certain && backend.index != chosen) continue;
         const sluice_backend& record = tables.backends[backend.index];
         now->selection = sluice_selection{record.address, record.port_be, record.flags,
@@ -242,7 +275,11 @@ void list_candidates(const Tables& tables, const sluice_view& view, const Questi
                           (candidate.source_nat && out->candidates.empty() && certain);
         out->candidates.push_back(std::move(candidate));
     }
-    if (hashed) {
+    if (remembered) {
+        out->steps.push_back(fmt::format("affinity: the client came {} s ago and keeps its endpoint, {}",
+                                         remembered->idle_s,
+                                         place(choices[0].address, choices[0].port)));
+    } else if (hashed) {
         out->steps.push_back(
             certain ? fmt::format("choice: consistent hash of the {}, the same on every node",
                                   by_client ? "client's address" : "addresses, ports and protocol")
@@ -253,10 +290,11 @@ void list_candidates(const Tables& tables, const sluice_view& view, const Questi
     } else {
         out->steps.emplace_back("choice: at random, each equally likely");
     }
-    if (now->match.affinity_timeout_s != 0) {
-        out->steps.push_back(fmt::format(
-            "affinity: a client that came within the last {} s keeps the endpoint that it had",
-            now->match.affinity_timeout_s));
+    if (now->match.affinity_timeout_s != 0 && !remembered) {
+        out->steps.push_back(fmt::format("affinity: {}, and keeps what is chosen until it has not come for {} s",
+                                         asked_affinity.table != nullptr ? "the client is not known"
+                                                                         : "no table of clients is there",
+                                         now->match.affinity_timeout_s));
     }
     for (const Candidate& candidate : out->candidates) {
         if (candidate.forwarding == "nat") continue;
@@ -338,10 +376,27 @@ void fill_case(const Question& question, Origin origin, sluice_case* now) {
     // now->flows stays empty: with no bucket in it, nothing is found and nothing changed.
 }
 
+// Who of the two translates what a process here sends, and why.
+std::string way_of(const sluice_case& now, const sluice_view& view, const Question& question, bool node) {
+    if (question.protocol == Protocol::kSctp) {
+        return "way: the packet path, for SCTP sockets have no hook";
+    }
+    const std::uint32_t path = sluice_hook_path(&view, &now.match);
+    if (path == SLUICE_HOOK_TAKES || (node && sluice_hook_leaves_node(path) == 0)) {
+        return "way: a process under the socket hooks is translated when it connects or sends, and then has the "
+               "source that routing gives it";
+    }
+    const char* why = "a consistent hash is of the client's address";
+    if (path == SLUICE_HOOK_LEAVES_SOURCES) why = "source ranges are of the client's address";
+    if (path == SLUICE_HOOK_LEAVES_MASQUERADE) why = "the endpoint is to see the node, not the pod";
+    if (path == SLUICE_HOOK_LEAVES_AFFINITY) why = "affinity is by the pod's address";
+    return fmt::format("way: the packet path, also for a process under the socket hooks: {}", why);
+}
+
 }  // namespace
 
 Explanation explain_packet(const Tables& tables, const Question& question,
-                           const sluice_flow_view* flows) {
+                           const sluice_flow_view* flows, const AffinityView* affinity) {
     const sluice_view view = view_of(tables);
     Explanation out;
     const Origin origin = find_origin(tables, view, question, &out.steps);
@@ -352,6 +407,7 @@ Explanation explain_packet(const Tables& tables, const Question& question,
     sluice_case now{};
     fill_case(question, origin, &now);
     asked_image = &view;
+    asked_affinity = {affinity, origin == Origin::kNode, question.node_netns, std::nullopt};
     const int v6 = question.destination.is_v4() ? 0 : 1;
     const int decision = sluice_admit(&question, &now, v6);
     const bool inside = sluice_from_inside(&now, &view) != 0;
@@ -375,16 +431,14 @@ Explanation explain_packet(const Tables& tables, const Question& question,
         list_candidates(tables, view, question, &now, &out);
     }
     asked_image = nullptr;
+    asked_affinity = {};
     switch (decision) {
         case SLUICE_DECIDE_ESTABLISH:
             out.verdict = "translate";
             out.reason = fmt::format("{} takes it; {} endpoints serve {} traffic", out.service->name,
                                      sluice_word_count(now.match.word), out.set);
-            if (origin != Origin::kOutside && now.match.sources == 0 &&
-                (sluice_hash_kind(&view, now.match.word) & SLUICE_RING_RANDOM) != 0) {
-                out.steps.emplace_back(
-                    "a process under the socket hooks is translated when it connects or sends, and then "
-                    "has the source that routing gives it");
+            if (origin != Origin::kOutside) {
+                out.steps.push_back(way_of(now, view, question, origin == Origin::kNode));
             }
             break;
         case SLUICE_DECIDE_REFUSE:

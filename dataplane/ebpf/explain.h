@@ -9,8 +9,10 @@ struct sluice_flow_view;
 
 namespace sluice::dataplane {
 
-// flows: null where no flow tables are; only read.
+struct AffinityView;
+
+// flows, affinity: null where no such tables are; only read.
 Explanation explain_packet(const image::Tables& tables, const Question& question,
-                           const sluice_flow_view* flows);
+                           const sluice_flow_view* flows, const AffinityView* affinity = nullptr);
 
 }  // namespace sluice::dataplane

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 #include <set>
 
@@ -14,6 +15,7 @@
 #include "bpf/lib/lookup.h"
 #include "bpf/lib/flow.h"
 // clang-format on
+#include "dataplane/ebpf/inspect_affinity.h"
 #include "dataplane/ebpf/inspect_flows.h"
 #include "dataplane/ebpf/inspect_views.h"
 #include "dataplane/image/frontends.h"
@@ -255,6 +257,79 @@ TEST_F(ExplainTest, PodsToldByTheirDevice) {
     };
     EXPECT_FALSE(masqueraded(Origin::kPod));
     EXPECT_TRUE(masqueraded(Origin::kOutside));
+}
+
+// The step that says who translates; empty if there is none.
+std::string way(const Explanation& told) {
+    for (const std::string& step : told.steps) {
+        if (step.starts_with("way: ")) return step;
+    }
+    return "";
+}
+
+TEST_F(ExplainTest, SaysWhetherTheSocketHookOrThePacketPathTranslates) {
+    add_local_balancer();
+    const std::string hook = way(ask_from(Origin::kPod, "10.0.0.9", "10.96.0.1", 80));
+    EXPECT_NE(hook.find("translated when it connects"), std::string::npos);
+    // "pod / external, policy Cluster: source NAT", which only the packet path can do.
+    const std::string left = way(ask_from(Origin::kPod, "10.0.0.9", "192.0.2.1", 30080));
+    EXPECT_NE(left.find("the endpoint is to see the node"), std::string::npos);
+    EXPECT_EQ(way(ask_from(Origin::kPod, "10.0.0.9", "203.0.113.9", 443)), hook);
+    EXPECT_EQ(way(ask_from(Origin::kNode, "192.0.2.1", "192.0.2.1", 30080)), hook);
+    EXPECT_EQ(way(ask_from(Origin::kOutside, "198.51.100.1", "192.0.2.1", 30080)), "");
+    ASSERT_TRUE(publisher_->upsert(hashed(image::Choice::kTuple, {1, 1})));
+    EXPECT_NE(way(ask_from(Origin::kNode, "192.0.2.1", "10.96.0.7", 80)).find("hash"), std::string::npos);
+}
+
+TEST_F(ExplainTest, AffinityNamesTheEndpointThatTheClientKeeps) {
+    image::Service sticky = hashed(image::Choice::kRandom, {1, 1, 1});
+    sticky.affinity_timeout_s = 60;
+    ASSERT_TRUE(publisher_->upsert(sticky));
+    const auto& tables = memory_.tables();
+    // The third endpoint, and the service, by their names in the tables.
+    std::uint32_t backend = 0;
+    while (name_of_backend(tables, backend) != "default/pod-2") ++backend;
+    const std::uint32_t service = tables.backends[backend].service;
+    const std::uint32_t incarnation = tables.backends[backend].incarnation;
+    // One bucket, so that every key is in it; two clients, as docs and header of the table describe a record.
+    sluice_affinity_bucket bucket{};
+    AffinityView view{&bucket, 1, 1000, 7};
+    const auto remember = [&](unsigned slot, const sluice_address& client, std::uint32_t used) {
+        bucket.entry[slot] = sluice_affinity{client, service, backend, incarnation, 240};
+        // The tag is the hash's to say: all are tried.
+        for (std::uint64_t tag = 0; tag < 0x10000; ++tag) {
+            bucket.word[slot] = std::uint64_t{used} << SLUICE_AFFINITY_USED_SHIFT | tag << 16U | SLUICE_AFFINITY_LIVE;
+            if (find_affinity(view, client, service, 10800)) return;
+        }
+        FAIL() << "no tag finds the record";
+    };
+    remember(0, image::image_address(ip("10.0.0.9")), 1000 - 80);  // 80 units are 21 s
+    remember(1, affinity_client_of(4711), 1000);
+    const auto told = [&](Origin origin, const char* source, std::uint64_t netns) {
+        Question question{ip(source), ip("10.96.0.7"), 80, Protocol::kTcp, origin, 0, {}};
+        question.node_netns = netns;
+        return explain_packet(tables, question, nullptr, &view);
+    };
+    const Explanation pod = told(Origin::kPod, "10.0.0.9", 0);
+    ASSERT_EQ(pod.candidates.size(), 1U);
+    EXPECT_EQ(pod.candidates[0].backend.target, "default/pod-2");
+    EXPECT_DOUBLE_EQ(pod.candidates[0].backend.share, 1);
+    EXPECT_TRUE(std::any_of(pod.steps.begin(), pod.steps.end(), [](const std::string& step) {
+        return step.find("came 21 s ago") != std::string::npos;
+    }));
+    EXPECT_NE(way(pod).find("affinity is by the pod's address"), std::string::npos);
+    EXPECT_EQ(told(Origin::kPod, "10.0.0.10", 0).candidates.size(), 3U);
+    // The node's processes are known by their namespace, whatever source they will have.
+    EXPECT_EQ(told(Origin::kNode, "192.0.2.1", 4711).candidates.size(), 1U);
+    EXPECT_EQ(told(Origin::kNode, "192.0.2.1", 4712).candidates.size(), 3U);
+    // "an unusable endpoint is abandoned", and so is what has not been asked for in time.
+    view.now = 1000 - 80 + 60 * 4;
+    EXPECT_EQ(told(Origin::kPod, "10.0.0.9", 0).candidates.size(), 3U);
+    view.now = 1000;
+    sticky.internal.backends.pop_back();
+    sticky.external = sticky.inside = sticky.internal;
+    ASSERT_TRUE(publisher_->upsert(sticky));
+    EXPECT_EQ(told(Origin::kPod, "10.0.0.9", 0).candidates.size(), 2U);
 }
 
 // Flow tables with one flow: client 198.51.100.1:4000 to the balancer, sent to lb-1 as from the node's port 2000.

@@ -10,9 +10,11 @@
 #include "bpf/lib/flow_memory.h"
 #include "dataplane/ebpf/attach.h"
 #include "dataplane/ebpf/explain.h"
+#include "dataplane/ebpf/inspect_affinity.h"
 #include "dataplane/ebpf/inspect_flows.h"
 #include "dataplane/ebpf/inspect_views.h"
 #include "dataplane/ebpf/kernel_image.h"
+#include "dataplane/ebpf/netns.h"
 #include "dataplane/ebpf/pins.h"
 #include "dataplane/image/frontends.h"
 #include "dataplane/image/reader.h"
@@ -128,8 +130,13 @@ Result<Explanation> PinnedInspector::explain(Question question) const {
     question.node_addresses = own_addresses();
     sluice_flow_view view{};
     if (flows_) view = flows_->view();
+    if (const auto cookie = netns_cookie()) question.node_netns = *cookie;
+    // Absent where an engine of another release keeps another shape of it: then nobody is known.
+    const auto clients = AffinityTable::open(paths_.state);
+    const AffinityView known = clients ? (*clients)->view() : AffinityView{};
     return image::read_stable(image_->tables(), [&] {
-        return explain_packet(image_->tables(), question, flows_ ? &view : nullptr);
+        return explain_packet(image_->tables(), question, flows_ ? &view : nullptr,
+                              clients ? &known : nullptr);
     });
 }
 

@@ -144,7 +144,8 @@ struct Question {
     Protocol protocol = Protocol::kTcp;
     Origin origin = Origin::kGuess;
     std::uint16_t source_port = 0;          // 0: not known
-    std::vector<IpAddress> node_addresses;  // of all devices of this node
+    std::vector<IpAddress> node_addresses{};  // of all devices of this node
+    std::uint64_t node_netns = 0;           // cookie of its network namespace
 };
 
 struct Candidate {
@@ -192,7 +193,7 @@ public:
     // Counters and active flows; scans the flow tables (some ms each).
     [[nodiscard]] virtual Result<TrafficReport> traffic() const = 0;
     [[nodiscard]] virtual Result<FlowList> flows(const FlowFilter& filter) const = 0;
-    // Question::node_addresses is filled in by the inspector.
+    // Question::node_addresses and node_netns are filled in by the inspector, from where it runs.
     [[nodiscard]] virtual Result<Explanation> explain(Question question) const = 0;
     // Names of a service and of a backend's target by index, empty if there is none; for events.
     [[nodiscard]] virtual std::string service_name(std::uint32_t index) const = 0;
