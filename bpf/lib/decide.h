@@ -213,14 +213,24 @@ SLUICE_ALWAYS_INLINE int sluice_avoid_flow(struct sluice_case *now,
 	return 1;
 }
 
+/*
+ * How often an insert is tried that meets claimed buckets. One wait (SLUICE_FLOW_CLAIM_LOOKS) is shorter than an insert
+ * with cold caches takes: of two datagrams that a socket sends at once, the second would be lost (kubernetes 56903). All
+ * of them take less than a millisecond: the other CPU may be answering an interrupt, or be a virtual one that waits.
+ */
+#define SLUICE_ESTABLISH_TRIES 1024
+
 /* Inserts the pair and finds the flow that is then in the table. Returns 0, or why there is none. */
 SLUICE_ALWAYS_INLINE __u32 sluice_establish(struct sluice_case *now, const struct sluice_view *image,
 					    const int v6)
 {
 	struct sluice_flow_view *flows = &now->flows;
 	const struct sluice_tuple *tuple = &now->packet.tuple;
-	int result = v6 ? sluice_flow_insert6(flows, &now->pair) : sluice_flow_insert4(flows, &now->pair);
+	int result = SLUICE_FLOW_CLAIMED;
+	int i;
 
+	for (i = 0; i < SLUICE_ESTABLISH_TRIES && result == SLUICE_FLOW_CLAIMED; i++)
+		result = v6 ? sluice_flow_insert6(flows, &now->pair) : sluice_flow_insert4(flows, &now->pair);
 	if (result == SLUICE_FLOW_FULL)
 		return SLUICE_DROP_FLOW_TABLE_FULL;
 	if (result == SLUICE_FLOW_NO_PORT)
