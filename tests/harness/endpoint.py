@@ -3,12 +3,14 @@
 The server, `python3 endpoint.py NAME PORT`:
   UDP  answers a datagram with as many bytes, "NAME ADDRESS PORT\\n" first (a short datagram with that line alone)
   TCP  says that line, then does what the client's line asks for: "pull N" sends N bytes, "push N" reads N bytes and
-       says "got N\\n", "stay" echoes until the client closes
+       says "got N\\n", "stay" echoes until the client closes, "reset" resets
 It closes first, once it has done what was asked.
 """
 
+import os
 import socket
 import socketserver
+import struct
 import sys
 import threading
 
@@ -43,6 +45,9 @@ class _Connection(socketserver.StreamRequestHandler):
         elif words[:1] == [b"stay"]:
             while data := self.request.recv(MANY):
                 self.request.sendall(data)
+        elif words[:1] == [b"reset"]:
+            self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            os.close(self.request.detach())
 
 
 class _Server(socketserver.ThreadingTCPServer):
