@@ -278,6 +278,99 @@ TEST_F(SyncTest, TheOwnNodesAddressesAndDeletionAreFollowed) {
     EXPECT_FALSE(health.node_eligible());
 }
 
+// healthz is 503 on the taint ToBeDeletedByClusterAutoscaler and on a deletion that has begun; livez is not.
+TEST_F(SyncTest, ATaintByTheAutoscalerOrADeletionUnderWayEndsHealthzAlone) {
+    start();
+    const auto now_wall = [] { return std::chrono::system_clock::now(); };
+    auto made = std::make_shared<::k8s::io::api::core::v1::Node>();
+    made->mutable_metadata()->set_name("n1");
+    made->mutable_spec()->add_taints()->set_key("node.kubernetes.io/unreachable");
+    give(watch::nodes_kind(), {"n1", made});
+    EXPECT_EQ(health.healthz(now_wall()).status, 200);
+    auto tainted = std::make_shared<::k8s::io::api::core::v1::Node>(*made);
+    tainted->mutable_spec()->add_taints()->set_key("ToBeDeletedByClusterAutoscaler");
+    give(watch::nodes_kind(), {"n1", tainted});
+    EXPECT_EQ(health.healthz(now_wall()).status, 503);
+    EXPECT_EQ(health.livez(now_wall()).status, 200);
+    give(watch::nodes_kind(), {"n1", made});
+    EXPECT_EQ(health.healthz(now_wall()).status, 200);
+    auto deleting = std::make_shared<::k8s::io::api::core::v1::Node>(*made);
+    deleting->mutable_metadata()->mutable_deletiontimestamp()->set_seconds(1);
+    give(watch::nodes_kind(), {"n1", deleting});
+    EXPECT_EQ(health.healthz(now_wall()).status, 503);
+    EXPECT_EQ(health.livez(now_wall()).status, 200);
+}
+
+// Only the own Node counts, whatever else a server sends.
+TEST_F(SyncTest, AnotherNodesTaintIsNoneOfOurs) {
+    start();
+    auto made = std::make_shared<::k8s::io::api::core::v1::Node>();
+    made->mutable_metadata()->set_name("n2");
+    made->mutable_spec()->add_taints()->set_key("ToBeDeletedByClusterAutoscaler");
+    give(watch::nodes_kind(), {"n2", made});
+    EXPECT_TRUE(health.node_eligible());
+}
+
+// Topology: the own Node's zone label decides, and a change of it is followed.
+TEST_F(SyncTest, TheZoneOfTheOwnNodeDecidesByHints) {
+    start();
+    auto slice = std::make_shared<compile::discoveryv1::EndpointSlice>();
+    slice->mutable_metadata()->set_namespace_("d");
+    slice->mutable_metadata()->set_name("a-1");
+    (*slice->mutable_metadata()->mutable_labels())["kubernetes.io/service-name"] = "a";
+    slice->set_addresstype("IPv4");
+    auto* port = slice->add_ports();
+    port->set_name("");
+    port->set_port(8080);
+    for (const char* zone : {"z1", "z2"}) {
+        auto* endpoint = slice->add_endpoints();
+        endpoint->add_addresses(std::string("10.1.0.") + zone[1]);
+        endpoint->mutable_hints()->add_forzones()->set_name(zone);
+    }
+    give(watch::endpoint_slices_kind(), {"d/a-1", slice});
+    const auto backends = [&] { return engine.services.begin()->second.internal.backends; };
+    EXPECT_THAT(backends(), SizeIs(2));
+    for (const char* zone : {"z1", "z2"}) {
+        auto made = std::make_shared<::k8s::io::api::core::v1::Node>();
+        made->mutable_metadata()->set_name("n1");
+        (*made->mutable_metadata()->mutable_labels())["topology.kubernetes.io/zone"] = zone;
+        give(watch::nodes_kind(), {"n1", made});
+        ASSERT_THAT(backends(), SizeIs(1));
+        EXPECT_EQ(backends()[0].address, *IpAddress::parse(std::string("10.1.0.") + zone[1]));
+    }
+}
+
+// kubeproxy_network_programming_duration_seconds: from the annotation to success, not for the first list.
+TEST_F(SyncTest, TheTriggerTimeIsMeasuredOnceAndNotForTheFirstList) {
+    const auto slice = [](const std::string& address) {
+        auto made = std::make_shared<compile::discoveryv1::EndpointSlice>();
+        made->mutable_metadata()->set_namespace_("d");
+        made->mutable_metadata()->set_name("a-1");
+        (*made->mutable_metadata()->mutable_labels())["kubernetes.io/service-name"] = "a";
+        (*made->mutable_metadata()->mutable_annotations())["endpoints.kubernetes.io/last-change-trigger-time"] =
+            "2020-01-01T00:00:00Z";
+        made->set_addresstype("IPv4");
+        auto* port = made->add_ports();
+        port->set_name("");
+        port->set_port(8080);
+        made->add_endpoints()->add_addresses(address);
+        return client::Delta{"d/a-1", made};
+    };
+    const auto count = [&] {
+        const std::string text = metrics.render();
+        const std::string name = "\nkubeproxy_network_programming_duration_seconds_count{ip_family=\"IPv4\"} ";
+        const auto at = text.find(name);
+        return at == std::string::npos ? std::string("none") : text.substr(at + name.size(), 1);
+    };
+    give(watch::endpoint_slices_kind(), slice("10.1.0.1"), true);
+    start();
+    EXPECT_EQ(count(), "0");
+    give(watch::endpoint_slices_kind(), slice("10.1.0.2"));
+    EXPECT_EQ(count(), "1");
+    give(watch::services_kind(), service("b", "10.96.0.2"));
+    EXPECT_EQ(count(), "1");
+}
+
 std::shared_ptr<::k8s::io::api::core::v1::Node> own_node(const std::vector<std::string>& cidrs) {
     auto made = std::make_shared<::k8s::io::api::core::v1::Node>();
     made->mutable_metadata()->set_name("n1");
@@ -357,6 +450,24 @@ TEST(NodePortAddresses, AFamilyWithoutARangeAcceptsOnAllItsAddresses) {
     inputs.nodeports = *NodePortAddresses::parse({"192.0.2.0/24"});
     EXPECT_THAT(make_node(inputs).nodeport_addresses,
                 ElementsAre(*IpAddress::parse("192.0.2.1"), *IpAddress::parse("2001:db8::1")));
+}
+
+// NodePorts answer on primary node addresses, never loopback, even where ranges name it.
+TEST(NodePortAddresses, ArePrimaryAndNeverLoopback) {
+    NodeInputs inputs;
+    inputs.links = {link("eth0", {"192.0.2.1", "192.0.2.2"}, true), link("eth1", {"198.51.100.1"}, false)};
+    auto lo = link("lo", {"127.0.0.1", "::1", "192.0.2.9"}, false);
+    lo.loopback = true;
+    inputs.links.push_back(lo);
+    NodeObject object;
+    object.addresses = {*IpAddress::parse("192.0.2.1")};
+    inputs.object = &object;
+    EXPECT_THAT(make_node(inputs).nodeport_addresses, ElementsAre(*IpAddress::parse("192.0.2.1")));
+    inputs.nodeports = *NodePortAddresses::parse({"127.0.0.0/8", "0.0.0.0/0", "::/0"});
+    EXPECT_THAT(make_node(inputs).nodeport_addresses,
+                ElementsAre(*IpAddress::parse("192.0.2.1"), *IpAddress::parse("192.0.2.2"),
+                            *IpAddress::parse("198.51.100.1")));
+    EXPECT_FALSE(NodePortAddresses::parse({"primary", "192.0.2.0/24"}));
 }
 
 TEST(TriggerTime, ReadsRfc3339AndNothingElse) {
