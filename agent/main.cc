@@ -249,8 +249,9 @@ Result<void> serve(const Config& config, const sigset_t& signals) {
     sluice::health::State state(effective.sync_period);
     sluice::health::Metrics metrics;
     options.beside_kube_proxy = look_for_kube_proxy(metrics);
-    metrics.add_collector([bpffs = ebpf.bpffs](std::string* out) {
-        sluice::metrics::collect_traffic(bpffs, out);
+    metrics.add_collector([bpffs = ebpf.bpffs,
+                           traffic = std::make_shared<sluice::metrics::TrafficMetrics>()](std::string* out) {
+        traffic->collect(bpffs, out);
     });
     sluice::agent::Listener health_server, metrics_server;
     SLUICE_TRY(health_server.start({"healthzBindAddress", effective.healthz_address,

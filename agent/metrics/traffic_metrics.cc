@@ -3,9 +3,9 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
+#include <functional>
 #include <iterator>
-#include <numeric>
+#include <utility>
 
 #include "api/base/log.h"
 
@@ -14,8 +14,6 @@ namespace {
 
 using dataplane::BackendTraffic;
 using dataplane::ServiceTraffic;
-
-constexpr const char* kOther = "other";
 
 // A label's value as the text format wants it: names come from the API server.
 std::string escaped(const std::string& text) {
@@ -41,14 +39,6 @@ struct Series {
     dataplane::Traffic traffic{};
     std::uint64_t refused = 0;
     std::uint64_t flows = 0;
-
-    void add(const dataplane::Traffic& more, std::uint64_t more_refused, std::uint64_t more_flows) {
-        traffic.connections += more.connections;
-        traffic.packets += more.packets;
-        traffic.bytes += more.bytes;
-        refused += more_refused;
-        flows += more_flows;
-    }
 };
 
 template <class Value>
@@ -71,31 +61,52 @@ std::string service_labels(const ServiceTraffic& service) {
                        protocol_name(service.protocol), family_name(service.family));
 }
 
-// The busiest services' places in the report, then the others'.
-std::vector<std::size_t> by_connections(const std::vector<ServiceTraffic>& services) {
-    std::vector<std::size_t> order(services.size());
-    std::iota(order.begin(), order.end(), 0U);
-    std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-        return services[a].traffic.connections > services[b].traffic.connections;
-    });
-    return order;
+Counters counters_of(const dataplane::Traffic& traffic, std::uint64_t refused) {
+    return {traffic.connections, traffic.packets, traffic.bytes, refused};
 }
 
-void render_services(const std::vector<ServiceTraffic>& services, std::size_t limit,
-                     std::string* out) {
-    const auto order = by_connections(services);
+Series shown(std::string labels, const Counters& counters, std::uint64_t flows) {
+    return Series{std::move(labels), {counters.connections, counters.packets, counters.bytes}, counters.refused, flows};
+}
+
+std::uint64_t mixed(std::uint64_t seed, std::uint64_t value) {
+    return (seed ^ value) * 0x9e3779b97f4a7c15ULL ^ (seed + value) >> 29U;
+}
+
+std::uint64_t key_of(const ServiceTraffic& service) {
+    const auto kind = static_cast<std::uint64_t>(service.protocol) << 8U | static_cast<std::uint64_t>(service.family);
+    return mixed(std::hash<std::string>{}(service.name), kind);
+}
+
+std::uint64_t key_of(const ServiceTraffic& service, const BackendTraffic& backend) {
+    std::uint64_t out = mixed(key_of(service), backend.port);
+    for (const std::uint8_t byte : backend.address.bytes) out = mixed(out, byte);
+    return mixed(out, std::hash<std::string>{}(backend.target));
+}
+
+}  // namespace
+
+void TrafficMetrics::render_services(const std::vector<ServiceTraffic>& services, std::string* out) {
+    std::vector<Counted> counted;
+    counted.reserve(services.size());
+    for (const ServiceTraffic& service : services) {
+        counted.push_back({key_of(service), counters_of(service.traffic, service.refused)});
+    }
+    const Counters others = services_.settle(&counted);
     std::vector<Series> series;
-    Series other{"service=\"other\",protocol=\"\",ip_family=\"\""};
-    for (std::size_t i = 0; i < order.size(); ++i) {
-        const ServiceTraffic& service = services[order[i]];
-        if (i < limit) {
-            series.push_back(Series{service_labels(service)});
-            series.back().add(service.traffic, service.refused, service.flows);
+    std::uint64_t flows = 0;
+    std::uint64_t summed = 0;
+    for (std::size_t i = 0; i < services.size(); ++i) {
+        if (counted[i].own) {
+            series.push_back(shown(service_labels(services[i]), counted[i].shown, services[i].flows));
         } else {
-            other.add(service.traffic, service.refused, service.flows);
+            flows += services[i].flows;
+            ++summed;
         }
     }
-    if (order.size() > limit) series.push_back(std::move(other));
+    if (summed != 0 || others != Counters{}) {
+        series.push_back(shown("service=\"other\",protocol=\"\",ip_family=\"\"", others, flows));
+    }
     family(out, "sluice_service_connections_total", "counter",
            "Choices of an endpoint: connects, new flows, first datagrams.", series,
            [](const Series& one) { return one.traffic.connections; });
@@ -111,11 +122,10 @@ void render_services(const std::vector<ServiceTraffic>& services, std::size_t li
     family(out, "sluice_service_active_flows", "gauge", "Flows of the packet path that are alive.",
            series, [](const Series& one) { return one.flows; });
     single(out, "sluice_services_summed", "gauge", "Service ports that are summed under \"other\".",
-           order.size() > limit ? order.size() - limit : 0);
+           summed);
 }
 
-void render_backends(const std::vector<ServiceTraffic>& services, std::size_t limit,
-                     std::string* out) {
+void TrafficMetrics::render_backends(const std::vector<ServiceTraffic>& services, std::string* out) {
     struct Row {
         const ServiceTraffic* service;
         const BackendTraffic* backend;
@@ -124,26 +134,33 @@ void render_backends(const std::vector<ServiceTraffic>& services, std::size_t li
     for (const ServiceTraffic& service : services) {
         for (const BackendTraffic& backend : service.backends) rows.push_back({&service, &backend});
     }
-    std::stable_sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) {
-        return a.backend->traffic.connections > b.backend->traffic.connections;
-    });
+    std::vector<Counted> counted;
+    counted.reserve(rows.size());
+    for (const Row& row : rows) {
+        counted.push_back({key_of(*row.service, *row.backend), counters_of(row.backend->traffic, 0)});
+    }
+    const Counters others = backends_.settle(&counted);
     std::vector<Series> series;
-    Series other{fmt::format("service=\"{}\",protocol=\"\",ip_family=\"\",endpoint=\"\",target=\"\"", kOther)};
+    std::uint64_t flows = 0;
+    std::uint64_t summed = 0;
     for (std::size_t i = 0; i < rows.size(); ++i) {
         const BackendTraffic& backend = *rows[i].backend;
-        if (i >= limit) {
-            other.add(backend.traffic, 0, backend.flows);
+        if (!counted[i].own) {
+            flows += backend.flows;
+            ++summed;
             continue;
         }
         const std::string address = backend.address.to_string();
         const std::string at = backend.address.is_v4() ? fmt::format("{}:{}", address, backend.port)
                                                        : fmt::format("[{}]:{}", address, backend.port);
-        series.push_back(Series{fmt::format("{},endpoint=\"{}\",target=\"{}\"",
-                                            service_labels(*rows[i].service), at,
-                                            escaped(backend.target))});
-        series.back().add(backend.traffic, 0, backend.flows);
+        series.push_back(shown(fmt::format("{},endpoint=\"{}\",target=\"{}\"", service_labels(*rows[i].service), at,
+                                           escaped(backend.target)),
+                               counted[i].shown, backend.flows));
     }
-    if (rows.size() > limit) series.push_back(std::move(other));
+    if (summed != 0 || others != Counters{}) {
+        series.push_back(shown("service=\"other\",protocol=\"\",ip_family=\"\",endpoint=\"\",target=\"\"", others,
+                               flows));
+    }
     family(out, "sluice_endpoint_connections_total", "counter", "Connections given to an endpoint.",
            series, [](const Series& one) { return one.traffic.connections; });
     family(out, "sluice_endpoint_packets_total", "counter",
@@ -156,8 +173,10 @@ void render_backends(const std::vector<ServiceTraffic>& services, std::size_t li
            "Flows of the packet path to an endpoint that are alive.", series,
            [](const Series& one) { return one.flows; });
     single(out, "sluice_endpoints_summed", "gauge", "Endpoints that are summed under \"other\".",
-           rows.size() > limit ? rows.size() - limit : 0);
+           summed);
 }
+
+namespace {
 
 void render_tables(const dataplane::TrafficReport& report, std::string* out) {
     std::vector<Series> used;
@@ -190,11 +209,10 @@ void render_tables(const dataplane::TrafficReport& report, std::string* out) {
 
 }  // namespace
 
-void render_traffic(const dataplane::TrafficReport& report,
-                    const std::vector<dataplane::DropView>& drops, const Limits& limits,
-                    std::string* out) {
-    render_services(report.services, limits.services, out);
-    render_backends(report.services, limits.backends, out);
+void TrafficMetrics::render(const dataplane::TrafficReport& report,
+                            const std::vector<dataplane::DropView>& drops, std::string* out) {
+    render_services(report.services, out);
+    render_backends(report.services, out);
     std::vector<Series> reasons;
     for (const auto& drop : drops) {
         reasons.push_back(Series{fmt::format("reason=\"{}\"", drop.reason), {}, drop.count, 0});
@@ -205,7 +223,7 @@ void render_traffic(const dataplane::TrafficReport& report,
     render_tables(report, out);
 }
 
-void collect_traffic(const std::string& bpffs, std::string* out) {
+void TrafficMetrics::collect(const std::string& bpffs, std::string* out) {
     constexpr const char* kReadable = "sluice_dataplane_readable";
     constexpr const char* kHelp = "1 if the pinned tables could be read for this answer.";
     const auto inspector = dataplane::Inspector::open(bpffs);
@@ -217,7 +235,7 @@ void collect_traffic(const std::string& bpffs, std::string* out) {
     const auto report = (*inspector)->traffic();
     const auto drops = (*inspector)->drops();
     single(out, kReadable, "gauge", kHelp, report && drops ? 1 : 0);
-    if (report && drops) render_traffic(*report, *drops, Limits{}, out);
+    if (report && drops) render(*report, *drops, out);
 }
 
 }  // namespace sluice::metrics

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
+
 namespace sluice::metrics {
 namespace {
 
@@ -33,7 +35,7 @@ std::string render(const Limits& limits) {
     report.tables = {{"services", 3, 512}};
     report.flow_tables = {{IpFamily::kIpv4, 1024, 6, 4, 9}};
     std::string out;
-    render_traffic(report, {{"fragment", 12, "x"}}, limits, &out);
+    TrafficMetrics(limits).render(report, {{"fragment", 12, "x"}}, &out);
     return out;
 }
 
@@ -55,7 +57,7 @@ TEST(TrafficMetrics, EveryFigureHasItsNameAndLabels) {
     has("sluice_flows_lingering{ip_family=\"IPv4\"} 4");
     has("sluice_flows_displaced_total{ip_family=\"IPv4\"} 9");
     has("sluice_services_summed 0");
-    EXPECT_THAT(text, Not(HasSubstr("\"other\"")));
+    EXPECT_THAT(text, Not(HasSubstr("service=\"other\"")));
 }
 
 TEST(TrafficMetrics, SeriesAreBoundedAndTheRestIsSummed) {
@@ -70,17 +72,53 @@ TEST(TrafficMetrics, SeriesAreBoundedAndTheRestIsSummed) {
     EXPECT_THAT(text, Not(HasSubstr("sluice_endpoint_connections_total{service=\"default/quiet")));
 }
 
+// What each key's series shows, and the sum of the others under key 0.
+std::map<std::uint64_t, std::uint64_t> settle(SeriesLedger* ledger,
+                                              const std::map<std::uint64_t, std::uint64_t>& connections) {
+    std::vector<Counted> items;
+    for (const auto& [key, count] : connections) items.push_back({key, {count, 0, 0, 0}});
+    std::map<std::uint64_t, std::uint64_t> out;
+    out[0] = ledger->settle(&items).connections;
+    for (const Counted& item : items) {
+        if (item.own) out[item.key] = item.shown.connections;
+    }
+    return out;
+}
+
+TEST(SeriesLedger, TheSumOfTheOthersNeverFalls) {
+    using Shown = std::map<std::uint64_t, std::uint64_t>;
+    SeriesLedger ledger(2);
+    EXPECT_EQ(settle(&ledger, {{1, 10}, {2, 20}, {3, 5}, {4, 1}}), (Shown{{0, 6}, {1, 10}, {2, 20}}));
+    // Busier than those that have a place: it stays where it is.
+    EXPECT_EQ(settle(&ledger, {{1, 10}, {2, 20}, {3, 500}, {4, 1}}), (Shown{{0, 501}, {1, 10}, {2, 20}}));
+    // One of the others goes: what it had counted was counted.
+    EXPECT_EQ(settle(&ledger, {{1, 10}, {2, 20}, {3, 500}}), (Shown{{0, 501}, {1, 10}, {2, 20}}));
+    // A place is free: a series begins with what is counted from there on, and nothing is counted twice.
+    EXPECT_EQ(settle(&ledger, {{1, 10}, {3, 507}}), (Shown{{0, 501}, {1, 10}, {3, 7}}));
+    EXPECT_EQ(settle(&ledger, {{1, 10}, {3, 510}, {5, 4}}), (Shown{{0, 505}, {1, 10}, {3, 10}}));
+    // One of the others begins anew under its old name.
+    EXPECT_EQ(settle(&ledger, {{1, 10}, {3, 510}, {5, 2}}), (Shown{{0, 507}, {1, 10}, {3, 10}}));
+}
+
+TEST(SeriesLedger, APlaceThatWasNeverUsedIsGivenToWhoCounts) {
+    using Shown = std::map<std::uint64_t, std::uint64_t>;
+    SeriesLedger ledger(1);
+    EXPECT_EQ(settle(&ledger, {{1, 0}, {2, 0}}), (Shown{{0, 0}, {1, 0}}));
+    EXPECT_EQ(settle(&ledger, {{1, 0}, {2, 3}}), (Shown{{0, 0}, {2, 3}}));
+    EXPECT_EQ(settle(&ledger, {{1, 9}, {2, 3}}), (Shown{{0, 9}, {2, 3}}));
+}
+
 TEST(TrafficMetrics, NamesFromTheClusterCannotBreakALine) {
     dataplane::TrafficReport report;
     report.services = {service("a\"b\\c\nd", 1)};
     std::string out;
-    render_traffic(report, {}, {}, &out);
+    TrafficMetrics().render(report, {}, &out);
     EXPECT_THAT(out, HasSubstr(R"(service="a\"b\\c\nd")"));
 }
 
 TEST(TrafficMetrics, WithoutTablesItSaysSo) {
     std::string out;
-    collect_traffic("/nonexistent", &out);
+    TrafficMetrics().collect("/nonexistent", &out);
     EXPECT_THAT(out, HasSubstr("sluice_dataplane_readable 0\n"));
 }
 

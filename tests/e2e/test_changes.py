@@ -58,7 +58,10 @@ def test_refused_without_endpoints_then_silent_without_service(one_node, service
 
 @pytest.mark.parametrize("hooked", (True, False), ids=("socket-hook", "tc"))
 def test_endpoint_changes_under_load_lose_nothing(one_node, service, hooked):
-    """10 s of connections while the endpoints change every 100 ms and the agent is killed and restarted twice."""
+    """10 s of connections while the endpoints change every 100 ms and the agent is killed and restarted twice.
+
+    A connected UDP socket whose backend leaves before its answer is ended, and told so: by the hook alone.
+    """
     name, addresses = service
     node, client = one_node.node, one_node.node.pods[2]
     loads = [node.load_process(addresses[family], 80, *mode, where=client, hooked=hooked,
@@ -82,7 +85,10 @@ def test_endpoint_changes_under_load_lose_nothing(one_node, service, hooked):
     import json
     for load in loads:
         result = json.loads(load.communicate(timeout=60)[0])
-        assert result["failed"] == 0, result
+        ended = sum(result["errors"].get(f"{call}: Software caused connection abort", 0) for call in ("send", "recv"))
+        assert result["failed"] == (ended if hooked and "--udp" in load.args else 0), result
+        # One socket at a time: at most one for each change.
+        assert ended <= step, result
         assert result["ok"] > 1000, result
         assert set(result["servers"]) == {"a", "b"}, result
     node.wait_agent()
