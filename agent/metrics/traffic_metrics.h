@@ -11,8 +11,8 @@
 
 namespace sluice::metrics {
 
-// Series are bounded, whatever the cluster's size: so many service ports and endpoints have series of their own. The rest
-// is summed under the label "other", and how many those are is a metric too.
+// Series are bounded, whatever the cluster's size: so many service ports and endpoints have series of their own. The
+// rest is summed under the label "other", and how many those are is a metric too.
 struct Limits {
     std::size_t services = 1000;
     std::size_t backends = 4000;

@@ -1,6 +1,6 @@
-// What the socket hooks leave to the packet programs, and to whom (docs/adr/0010). A client in another network namespace
-// than the engine's stands for a pod: the service's addresses are on its loopback device, where nobody listens, so that
-// what a hook has left alone is refused there.
+// What the socket hooks leave to the packet programs, and to whom (docs/adr/0010). A client in another network
+// namespace than the engine's stands for a pod: the service's addresses are on its loopback device, where nobody
+// listens, so that what a hook has left alone is refused there.
 #include <gtest/gtest.h>
 #include <sched.h>
 
