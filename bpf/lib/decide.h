@@ -214,9 +214,10 @@ SLUICE_ALWAYS_INLINE int sluice_avoid_flow(struct sluice_case *now,
 }
 
 /*
- * How often an insert is tried that meets claimed buckets. One wait (SLUICE_FLOW_CLAIM_LOOKS) is shorter than an insert
- * with cold caches takes: of two datagrams that a socket sends at once, the second would be lost (kubernetes 56903). All
- * of them take less than a millisecond: the other CPU may be answering an interrupt, or be a virtual one that waits.
+ * How often an insert is tried that meets claimed buckets. One wait (SLUICE_FLOW_CLAIM_LOOKS) is shorter than an
+ * insert with cold caches takes: of two datagrams that a socket sends at once, the second would be lost (kubernetes
+ * 56903). All of them take less than a millisecond: the other CPU may be answering an interrupt, or be a virtual one
+ * that waits.
  */
 #define SLUICE_ESTABLISH_TRIES 1024
 
