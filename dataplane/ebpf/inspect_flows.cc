@@ -27,6 +27,9 @@ namespace {
 
 using image::address_of;
 
+// What the pin of a table beside the one in use ends with.
+constexpr const char* kSecondTable = "_old";
+
 const char* state_name(std::uint32_t state) {
     switch (state) {
         case SLUICE_FLOW_CLOSED: return "closed";
@@ -79,17 +82,31 @@ bool read_half(sluice_flow_set* set, std::uint32_t index, bool v6, Half* half) {
     return (again & SLUICE_FLOW_ID_MASK) == half->hit.id && half->hit.state > SLUICE_FLOW_BUSY;
 }
 
+// Of the family's tables, the one that flows leave first: one that moves meanwhile may be visited twice, but is not
+// missed.
+template <class Visit>
+void for_each_set(const sluice_flow_view& view, bool v6, Visit visit) {
+    const int family = v6 ? 1 : 0;
+    if (view.mode != SLUICE_FLOW_ALONE) {
+        const std::uint32_t others = v6 ? view.other_count6 : view.other_count4;
+        for (std::uint32_t bucket = 0; bucket < others; ++bucket) {
+            visit(sluice_flow_head(&view, bucket, family | SLUICE_FLOW_OTHER), bucket);
+        }
+    }
+    const std::uint32_t buckets = v6 ? view.bucket_count6 : view.bucket_count4;
+    for (std::uint32_t bucket = 0; bucket < buckets; ++bucket) {
+        visit(sluice_flow_head(&view, bucket, family), bucket);
+    }
+}
+
 template <class Visit>
 void for_each_half(const sluice_flow_view& view, bool v6, Visit visit) {
-    const std::uint32_t buckets = v6 ? view.bucket_count6 : view.bucket_count4;
     Half half;
-    for (std::uint32_t bucket = 0; bucket < buckets; ++bucket) {
-        sluice_flow_set* set = sluice_flow_head(&view, bucket, v6 ? 1 : 0);
-        if (set == nullptr) return;
+    for_each_set(view, v6, [&](sluice_flow_set* set, std::uint32_t bucket) {
         for (std::uint32_t slot = 0; slot < SLUICE_FLOW_WAYS; ++slot) {
             if (read_half(set, bucket * SLUICE_FLOW_WAYS + slot, v6, &half)) visit(half);
         }
-    }
+    });
 }
 
 bool is_active(const sluice_flow_view& view, const sluice_flow_hit& hit) {
@@ -169,11 +186,9 @@ FlowCounts count_flows(const sluice_flow_view& view) {
         use.family = v6 ? IpFamily::kIpv6 : IpFamily::kIpv4;
         const std::uint32_t buckets = v6 ? view.bucket_count6 : view.bucket_count4;
         use.capacity = std::uint64_t{buckets} * SLUICE_FLOW_WAYS / 2;
-        for (std::uint32_t bucket = 0; bucket < buckets; ++bucket) {
-            const sluice_flow_set* set = sluice_flow_head(&view, bucket, v6 ? 1 : 0);
-            if (set == nullptr) break;
+        for_each_set(view, v6, [&](const sluice_flow_set* set, std::uint32_t) {
             use.displaced += SLUICE_READ_ONCE(set->evicted_live);
-        }
+        });
         for_each_half(view, v6, [&](const Half& half) {
             if ((half.hit.meta.flags & SLUICE_FLOW_REVERSE) != 0) return;
             if (!is_active(view, half.hit)) {
@@ -199,7 +214,7 @@ std::optional<FoundFlow> find_flow(const sluice_flow_view& view, const FlowKey& 
     tuple.ports.port_be[SLUICE_DESTINATION] = htons(key.destination_port);
     tuple.protocol = static_cast<__u8>(key.protocol);
     sluice_flow_hit hit{};
-    if (sluice_flow_find(&view, &tuple, sluice_flow_hash(&view, &tuple, v6), &hit, v6) == 0) {
+    if (sluice_flow_find_any(&view, &tuple, sluice_flow_hash(&view, &tuple, v6), &hit, v6) == 0) {
         return std::nullopt;
     }
     const sluice_tuple other = turned(hit, tuple.protocol);
@@ -236,7 +251,7 @@ std::uint16_t current_tick(std::uint32_t shift) {
 }
 
 FlowTables::~FlowTables() {
-    for (const Span& span : {config_, flows4_, flows6_}) {
+    for (const Span& span : {config_, flows4_, flows6_, others4_, others6_}) {
         if (span.address != nullptr) munmap(span.address, span.length);
     }
 }
@@ -274,6 +289,13 @@ Result<std::unique_ptr<FlowTables>> FlowTables::open(const std::string& state_di
                       map_pin(pin("sluice_flows4"), sizeof(sluice_flow_bucket4)));
     SLUICE_TRY_ASSIGN(out->flows6_,
                       map_pin(pin("sluice_flows6"), sizeof(sluice_flow_bucket6)));
+    // There only while flows move (flow_growth.h), and it may go between the question and the look.
+    if (auto other = map_pin(pin("sluice_flows4") + kSecondTable, sizeof(sluice_flow_bucket4)); other) {
+        out->others4_ = *other;
+    }
+    if (auto other = map_pin(pin("sluice_flows6") + kSecondTable, sizeof(sluice_flow_bucket6)); other) {
+        out->others6_ = *other;
+    }
     return out;
 }
 
@@ -290,6 +312,15 @@ sluice_flow_view FlowTables::view() const {
     out.now = current_tick((shift == 0 ? SLUICE_FLOW_DEFAULT_TICK_SHIFT : shift) & 31U);
     out.buckets4 = static_cast<sluice_flow_bucket4*>(flows4_.address);
     out.buckets6 = static_cast<sluice_flow_bucket6*>(flows6_.address);
+    const std::uint32_t other4 = SLUICE_READ_ONCE(config->other_count4);
+    out.other_count4 = std::min(other4, others4_.entries);
+    const std::uint32_t other6 = SLUICE_READ_ONCE(config->other_count6);
+    out.other_count6 = std::min(other6, others6_.entries);
+    out.others4 = static_cast<sluice_flow_bucket4*>(others4_.address);
+    out.others6 = static_cast<sluice_flow_bucket6*>(others6_.address);
+    if (out.other_count4 != 0 || out.other_count6 != 0) {
+        out.mode = static_cast<__u16>(SLUICE_READ_ONCE(config->mode));
+    }
     return out;
 }
 

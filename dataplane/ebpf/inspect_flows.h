@@ -70,6 +70,7 @@ private:
     static Result<Span> map_pin(const std::string& path, std::uint32_t value_size);
 
     Span config_, flows4_, flows6_;
+    Span others4_, others6_;  // empty, but while flows move from one table to another
 };
 
 }  // namespace sluice::dataplane
