@@ -49,6 +49,10 @@ Result<void> EbpfEngine::prepare() {
     SLUICE_TRY(make_directory(paths_.root));
     SLUICE_TRY(make_directory(paths_.links));
     SLUICE_TRY(make_directory(paths_.state));
+    state_was_there_ = !list_directory(paths_.state).empty();
+    // Which table is in use has to be settled before programs are loaded.
+    SLUICE_TRY(flow_pins_.settle());
+    load_ahead();
     return {};
 }
 
@@ -182,10 +186,19 @@ Result<void> EbpfEngine::sync_devices() {
     if (!options_.tc || !live_.programs) {
         return {};
     }
-    return attach_devices(*live_.programs);
+    auto attached = attach_devices(live_);
+    begin_xdp();
+    return attached;
 }
 
 void EbpfEngine::reclaim() {
+    if (ready(xdp_loading_)) {
+        finish_xdp();
+    }
+    if (publisher_ && ready(ahead_.programs)) {
+        // It did not do: too small, or too large.
+        ahead_ = {};
+    }
     look_at_flows();
     if (!publisher_ || !grace_.idle()) {
         return;
@@ -210,8 +223,8 @@ EngineStatus EbpfEngine::status() const {
     for (const std::string& reason : xdp_.missing()) {
         out.missing.push_back(reason);
     }
-    if (live_.programs && !live_.programs->xdp_refusal().empty()) {
-        out.missing.push_back("XDP: " + live_.programs->xdp_refusal());
+    if (const Programs* xdp = xdp_of(live_); xdp != nullptr && !xdp->xdp_refusal().empty()) {
+        out.missing.push_back("XDP: " + xdp->xdp_refusal());
     }
     if (attachments_.uses_filters()) {
         out.missing.emplace_back("tcx (Linux 6.6): tc programs hang on the clsact discipline");

@@ -8,13 +8,16 @@
 
 namespace sluice::dataplane {
 
-Result<void> EbpfEngine::turn_to(const Programs& programs) {
+Result<void> EbpfEngine::turn_to(const Images& images) {
+    const Programs& programs = *images.programs;
     if (options_.tc) {
-        SLUICE_TRY(attach_devices(programs));
+        SLUICE_TRY(attach_devices(images));
     } else {
         attachments_.retain_devices({});
         xdp_.turn_to({}, XdpMode::kOff, -1, -1);
     }
+    // The hooks that follow translate alone: what they send to a backend is nothing that devices have to know.
+    light(*images.tables);
     if (!options_.socket_hooks) {
         attachments_.drop_socket_hooks();
         return {};
@@ -26,10 +29,11 @@ Result<void> EbpfEngine::turn_to(const Programs& programs) {
     return {};
 }
 
-Result<void> EbpfEngine::attach_devices(const Programs& programs) {
+Result<void> EbpfEngine::attach_devices(const Images& images) {
+    const Programs& programs = *images.programs;
     SLUICE_TRY_ASSIGN(const std::vector<netlink::Link> links, netlink::list_links());
     std::vector<DeviceHook> keep;
-    std::vector<XdpDevice> uplinks;
+    uplinks_.clear();
     Result<void> outcome;
     const auto attach = [&](const netlink::Link& link, bool egress, TcProgram program) {
         const DeviceHook hook{link.ifindex, egress};
@@ -60,13 +64,19 @@ Result<void> EbpfEngine::attach_devices(const Programs& programs) {
         } else if (role == netlink::Role::kNode) {
             attach(link, false, TcProgram::kNodeIngress);
             attach(link, true, TcProgram::kNodeEgress);
-            uplinks.push_back({link.ifindex, link.name, link.kind});
+            uplinks_.push_back({link.ifindex, link.name, link.kind});
         }
     }
     attachments_.retain_devices(keep);
     // After tc, which takes what XDP leaves.
-    xdp_.turn_to(uplinks, options_.xdp, programs.xdp_program(), programs.map("sluice_xdp_out"));
+    turn_xdp(images);
     return outcome;
+}
+
+void EbpfEngine::turn_xdp(const Images& images) {
+    const Programs* programs = xdp_of(images);
+    xdp_.turn_to(uplinks_, options_.xdp, programs == nullptr ? -1 : programs->xdp_program(),
+                 programs == nullptr ? -1 : programs->map("sluice_xdp_out"));
 }
 
 }  // namespace sluice::dataplane

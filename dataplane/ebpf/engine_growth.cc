@@ -1,5 +1,7 @@
-// Growth of the flow tables while packets use them; the steps are those of flow_growth.h.
+// Growth of the flow tables while packets use them; the steps are those of flow_growth.h. Programs are exchanged three
+// times for it; they are loaded in a thread, and each call of reclaim() takes a step if there is one to take.
 #include <algorithm>
+#include <utility>
 
 #include "api/abi/drop_reasons.h"
 #include "api/abi/flow.h"
@@ -23,13 +25,21 @@ void EbpfEngine::look_at_flows() {
     if (!options_.tc || !publisher_) {
         return;
     }
-    if (carrying_) {
-        auto done = replace_image(live_.tables->capacities(), node_);
-        if (done) {
-            done = carry_flows();
+    if (growing_.active()) {
+        if (ready(growing_.programs)) {
+            if (auto done = go_on_growing(); !done) {
+                log::warn("ebpf", "{}: {}",
+                          carrying_ ? "flows are still to be carried over" : "the flow tables stay as they are",
+                          done.error().to_string());
+            }
         }
-        if (!done) {
-            log::warn("ebpf", "flows are still to be carried over: {}", done.error().to_string());
+        return;
+    }
+    if (carrying_ || growth_ == Growth::kKnowOne) {
+        // An error came between; from here it only goes on.
+        growth_ = carrying_ ? Growth::kCarry : Growth::kKnowOne;
+        if (auto begun = begin_loading(live_.tables->capacities())) {
+            growing_ = std::move(*begun);
         }
         return;
     }
@@ -64,28 +74,62 @@ void EbpfEngine::look_at_flows() {
 }
 
 Result<void> EbpfEngine::grow_flows(bool v4, bool v6) {
-    const auto turn = [&] { return replace_image(live_.tables->capacities(), node_); };
-    Result<void> done = flow_pins_.begin(v4, v6);
-    if (done) {
-        done = turn();
-    }
-    if (done) {
-        done = flow_pins_.beside();
-    }
-    // Until the last program that began before looks in both tables.
-    if (done) {
-        done = wait_for_grace_period();
-    }
-    if (done) {
-        done = flow_pins_.swap();
-    }
-    if (!done) {
+    auto done = flow_pins_.begin(v4, v6);
+    auto begun = done ? begin_loading(live_.tables->capacities()) : Result<Loading>(done.error());
+    if (!begun) {
         flow_pins_.give_up();
-        return done;
+        return begun.error();
     }
-    carrying_ = true;
-    SLUICE_TRY(turn());
-    return carry_flows();
+    growing_ = std::move(*begun);
+    growth_ = Growth::kKnowBoth;
+    return {};
+}
+
+Result<void> EbpfEngine::go_on_growing() {
+    Loading loaded = std::exchange(growing_, {});
+    auto programs = loaded.programs.get();
+    Result<void> done = programs ? Result<void>() : Result<void>(programs.error());
+    if (done && loaded.tables->capacities() != live_.tables->capacities()) {
+        // The image has grown meanwhile.
+        SLUICE_TRY_ASSIGN(growing_, begin_loading(live_.tables->capacities()));
+        return {};
+    }
+    if (done) {
+        done = succeed(std::move(loaded.tables), std::move(*programs), node_);
+    }
+    if (growth_ == Growth::kKnowBoth) {
+        if (done) {
+            done = flow_pins_.beside();
+        }
+        // Until the last program that began before looks in both tables.
+        if (done) {
+            done = wait_for_grace_period();
+        }
+        if (done) {
+            done = flow_pins_.swap();
+        }
+        if (!done) {
+            growth_ = Growth::kNone;
+            flow_pins_.give_up();
+            for (std::size_t family = 0; family < growth_refused_.size(); ++family) {
+                ++growth_refused_[family];
+            }
+            return done;
+        }
+        carrying_ = true;
+        growth_ = Growth::kCarry;
+        SLUICE_TRY_ASSIGN(growing_, begin_loading(live_.tables->capacities()));
+        return {};
+    }
+    SLUICE_TRY(std::move(done));
+    if (growth_ == Growth::kCarry) {
+        return carry_flows();
+    }
+    growth_ = Growth::kNone;
+    watch_flows();
+    log::info("ebpf", "the flow tables have room for {} and {} flows", flow_samples_[0].status("").capacity,
+              flow_samples_[1].status("").capacity);
+    return {};
 }
 
 // With programs in force that bring over what they find.
@@ -93,14 +137,12 @@ Result<void> EbpfEngine::carry_flows() {
     SLUICE_TRY_ASSIGN(const FlowMoveCounts counts,
                       flow_pins_.carry(options_.object_dir + "/flow_move.o"));
     SLUICE_TRY(flow_pins_.finish());
+    log::info("ebpf", "of the flows {} were carried to the larger table, {} had expired, {} found no place",
+              counts.moved, counts.expired, counts.lost);
     carrying_ = false;
     // The programs hold the smaller table until they are exchanged once more.
-    SLUICE_TRY(replace_image(live_.tables->capacities(), node_));
-    watch_flows();
-    log::info("ebpf",
-              "the flow tables have room for {} and {} flows; {} were carried over, {} had expired, {} found no place",
-              flow_samples_[0].status("").capacity, flow_samples_[1].status("").capacity,
-              counts.moved, counts.expired, counts.lost);
+    growth_ = Growth::kKnowOne;
+    SLUICE_TRY_ASSIGN(growing_, begin_loading(live_.tables->capacities()));
     return {};
 }
 

@@ -1,5 +1,7 @@
 // Flow tables that double under traffic. No flow may be lost: one that were would choose among fifty backends anew.
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <thread>
 #include <tuple>
 
@@ -84,11 +86,18 @@ protected:
         return out;
     }
     TableStatus table() const { return engine->status().tables.at(0); }
-    // Until the table has the capacity, or nothing more happens.
+    // Until the table has the capacity; a test that hangs here fails by its time limit. Programs are loaded in a thread
+    // meanwhile.
     void reclaim_until(std::uint64_t capacity) {
-        for (std::uint32_t i = 0; i < 4 * kSampleRounds && table().capacity != capacity; ++i) {
+        while (table().capacity != capacity) {
             engine->reclaim();
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
         }
+    }
+    bool growing() const {
+        const std::vector<std::string> pins = list_directory(paths().state);
+        return std::any_of(pins.begin(), pins.end(),
+                           [](const std::string& pin) { return pin.ends_with("_old") || pin.ends_with("_was"); });
     }
 
     EbpfOptions with = options();
@@ -119,6 +128,18 @@ TEST_F(GrowthTest, DoublesUnderTrafficAndLosesNoFlow) {
     std::thread one(traffic, 0);
     std::thread two(traffic, 1);
     reclaim_until(2048);
+    // Changes go on while programs are loaded; what is grown by them meanwhile is loaded for once more.
+    image::Change change;
+    for (int i = 0; i < 700; ++i) {
+        change.upserts.push_back(make_service(fmt::format("s{}", i), Protocol::kTcp,
+                                              fmt::format("10.96.{}.{}", 1 + i / 250, 1 + i % 250), 80,
+                                              dns.internal.backends));
+    }
+    apply(change);
+    while (growing()) {
+        engine->reclaim();
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
     const int before = rounds;
     while (rounds < before + 2) {
         std::this_thread::yield();

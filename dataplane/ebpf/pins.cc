@@ -151,6 +151,12 @@ std::vector<std::string> stale_states(const PinPaths& paths) {
 }
 
 std::string state_pin_name(std::string_view map) {
+    // A table beside another has its version.
+    for (const std::string_view suffix : {"_old", "_was"}) {
+        if (map.ends_with(suffix)) {
+            return fmt::format("{}{}", state_pin_name(map.substr(0, map.size() - suffix.size())), suffix);
+        }
+    }
     std::uint32_t version = 1;
 #define SLUICE_SHAPE(name, shape) version = map == #name ? (shape) : version;
     SLUICE_STATE_SHAPES(SLUICE_SHAPE)
@@ -158,7 +164,15 @@ std::string state_pin_name(std::string_view map) {
     return version == 1 ? std::string(map) : fmt::format("{}-v{}", map, version);
 }
 
-std::string state_base_name(std::string_view pin) { return std::string(pin.substr(0, pin.find('-'))); }
+std::string state_base_name(std::string_view pin) {
+    const std::string name(pin.substr(0, pin.find('-')));
+    for (const std::string_view suffix : {"_old", "_was"}) {
+        if (pin.ends_with(suffix) && !name.ends_with(suffix)) {
+            return fmt::format("{}{}", name, suffix);
+        }
+    }
+    return name;
+}
 
 Result<void> replace_pin(int map, const std::string& path) {
     const std::string next = fmt::format("{}{}", path, kNextSuffix);

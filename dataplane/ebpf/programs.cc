@@ -14,6 +14,7 @@
 #include <cstring>
 #include <ctime>
 #include <filesystem>
+#include <future>
 #include <mutex>
 
 #include "api/abi/flow.h"
@@ -88,6 +89,38 @@ std::uint32_t flow_buckets(const EbpfOptions& options) {
 // The sizes that options decide; 0: as the object says.
 std::uint32_t state_entries(const EbpfOptions& options, std::string_view map) {
     return map == "sluice_flows4" || map == "sluice_flows6" ? flow_buckets(options) : 0;
+}
+
+// Makes and pins a state map before its object is loaded: other objects that use it are loaded at the same time. Socket
+// storage is left to libbpf, which describes its types to the kernel; one object alone has it.
+Result<void> make_state(bpf_map* map, const std::string& path) {
+    if (!is_state(map) || bpf_map__type(map) == BPF_MAP_TYPE_SK_STORAGE) {
+        return {};
+    }
+    LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = bpf_map__map_flags(map),
+                .map_extra = bpf_map__map_extra(map));
+    const Fd made(bpf_map_create(bpf_map__type(map), bpf_map__name(map), bpf_map__key_size(map),
+                                 bpf_map__value_size(map), bpf_map__max_entries(map), &options));
+    if (!made) {
+        return errno_error(errno, "cannot make the map {} of {} entries", bpf_map__name(map),
+                           bpf_map__max_entries(map));
+    }
+    if (const int error = bpf_obj_pin(made.get(), path.c_str()); error != 0) {
+        return errno_error(-error, "cannot pin {}", path);
+    }
+    if (const int error = bpf_map__reuse_fd(map, made.get()); error != 0) {
+        return errno_error(-error, "cannot hand the map {} to the programs", bpf_map__name(map));
+    }
+    return {};
+}
+
+// The kernel's work: with what the objects need in their hands, they have nothing in common.
+Result<void> verify(bpf_object* object, const std::string& path) {
+    listen_to_libbpf();
+    if (const int error = bpf_object__load(object); error != 0) {
+        return errno_error(-error, "the kernel refused the programs of {}: {}", path, complaint);
+    }
+    return {};
 }
 
 // How large the flow tables are, how long a tick is, and the seed of their hash; written before any program of this
@@ -223,35 +256,68 @@ Programs::~Programs() {
     }
 }
 
+Result<void> Programs::check_complete(const EbpfOptions& options, Parts parts) const {
+    for (const SocketHook& hook : socket_hooks()) {
+        if (parts.hooks && options.socket_hooks && socket_program(hook) < 0) {
+            return make_error(Code::kFailedPrecondition, "{}/socket.o lacks the program {}",
+                              options.object_dir, hook.program);
+        }
+    }
+    for (const TcProgram program : kTcPrograms) {
+        if (parts.tc && options.tc && tc_program(program) < 0) {
+            return make_error(Code::kFailedPrecondition, "{}/tc.o lacks the section {}",
+                              options.object_dir, tc_section(program));
+        }
+    }
+    return {};
+}
+
 Result<std::unique_ptr<Programs>> Programs::load(const EbpfOptions& options,
                                                  const Features& features, const KernelImage& image,
-                                                 const std::string& state_directory) {
+                                                 const std::string& state_directory, Parts parts) {
     std::unique_ptr<Programs> out(new Programs);
-    if (options.socket_hooks) {
-        SLUICE_TRY(out->load_object(options, features, image, state_directory, "socket.o"));
-        for (const SocketHook& hook : socket_hooks()) {
-            if (out->socket_program(hook) < 0) {
-                return make_error(Code::kFailedPrecondition, "{}/socket.o lacks the program {}",
-                                  options.object_dir, hook.program);
-            }
-        }
+    struct Part {
+        bpf_object* object;
+        std::future<Result<void>> verified;
+        bool needed;
+    };
+    std::vector<Part> loading;
+    // State maps are made while the objects are opened, one after the other, so that all have the same.
+    const auto begin = [&](const char* file, bool needed) -> Result<void> {
+        SLUICE_TRY_ASSIGN(bpf_object* const object,
+                          out->open_object(options, features, image, state_directory, file));
+        const std::string path = options.object_dir + "/" + file;
+        loading.push_back(
+            {object, std::async(std::launch::async, [object, path] { return verify(object, path); }), needed});
+        return {};
+    };
+    // The longest first.
+    if (parts.tc && options.tc) {
+        SLUICE_TRY(begin("tc.o", true));
     }
-    if (options.tc) {
-        SLUICE_TRY(out->load_object(options, features, image, state_directory, "tc.o"));
-        for (const TcProgram program : kTcPrograms) {
-            if (out->tc_program(program) < 0) {
-                return make_error(Code::kFailedPrecondition, "{}/tc.o lacks the section {}",
-                                  options.object_dir, tc_section(program));
-            }
-        }
-    }
-    if (options.tc && options.xdp != XdpMode::kOff) {
+    if (parts.xdp && options.tc && options.xdp != XdpMode::kOff) {
         // Without it everything works, only slower.
-        auto loaded = out->load_object(options, features, image, state_directory, "xdp.o");
-        if (!loaded) {
-            out->xdp_refusal_ = loaded.error().to_string();
+        if (auto begun = begin("xdp.o", false); !begun) {
+            out->xdp_refusal_ = begun.error().to_string();
         }
     }
+    if (parts.hooks && options.socket_hooks) {
+        SLUICE_TRY(begin("socket.o", true));
+    }
+    Result<void> outcome;
+    for (Part& part : loading) {
+        auto done = part.verified.get();
+        if (done) {
+            done = out->take_over(part.object, state_directory);
+        }
+        if (!done && part.needed) {
+            outcome = done.error();
+        } else if (!done) {
+            out->xdp_refusal_ = done.error().to_string();
+        }
+    }
+    SLUICE_TRY(std::move(outcome));
+    SLUICE_TRY(out->check_complete(options, parts));
     return out;
 }
 
@@ -291,6 +357,7 @@ Result<void> Programs::adopt_maps(bpf_object* object, const EbpfOptions& options
                                   state_directory, other, name);
                     }
                 }
+                SLUICE_TRY(make_state(map, path));
                 continue;
             }
             bpf_map_info info{};
@@ -305,6 +372,7 @@ Result<void> Programs::adopt_maps(bpf_object* object, const EbpfOptions& options
                 if (unlink(path.c_str()) != 0) {
                     return errno_error(errno, "cannot remove the pin {}", path);
                 }
+                SLUICE_TRY(make_state(map, path));
                 continue;
             }
             fd = pinned.get();
@@ -354,9 +422,10 @@ Result<void> Programs::keep_state(bpf_object* object, const std::string& state_d
     return {};
 }
 
-Result<void> Programs::load_object(const EbpfOptions& options, const Features& features,
-                                   const KernelImage& image, const std::string& state_directory,
-                                   const std::string& file) {
+Result<bpf_object*> Programs::open_object(const EbpfOptions& options, const Features& features,
+                                          const KernelImage& image,
+                                          const std::string& state_directory,
+                                          const std::string& file) {
     listen_to_libbpf();
     const std::string path = options.object_dir + "/" + file;
     std::error_code missing;
@@ -382,7 +451,6 @@ Result<void> Programs::load_object(const EbpfOptions& options, const Features& f
         const std::uint32_t frags = features.xdp_frags ? 1 : 0;
         SLUICE_TRY(write_constant(object, path, "sluice_xdp_frags", frags));
     }
-    bpf_map* map = nullptr;
     bpf_program* program = nullptr;
     bpf_object__for_each_program(program, object) {
         if (std::string_view(bpf_program__section_name(program)).starts_with("tc/")) {
@@ -396,16 +464,18 @@ Result<void> Programs::load_object(const EbpfOptions& options, const Features& f
         }
     }
     SLUICE_TRY(adopt_maps(object, options, image, state_directory));
-    const int error = bpf_object__load(object);
-    if (error != 0) {
-        return errno_error(-error, "the kernel refused the programs of {}: {}", path, complaint);
-    }
+    return object;
+}
+
+Result<void> Programs::take_over(bpf_object* object, const std::string& state_directory) {
     SLUICE_TRY(keep_state(object, state_directory));
+    bpf_map* map = nullptr;
     bpf_object__for_each_map(map, object) {
         if (bpf_map__type(map) == BPF_MAP_TYPE_PROG_ARRAY) {
             stages_[bpf_map__name(map)] = bpf_map__fd(map);
         }
     }
+    bpf_program* program = nullptr;
     bpf_object__for_each_program(program, object) {
         by_section_[bpf_program__section_name(program)] = bpf_program__fd(program);
         by_name_[bpf_program__name(program)] = bpf_program__fd(program);

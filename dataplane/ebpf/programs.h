@@ -46,6 +46,13 @@ const char* tc_section(TcProgram program);
 // Keeps libbpf's warnings off stderr: what matters of them is in the errors returned.
 void quiet_libbpf();
 
+// Which objects to load; what the options do not ask for is left out in any case.
+struct Parts {
+    bool hooks = true;
+    bool tc = true;
+    bool xdp = true;
+};
+
 class Programs {
 public:
     Programs(const Programs&) = delete;
@@ -54,11 +61,13 @@ public:
 
     // State maps (flows, socket storage, affinity) are taken from their pins in state_directory, or
     // made and pinned there. A pinned flow table keeps the size it has. A state map of another shape is replaced:
-    // its version in api/abi/state.h should have changed.
+    // its version in api/abi/state.h should have changed. The verifier works on all objects at the same time, a thread
+    // each.
     static Result<std::unique_ptr<Programs>> load(const EbpfOptions& options,
                                                   const Features& features,
                                                   const KernelImage& image,
-                                                  const std::string& state_directory);
+                                                  const std::string& state_directory,
+                                                  Parts parts = {});
 
     // Pins what has to live as long as the programs are attached, whoever still holds this object:
     // the kernel empties an array of programs with its last pin or user's descriptor.
@@ -82,9 +91,12 @@ public:
 
 private:
     Programs() = default;
-    Result<void> load_object(const EbpfOptions& options, const Features& features,
-                             const KernelImage& image, const std::string& state_directory,
-                             const std::string& file);
+    Result<bpf_object*> open_object(const EbpfOptions& options, const Features& features,
+                                    const KernelImage& image, const std::string& state_directory,
+                                    const std::string& file);
+    // What the objects' programs are called, once they are loaded.
+    Result<void> take_over(bpf_object* object, const std::string& state_directory);
+    [[nodiscard]] Result<void> check_complete(const EbpfOptions& options, Parts parts) const;
     Result<void> adopt_maps(bpf_object* object, const EbpfOptions& options,
                             const KernelImage& image, const std::string& state_directory);
     Result<void> keep_state(bpf_object* object, const std::string& state_directory);

@@ -113,11 +113,19 @@ void allow_only(int out, const std::set<std::uint32_t>& devices) {
 
 }  // namespace
 
+bool xdp_wants(const XdpDevice& device, XdpMode mode) {
+    return mode != XdpMode::kOff && (mode != XdpMode::kAuto || device.kind != "veth");
+}
+
 void XdpAttachments::attach(const XdpDevice& device, XdpMode mode, int program, Attached& out) const {
     const std::string pin = pin_of(links_, device.ifindex);
     out.name = device.name;
-    if (mode == XdpMode::kAuto && device.kind == "veth") {
+    if (!xdp_wants(device, mode)) {
         out.reason = "frames of a veth may lack their checksum (xdp: native attaches all the same)";
+        return;
+    }
+    if (program < 0) {
+        out.reason = "its program is not loaded";
         return;
     }
     Fd link(bpf_obj_get(pin.c_str()));
@@ -188,7 +196,7 @@ void XdpAttachments::remove_others(const std::vector<XdpDevice>& devices) {
 
 void XdpAttachments::turn_to(const std::vector<XdpDevice>& devices, XdpMode mode, int program, int out) {
     std::vector<XdpDevice> wanted;
-    if (mode != XdpMode::kOff && program >= 0) {
+    if (mode != XdpMode::kOff) {
         wanted = devices;
     }
     std::set<std::uint32_t> native;
@@ -196,7 +204,7 @@ void XdpAttachments::turn_to(const std::vector<XdpDevice>& devices, XdpMode mode
         Attached attached;
         attach(device, mode, program, attached);
         const auto former = devices_.find(device.ifindex);
-        if (!attached.reason.empty() &&
+        if (!attached.reason.empty() && (program >= 0 || !xdp_wants(device, mode)) &&
             (former == devices_.end() || former->second.reason != attached.reason)) {
             log::info("ebpf", "no XDP on {}: {}; tc serves it", device.name, attached.reason);
         }

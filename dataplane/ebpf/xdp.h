@@ -23,6 +23,9 @@ struct XdpDevice {
     std::string kind;  // of netlink::Link
 };
 
+// Whether the mode lets the program run on such a device, if its driver can.
+bool xdp_wants(const XdpDevice& device, XdpMode mode);
+
 // Attaches by BPF links, pinned as xdp_<ifindex> in the directory of links; programs are exchanged inside a link, so no
 // packet is without one.
 //
@@ -38,7 +41,8 @@ public:
     explicit XdpAttachments(std::string links) : links_(std::move(links)) {}
 
     // Turns the devices to the program, and detaches from all others. `out` is the map of devices that take redirected
-    // frames (sluice_xdp_out). REQUIRES: program and map belong together; nothing is attached if program < 0.
+    // frames (sluice_xdp_out). REQUIRES: program and map belong together; nothing is attached if program < 0,
+    // as it is until it is loaded.
     void turn_to(const std::vector<XdpDevice>& devices, XdpMode mode, int program, int out);
 
     // For people: where it runs, and where not and why.
