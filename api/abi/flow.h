@@ -48,7 +48,7 @@ enum sluice_flow_state {
 struct sluice_flow_set {
 	__u32 claim; /* 1 while someone inserts into the bucket */
 	__u32 evicted_live; /* flows displaced before their time; approximate, for people */
-	__u32 reserved[2];
+	__u8 protocol[SLUICE_FLOW_WAYS]; /* of the records, for eviction; may be 0 in tables of older releases */
 	__u32 word[SLUICE_FLOW_WAYS];
 	__u16 seen[SLUICE_FLOW_WAYS]; /* tick of the last packet, either direction */
 };
@@ -139,7 +139,7 @@ struct sluice_flow_mover {
 SLUICE_STATIC_ASSERT(sizeof(struct sluice_flow_mover) == 72, "flow mover");
 
 /* Bytes for each CPU to work in. */
-#define SLUICE_FLOW_ROOM 320
+#define SLUICE_FLOW_ROOM 336
 
 /* Ticks (about seconds) without a packet after which a slot is free for others. */
 #define SLUICE_FLOW_TIMEOUT_CLOSED 10

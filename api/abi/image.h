@@ -194,6 +194,8 @@ SLUICE_STATIC_ASSERT(sizeof(struct sluice_cidr) == 48, "cidr");
 #define SLUICE_HEADER_DETECT_DEVICE 0x4  /* what comes in by a pod's device is a pod's */
 /* kube-proxy's rules are on the node: TCP packets that neither begin a connection nor belong to a flow are conntrack's */
 #define SLUICE_HEADER_BESIDE_PROXY 0x8
+/* There is a row of counters for each CPU that there can be: programs that packets run need no atomic additions */
+#define SLUICE_HEADER_OWN_ROWS 0x10
 
 /* Words of the filter; a power of two. */
 #define SLUICE_FILTER_WORDS 4096
@@ -232,8 +234,8 @@ SLUICE_STATIC_ASSERT(sizeof(struct sluice_header) ==
 		     "header");
 
 /*
- * What a backend was given, [row][backend] with backend_capacity cells a row. All additions are atomic: CPUs share
- * rows, and a hook can be interrupted by a packet.
+ * What a backend was given, [row][backend] with backend_capacity cells a row. Additions are atomic where CPUs share
+ * rows, and in socket hooks always, for a packet can interrupt them; packets do not interrupt each other.
  */
 struct sluice_backend_counters {
 	__u64 connections; /* choices: connects, new flows, first datagrams */

@@ -44,6 +44,7 @@ struct sluice_flow_place {
 	__u32 slot;
 	__u32 id;
 	__u32 tag; /* of the key, in bits 16-31 */
+	__u64 best; /* the search's own: the rank of the slot to give up, above the slot's 3 bits */
 };
 
 /* Where the search for a source port walks: ports first .. first + span - 1, from `next`, in steps of `step`. */
@@ -80,8 +81,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_claim(struct sluice_flow_set *set)
 
 SLUICE_ALWAYS_INLINE void sluice_flow_release(struct sluice_flow_set *set)
 {
-	/* An atomic operation rather than a store: it orders what was written before it on every CPU. */
-	SLUICE_COMPARE_AND_SWAP(&set->claim, 1, 0);
+	SLUICE_STORE_RELEASE(&set->claim, 1, 0);
 }
 
 /* Whether the half that a record points at is still there. */
@@ -117,6 +117,29 @@ SLUICE_ALWAYS_INLINE __u32 sluice_flow_rank(__u32 state, __u32 age, __u32 timeou
 #define SLUICE_FLOW_RANK_FREE 0x1000000U
 #define SLUICE_FLOW_RANK_SAME_KEY 0x2000000U
 #define SLUICE_FLOW_RANK_ALIVE 0xffffffffU
+
+/*
+ * How readily a slot is given up, by the bucket's head alone: its records lie in lines of their own, and an insert into
+ * a full table would wait for each of them. The bucket is claimed, so what the head says of protocols is settled.
+ */
+SLUICE_ALWAYS_INLINE __u32 sluice_flow_rank_head(const struct sluice_flow_view *view,
+						 struct sluice_flow_set *set, __u32 slot)
+{
+	__u32 state = SLUICE_READ_ONCE(set->word[slot]) & SLUICE_FLOW_STATE_MASK;
+
+	if (state == SLUICE_FLOW_FREE)
+		return SLUICE_FLOW_RANK_FREE;
+	if (state == SLUICE_FLOW_BUSY)
+		return 0;
+	return sluice_flow_rank(state, sluice_flow_age(view, SLUICE_READ_ONCE(set->seen[slot])),
+				sluice_flow_timeout(state, set->protocol[slot]));
+}
+
+/* The slots in the order in which they are filled: first the one beside the head, then those within one line. */
+SLUICE_ALWAYS_INLINE __u32 sluice_flow_nth(__u32 i)
+{
+	return 0x65217430U >> 4 * i & (SLUICE_FLOW_WAYS - 1);
+}
 
 /* How readily an occupied slot is given up for the key; SLUICE_FLOW_RANK_ALIVE if it holds the key itself. */
 SLUICE_ALWAYS_INLINE __u32 sluice_flow_rank_slot(const struct sluice_flow_view *view,
@@ -176,21 +199,35 @@ SLUICE_ALWAYS_INLINE int sluice_flow_reserve(const struct sluice_flow_view *view
 	struct sluice_flow_meta *meta;
 	__u32 slot, word, next, state, rank;
 	int same_tag = 0;
-	int i;
+	__u32 i;
 
 	if (!set)
 		return SLUICE_FLOW_FULL;
 	/* The common case needs the head of the bucket only: a free slot, and no key that could be this one. */
-	for (slot = 0; slot < SLUICE_FLOW_WAYS; slot++) {
+	for (i = 0; i < SLUICE_FLOW_WAYS; i++) {
+		slot = sluice_flow_nth(i);
 		word = SLUICE_READ_ONCE(set->word[slot]);
 		if ((word & SLUICE_FLOW_STATE_MASK) == SLUICE_FLOW_FREE) {
+			if (!best)
+				victim = slot;
 			best = SLUICE_FLOW_RANK_FREE;
-			victim = slot;
 		} else if (((word ^ tag) & 0xffff0000U) == 0) {
 			same_tag = 1;
 		}
 	}
-	if (!best || same_tag) {
+	if (!best && !same_tag) {
+		/* Rank and slot in one number, and that in memory, where the BPF verifier need not follow it. */
+		*(volatile __u64 *)&place->best = 0;
+		for (slot = 0; slot < SLUICE_FLOW_WAYS; slot++) {
+			rank = sluice_flow_rank_head(view, set, slot);
+			if (rank > *(volatile __u64 *)&place->best >> 3)
+				*(volatile __u64 *)&place->best = (__u64)rank << 3 | slot;
+		}
+		best = (__u32)(*(volatile __u64 *)&place->best >> 3);
+		victim = *(volatile __u64 *)&place->best & (SLUICE_FLOW_WAYS - 1);
+	}
+	if (same_tag) {
+		best = 0;
 		for (slot = 0; slot < SLUICE_FLOW_WAYS; slot++) {
 			rank = v6 ? sluice_flow_rank6(view, key, place, slot) :
 				    sluice_flow_rank4(view, key, place, slot);
@@ -271,6 +308,7 @@ SLUICE_ALWAYS_INLINE void sluice_flow_write(struct sluice_flow_set *set, __u32 s
 	meta->protocol = key->protocol;
 	meta->flags = flags;
 	meta->reserved = 0;
+	set->protocol[slot] = key->protocol;
 	SLUICE_WRITE_ONCE(set->seen[slot], pair->seen);
 }
 

@@ -53,11 +53,12 @@ SLUICE_ALWAYS_INLINE __u32 sluice_hop_set_of(const struct sluice_address *dst, c
 SLUICE_ALWAYS_INLINE int sluice_hop_is(const struct sluice_hop *hop, const struct sluice_address *dst,
 				       __u16 tick, const int v6)
 {
-	if (hop->dst.word_be[3] != dst->word_be[3] || hop->tick != tick || !hop->kind)
-		return 0;
-	if (hop->dst.word_be[2] != dst->word_be[2])
-		return 0;
-	return !v6 || ((hop->dst.word_be[0] ^ dst->word_be[0]) | (hop->dst.word_be[1] ^ dst->word_be[1])) == 0;
+	__u32 differs = (hop->dst.word_be[3] ^ dst->word_be[3]) | (hop->dst.word_be[2] ^ dst->word_be[2]) |
+			(__u32)(hop->tick ^ tick);
+
+	if (v6)
+		differs |= (hop->dst.word_be[0] ^ dst->word_be[0]) | (hop->dst.word_be[1] ^ dst->word_be[1]);
+	return !differs && hop->kind;
 }
 
 /* The way that holds the destination, or SLUICE_HOP_WAYS if none of this tick does. */

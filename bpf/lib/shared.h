@@ -23,6 +23,23 @@
 #endif
 
 /*
+ * A store after which others see what was written before it. x86 keeps stores in order by itself;
+ * elsewhere BPF has only atomic operations for that, so the caller says what stands there.
+ */
+#ifndef SLUICE_STORE_RELEASE
+#if defined(__bpf__) && defined(__TARGET_ARCH_x86_64)
+#define SLUICE_STORE_RELEASE(cell, before, after)         \
+	do {                                              \
+		__asm__ volatile("" ::: "memory");        \
+		SLUICE_WRITE_ONCE(*(cell), after);        \
+	} while (0)
+#else
+#define SLUICE_STORE_RELEASE(cell, before, after) \
+	((void)SLUICE_COMPARE_AND_SWAP(cell, before, after))
+#endif
+#endif
+
+/*
  * Orders what a reader copied before its second look at the word. x86 keeps loads in order by
  * itself; elsewhere BPF
  * has no cheaper barrier than an atomic operation.

@@ -35,7 +35,21 @@ typedef struct xdp_md *sluice_env;
 
 SLUICE_ALWAYS_INLINE __u32 sluice_env_random(void)
 {
-	return bpf_get_prandom_u32();
+	__u32 zero = 0;
+	struct sluice_xdp_work *work = bpf_map_lookup_elem(&sluice_xdp_work, &zero);
+	__u64 x;
+
+	if (!work)
+		return bpf_get_prandom_u32();
+	/* The kernel's own costs more than choosing a backend: xorshift64* (Vigna 2016), drawn once by it. */
+	x = work->random;
+	if (!x)
+		x = (__u64)bpf_get_prandom_u32() << 32 | bpf_get_prandom_u32() | 1;
+	x ^= x >> 12;
+	x ^= x << 25;
+	x ^= x >> 27;
+	work->random = x;
+	return (__u32)(x * 0x2545f4914f6cdd1dULL >> 32);
 }
 
 SLUICE_ALWAYS_INLINE int sluice_env_stays(sluice_env ctx, struct sluice_case *now, const int v6)
@@ -43,8 +57,10 @@ SLUICE_ALWAYS_INLINE int sluice_env_stays(sluice_env ctx, struct sluice_case *no
 	/* The case is the work's first member; the verifier knows that only of the map's own pointer. */
 	__u32 zero = 0;
 	struct sluice_xdp_work *work = bpf_map_lookup_elem(&sluice_xdp_work, &zero);
-	const struct sluice_hop *hop = work ? sluice_next_hop(ctx, work, &now->selection.address, v6) : 0;
+	const struct sluice_hop *hop = 0;
 
+	if (work)
+		hop = sluice_next_hop(ctx, work, &now->selection.address, work->now.flows.now, v6);
 	return hop && hop->kind == SLUICE_HOP_LOCAL;
 }
 
@@ -81,7 +97,7 @@ SLUICE_ALWAYS_INLINE int sluice_serves_new(struct xdp_md *ctx, struct sluice_xdp
 
 	if ((now->pair.flags & SLUICE_FLOW_DIRECT) || (now->selection.flags & SLUICE_BACKEND_LOCAL))
 		return 0;
-	hop = sluice_next_hop(ctx, work, &now->selection.address, v6);
+	hop = sluice_next_hop(ctx, work, &now->selection.address, now->flows.now, v6);
 	return hop && sluice_can_send(hop, plain, now->packet.tuple.protocol, now->pair.flags,
 				      now->packet.tuple.ports.port_be[SLUICE_DESTINATION] !=
 					      now->selection.port_be,
@@ -104,8 +120,9 @@ SLUICE_ALWAYS_INLINE int sluice_begin(struct xdp_md *ctx, struct sluice_xdp_work
 	plain.ttl = now->packet.ttl;
 	plain.tcp_flags = now->packet.tcp_flags;
 	now->match.has_service = 0;
-	if (sluice_flow_find_any(&now->flows, tuple, sluice_flow_hash(&now->flows, tuple, v6), &now->hit,
-				 v6)) {
+	/* What another CPU inserts meanwhile, the insert finds; what is still in an old table, it would not. */
+	if ((!work->missed || now->flows.mode) &&
+	    sluice_flow_find_any(&now->flows, tuple, work->hash, &now->hit, v6)) {
 		/* Found only now, by a race: its next packet goes the quick way. */
 		if (sluice_flow_usable(now, &image, &now->hit))
 			return XDP_PASS;
@@ -128,7 +145,7 @@ SLUICE_ALWAYS_INLINE int sluice_begin(struct xdp_md *ctx, struct sluice_xdp_work
 		return XDP_DROP;
 	}
 	/* Another CPU may have been first, with another backend. */
-	hop = sluice_next_hop(ctx, work, &now->hit.new_dst, v6);
+	hop = sluice_next_hop(ctx, work, &now->hit.new_dst, now->flows.now, v6);
 	if (!hop || !sluice_can_send(hop, &plain, tuple->protocol, now->hit.meta.flags,
 				     tuple->ports.both_be != now->hit.new_ports.both_be, v6))
 		return XDP_PASS;
@@ -187,35 +204,42 @@ SLUICE_ALWAYS_INLINE int sluice_plain_packet(struct xdp_md *ctx, const struct sl
 {
 	struct sluice_xdp_work *work;
 	const struct sluice_hop *hop;
+	struct sluice_flow_view flows;
+	struct sluice_flow_hit hit;
 	struct sluice_plain plain;
 	struct sluice_view image;
-	struct sluice_case *now;
 	__u32 zero = 0;
 	__u64 hash;
 
-	work = bpf_map_lookup_elem(&sluice_xdp_work, &zero);
-	if (!work || !sluice_view_open(&image) || image.header->magic != SLUICE_IMAGE_MAGIC)
+	if (!sluice_view_open(&image) || image.header->magic != SLUICE_IMAGE_MAGIC ||
+	    !sluice_flow_view_open(&flows))
 		return XDP_PASS;
-	now = &work->now;
-	if (!sluice_flow_view_open(&now->flows))
-		return XDP_PASS;
-	hash = sluice_flow_hash(&now->flows, tuple, v6);
-	if (!sluice_flow_find(&now->flows, tuple, hash, &now->hit, v6)) {
+	hash = sluice_flow_hash(&flows, tuple, v6);
+	/* The hit stays in registers; map memory is for those who call functions. */
+	if (!sluice_flow_find(&flows, tuple, hash, &hit, v6)) {
 		if (!sluice_may_be_ours(&image, &tuple->dst))
 			return XDP_PASS;
-		return sluice_go_on(ctx, SLUICE_XDP_BEGIN);
+		work = bpf_map_lookup_elem(&sluice_xdp_work, &zero);
+		if (!work)
+			return XDP_PASS;
+		work->missed = 1;
+		goto begin;
 	}
-	if (!sluice_read_plain(ctx, tuple->protocol, &plain, v6))
+	work = bpf_map_lookup_elem(&sluice_xdp_work, &zero);
+	if (!work || !sluice_read_plain(ctx, tuple->protocol, &plain, v6))
 		return XDP_PASS;
-	hop = sluice_next_hop(ctx, work, &now->hit.new_dst, v6);
-	if (!hop || !sluice_can_send(hop, &plain, tuple->protocol, now->hit.meta.flags,
-				     tuple->ports.both_be != now->hit.new_ports.both_be, v6))
+	hop = sluice_next_hop(ctx, work, &hit.new_dst, flows.now, v6);
+	if (!hop || !sluice_can_send(hop, &plain, tuple->protocol, hit.meta.flags,
+				     tuple->ports.both_be != hit.new_ports.both_be, v6))
 		return XDP_PASS;
-	now->packet.tcp_flags = plain.tcp_flags;
-	if (!sluice_flow_usable(now, &image, &now->hit) ||
-	    !sluice_flow_follow(&now->flows, &now->hit, plain.tcp_flags, v6))
-		return sluice_go_on(ctx, SLUICE_XDP_BEGIN);
-	return sluice_send(ctx, tuple, &now->hit, &image, hop, &plain, v6);
+	if (sluice_flow_usable_by(&flows, plain.tcp_flags, &image, &hit) &&
+	    sluice_flow_follow(&flows, &hit, plain.tcp_flags, v6))
+		return sluice_send(ctx, tuple, &hit, &image, hop, &plain, v6);
+	work->missed = 0;
+begin:
+	work->hash = hash;
+	work->now.flows = flows;
+	return sluice_go_on(ctx, SLUICE_XDP_BEGIN);
 }
 
 /* A tunnelled packet for a pod here is freed of its outer header. Returns an XDP action. */

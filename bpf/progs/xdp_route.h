@@ -69,20 +69,25 @@ SLUICE_SUBPROGRAM int sluice_resolve6(struct xdp_md *ctx, struct sluice_xdp_work
 	return work && dst ? sluice_resolve(ctx, work, dst, 1) : 0;
 }
 
-/* The next hop of a destination; NULL if the cache cannot say. `dst` lies in map memory. */
+/* The next hop of a destination; NULL if the cache cannot say. All four words of `dst` are in memory. */
 SLUICE_ALWAYS_INLINE const struct sluice_hop *sluice_next_hop(struct xdp_md *ctx, struct sluice_xdp_work *work,
-							      const struct sluice_address *dst, const int v6)
+							      const struct sluice_address *dst, __u16 tick,
+							      const int v6)
 {
 	struct sluice_hop_set *set = sluice_hops_for(dst, v6);
 	__u32 way;
 
 	if (!set)
 		return 0;
-	way = sluice_hop_find(set, dst, work->now.flows.now, v6);
+	/* Nearly always: the only destination of its set. */
+	if (sluice_hop_is(&set->way[0], dst, tick, v6))
+		return &set->way[0];
+	way = sluice_hop_find(set, dst, tick, v6);
 	if (way == SLUICE_HOP_WAYS) {
+		work->now.flows.now = tick;
 		if (!(v6 ? sluice_resolve6(ctx, work, dst) : sluice_resolve4(ctx, work, dst)))
 			return 0;
-		way = sluice_hop_find(set, dst, work->now.flows.now, v6);
+		way = sluice_hop_find(set, dst, tick, v6);
 		if (way == SLUICE_HOP_WAYS)
 			return 0;
 	}

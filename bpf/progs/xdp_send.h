@@ -229,8 +229,8 @@ SLUICE_ALWAYS_INLINE int sluice_send(struct xdp_md *ctx, const struct sluice_tup
 	struct sluice_backend_counters *served = sluice_served_by(image, hit->meta.backend);
 
 	if (served) {
-		SLUICE_COUNT(served->packets, 1);
-		SLUICE_COUNT(served->bytes, SLUICE_ETH_HEADER + plain->total);
+		SLUICE_COUNT_IN_ROW(image, served->packets, 1);
+		SLUICE_COUNT_IN_ROW(image, served->bytes, SLUICE_ETH_HEADER + plain->total);
 	}
 	if (hit->meta.flags & SLUICE_FLOW_TUNNEL)
 		return sluice_send_tunnel(ctx, hit, image, hop, plain, v6);

@@ -48,7 +48,9 @@ Result<void> write_header(const Tables& tables, const Capacities& capacities,
     header.flags = (node.masquerade_all ? SLUICE_HEADER_MASQUERADE_ALL : 0U) |
                    (node.cluster_cidrs.empty() ? 0U : SLUICE_HEADER_DETECT_LOCAL) |
                    (node.detect_by_device ? SLUICE_HEADER_DETECT_DEVICE : 0U) |
-                   (node.beside_kube_proxy ? SLUICE_HEADER_BESIDE_PROXY : 0U);
+                   (node.beside_kube_proxy ? SLUICE_HEADER_BESIDE_PROXY : 0U) |
+                   (facts.cpus != 0 && facts.cpus <= capacities.counter_rows ? SLUICE_HEADER_OWN_ROWS
+                                                                            : 0U);
     header.generation = generation;
     header.bucket_count = capacities.buckets;
     header.frontend_capacity = capacities.frontends;

@@ -35,6 +35,7 @@ struct HeaderFacts {
     std::uint16_t snat_port_min = 1024;
     std::uint16_t snat_port_max = 29999;
     std::uint64_t hash_seed = 0;  // random
+    std::uint32_t cpus = 0;       // that there can be; 0: not known, so that they may share counters
 };
 
 // Whether both nodes give the same header, so that only NodePort addresses differ.

@@ -79,6 +79,7 @@ void Harness::set_node(const image::Node& node) {
     image::HeaderFacts facts;
     facts.node = node;
     facts.hash_seed = 42;
+    facts.cpus = static_cast<std::uint32_t>(libbpf_num_possible_cpus());
     check(image::write_header((*image)->tables(), (*image)->capacities(), facts, 1));
     auto publisher = std::make_unique<image::Publisher>((*image)->tables(), image::Carried{});
     check(publisher->set_node_addresses(node.nodeport_addresses));

@@ -3,7 +3,7 @@
 // bench/ebpf/xdp_bench.bpf.c, whose own cost is measured in the same round and subtracted. Rounds are interleaved, for
 // absolute figures drift with the machine, and what the kernel's own operations cost is measured beside them.
 //
-//   packet_bench [ROUNDS] [--quick]     prints one JSON object: {"cases": {name: [ns, ...]}, "primitives": {...}}
+//   packet_bench [ROUNDS] [--quick] [--only TEXT]     prints one JSON object: {"cases": {name: [ns, ...]}, "primitives": {...}}
 #include <bpf/bpf.h>
 #include <linux/bpf.h>
 #include <sys/mman.h>
@@ -152,7 +152,7 @@ void print(const char* name, const Samples& samples, const char* end) {
     std::printf("}%s", end);
 }
 
-void round(Bench& bench, Samples& cases, Samples& primitives, bool quick) {
+void round(Bench& bench, Samples& cases, Samples& primitives, bool quick, const std::string& only) {
     const packets::Bytes stranger = frame_to(false, "192.0.2.200");
     const double empty = bench.time("bench_empty", stranger);
     primitives["empty"].push_back(empty);
@@ -169,6 +169,9 @@ void round(Bench& bench, Samples& cases, Samples& primitives, bool quick) {
         const auto nat = frame_to(v6, v6 ? "2001:db8:5::11" : "203.0.113.11");
         const auto add = [&](const std::string& name, const packets::Bytes& frame, std::uint32_t flows,
                              bool grows) {
+            if ((name + family).find(only) == std::string::npos) {
+                return;
+            }
             const std::uint32_t repeat = flows == 0 ? kRepeat / 2 : kRepeat;
             cases[name + family].push_back(
                 bench.packet(frame, v6, flows == 0 ? kEveryTurnNew : flows - 1, grows, repeat));
@@ -191,11 +194,14 @@ void round(Bench& bench, Samples& cases, Samples& primitives, bool quick) {
 int main(int argc, char** argv) {
     int rounds = 5;
     bool quick = false;
+    std::string only;
     for (int i = 1; i < argc; ++i) {
         if (std::strcmp(argv[i], "--quick") == 0) {
             quick = true;
+        } else if (std::strcmp(argv[i], "--only") == 0 && i + 1 < argc) {
+            only = argv[++i];
         } else if ((rounds = std::atoi(argv[i])) < 1) {
-            std::fprintf(stderr, "usage: packet_bench [ROUNDS] [--quick]\n");
+            std::fprintf(stderr, "usage: packet_bench [ROUNDS] [--quick] [--only TEXT]\n");
             return 2;
         }
     }
@@ -212,7 +218,7 @@ int main(int argc, char** argv) {
     Samples cases;
     Samples primitives;
     for (int i = 0; i < rounds; ++i) {
-        round(bench, cases, primitives, quick);
+        round(bench, cases, primitives, quick, only);
     }
     std::printf("{");
     print("cases", cases, ", ");
