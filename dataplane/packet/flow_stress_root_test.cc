@@ -161,8 +161,8 @@ protected:
         return out;
     }
     // Both threads send packets of the same tuples at the same moment, three times out of four of a tuple that is new.
-    static void run(const std::vector<Kind>& all, std::uint32_t me, std::array<std::atomic<std::uint32_t>, kThreads>& at,
-                    Tally& tally) {
+    static void run(const std::vector<Kind>& all, std::uint32_t me,
+                    std::array<std::atomic<std::uint32_t>, kThreads>& at, Tally& tally) {
         stay_on(me);
         std::mt19937 shared(1);       // NOLINT: reproducible
         std::mt19937 own(me + 2);     // NOLINT
