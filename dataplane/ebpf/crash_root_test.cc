@@ -15,15 +15,17 @@
 #include <set>
 
 #include "dataplane/ebpf/attach.h"
-#include "dataplane/ebpf/test_engine.h"
+#include "dataplane/ebpf/test_frames.h"
 
 namespace sluice::dataplane {
 namespace {
 
 using image::Service;
 
-// Kills in one sweep, unless all are asked for; chosen so that the whole test lasts half a minute.
-constexpr int kKills = 20;
+// Kills in one sweep, unless all are asked for; chosen so that the whole test lasts well under a minute. Those with tc
+// programs take the verifier's second each time.
+constexpr int kKills = 14;
+constexpr int kKillsWithTc = 4;
 constexpr int kNever = -1;
 
 using Opened = std::unique_ptr<Engine>;
@@ -127,7 +129,9 @@ protected:
         if (!had_state) {
             ASSERT_TRUE(cleanup_ebpf(with));
         }
-        const int stride = std::getenv("SLUICE_CRASH_ALL") != nullptr ? 1 : std::max(1, calls / kKills);
+        const int kills = with.tc ? kKillsWithTc : kKills;
+        const int stride =
+            std::getenv("SLUICE_CRASH_ALL") != nullptr ? 1 : std::max(1, (calls + kills - 1) / kills);
         int killed = 0;
         for (int n = 0; n < calls + stride; n += stride) {
             const std::string when = fmt::format("{}, killed at system call {} of {}: ", what, n, calls);
@@ -202,6 +206,49 @@ TEST_F(CrashTest, Devices) {
           },
           [&](Opened& opened) { return opened && opened->sync_devices().has_value(); }, true);
     ASSERT_EQ(std::system("ip link del crash0"), 0);
+}
+
+// All three exchanges of programs, with flows to carry.
+TEST_F(CrashTest, FlowGrowth) {
+    constexpr std::uint64_t kLarger = 2048;
+    constexpr int kFlows = 700;
+    ASSERT_TRUE(make_node_links());
+    with.tc = true;
+    with.xdp = XdpMode::kOff;
+    with.flow_entries = 1024;
+    with.flow_entries_max = kLarger;
+    with.devices = {"pod0", "up0"};
+    const Service far = make_service("far", Protocol::kTcp, "10.96.0.3", 80,
+                                     {{IpAddress::parse("10.244.2.1").value(), 8080, false, false, {}}});
+    const auto full = [&] {
+        if (!cleanup_ebpf(with)) {
+            return Opened();
+        }
+        Opened opened = open_with({web, more, far});
+        const Ingress pod(paths(), "pod0");
+        for (int i = 0; i < kFlows; ++i) {
+            packets::Spec packet;
+            packet.src = fmt::format("10.244.1.{}", 2 + i % 200);
+            packet.sport = static_cast<std::uint16_t>(20000 + i);
+            packet.dst = "10.96.0.3";
+            packet.dport = 80;
+            EXPECT_EQ(pod.run(packet).dst, "10.244.2.1");
+        }
+        return opened;
+    };
+    const auto grow = [&](Opened& opened) {
+        const auto moving = [&] {
+            const auto pins = list_directory(paths().state);
+            return std::any_of(pins.begin(), pins.end(), [](const std::string& pin) { return pin.ends_with("_old"); });
+        };
+        while (opened && (opened->status().tables.at(0).capacity != kLarger || moving())) {
+            opened->reclaim();
+            usleep(20000);
+        }
+        return opened != nullptr;
+    };
+    sweep("flow growth", full, grow, true);
+    remove_node_links();
 }
 
 }  // namespace

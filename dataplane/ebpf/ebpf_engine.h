@@ -28,8 +28,8 @@ struct EbpfOptions {
     bool socket_hooks = true;
     bool tc = true;
     XdpMode xdp = XdpMode::kAuto;  // on node devices; needs tc
-    // Services that the first image has room for, whoever comes: programs are loaded for an image of that size before the
-    // services are known, and again if more come. 10,000 take some 10 MiB.
+    // Services that the first image has room for, whoever comes: programs are loaded for an image of that size before
+    // the services are known, and again if more come. 10,000 take some 10 MiB.
     std::uint32_t expected_services = 10000;
     // Live flows to have room for, per family; rounded up to a power of two. The tables double by themselves, without
     // losing a flow, up to the larger number. Tables that an earlier agent left keep their size.
