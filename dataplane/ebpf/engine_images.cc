@@ -1,9 +1,11 @@
 // Making a complete image and putting it into force in place of the one before.
+#include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <linux/bpf.h>
 #include <sys/random.h>
 
 #include <algorithm>
-#include <bit>
+#include <cstring>
 #include <future>
 
 #include "api/base/log.h"
@@ -26,14 +28,37 @@ std::uint64_t random_seed() {
 
 }  // namespace
 
+void darken(const KernelImage& tables) {
+    __atomic_store_n(&tables.tables().header->magic, 0, __ATOMIC_RELEASE);
+}
+
+void light(const KernelImage& tables) {
+    // Everything that the image says stands before it.
+    __atomic_store_n(&tables.tables().header->magic, SLUICE_IMAGE_MAGIC, __ATOMIC_RELEASE);
+}
+
+bool is_in_force(const std::string& directory) {
+    const Fd header(bpf_obj_get((directory + "/sluice_header").c_str()));
+    bpf_map_info info{};
+    std::uint32_t length = sizeof(info);
+    if (!header || bpf_obj_get_info_by_fd(header.get(), &info, &length) != 0) {
+        return false;
+    }
+    // The magic is the first word in every layout.
+    std::vector<char> value(std::max<std::size_t>(info.value_size, sizeof(std::uint64_t)));
+    const std::uint32_t zero = 0;
+    decltype(sluice_header::magic) magic = 0;
+    if (bpf_map_lookup_elem(header.get(), &zero, value.data()) != 0) {
+        return false;
+    }
+    std::memcpy(&magic, value.data(), sizeof(magic));
+    return magic == SLUICE_IMAGE_MAGIC;
+}
+
 image::HeaderFacts EbpfEngine::facts(const image::Node& node) const {
     const int cpus = libbpf_num_possible_cpus();
     return image::HeaderFacts{node, options_.snat_port_min, options_.snat_port_max, random_seed(),
                               static_cast<std::uint32_t>(std::max(cpus, 0))};
-}
-
-Result<std::unique_ptr<Programs>> EbpfEngine::load(const KernelImage& tables) const {
-    return Programs::load(options_, features_, tables, paths_.state);
 }
 
 Result<Images> EbpfEngine::stage(std::unique_ptr<KernelImage> tables,
@@ -62,7 +87,7 @@ Result<void> EbpfEngine::install(Images next, const image::Node& before) {
     const auto former = current_image(paths_);
     auto done = set_current_image(paths_, next.directory);
     if (done) {
-        done = turn_to(*next.programs);
+        done = turn_to(next);
     }
     if (!done) {
         // Back to what was in force; without a former image nothing was, and nothing stays half
@@ -71,7 +96,7 @@ Result<void> EbpfEngine::install(Images next, const image::Node& before) {
             auto back = set_current_image(paths_, *former);
             if (back) {
                 node_ = before;
-                back = turn_to(*live_.programs);
+                back = turn_to(live_);
             }
             if (!back) {
                 log::error("ebpf", "{}", back.error().to_string());
@@ -103,9 +128,14 @@ void EbpfEngine::remove_former() {
             log::warn("ebpf", "{}", removed.error().to_string());
         }
     }
-    for (const std::string& pin : live_.programs->superseded_state(paths_.state)) {
-        if (auto removed = remove_pin(pin); !removed) {
-            log::warn("ebpf", "{}", removed.error().to_string());
+    for (const Programs* programs : {live_.programs.get(), live_.xdp.get()}) {
+        if (programs == nullptr) {
+            continue;
+        }
+        for (const std::string& pin : programs->superseded_state(paths_.state)) {
+            if (auto removed = remove_pin(pin); !removed) {
+                log::warn("ebpf", "{}", removed.error().to_string());
+            }
         }
     }
     for (const std::string& name : attachments_.detach_unknown()) {
@@ -139,10 +169,12 @@ Result<void> EbpfEngine::build(const image::Node& node, std::span<const image::S
     SLUICE_TRY_ASSIGN(const bool carrying, flow_pins_.settle());
     image::Carried carried;
     fresh_incarnation_ = 0;
-    if (const auto directory = current_image(paths_)) {
+    const auto directory = current_image(paths_);
+    const bool first = !directory || !is_in_force(*directory);
+    if (!first) {
         former = FormerImage::open(*directory);
         carried = former->carried();
-    } else if (!list_directory(paths_.state).empty()) {
+    } else if (state_was_there_) {
         // Flows without an image that says what they remember.
         carried = carried_from_nothing(image::Capacities{}.backends);
     }
@@ -156,18 +188,16 @@ Result<void> EbpfEngine::build(const image::Node& node, std::span<const image::S
     }
     least.counter_rows = image::counter_rows_for(static_cast<std::uint32_t>(cpus));
     const auto hold = [](std::size_t count, std::uint32_t& capacity) {
-        capacity = std::max(capacity, static_cast<std::uint32_t>(std::bit_ceil(count)));
+        capacity = std::max(capacity, static_cast<std::uint32_t>(count));
     };
     hold(carried.usage.services, least.services);
     hold(carried.usage.backends, least.backends);
     Capacities capacities = capacities_for(usage_of(node, services), least);
     for (int attempt = 0; attempt < kMaxGrowths; ++attempt) {
-        SLUICE_TRY_ASSIGN(std::unique_ptr<KernelImage> tables, KernelImage::create(capacities));
+        SLUICE_TRY_ASSIGN(Loading loading, loading_for(capacities));
         Capacities wanted = capacities;
         // The verifier and the publisher work at the same time: neither looks at what the other does.
-        auto loading = std::async(std::launch::async, [&] { return load(*tables); });
-        auto publisher = fill(*tables, node, services, carried, wanted);
-        auto programs = loading.get();
+        auto publisher = fill(*loading.tables, node, services, carried, wanted);
         if (!publisher) {
             if (publisher.error().code != Code::kResourceExhausted) {
                 return publisher.error();
@@ -175,6 +205,8 @@ Result<void> EbpfEngine::build(const image::Node& node, std::span<const image::S
             capacities = wanted;
             continue;
         }
+        auto programs = loading.programs.get();
+        std::unique_ptr<KernelImage> tables = std::move(loading.tables);
         const std::vector<bool> kept = (*publisher)->carried_services();
         const image::Tables& now = tables->tables();
         Counts counts;
@@ -184,6 +216,9 @@ Result<void> EbpfEngine::build(const image::Node& node, std::span<const image::S
         }
         if (!programs) {
             return programs.error();
+        }
+        if (first) {
+            darken(*tables);
         }
         SLUICE_TRY_ASSIGN(Images next, stage(std::move(tables), std::move(*programs)));
         const image::Tables installed = next.tables->tables();
@@ -201,6 +236,7 @@ Result<void> EbpfEngine::build(const image::Node& node, std::span<const image::S
             stale_peers_->only(datagrams);
         }
         watch_flows();
+        begin_xdp();
         if (stale_images(paths_, live_.directory).empty()) {
             remove_former();
             return {};
@@ -213,6 +249,7 @@ Result<void> EbpfEngine::build(const image::Node& node, std::span<const image::S
         remove_former();
         carrying_ = carrying && options_.tc;
         if (carrying_) {
+            growth_ = Growth::kCarry;
             return carry_flows();
         }
         return {};
@@ -223,48 +260,60 @@ Result<void> EbpfEngine::build(const image::Node& node, std::span<const image::S
 
 Result<void> EbpfEngine::replace_image(Capacities capacities, const image::Node& node) {
     for (int attempt = 0; attempt < kMaxGrowths; ++attempt) {
-        SLUICE_TRY_ASSIGN(std::unique_ptr<KernelImage> tables, KernelImage::create(capacities));
-        const std::uint64_t generation = live_.tables->tables().header->generation;
-        SLUICE_TRY(write_header(tables->tables(), capacities, facts(node), generation + 2));
-        auto copied = publisher_->copy_into(tables->tables());
-        if (!copied) {
-            capacities.buckets *= 2;
-            continue;
+        SLUICE_TRY_ASSIGN(Loading loading, begin_loading(capacities));
+        auto programs = loading.programs.get();
+        if (!programs) {
+            return programs.error();
         }
-        for (std::uint32_t i = live_.tables->capacities().backends;
-             fresh_incarnation_ != 0 && i < capacities.backends; ++i) {
-            tables->tables().backends[i].incarnation = fresh_incarnation_;
+        auto done = succeed(std::move(loading.tables), std::move(*programs), node);
+        if (done || done.error().code != Code::kResourceExhausted) {
+            return done;
         }
-        // Everything has the index it had; free cells are counted from zero again when taken.
-        const std::vector<bool> all(live_.tables->capacities().services, true);
-        const Counts counts = Counts::of(live_.tables->tables());
-        carry_counts({}, counts, tables->tables(), all);
-        SLUICE_TRY_ASSIGN(std::unique_ptr<Programs> programs, load(*tables));
-        SLUICE_TRY_ASSIGN(Images next, stage(std::move(tables), std::move(programs)));
-        // The former image must stay mapped until its last counts are carried over.
-        Images former;
-        const image::Tables successor = next.tables->tables();
-        std::swap(former.tables, live_.tables);
-        const image::Node before = std::exchange(node_, node);
-        auto installed = install(std::move(next), before);
-        if (!installed) {
-            node_ = before;
-            std::swap(former.tables, live_.tables);
-            return installed;
-        }
-        publisher_->switch_to(successor);
-        if (auto passed = wait_for_grace_period(); passed) {
-            carry_counts(counts, Counts::of(former.tables->tables()), successor, all);
-        } else {
-            log::warn("ebpf", "{}", passed.error().to_string());
-        }
-        remove_former();
-        log::info("ebpf", "new image {}: {} services, {} backends, {} buckets", live_.directory,
-                  capacities.services, capacities.backends, capacities.buckets);
-        return {};
+        capacities.buckets *= 2;
     }
     return make_error(Code::kResourceExhausted, "the frontends find no room in {} buckets",
                       capacities.buckets);
+}
+
+Result<void> EbpfEngine::succeed(std::unique_ptr<KernelImage> tables, std::unique_ptr<Programs> programs,
+                                 const image::Node& node) {
+    // Its thread looks at the tables that are about to go.
+    finish_xdp();
+    const Capacities capacities = tables->capacities();
+    const std::uint64_t generation = live_.tables->tables().header->generation;
+    SLUICE_TRY(write_header(tables->tables(), capacities, facts(node), generation + 2));
+    SLUICE_TRY(publisher_->copy_into(tables->tables()));
+    for (std::uint32_t i = live_.tables->capacities().backends;
+         fresh_incarnation_ != 0 && i < capacities.backends; ++i) {
+        tables->tables().backends[i].incarnation = fresh_incarnation_;
+    }
+    // Everything has the index it had; free cells are counted from zero again when taken.
+    const std::vector<bool> all(live_.tables->capacities().services, true);
+    const Counts counts = Counts::of(live_.tables->tables());
+    carry_counts({}, counts, tables->tables(), all);
+    SLUICE_TRY_ASSIGN(Images next, stage(std::move(tables), std::move(programs)));
+    // The former image must stay mapped until its last counts are carried over.
+    Images former;
+    const image::Tables successor = next.tables->tables();
+    std::swap(former.tables, live_.tables);
+    const image::Node before = std::exchange(node_, node);
+    auto installed = install(std::move(next), before);
+    if (!installed) {
+        node_ = before;
+        std::swap(former.tables, live_.tables);
+        return installed;
+    }
+    publisher_->switch_to(successor);
+    if (auto passed = wait_for_grace_period(); passed) {
+        carry_counts(counts, Counts::of(former.tables->tables()), successor, all);
+    } else {
+        log::warn("ebpf", "{}", passed.error().to_string());
+    }
+    remove_former();
+    begin_xdp();
+    log::info("ebpf", "new image {}: {} services, {} backends, {} buckets", live_.directory,
+              capacities.services, capacities.backends, capacities.buckets);
+    return {};
 }
 
 }  // namespace sluice::dataplane
