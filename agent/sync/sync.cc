@@ -96,9 +96,10 @@ void Sync::take(client::Batch& batch) {
         } else if (batch.kind == &watch::service_cidrs_kind()) {
             take_cidr(delta);
         }
-        // The message is not needed any more; a list of all objects should not be kept until its end.
-        delta.object.reset();
     }
+    // All messages at once, at the end: freed one by one, their places would be taken by the facts that stay, and
+    // hardly a page of a list that was read would ever go back.
+    batch.deltas = {};
     metrics_.pending(pending_slices_, pending_services_);
     metrics_.table_size(state_.services(), state_.slices());
 }
