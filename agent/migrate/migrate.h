@@ -2,9 +2,8 @@
 //
 // Nothing has to be removed for traffic to move: socket hooks and tc come before netfilter, so a connection that
 // begins is translated before kube-proxy's rules could match it. One that has begun through them goes on, for conntrack
-// knows it and, where find_kube_proxy() found something at start, our programs leave to it TCP packets that begin nothing.
-// Hence the order: start the agent, end kube-proxy,
-// and then --cleanup-kube-proxy at leisure.
+// knows it and, where find_kube_proxy() found something at start, our programs leave to it TCP packets that begin
+// nothing. Hence the order: start the agent, end kube-proxy, and then --cleanup-kube-proxy at leisure.
 #pragma once
 
 #include <cstdint>

@@ -135,7 +135,7 @@ enum sluice_empty {
 enum sluice_traffic {
 	SLUICE_TRAFFIC_INTERNAL = 0,
 	SLUICE_TRAFFIC_EXTERNAL = 1, /* external frontends, clients outside of the cluster */
-	SLUICE_TRAFFIC_INSIDE = 2,   /* external frontends, clients on this node or in pods: policy Local does not bind them */
+	SLUICE_TRAFFIC_INSIDE = 2,   /* external frontends, clients on this node or in pods */
 	SLUICE_TRAFFIC_KINDS = 3,
 };
 
@@ -192,7 +192,7 @@ SLUICE_STATIC_ASSERT(sizeof(struct sluice_cidr) == 48, "cidr");
 #define SLUICE_HEADER_MASQUERADE_ALL 0x1 /* source NAT for all ClusterIP traffic */
 #define SLUICE_HEADER_DETECT_LOCAL 0x2   /* the CLUSTER ranges decide what is a pod */
 #define SLUICE_HEADER_DETECT_DEVICE 0x4  /* what comes in by a pod's device is a pod's */
-/* kube-proxy's rules are on the node: TCP packets that neither begin a connection nor belong to a flow are conntrack's */
+/* kube-proxy's rules are there: TCP that neither begins a connection nor belongs to a flow is conntrack's */
 #define SLUICE_HEADER_BESIDE_PROXY 0x8
 /* There is a row of counters for each CPU that there can be: programs that packets run need no atomic additions */
 #define SLUICE_HEADER_OWN_ROWS 0x10

@@ -50,10 +50,12 @@ def _run(scale, log, services, seconds, rate):
     # The first sample is of a start just over; memory is to be flat from then on, but for what allocators keep.
     growth = samples[-1][1] - samples[len(samples) // 4][1]
     lines = [f"{changes} endpoint changes in {seconds} s at {services} Services, {rate} a second.", "",
-             "| traffic | connections or datagrams | failed | wrong peer | p50 us | p99 us |", "|---|---|---|---|---|---|"]
+             "| traffic | connections or datagrams | failed | wrong peer | p50 us | p99 us |",
+             "|---|---|---|---|---|---|"]
     lines += [f"| {name} | {r['ok']} | {r['failed']} | {r['wrong_peer']} | {r['p50_us']:.0f} | {r['p99_us']:.0f} |"
               for name, r in results.items()]
     lines += ["", "| at s | agent resident MB | tables MB |", "|---|---|---|"]
     lines += [f"| {at:.0f} | {resident:.1f} | {kernel:.1f} |" for at, resident, kernel in samples]
-    lines += ["", f"Failures: {failed}. The agent's memory changed by {growth:+.1f} MB from a quarter of the run to its end."]
+    lines += ["", f"Failures: {failed}. The agent's memory changed by {growth:+.1f} MB from a quarter of the run "
+              "to its end."]
     return "\n".join(lines), failed == 0 and growth < 5

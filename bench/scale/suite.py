@@ -1,4 +1,4 @@
-"""The scale suite: 50,000 Services with 250,000 endpoints on one node, a flood, and changes at full rate under traffic."""
+"""The scale suite: 50,000 Services with 250,000 endpoints on a node, a flood, changes at full rate under traffic."""
 
 import errno
 import json

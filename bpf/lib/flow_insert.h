@@ -404,7 +404,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_put_reverse(const struct sluice_flow_view *
 		return SLUICE_FLOW_FULL;
 	if (reverse->bucket != forward->bucket && !sluice_flow_claim(set))
 		return SLUICE_FLOW_CLAIMED;
-	/* While flows move, who has not come over yet keeps his port. (After the claim: whoever comes over needs it.) */
+	/* While flows move, who has not come over keeps his port. (After the claim: whoever comes over needs it.) */
 	if (view->mode && !pair->carried && sluice_flow_find_taken(view, &pair->reverse, v6))
 		result = SLUICE_FLOW_EXISTS;
 	else

@@ -1,5 +1,6 @@
 /*
- * Which backend of a set: at random, uniformly or by weight, or by consistent hash. Include after bpf/lib/lookup.h, whose view it uses.
+ * Which backend of a set: at random, uniformly or by weight, or by consistent hash. Include after
+ * bpf/lib/lookup.h, whose view it uses.
  */
 #ifndef SLUICE_LIB_SELECT_H
 #define SLUICE_LIB_SELECT_H

@@ -23,6 +23,9 @@ struct {
 	__type(value, struct sluice_log_config);
 } sluice_log SEC(".maps");
 
+/* Ring buffers have no type of value: this puts the record's layout into the object's BTF, for who reads it there. */
+const struct sluice_event sluice_event_layout = {};
+
 /* Whether somebody wants events of the kind. */
 SLUICE_ALWAYS_INLINE int sluice_log_wants(__u32 kind)
 {
