@@ -54,6 +54,8 @@ def _run(scale, log, services, seconds, rate):
              "|---|---|---|---|---|---|"]
     lines += [f"| {name} | {r['ok']} | {r['failed']} | {r['wrong_peer']} | {r['p50_us']:.0f} | {r['p99_us']:.0f} |"
               for name, r in results.items()]
+    errors = {name: r["errors"] for name, r in results.items() if r["errors"]}
+    lines += ["", f"Errors: {errors}."] if errors else []
     lines += ["", "| at s | agent resident MB | tables MB |", "|---|---|---|"]
     lines += [f"| {at:.0f} | {resident:.1f} | {kernel:.1f} |" for at, resident, kernel in samples]
     lines += ["", f"Failures: {failed}. The agent's memory changed by {growth:+.1f} MB from a quarter of the run "

@@ -103,15 +103,19 @@ Result<void> EbpfEngine::change(const image::ServiceKey& key,
     const auto before = publisher_->published(key);
     auto done = with_room(step);
     std::unordered_set<PeerAddress, PeerAddress::Hash> serving;
+    std::vector<PeerAddress> now;
     const auto address_of = [](const sluice_backend& backend) {
         PeerAddress out;
         std::memcpy(out.address.bytes.data(), &backend.address, sizeof(backend.address));
         out.port = ntohs(backend.port_be);
         return out;
     };
-    for (const sluice_backend& backend : publisher_->published(key).backends) {
+    const auto after = publisher_->published(key);
+    for (const sluice_backend& backend : after.backends) {
         serving.insert(address_of(backend));
+        now.push_back(address_of(backend));
     }
+    stale_peers_->serves(after.frontends, now);
     std::vector<PeerAddress> gone;
     for (const sluice_backend& backend : before.backends) {
         if (!serving.contains(address_of(backend))) {

@@ -101,13 +101,35 @@ void StalePeers::gone(const std::vector<image::Frontend>& frontends,
             return;
         }
         waiting_.backends += backends.size();
+        if (waiting_.gone.empty() && ripe_.gone.empty()) {
+            due_ = std::chrono::steady_clock::now() + kAnswerGrace;
+        }
         for (const image::Frontend& frontend : frontends) {
-            const bool nodeport = frontend.scope == image::Scope::kNodePort;
-            const IpAddress at = nodeport ? any_of(backends.front().address) : frontend.address;
-            waiting_.gone[{at, frontend.port}].insert(backends.begin(), backends.end());
+            waiting_.gone[place_of(frontend, backends.front().address)].insert(backends.begin(), backends.end());
         }
     }
     changed_.notify_all();
+}
+
+PeerAddress StalePeers::place_of(const image::Frontend& frontend, const IpAddress& backend) {
+    const bool nodeport = frontend.scope == image::Scope::kNodePort;
+    return {nodeport ? any_of(backend) : frontend.address, frontend.port};
+}
+
+void StalePeers::serves(const std::vector<image::Frontend>& frontends,
+                        const std::vector<PeerAddress>& backends) {
+    const std::lock_guard lock(mutex_);
+    if (backends.empty()) {
+        return;
+    }
+    for (Work* work : {&waiting_, &ripe_}) {
+        for (const image::Frontend& frontend : frontends) {
+            const auto found = work->gone.find(place_of(frontend, backends.front().address));
+            for (std::size_t i = 0; found != work->gone.end() && i < backends.size(); ++i) {
+                found->second.erase(backends[i]);
+            }
+        }
+    }
 }
 
 void StalePeers::only(const std::vector<const image::Service*>& services) {
@@ -145,17 +167,24 @@ StaleSockets StalePeers::counters() const {
 
 void StalePeers::settle() {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return !busy_ && waiting_.gone.empty() && !waiting_.serving; });
+    changed_.wait(lock, [this] { return !busy_ && waiting_.gone.empty() && ripe_.gone.empty() && !waiting_.serving; });
 }
 
 void StalePeers::run() {
     std::unique_lock lock(mutex_);
     while (!stopping_) {
-        if (waiting_.gone.empty() && !waiting_.serving) {
+        if (waiting_.gone.empty() && ripe_.gone.empty() && !waiting_.serving) {
             changed_.wait(lock);
             continue;
         }
-        const Work work = std::exchange(waiting_, Work{});
+        if (!waiting_.serving && std::chrono::steady_clock::now() < due_) {
+            changed_.wait_until(lock, due_);
+            continue;
+        }
+        Work work = std::exchange(ripe_, std::exchange(waiting_, Work{}));
+        // A start knows who serves, and waits for nobody.
+        work.serving = std::move(ripe_.serving);
+        due_ = std::chrono::steady_clock::now() + kAnswerGrace;
         const Fd peers(fcntl(peers_.get(), F_DUPFD_CLOEXEC, 0));
         busy_ = true;
         lock.unlock();

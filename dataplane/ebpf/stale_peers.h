@@ -6,6 +6,7 @@
 // whose peer lies in socket storage, for their bucket was full (docs/adr/0003): user space cannot ask for those.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -26,6 +27,8 @@ namespace sluice::dataplane {
 
 // Backends waiting to be looked for; beyond, they are counted as missed.
 inline constexpr std::size_t kMaxGoneBackends = 1U << 16U;
+// What was asked of a backend when it left may still be answered; a socket that lives longer is pinned to it.
+inline constexpr std::chrono::milliseconds kAnswerGrace{500};
 
 // An address and a port, as the hooks write them down.
 struct PeerAddress {
@@ -50,6 +53,8 @@ public:
     void watch(int peers);
     // These backends no longer serve the frontends. A NodePort's frontend stands for its port on any address.
     void gone(const std::vector<image::Frontend>& frontends, const std::vector<PeerAddress>& backends);
+    // These serve the frontends: whoever left and came back within kAnswerGrace has not left.
+    void serves(const std::vector<image::Frontend>& frontends, const std::vector<PeerAddress>& backends);
     // Only what these UDP services say serves: for a start, when nobody knows what happened before.
     void only(const std::vector<const image::Service*>& services);
 
@@ -66,6 +71,7 @@ private:
         std::size_t backends = 0;
         std::unique_ptr<ByFrontend> serving;  // whatever else is stale
     };
+    static PeerAddress place_of(const image::Frontend& frontend, const IpAddress& backend);
     void run();
     void look(const Work& work, int peers);
 
@@ -73,7 +79,10 @@ private:
     std::condition_variable changed_;
     bool stopping_ = false;
     bool busy_ = false;
+    // Who has left lately, and since the look before: each waits for one to two times kAnswerGrace.
     Work waiting_;
+    Work ripe_;
+    std::chrono::steady_clock::time_point due_;
     Fd peers_;
     StaleSockets counters_;
     std::thread thread_;

@@ -31,7 +31,7 @@ scripts/down
 echo ==left
 ip -br link | awk '{print $1}' | sort | tr '\\n' ' '
 cat /proc/sys/net/ipv4/ip_forward
-! mountpoint -q /sys/fs/bpf && echo no-bpffs
+echo ==kept
 [ ! -e "$SLUICE_RUN" ] && [ ! -e "$SLUICE_DATA" ] && [ ! -e "$SLUICE_POD_LOGS" ] && echo no-state
 cut -d' ' -f2 /proc/mounts | sort | diff "$BEFORE" - && echo same-mounts
 find /sys/fs/cgroup -maxdepth 2 -type d | sort | diff "$BEFORE.cgroups" - && echo same-cgroups
@@ -69,7 +69,7 @@ def test_up_twice_and_down(tmp_path):
         assert f"{program} is running" in second
     assert "default/web:http" in status
     # The order is eth0, lo and the uplink's far end: the machine as it was.
-    assert left.split("no-bpffs")[0].split() == ["eth0@wire", "lo", "wire@eth0", "0"], left
+    assert left.split("==kept")[0].split() == ["eth0@wire", "lo", "wire@eth0", "0"], left
     for what in ("no-state", "same-mounts", "same-cgroups"):
         assert what in left, left
     assert "clsact" not in left

@@ -11,13 +11,29 @@ import sys
 
 import tidy
 
-CXX_FLAGS = ["-std=c++20", "-c", "-O0", "-w"]
+CXX_FLAGS = ["-std=c++20", "-c", "-O0", "-w", '-DSLUICE_BPF_DIR=""']
 # Libraries whose headers are not where every compiler looks.
 PACKAGES = ["libnl-3.0", "libnl-route-3.0"]
-# Headers that want a view of the tables defined before them, and those that define it natively.
-_VIEW, _FLOWS = "bpf/lib/view_memory.h", "bpf/lib/flow_memory.h"
-PRELUDES = {"bpf/lib/lookup.h": [_VIEW], "bpf/lib/select.h": [_VIEW], "bpf/lib/flow.h": [_VIEW, _FLOWS],
-            "bpf/lib/flow_insert.h": [_VIEW, _FLOWS, "bpf/lib/flow.h"]}
+# Headers that want the tables defined before them: those that define them natively, and what else they build on.
+_TABLES = ["bpf/lib/view_memory.h", "bpf/lib/flow_memory.h"]
+_AFFINITY = [*_TABLES, "bpf/lib/select.h", "bpf/lib/affinity_memory.h"]
+# What an engine lends to the decisions (bpf/lib/decide.h).
+_ENGINE = [*_TABLES, "bpf/lib/case.h", """typedef void *sluice_env;
+__u32 sluice_env_random(void);
+int sluice_env_stays(sluice_env, struct sluice_case *, const int);
+int sluice_select_affine(const struct sluice_view *, const struct sluice_match *, const struct sluice_address *, __u32,
+                         struct sluice_selection *);
+void sluice_count_connection(const struct sluice_view *, __u32);
+void sluice_note_opened(const struct sluice_view *, const struct sluice_case *);
+int sluice_view_open(struct sluice_view *);
+"""]
+PRELUDES = {"bpf/lib/lookup.h": _TABLES[:1], "bpf/lib/select.h": _TABLES[:1], "bpf/lib/hook_path.h": _TABLES[:1],
+            "bpf/lib/flow_insert.h": [*_TABLES, "bpf/lib/flow.h"],
+            "bpf/lib/flow_move.h": [*_TABLES, "bpf/lib/flow.h"], "bpf/lib/flow_port.h": [*_TABLES, "bpf/lib/flow.h"],
+            "bpf/lib/affinity.h": _AFFINITY, "bpf/lib/decide.h": _ENGINE, "bpf/lib/direct.h": _ENGINE,
+            "bpf/lib/fragment.h": [*_TABLES, "bpf/lib/flow.h",
+                                   "struct sluice_datagram_set *sluice_datagrams_at(const struct sluice_flow_view *, __u32);\n"],
+            **{f"bpf/lib/{name}.h": _TABLES for name in ("flow", "case", "glance", "icmp", "reply")}}
 
 
 def package_flags():
@@ -30,7 +46,8 @@ def compile_header(root, build, scratch, flags, path):
     """A source that includes the header alone, through ccache where there is one: a repeat takes seconds."""
     name = path.replace("/", "_")
     source = os.path.join(scratch, name + ".cc")
-    text = "".join(f'#include "{header}"\n' for header in [*PRELUDES.get(path, []), path])
+    parts = [*PRELUDES.get(path, []), path]
+    text = "".join(f'#include "{part}"\n' if part.endswith(".h") else part for part in parts)
     if not os.path.exists(source) or open(source).read() != text:
         with open(source, "w") as out:
             out.write(text)
