@@ -7,6 +7,7 @@ import json
 import re
 import signal
 import subprocess
+import sys
 import urllib.parse
 
 import pytest
@@ -151,7 +152,9 @@ def follow(node, *args):
     def wanted():
         dump = subprocess.run(["bpftool", "-j", "map", "dump", "pinned",
                                f"{node.bpffs}/sluice/state-v1/sluice_log"], capture_output=True, text=True)
-        return json.loads(dump.stdout)[0]["formatted"]["value"]["kinds"] != 0
+        # struct sluice_log_config: until_ns, then the kinds.
+        value = bytes(int(byte, 16) for byte in json.loads(dump.stdout)[0]["value"])
+        return int.from_bytes(value[8:12], sys.byteorder) != 0
     eventually(wanted, 5, "the log is on")
     return process
 

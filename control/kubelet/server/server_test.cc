@@ -141,8 +141,8 @@ TEST_F(KubeletServerTest, FollowingEndsWithTheContainer) {
     std::ofstream(backend_.log, std::ios::app) << "2026-01-02T03:04:06Z stdout F two\n";
     EXPECT_EQ(client->chunk(), "two\n");
     // What is written last is not lost to the end.
-    backend_.running.store(false);
     std::ofstream(backend_.log, std::ios::app) << "2026-01-02T03:04:07Z stdout F three\n";
+    backend_.running.store(false);
     EXPECT_EQ(client->chunk(), "three\n");
     EXPECT_EQ(client->chunk(), std::nullopt);
 }
