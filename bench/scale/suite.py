@@ -36,8 +36,8 @@ class Suite:
         # Policy Local keeps the clients' addresses: every SYN is a flow of its own, and not short of a source port.
         scale.api.create(node.SERVICES, {
             "apiVersion": "v1", "kind": "Service", "metadata": {"name": "sink"},
-            "spec": {"type": "NodePort", "externalTrafficPolicy": "Local", "externalIPs": [SINK_ADDRESS],
-                     "ports": TCP}})
+            "spec": {"type": "NodePort", "clusterIP": "10.96.255.4", "externalTrafficPolicy": "Local",
+                     "externalIPs": [SINK_ADDRESS], "ports": TCP}})
         body = node.slice_body("sink", [scale.sink.v4], TCP)
         body["endpoints"][0]["nodeName"] = self.node.name
         scale.api.create(node.SLICES, body)
