@@ -27,12 +27,14 @@ void sluice_count_connection(const struct sluice_view *, __u32);
 void sluice_note_opened(const struct sluice_view *, const struct sluice_case *);
 int sluice_view_open(struct sluice_view *);
 """]
+_DATAGRAMS = [*_TABLES, "bpf/lib/flow.h", """struct sluice_datagram_set;
+struct sluice_datagram_set *sluice_datagrams_at(const struct sluice_flow_view *, __u32);
+"""]
 PRELUDES = {"bpf/lib/lookup.h": _TABLES[:1], "bpf/lib/select.h": _TABLES[:1], "bpf/lib/hook_path.h": _TABLES[:1],
             "bpf/lib/flow_insert.h": [*_TABLES, "bpf/lib/flow.h"],
             "bpf/lib/flow_move.h": [*_TABLES, "bpf/lib/flow.h"], "bpf/lib/flow_port.h": [*_TABLES, "bpf/lib/flow.h"],
             "bpf/lib/affinity.h": _AFFINITY, "bpf/lib/decide.h": _ENGINE, "bpf/lib/direct.h": _ENGINE,
-            "bpf/lib/fragment.h": [*_TABLES, "bpf/lib/flow.h",
-                                   "struct sluice_datagram_set *sluice_datagrams_at(const struct sluice_flow_view *, __u32);\n"],
+            "bpf/lib/fragment.h": _DATAGRAMS,
             **{f"bpf/lib/{name}.h": _TABLES for name in ("flow", "case", "glance", "icmp", "reply")}}
 
 
