@@ -9,12 +9,12 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <ctime>
 #include <memory>
 #include <vector>
 
 #include "api/abi/flow.h"
 #include "api/base/log.h"
+#include "dataplane/ebpf/flow_tick.h"
 #include "dataplane/ebpf/pins.h"
 #include "dataplane/ebpf/programs.h"
 
@@ -30,23 +30,6 @@ constexpr std::string_view kOld = "_old";
 constexpr int kMaxPasses = 64;
 // Runs of the mover in one system call, which cannot be interrupted for long.
 constexpr std::uint32_t kRunsACall = 1U << 14U;
-
-std::uint16_t tick_now(std::uint32_t shift) {
-    // Jiffies begin five minutes before their lower half overflows, and go with the monotonic clock.
-    constexpr std::uint64_t kNsPerSecond = 1000000000ULL;
-    timespec jiffy{};
-    timespec now{};
-    if (clock_getres(CLOCK_MONOTONIC_COARSE, &jiffy) != 0 || jiffy.tv_nsec <= 0 ||
-        clock_gettime(CLOCK_MONOTONIC, &now) != 0) {
-        return 0;
-    }
-    const auto tick_ns = static_cast<std::uint64_t>(jiffy.tv_nsec);
-    const std::uint64_t uptime =
-        static_cast<std::uint64_t>(now.tv_sec) * kNsPerSecond + static_cast<std::uint64_t>(now.tv_nsec);
-    const std::uint64_t jiffies =
-        (std::uint64_t{1} << 32U) - 300 * (kNsPerSecond / tick_ns) + uptime / tick_ns;
-    return static_cast<std::uint16_t>(jiffies >> shift);
-}
 
 // The longest that any protocol may be silent in the state.
 std::uint16_t patience(std::uint32_t state) {
@@ -134,7 +117,7 @@ void FlowSample::take() {
     if (!table_ || buckets_ == 0) {
         return;
     }
-    const std::uint16_t now = tick_now(tick_shift_);
+    const std::uint16_t now = current_tick(tick_shift_);
     std::vector<char> value(std::max(sizeof(sluice_flow_bucket4), sizeof(sluice_flow_bucket6)));
     for (std::uint32_t i = 0; i < kSampledBuckets; ++i) {
         random_ ^= random_ << 13U;

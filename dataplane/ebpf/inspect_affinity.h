@@ -10,6 +10,7 @@
 
 #include "api/abi/affinity.h"
 #include "api/base/result.h"
+#include "dataplane/ebpf/pinned_array.h"
 
 namespace sluice::dataplane {
 
@@ -35,24 +36,12 @@ sluice_address affinity_client_of(std::uint64_t netns_cookie);
 // The pinned table, mapped read-only.
 class AffinityTable {
 public:
-    AffinityTable() = default;
-    AffinityTable(const AffinityTable&) = delete;
-    AffinityTable& operator=(const AffinityTable&) = delete;
-    ~AffinityTable();
-
     static Result<std::unique_ptr<AffinityTable>> open(const std::string& state_directory);
     // Of this moment; borrowed from this object.
     [[nodiscard]] AffinityView view() const;
 
 private:
-    struct Span {
-        void* address = nullptr;
-        std::size_t length = 0;
-        std::uint32_t entries = 0;
-    };
-    static Result<Span> map_pin(const std::string& path, std::uint32_t value_size);
-
-    Span config_, buckets_;
+    PinnedArray config_, buckets_;
 };
 
 }  // namespace sluice::dataplane

@@ -2,17 +2,12 @@
 #include "dataplane/ebpf/inspect_flows.h"
 
 #include <arpa/inet.h>
-#include <bpf/bpf.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
 #include <cstring>
-#include <ctime>
-#include <fstream>
 
+#include "dataplane/ebpf/flow_tick.h"
 #include "dataplane/ebpf/pins.h"
 
 #include "bpf/lib/view_memory.h"
@@ -224,100 +219,43 @@ std::optional<FoundFlow> find_flow(const sluice_flow_view& view, const FlowKey& 
     return FoundFlow{to_view(view, tuple, other, hit), false};
 }
 
-std::uint16_t current_tick(std::uint32_t shift) {
-    // The kernel says its jiffies in a file for root; else they follow from the clock: they began five minutes before
-    // their low 32 bits wrap.
-    std::ifstream in("/proc/timer_list");
-    std::string line;
-    constexpr int kLines = 64;
-    for (int i = 0; i < kLines && std::getline(in, line); ++i) {
-        if (line.starts_with("jiffies: ")) {
-            return static_cast<std::uint16_t>(std::strtoull(line.c_str() + 9, nullptr, 10) >> shift);
-        }
-    }
-    timespec jiffy{};
-    timespec now{};
-    constexpr std::uint64_t kNsPerSecond = 1000000000;
-    if (clock_getres(CLOCK_MONOTONIC_COARSE, &jiffy) != 0 || jiffy.tv_nsec <= 0 ||
-        clock_gettime(CLOCK_MONOTONIC, &now) != 0) {
-        return 0;
-    }
-    const auto tick_ns = static_cast<std::uint64_t>(jiffy.tv_nsec);
-    const std::uint64_t uptime_ns =
-        static_cast<std::uint64_t>(now.tv_sec) * kNsPerSecond + static_cast<std::uint64_t>(now.tv_nsec);
-    const std::uint64_t jiffies =
-        (std::uint64_t{1} << 32U) - 300 * (kNsPerSecond / tick_ns) + uptime_ns / tick_ns;
-    return static_cast<std::uint16_t>(jiffies >> shift);
-}
-
-FlowTables::~FlowTables() {
-    for (const Span& span : {config_, flows4_, flows6_, others4_, others6_}) {
-        if (span.address != nullptr) munmap(span.address, span.length);
-    }
-}
-
-Result<FlowTables::Span> FlowTables::map_pin(const std::string& path, std::uint32_t value_size) {
-    const int raw = bpf_obj_get(path.c_str());
-    if (raw < 0) return errno_error(-raw, "cannot open the pinned flow table {}", path);
-    const Fd fd(raw);
-    bpf_map_info info{};
-    std::uint32_t length = sizeof(info);
-    if (const int error = bpf_obj_get_info_by_fd(fd.get(), &info, &length); error != 0) {
-        return errno_error(-error, "cannot inspect the pinned flow table {}", path);
-    }
-    if (info.type != BPF_MAP_TYPE_ARRAY || info.value_size != value_size ||
-        (info.map_flags & BPF_F_MMAPABLE) == 0) {
-        return make_error(Code::kFailedPrecondition, "{} is not a flow table of this layout", path);
-    }
-    const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-    const std::size_t bytes = std::size_t{value_size} * info.max_entries;
-    Span out;
-    out.entries = info.max_entries;
-    out.length = (bytes + page - 1) / page * page;
-    void* address = mmap(nullptr, out.length, PROT_READ, MAP_SHARED, fd.get(), 0);
-    if (address == MAP_FAILED) return errno_error(errno, "cannot map the flow table {}", path);
-    out.address = address;
-    return out;
-}
-
 Result<std::unique_ptr<FlowTables>> FlowTables::open(const std::string& state_directory) {
     auto out = std::make_unique<FlowTables>();
-    const auto pin = [&](const char* map) { return state_directory + "/" + state_pin_name(map); };
-    SLUICE_TRY_ASSIGN(out->config_,
-                      map_pin(pin("sluice_flow_cfg"), sizeof(sluice_flow_config)));
-    SLUICE_TRY_ASSIGN(out->flows4_,
-                      map_pin(pin("sluice_flows4"), sizeof(sluice_flow_bucket4)));
-    SLUICE_TRY_ASSIGN(out->flows6_,
-                      map_pin(pin("sluice_flows6"), sizeof(sluice_flow_bucket6)));
+    const auto map = [&](const char* name, const char* suffix, std::uint32_t value_size) {
+        return PinnedArray::open(state_directory + "/" + state_pin_name(name) + suffix, value_size, "flow table");
+    };
+    SLUICE_TRY_ASSIGN(out->config_, map("sluice_flow_cfg", "", sizeof(sluice_flow_config)));
+    SLUICE_TRY_ASSIGN(out->flows4_, map("sluice_flows4", "", sizeof(sluice_flow_bucket4)));
+    SLUICE_TRY_ASSIGN(out->flows6_, map("sluice_flows6", "", sizeof(sluice_flow_bucket6)));
     // There only while flows move (flow_growth.h), and it may go between the question and the look.
-    if (auto other = map_pin(pin("sluice_flows4") + kSecondTable, sizeof(sluice_flow_bucket4)); other) {
-        out->others4_ = *other;
+    if (auto other = map("sluice_flows4", kSecondTable, sizeof(sluice_flow_bucket4)); other) {
+        out->others4_ = std::move(*other);
     }
-    if (auto other = map_pin(pin("sluice_flows6") + kSecondTable, sizeof(sluice_flow_bucket6)); other) {
-        out->others6_ = *other;
+    if (auto other = map("sluice_flows6", kSecondTable, sizeof(sluice_flow_bucket6)); other) {
+        out->others6_ = std::move(*other);
     }
     return out;
 }
 
 sluice_flow_view FlowTables::view() const {
-    const auto* config = static_cast<const sluice_flow_config*>(config_.address);
+    const auto* config = config_.as<const sluice_flow_config>();
     const auto count = [](std::uint32_t said, std::uint32_t entries) {
         return said == 0 ? entries : std::min(said, entries);
     };
     sluice_flow_view out{};
     out.seed = SLUICE_READ_ONCE(config->seed);
-    out.bucket_count4 = count(config->bucket_count4, flows4_.entries);
-    out.bucket_count6 = count(config->bucket_count6, flows6_.entries);
+    out.bucket_count4 = count(config->bucket_count4, flows4_.entries());
+    out.bucket_count6 = count(config->bucket_count6, flows6_.entries());
     const std::uint32_t shift = config->tick_shift;
     out.now = current_tick((shift == 0 ? SLUICE_FLOW_DEFAULT_TICK_SHIFT : shift) & 31U);
-    out.buckets4 = static_cast<sluice_flow_bucket4*>(flows4_.address);
-    out.buckets6 = static_cast<sluice_flow_bucket6*>(flows6_.address);
+    out.buckets4 = flows4_.as<sluice_flow_bucket4>();
+    out.buckets6 = flows6_.as<sluice_flow_bucket6>();
     const std::uint32_t other4 = SLUICE_READ_ONCE(config->other_count4);
-    out.other_count4 = std::min(other4, others4_.entries);
+    out.other_count4 = std::min(other4, others4_.entries());
     const std::uint32_t other6 = SLUICE_READ_ONCE(config->other_count6);
-    out.other_count6 = std::min(other6, others6_.entries);
-    out.others4 = static_cast<sluice_flow_bucket4*>(others4_.address);
-    out.others6 = static_cast<sluice_flow_bucket6*>(others6_.address);
+    out.other_count6 = std::min(other6, others6_.entries());
+    out.others4 = others4_.as<sluice_flow_bucket4>();
+    out.others6 = others6_.as<sluice_flow_bucket6>();
     if (out.other_count4 != 0 || out.other_count6 != 0) {
         out.mode = static_cast<__u16>(SLUICE_READ_ONCE(config->mode));
     }

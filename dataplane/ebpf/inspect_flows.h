@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "api/abi/flow.h"
-#include "api/base/fd.h"
 #include "api/base/result.h"
 #include "dataplane/ebpf/inspect.h"
+#include "dataplane/ebpf/pinned_array.h"
 
 struct sluice_flow_view;
 
@@ -45,32 +45,17 @@ void scan_flows(const sluice_flow_view& view, const std::function<void(const Flo
 FlowCounts count_flows(const sluice_flow_view& view);
 std::optional<FoundFlow> find_flow(const sluice_flow_view& view, const FlowKey& key);
 
-// The tick that programs see now: jiffies >> shift, of which 16 bits count.
-std::uint16_t current_tick(std::uint32_t shift);
-
 // The pinned flow tables, mapped read-only.
 class FlowTables {
 public:
-    FlowTables() = default;
-    FlowTables(const FlowTables&) = delete;
-    FlowTables& operator=(const FlowTables&) = delete;
-    ~FlowTables();
-
     // kNotFound when nothing is pinned there (an engine with socket hooks alone keeps no flows).
     static Result<std::unique_ptr<FlowTables>> open(const std::string& state_directory);
     // Of this moment; borrowed from this object.
     [[nodiscard]] sluice_flow_view view() const;
 
 private:
-    struct Span {
-        void* address = nullptr;
-        std::size_t length = 0;
-        std::uint32_t entries = 0;
-    };
-    static Result<Span> map_pin(const std::string& path, std::uint32_t value_size);
-
-    Span config_, flows4_, flows6_;
-    Span others4_, others6_;  // empty, but while flows move from one table to another
+    PinnedArray config_, flows4_, flows6_;
+    PinnedArray others4_, others6_;  // empty, but while flows move from one table to another
 };
 
 }  // namespace sluice::dataplane
