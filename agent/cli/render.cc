@@ -130,6 +130,15 @@ std::string table(const std::vector<std::vector<std::string>>& rows) {
 
 std::string family_name(IpFamily family) { return family == IpFamily::kIpv4 ? "IPv4" : "IPv6"; }
 
+json::object to_json(const dataplane::FlowTableUse& use) {
+    json::object entry;
+    entry["family"] = family_name(use.family);
+    entry["flows"] = use.flows;
+    entry["capacity"] = use.capacity;
+    entry["displaced"] = use.displaced;
+    return entry;
+}
+
 std::string endpoint_text(const IpAddress& address, std::uint16_t port) {
     return fmt::format(fmt::runtime(address.is_v4() ? "{}:{}" : "[{}]:{}"), address.to_string(), port);
 }
@@ -153,12 +162,7 @@ std::string render_status(const dataplane::ImageStatus& status, Format format) {
         out["detectLocal"] = status.detect_local;
         json::array flows;
         for (const auto& use : status.flow_tables) {
-            json::object entry;
-            entry["family"] = family_name(use.family);
-            entry["flows"] = use.flows;
-            entry["capacity"] = use.capacity;
-            entry["displaced"] = use.displaced;
-            flows.push_back(std::move(entry));
+            flows.push_back(to_json(use));
         }
         out["flowTables"] = std::move(flows);
         return finish(out);

@@ -201,12 +201,8 @@ std::string render_top(const std::vector<TopService>& services,
         out["services"] = std::move(rows);
         json::array tables;
         for (const auto& use : report.flow_tables) {
-            json::object entry;
-            entry["family"] = family_name(use.family);
-            entry["flows"] = use.flows;
+            json::object entry = to_json(use);
             entry["lingering"] = use.lingering;
-            entry["capacity"] = use.capacity;
-            entry["displaced"] = use.displaced;
             tables.push_back(std::move(entry));
         }
         out["flowTables"] = std::move(tables);

@@ -1,13 +1,11 @@
 """The scale suite: 50,000 Services with 250,000 endpoints on a node, a flood, changes at full rate under traffic."""
 
-import errno
 import json
-import socket
-import struct
 import subprocess
 import threading
 import time
 
+import waiting
 from harness import cluster as harness
 from rows import Row, median_spread
 
@@ -66,20 +64,7 @@ class Suite:
 
     def wait(self, address, want_up, client=None):
         """When (monotonic) connects to address began to succeed, or to be refused."""
-        client = client or self.scale.client
-
-        def poll():
-            deadline = time.monotonic() + 60
-            while time.monotonic() < deadline:
-                with socket.socket() as attempt:
-                    attempt.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                    attempt.settimeout(0.05)
-                    outcome = attempt.connect_ex((address, 80))
-                    if outcome == (0 if want_up else errno.ECONNREFUSED):
-                        return time.monotonic()
-                time.sleep(0.0002)
-            raise TimeoutError(f"{address} did not change")
-        return client.ns.call(poll, cgroup=client.cgroup)
+        return waiting.time_of_change(client or self.scale.client, address, want_up, within=60, attempt_s=0.05)
 
     def one_change(self):
         samples = []

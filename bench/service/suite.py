@@ -6,13 +6,11 @@ the machine's drift falls on all alike; figures are medians of the repetitions' 
 """
 
 import concurrent.futures
-import errno
 import json
 import os
 import random
 import socket
 import statistics
-import struct
 import subprocess
 import sys
 import threading
@@ -25,6 +23,7 @@ from harness import cluster as harness  # noqa: E402
 from harness.api import ApiClient  # noqa: E402
 from rows import Row, median_spread  # noqa: E402
 
+import waiting  # noqa: E402
 from service import rules  # noqa: E402
 
 SIZES = (1, 1000, 10000)
@@ -158,19 +157,7 @@ class Bench:
         """When (monotonic) connects to address began to succeed, or to be refused."""
         client = client or self.sluice.pods[2]
 
-        def poll():
-            deadline = time.monotonic() + 10
-            while time.monotonic() < deadline:
-                with socket.socket() as attempt:
-                    # Reset on close: thousands of connects would use up the ports in TIME_WAIT.
-                    attempt.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                    attempt.settimeout(0.02)
-                    outcome = attempt.connect_ex((address, 80))
-                    if outcome == (0 if want_up else errno.ECONNREFUSED):
-                        return time.monotonic()
-                time.sleep(0.0002)
-            raise TimeoutError(f"{address} did not change")
-        return client.ns.call(poll, cgroup=client.cgroup)
+        return waiting.time_of_change(client, address, want_up, within=10, attempt_s=0.02)
 
     def cold_start(self, size, peer_seconds):
         samples = []
