@@ -9,8 +9,7 @@
  * bpf/lib/affinity_memory.h natively):
  *
  *   struct sluice_affinity_view { __u64 seed; __u32 bucket_count; __u32 now; ... };
- *   int sluice_affinity_open(struct sluice_affinity_view *);      0: no table, nothing is
- * remembered
+ *   int sluice_affinity_open(struct sluice_affinity_view *);      0: no table, nothing is remembered
  *   struct sluice_affinity_bucket *sluice_affinity_at(const struct sluice_affinity_view *, __u32
  * index);
  *   void sluice_affinity_count_displaced(const struct sluice_affinity_view *);

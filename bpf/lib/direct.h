@@ -126,10 +126,9 @@ SLUICE_ALWAYS_INLINE void sluice_direct_ask(struct sluice_case *now, const struc
 }
 
 /*
- * now->packet: the client's packet to the frontend; now->flows opened. `pod`, `port_be`: the
- * backend that the other node
- * chose. `flags`: 0, or SLUICE_FLOW_RETURN if the client's further packets will not name the frontend. The other node's
- * choice replaces what this node's table says of the tuple, so that two nodes cannot send a packet to and fro.
+ * now->packet: the client's packet to the frontend; now->flows opened. `pod`, `port_be`: the backend that the other
+ * node chose. `flags`: 0, or SLUICE_FLOW_RETURN if the client's further packets will not name the frontend. The other
+ * node's choice replaces what this node's table says of the tuple, so that two nodes cannot send a packet to and fro.
  */
 SLUICE_ALWAYS_INLINE int sluice_direct_accept(struct sluice_case *now, const struct sluice_view *image,
 					      const struct sluice_address *pod, __u16 port_be, __u8 flags,

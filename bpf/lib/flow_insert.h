@@ -99,8 +99,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_peer_lives(const struct sluice_flow_view *v
 }
 
 /*
- * Higher goes first; 0 must stay. Free, expired, closed, half-open, then what has long been idle;
- * older before
+ * Higher goes first; 0 must stay. Free, expired, closed, half-open, then what has long been idle; older before
  * younger.
  */
 SLUICE_ALWAYS_INLINE __u32 sluice_flow_rank(__u32 state, __u32 age, __u32 timeout)
@@ -505,8 +504,7 @@ out:
 }
 
 /*
- * Inserts both halves. On INSERTED, pair->reverse says which source port the flow got. On any
- * other result nothing
+ * Inserts both halves. On INSERTED, pair->reverse says which source port the flow got. On any other result nothing
  * of the pair is in the table.
  */
 SLUICE_SUBPROGRAM int sluice_flow_insert4(const struct sluice_flow_view *view,

@@ -36,17 +36,10 @@ SLUICE_ALWAYS_INLINE int sluice_affinity_open(struct sluice_affinity_view *view)
 {
 	__u32 zero = 0;
 	struct sluice_affinity_config *config = bpf_map_lookup_elem(&sluice_aff_cfg, &zero);
-	__u64 drawn;
 
 	if (!config)
 		return 0;
-	view->seed = *(volatile __u64 *)&config->seed;
-	if (!view->seed) {
-		drawn = (__u64)bpf_get_prandom_u32() << 32 | bpf_get_prandom_u32() | 1;
-		view->seed = __sync_val_compare_and_swap(&config->seed, 0, drawn);
-		if (!view->seed)
-			view->seed = drawn;
-	}
+	view->seed = sluice_seed_of(&config->seed);
 	view->bucket_count = config->bucket_count ?
 				     config->bucket_count :
 				     SLUICE_AFFINITY_BUCKETS(SLUICE_AFFINITY_DEFAULT_ENTRIES);

@@ -88,17 +88,10 @@ SLUICE_ALWAYS_INLINE int sluice_flow_view_open(struct sluice_flow_view *view)
 {
 	__u32 zero = 0;
 	struct sluice_flow_config *config = bpf_map_lookup_elem(&sluice_flow_cfg, &zero);
-	__u64 drawn;
 
 	if (!config)
 		return 0;
-	view->seed = *(volatile __u64 *)&config->seed;
-	if (!view->seed) {
-		drawn = (__u64)bpf_get_prandom_u32() << 32 | bpf_get_prandom_u32() | 1;
-		view->seed = __sync_val_compare_and_swap(&config->seed, 0, drawn);
-		if (!view->seed)
-			view->seed = drawn;
-	}
+	view->seed = sluice_seed_of(&config->seed);
 	view->bucket_count4 = config->bucket_count4 ?
 				      config->bucket_count4 :
 				      SLUICE_FLOW_BUCKETS(SLUICE_FLOW_DEFAULT_FLOWS);

@@ -38,6 +38,19 @@ SLUICE_IMAGE_MAP(sluice_counters, struct sluice_service_counters, 1);
 SLUICE_IMAGE_MAP(sluice_served, struct sluice_backend_counters, 1);
 SLUICE_IMAGE_MAP(sluice_drops, __u64, 1);
 
+/* The seed of a table that outlives programs: whoever comes first draws it, and all others take that one. */
+SLUICE_ALWAYS_INLINE __u64 sluice_seed_of(__u64 *cell)
+{
+	__u64 seed = *(volatile __u64 *)cell;
+	__u64 drawn;
+
+	if (seed)
+		return seed;
+	drawn = (__u64)bpf_get_prandom_u32() << 32 | bpf_get_prandom_u32() | 1;
+	seed = __sync_val_compare_and_swap(cell, 0, drawn);
+	return seed ? seed : drawn;
+}
+
 struct sluice_view {
 	const struct sluice_header *header;
 };

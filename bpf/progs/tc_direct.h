@@ -301,9 +301,8 @@ SLUICE_SUBPROGRAM int sluice_strip6(struct __sk_buff *ctx, struct sluice_scratch
 }
 
 /*
- * A packet from outside that another node sent for direct return. `parsed`: what the parser said
- * of it; the flow view is
- * open. Returns enum sluice_received.
+ * A packet from outside that another node sent for direct return. `parsed`: what the parser said of it; the flow
+ * view is open. Returns enum sluice_received.
  */
 SLUICE_ALWAYS_INLINE int sluice_direct_receive(struct __sk_buff *ctx, struct sluice_scratch *scratch, int parsed)
 {
