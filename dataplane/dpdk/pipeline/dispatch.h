@@ -1,0 +1,30 @@
+// Which lcore a frame belongs to, so that both directions of a flow, its ICMP errors and its fragments meet on one.
+//
+// A client's packet to a frontend: by the client's address and port. An answer that carries the client's own address:
+// by the same, now its destination. An answer to the node's own address on a source port of ours: by the port, for
+// each lcore has its share of them. An ICMP error: by the packet it quotes. A later fragment: as its first one, which
+// is remembered. Anything else: by the source.
+#pragma once
+
+#include <cstdint>
+
+#include "dataplane/dpdk/pipeline/frame.h"
+#include "dataplane/dpdk/pipeline/pipeline.h"
+#include "dataplane/image/layout.h"
+
+namespace sluice::dpdk {
+
+struct PortShare {
+    std::uint16_t first = 0;  // host order, both ends included
+    std::uint16_t last = 0;
+};
+
+// The SNAT ports of a lcore: equal runs of the image's range, the last one takes the rest.
+// REQUIRES: lcores > 0, lcore < lcores, and a range of at least as many ports.
+PortShare share_of_ports(std::uint16_t first, std::uint16_t last, std::uint32_t lcore, std::uint32_t lcores);
+
+// 0 <= result < lcores. Broken frames go anywhere. No allocation; reads the frame's headers and the image's header.
+std::uint32_t lcore_of(const Frame& frame, const image::Tables& tables, const SharedMemory& shared,
+                       std::uint32_t lcores);
+
+}  // namespace sluice::dpdk

@@ -1,0 +1,56 @@
+// What a run showed. Values only.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "dataplane/pktgen/histogram.h"
+#include "dataplane/pktgen/profile.h"
+
+namespace sluice::pktgen {
+
+struct PortCounts {
+    std::string name;
+    std::uint64_t sent = 0, sent_bytes = 0, received = 0, received_bytes = 0;  // as we counted
+    // As the port counted, over the same time: ours must agree.
+    std::uint64_t port_sent = 0, port_sent_bytes = 0, port_received = 0, port_received_bytes = 0;
+    std::uint64_t port_missed = 0, port_errors = 0;
+    std::uint64_t refused = 0;  // offered to the port, which took no more
+};
+
+// About once in `interval`: for the display and the time series.
+struct Sample {
+    double at_s = 0;
+    double interval_s = 0;
+    std::uint64_t sent = 0, received = 0, lost = 0;
+    std::uint64_t received_bytes = 0, sent_bytes = 0;
+    std::uint64_t p50_ns = 0, p99_ns = 0;
+    std::uint64_t connections = 0;
+};
+
+struct ConnectionCounts {
+    std::uint64_t opened = 0, established = 0, closed = 0;
+    std::uint64_t timed_out = 0, reset = 0, retransmitted = 0;
+};
+
+struct RunResult {
+    Profile profile;
+    double seconds = 0;             // counted, without warm-up and drain
+    std::uint64_t sent = 0, sent_bytes = 0;           // bytes with the link's checksum
+    std::uint64_t received = 0, received_bytes = 0;   // probes of this run
+    std::uint64_t lost = 0;         // sent and not received at the end of the drain
+    std::uint64_t duplicated = 0;   // received more than once
+    std::uint64_t reordered = 0;    // a lower sequence number of its flow than one before (RFC 4737)
+    std::uint64_t corrupted = 0;    // a probe whose payload or checksum is wrong
+    std::uint64_t foreign = 0;      // not ours
+    std::uint64_t late = 0;         // could not be told: behind the window in which duplicates are told
+    double offered_pps = 0, sent_pps = 0, received_pps = 0;
+    double sent_bps = 0, received_bps = 0;            // of layer 1
+    Histogram latency;              // ns, one way; clocks are one machine's
+    ConnectionCounts connections;
+    std::vector<PortCounts> ports;
+    std::vector<Sample> samples;
+};
+
+}  // namespace sluice::pktgen
