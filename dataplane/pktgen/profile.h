@@ -58,7 +58,8 @@ struct Profile {
     std::string pcap;                  // a capture to send instead of flows; the ranges are not used then
     bool pcap_timing = false;          // at the capture's own times; else at the rate
     double packets_per_second = 0;     // 0: as many as the ports take
-    double bits_per_second = 0;        // of layer 1 (20 bytes a frame more); at most one of the two is given
+    double bits_per_second = 0;        // of layer 1 (20 bytes a frame more)
+    double connections_per_second = 0; // opened, of kScripted and kStateful. At most one of the three is given
     double duration_s = 10;
     std::uint64_t count = 0;           // packets to send; 0: by duration
     double warmup_s = 0;               // sent, not counted

@@ -19,14 +19,16 @@ struct PortCounts {
     std::uint64_t refused = 0;  // offered to the port, which took no more
 };
 
-// About once in `interval`: for the display and the time series.
+// About once in `interval`: for the display and the time series. Counts and percentiles are of the interval.
 struct Sample {
-    double at_s = 0;
+    double at_s = 0;  // its end, since counting began; below 0 in the warm-up
     double interval_s = 0;
     std::uint64_t sent = 0, received = 0, lost = 0;
     std::uint64_t received_bytes = 0, sent_bytes = 0;
     std::uint64_t p50_ns = 0, p99_ns = 0;
-    std::uint64_t connections = 0;
+    std::uint64_t connections = 0;  // closed as they should
+    // Since counting began. Only the observer's samples have them, not the ones of RunResult.
+    std::vector<PortCounts> ports;
 };
 
 struct ConnectionCounts {
