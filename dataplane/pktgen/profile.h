@@ -1,4 +1,5 @@
-// What to send: flows, sizes, rate and life cycles, as the user asked for it. Values only; profile.cc checks them.
+// What to send: flows, sizes, rate and life cycles, as the user asked for it. Values only;
+// profile.cc checks them.
 #pragma once
 
 #include <cstdint>
@@ -31,17 +32,19 @@ struct SizeShare {
 };
 
 // Of TCP: how a connection goes. Stateless profiles send segments of established connections only.
+// SYNs carry no payload and so no probe: they are known again by the upper half of their sequence
+// number, which is the run's.
 enum class LifeCycle : std::uint8_t {
     kNone,       // packets of flows, without beginning or end
     kSynOnly,    // a flood: SYNs and nothing else
-    kScripted,   // SYN, data_packets segments, FIN, sent blindly at their times (the other end may be a middlebox)
+    kScripted,   // SYN, data_packets segments, FIN, sent blindly (the other end may be a middlebox)
     kStateful,   // client and server halves answer each other across the device under test
 };
 
 struct Profile {
     std::string name = "profile";
-    // How many flows: combinations of the ranges, in the order destination port, destination, source port, source,
-    // until there are as many. 0: all combinations.
+    // How many flows: combinations of the ranges, the destination port moving fastest, then the
+    // destination, the source port, the source, until there are as many. 0: all combinations.
     std::uint64_t flows = 1;
     AddressRange source, destination;
     PortRange source_port{1024, 1024}, destination_port{80, 80};
@@ -70,5 +73,8 @@ struct Profile {
 
 // kInvalidArgument names the field and what is wrong with it; kResourceExhausted a limit.
 Result<void> check(const Profile& profile);
+
+// The smallest frame that this profile's headers, and its probe if it has one, fit into.
+std::uint32_t min_frame_bytes(const Profile& profile);
 
 }  // namespace sluice::pktgen

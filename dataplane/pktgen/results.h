@@ -10,6 +10,8 @@
 
 namespace sluice::pktgen {
 
+// Of the whole run, with warm-up, drain and neighbour discovery, so that both sides of it can be
+// compared; RunResult::sent and received are of the counted time only.
 struct PortCounts {
     std::string name;
     std::uint64_t sent = 0, sent_bytes = 0, received = 0, received_bytes = 0;  // as we counted
@@ -31,6 +33,8 @@ struct Sample {
     std::vector<PortCounts> ports;
 };
 
+// Of kSynOnly a SYN-ACK that comes back is `established` and an RST is `reset`; of kScripted a SYN is
+// `opened` and a FIN is `closed`, as sent.
 struct ConnectionCounts {
     std::uint64_t opened = 0, established = 0, closed = 0;
     std::uint64_t timed_out = 0, reset = 0, retransmitted = 0;
@@ -41,7 +45,7 @@ struct RunResult {
     double seconds = 0;             // counted, without warm-up and drain
     std::uint64_t sent = 0, sent_bytes = 0;           // bytes with the link's checksum
     std::uint64_t received = 0, received_bytes = 0;   // probes of this run
-    std::uint64_t lost = 0;         // sent and not received at the end of the drain
+    std::uint64_t lost = 0;         // sent and not received at the end of the drain; a late one is received
     std::uint64_t duplicated = 0;   // received more than once
     std::uint64_t reordered = 0;    // a lower sequence number of its flow than one before (RFC 4737)
     std::uint64_t corrupted = 0;    // a probe whose payload or checksum is wrong
@@ -49,7 +53,8 @@ struct RunResult {
     std::uint64_t late = 0;         // could not be told: behind the window in which duplicates are told
     double offered_pps = 0, sent_pps = 0, received_pps = 0;
     double sent_bps = 0, received_bps = 0;            // of layer 1
-    Histogram latency;              // ns, one way; clocks are one machine's
+    // ns, one way; clocks are one machine's. Of kStateful: from SYN to SYN-ACK, at the client.
+    Histogram latency;
     ConnectionCounts connections;
     std::vector<PortCounts> ports;
     std::vector<Sample> samples;
