@@ -23,8 +23,17 @@ struct PortShare {
 // REQUIRES: lcores > 0, lcore < lcores, and a range of at least as many ports.
 PortShare share_of_ports(std::uint16_t first, std::uint16_t last, std::uint32_t lcore, std::uint32_t lcores);
 
-// 0 <= result < lcores. Broken frames go anywhere. No allocation; reads the frame's headers and the image's header.
+// What tells, beyond the image, whose a packet is that is addressed to no frontend.
+struct DispatchFlows {
+    // Of all forwarding lcores, in their order; read only. Without them these go astray: a connection whose frontend was
+    // removed, and a direct connection from the very port by which its client also reaches that backend by a service.
+    std::span<const FlowMemory> tables;
+    Now now;  // without it later fragments are told by datagrams that may be long over
+};
+
+// 0 <= result < lcores. Broken frames go anywhere. No allocation; reads the frame's headers, the image, and of flow
+// tables the heads of one or two buckets. Remembers first fragments in shared.datagrams. Any thread.
 std::uint32_t lcore_of(const Frame& frame, const image::Tables& tables, const SharedMemory& shared,
-                       std::uint32_t lcores);
+                       std::uint32_t lcores, const DispatchFlows& flows = {});
 
 }  // namespace sluice::dpdk

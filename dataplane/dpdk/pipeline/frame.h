@@ -6,7 +6,7 @@
 
 namespace sluice::dpdk {
 
-// Where a frame came from; as enum sluice_place of bpf/lib/case.h.
+// What an interface leads to, and so where a frame came from; as enum sluice_place of bpf/lib/case.h.
 enum class Place : std::uint8_t {
     kPod = 0,      // an interface that leads to a pod of this node
     kUplink = 1,   // from other nodes and from outside
@@ -15,9 +15,13 @@ enum class Place : std::uint8_t {
 
 enum class Verdict : std::uint8_t {
     kForward,     // complete, Ethernet header included: send it by interface `out`
-    kUnresolved,  // complete but for its Ethernet header: neighbour `neighbour` of interface `out` is being looked for
-    kKernel,      // for the node's own stack: as it came, or translated
-    kReply,       // has become an answer to its sender: send it out where it came in, Ethernet header included
+    // Complete but for the addresses of its Ethernet header: neighbour `neighbour` of interface `out` is being looked
+    // for; kNoNeighbour: nobody looks yet for the next hop, which is where `out` leads towards the IP destination.
+    kUnresolved,
+    kKernel,      // for the node's own stack: as it came, or translated. Never for a frame from the kernel
+    // Has become an answer to its sender: send it out where it came in (back to the kernel, if it came from there),
+    // Ethernet header included.
+    kReply,
     kDrop,        // counted; `reason` is an enum sluice_drop_reason
 };
 
@@ -29,8 +33,11 @@ struct Frame {
     std::uint16_t headroom = 0;    // bytes before data that may be used; `data` moves when they are
     std::uint16_t tailroom = 0;
     std::uint16_t interface = 0;   // where it came in (routing/interfaces.h)
+    // By the exception path of `interface`: the node's own, about to leave there. What is none of ours is then forwarded
+    // as it is by that interface.
+    bool from_kernel = false;
     bool ip_checksum_good = false;  // the port has checked the IPv4 header
-    // The answer.
+    // The answer. `reason` also with kReply, of what is answered.
     Verdict verdict = Verdict::kDrop;
     std::uint8_t reason = 0;
     std::uint16_t out = 0;

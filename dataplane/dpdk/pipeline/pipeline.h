@@ -40,7 +40,7 @@ struct SharedMemory {
 struct PipelineOptions {
     std::uint32_t lcore = 0;   // among those that forward
     std::uint32_t lcores = 1;  // each takes its share of the SNAT ports (pipeline/dispatch.h)
-    std::uint64_t random_seed = 0;  // not 0
+    std::uint64_t random_seed = 0;  // the first state of the generator (Pipeline::set_random); 0 stands for 1
 };
 
 // The clock of a burst. tick: 16 bits, about a second each; seconds: for affinity, in its unit.
@@ -59,6 +59,9 @@ public:
     // The caller keeps what was in force before until this lcore has passed a quiescent state.
     virtual void use(const image::Tables& tables) = 0;
     virtual void use(const Forwarding* forwarding) = 0;
+
+    // The state of the generator that choices are drawn from: xorshift64*, as the XDP program has it. 0 stands for 1.
+    virtual void set_random(std::uint64_t state) = 0;
 
     // frames.size() <= kMaxBurst. Fills in each frame's answer. Never allocates, never blocks.
     virtual void process(std::span<Frame> frames, const Now& now) = 0;
