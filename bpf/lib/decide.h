@@ -12,7 +12,10 @@
  *   void  sluice_note_opened(const struct sluice_view *, const struct sluice_case *)
  *                              a service's flow, case.pair, was inserted: to be counted and perhaps logged
  *
- * They may use struct sluice_case (bpf/lib/case.h).
+ * They may use struct sluice_case (bpf/lib/case.h). And, if not all of the image's source ports are this engine's:
+ *
+ *   #define SLUICE_ENV_PORTS   and   void sluice_env_ports(const struct sluice_view *, struct sluice_flow_pair *)
+ *                              fills in port_min and port_max
  *
  * `v6` is a constant in every call, so that each family has straight code of its own. Nothing here changes a packet.
  */
@@ -22,6 +25,14 @@
 #include "bpf/lib/case.h"
 #include "bpf/lib/flow.h"
 #include "bpf/lib/select.h"
+
+#ifndef SLUICE_ENV_PORTS
+SLUICE_ALWAYS_INLINE void sluice_env_ports(const struct sluice_view *image, struct sluice_flow_pair *pair)
+{
+	pair->port_min = image->header->snat_port_min;
+	pair->port_max = image->header->snat_port_max;
+}
+#endif
 
 enum sluice_decision {
 	SLUICE_DECIDE_PASS = 0,      /* not ours: as it is, on its way */
@@ -139,8 +150,7 @@ SLUICE_ALWAYS_INLINE __u32 sluice_plan_flow(sluice_env env, struct sluice_case *
 	pair->backend = selection->backend;
 	pair->incarnation = selection->incarnation;
 	pair->random = sluice_env_random();
-	pair->port_min = header->snat_port_min;
-	pair->port_max = header->snat_port_max;
+	sluice_env_ports(image, pair);
 	pair->fixed_port = 0;
 	pair->state = SLUICE_FLOW_NEW;
 	pair->flags = (__u8)sluice_direct_return(now);
@@ -204,8 +214,7 @@ SLUICE_ALWAYS_INLINE int sluice_avoid_flow(struct sluice_case *now,
 	pair->backend = hit->meta.backend;
 	pair->incarnation = hit->meta.incarnation;
 	pair->random = sluice_env_random();
-	pair->port_min = image->header->snat_port_min;
-	pair->port_max = image->header->snat_port_max;
+	sluice_env_ports(image, pair);
 	pair->fixed_port = 0;
 	pair->state = SLUICE_FLOW_NEW;
 	pair->flags = SLUICE_FLOW_DIRECT;

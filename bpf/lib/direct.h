@@ -171,8 +171,7 @@ SLUICE_ALWAYS_INLINE int sluice_direct_accept(struct sluice_case *now, const str
 	pair->backend = now->selection.backend;
 	pair->incarnation = now->selection.incarnation;
 	pair->random = sluice_env_random();
-	pair->port_min = image->header->snat_port_min;
-	pair->port_max = image->header->snat_port_max;
+	sluice_env_ports(image, pair);
 	/* What follows names the pod and the client's own port. */
 	pair->fixed_port = flags != 0;
 	pair->state = SLUICE_FLOW_NEW;
