@@ -4,7 +4,10 @@
 //   DIR/counts-N   its counters: services, backends, drops; the engine writes
 //   DIR/flows-L    the flow tables of forwarding lcore L; the engine writes, the agent reads
 //   DIR/shared     affinity and datagrams, shared by lcores
-//   DIR/current    the name of the image in force, replaced by rename(2): a new engine begins with it
+//   DIR/current    a symbolic link to the image in force, replaced by rename(2): a new engine begins with it
+//   DIR/lock       held (flock) by the engine that runs
+//
+// The file system may be a tmpfs or a hugetlbfs; the latter makes flow tables of huge pages.
 //
 // Each file begins with a struct SegmentHeader that says what lies where, so that either side can be another version.
 // Nothing a file says is trusted: offsets and sizes are checked against the file's length when it is mapped.
@@ -15,7 +18,9 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "api/base/fd.h"
 #include "api/base/result.h"
 #include "dataplane/dpdk/pipeline/pipeline.h"
 #include "dataplane/image/layout.h"
@@ -49,45 +54,84 @@ static_assert(sizeof(SegmentHeader) == 24 + 24 * kSegmentParts);
 
 enum class Access : std::uint8_t { kReadOnly, kReadWrite };
 
-// A mapped image with its counters. Move-only; unmaps at the end, and leaves the files.
+// A mapped image with its counters. Unmaps at the end, and leaves the files.
 class ImageSegment {
 public:
-    // kAlreadyExists, kResourceExhausted (no room in the file system), errno ones.
+    // All zero. kAlreadyExists, kResourceExhausted (no room in the file system, or beyond the ceilings of
+    // image/layout.h), errno ones. The directory is made when there is none.
     static Result<std::unique_ptr<ImageSegment>> create(const std::string& directory, std::uint32_t number,
                                                         const image::Capacities& capacities);
     // image_access: of the image; counters are mapped for writing always. kDataLoss, kFailedPrecondition (another
     // layout version) name the file.
     static Result<std::unique_ptr<ImageSegment>> open(const std::string& directory, std::uint32_t number,
                                                       Access image_access);
+    // Image and counters for reading alone, for who only looks.
+    static Result<std::unique_ptr<ImageSegment>> open_to_read(const std::string& directory, std::uint32_t number);
     virtual ~ImageSegment() = default;
     [[nodiscard]] virtual const image::Tables& tables() const = 0;
     [[nodiscard]] virtual const image::Capacities& capacities() const = 0;
     [[nodiscard]] virtual std::uint32_t number() const = 0;
 };
 
-// The flow tables of one lcore. An existing file of the same sizes and shape is taken over with its flows.
+// Flows that a table may have room for, a power of two.
+inline constexpr std::uint32_t kLeastLcoreFlows = 1U << 6U;
+inline constexpr std::uint32_t kMostLcoreFlows = 1U << 26U;
+
+// The flow tables of one lcore. An existing file of the same sizes and shape, made for the same number of lcores (flows
+// are spread over lcores by that number), is taken over with its flows; what its former user had begun when it died is
+// undone. Any other is replaced.
 class FlowSegment {
 public:
-    struct Opened;
+    // flows4, flows6: to have room for; kLeastLcoreFlows to kMostLcoreFlows, rounded up to a power of two.
+    // REQUIRES: the lock of the directory.
     static Result<std::unique_ptr<FlowSegment>> open_or_create(const std::string& directory, std::uint32_t lcore,
-                                                               std::uint32_t flows4, std::uint32_t flows6);
+                                                               std::uint32_t flows4, std::uint32_t flows6,
+                                                               std::uint32_t lcores = 1);
     static Result<std::unique_ptr<FlowSegment>> open_to_read(const std::string& directory, std::uint32_t lcore);
     virtual ~FlowSegment() = default;
+    // Of a segment opened to read: not to be written to.
     [[nodiscard]] virtual FlowMemory memory() const = 0;
     [[nodiscard]] virtual bool taken_over() const = 0;
+    [[nodiscard]] virtual std::uint32_t lcores() const = 0;
 };
 
 class SharedSegment {
 public:
+    // Affinity is taken over; datagrams, which live for seconds, are forgotten. affinity_entries is rounded up to a
+    // power of two. REQUIRES: the lock of the directory.
     static Result<std::unique_ptr<SharedSegment>> open_or_create(const std::string& directory,
                                                                  std::uint32_t affinity_entries);
+    static Result<std::unique_ptr<SharedSegment>> open_to_read(const std::string& directory);
     virtual ~SharedSegment() = default;
     [[nodiscard]] virtual SharedMemory memory() const = 0;
+    [[nodiscard]] virtual bool taken_over() const = 0;
 };
+
+// The clock of flows and affinity: CLOCK_MONOTONIC, so that a successor and a reader mean the same by a tick. A tick is
+// 2^30 ns, 1.07 s.
+Now shared_now();
+
+// Succeeds when it is there already. kPermissionDenied if others may write to it or it is somebody else's.
+Result<void> make_state_directory(const std::string& directory);
+// Of one engine, as long as the descriptor is open. kFailedPrecondition: another engine has it.
+Result<Fd> lock_state_directory(const std::string& directory);
+// Everything, the directory too, with what was removed, for people; nothing there is none. kFailedPrecondition while an
+// engine has the lock. Files that are not ours stay, and so does the directory then.
+Result<std::vector<std::string>> remove_state_directory(const std::string& directory);
+
+// Numbers of the images that are there, or that something is left of, ascending.
+std::vector<std::uint32_t> list_images(const std::string& directory);
+// A number that none of them has; never 0.
+std::uint32_t next_image_number(const std::string& directory);
+// Lcores that there are flow tables of, ascending.
+std::vector<std::uint32_t> list_flows(const std::string& directory);
+// What is not there is no error.
+Result<void> remove_flows(const std::string& directory, std::uint32_t lcore);
 
 // The image in force. kNotFound: there is none.
 Result<std::uint32_t> current_image(const std::string& directory);
 Result<void> set_current_image(const std::string& directory, std::uint32_t number);
+// With its counters. What is not there is no error.
 Result<void> remove_image(const std::string& directory, std::uint32_t number);
 
 }  // namespace sluice::dpdk
