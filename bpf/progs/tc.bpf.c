@@ -18,6 +18,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "bpf/progs/maps.h"
+#include "bpf/progs/random.h"
 #include "bpf/progs/flow_maps.h"
 #include "bpf/lib/flow.h"
 #include "bpf/lib/parse.h"

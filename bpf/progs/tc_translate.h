@@ -35,6 +35,30 @@ struct {
 	__type(value, struct sluice_scratch);
 } sluice_scratch SEC(".maps");
 
+typedef struct __sk_buff *sluice_env;
+
+SLUICE_ALWAYS_INLINE __u32 sluice_env_random(void)
+{
+	return sluice_draw();
+}
+
+SLUICE_ALWAYS_INLINE int sluice_env_stays(sluice_env ctx, struct sluice_case *now, const int v6)
+{
+	/* The case is the scratch's first member; the verifier knows that only of the map's own pointer. */
+	__u32 zero = 0;
+	struct sluice_scratch *scratch = bpf_map_lookup_elem(&sluice_scratch, &zero);
+	union sluice_ports ports = now->packet.tuple.ports;
+
+	if (!scratch)
+		return 1;
+	ports.port_be[SLUICE_DESTINATION] = now->selection.port_be;
+	return sluice_route(ctx, &now->packet, &now->packet.tuple.src, &now->selection.address, ports,
+			    &scratch->fib, &scratch->hop, v6) == SLUICE_ROUTE_LOCAL;
+}
+
+#include "bpf/lib/decide.h"
+#include "bpf/lib/onward.h"
+
 SLUICE_ALWAYS_INLINE int sluice_drop(__u32 reason)
 {
 	sluice_count_drop(reason);
@@ -89,25 +113,6 @@ SLUICE_ALWAYS_INLINE int sluice_answer(struct __sk_buff *ctx, struct sluice_scra
 	return v6 ? sluice_refuse6(ctx, scratch) : sluice_refuse4(ctx, scratch);
 }
 
-/*
- * Larger than the next link takes. Its sender is told, as routers do (RFC 1191, RFC 8201). IPv4 without DF is
- * the stack's to cut up, but only if the source is still the sender's own: what has got another cannot go up the
- * stack. Then the sender is told all the same; hosts note the path's MTU whatever they set DF to, and cut up what
- * follows.
- */
-SLUICE_ALWAYS_INLINE int sluice_too_big_for_us(const struct sluice_case *now)
-{
-	return now->packet.whole_only || now->place == SLUICE_PLACE_NODE_EGRESS ||
-	       !sluice_address_equal(&now->packet.tuple.src, &now->hit.new_src);
-}
-
-/* Whether the packet is to be routed here; an answer that leaves by a device was routed for its client already. */
-SLUICE_ALWAYS_INLINE int sluice_may_route(const struct sluice_case *now)
-{
-	return now->place != SLUICE_PLACE_POD_EGRESS &&
-	       (now->place != SLUICE_PLACE_NODE_EGRESS || !(now->hit.meta.flags & SLUICE_FLOW_REVERSE));
-}
-
 /* Rewrites the packet to the hit's tuple and sends it on. */
 SLUICE_ALWAYS_INLINE int sluice_translate(struct __sk_buff *ctx, struct sluice_scratch *scratch,
 				const struct sluice_view *image, const int v6)
@@ -115,11 +120,6 @@ SLUICE_ALWAYS_INLINE int sluice_translate(struct __sk_buff *ctx, struct sluice_s
 	struct sluice_case *now = &scratch->now;
 	const struct sluice_flow_hit *hit = &scratch->now.hit;
 	struct sluice_next_hop *hop = &scratch->hop;
-	/* The other half's key is what leaves here; only SNAT and egress cannot leave it to the stack. */
-	int must_route = now->place == SLUICE_PLACE_NODE_EGRESS ?
-				 !(hit->meta.flags & SLUICE_FLOW_REVERSE) :
-				 (hit->meta.flags & (SLUICE_FLOW_SNAT | SLUICE_FLOW_REVERSE)) ==
-					 SLUICE_FLOW_SNAT;
 	struct sluice_change to = {.src = &hit->new_src, .dst = &hit->new_dst};
 	int route = SLUICE_ROUTE_LOCAL;
 	__u32 reason;
@@ -141,7 +141,7 @@ SLUICE_ALWAYS_INLINE int sluice_translate(struct __sk_buff *ctx, struct sluice_s
 			sluice_answer_too_big(&scratch->answer, scratch->fib.mtu_result, v6);
 			return sluice_answer(ctx, scratch, SLUICE_DROP_TOO_BIG, v6);
 		}
-		if (route != SLUICE_ROUTE_FORWARD && must_route)
+		if (route != SLUICE_ROUTE_FORWARD && sluice_must_route(now))
 			return sluice_drop_packet(now, SLUICE_DROP_NO_ROUTE);
 	}
 	reason = sluice_rewrite(ctx, &now->packet, &to, &scratch->quote, v6);
@@ -169,29 +169,6 @@ SLUICE_SUBPROGRAM int sluice_translate6(struct __sk_buff *ctx, struct sluice_scr
 
 	return scratch && sluice_view_open(&image) ? sluice_translate(ctx, scratch, &image, 1) : TC_ACT_SHOT;
 }
-
-typedef struct __sk_buff *sluice_env;
-
-SLUICE_ALWAYS_INLINE __u32 sluice_env_random(void)
-{
-	return bpf_get_prandom_u32();
-}
-
-SLUICE_ALWAYS_INLINE int sluice_env_stays(sluice_env ctx, struct sluice_case *now, const int v6)
-{
-	/* The case is the scratch's first member; the verifier knows that only of the map's own pointer. */
-	__u32 zero = 0;
-	struct sluice_scratch *scratch = bpf_map_lookup_elem(&sluice_scratch, &zero);
-	union sluice_ports ports = now->packet.tuple.ports;
-
-	if (!scratch)
-		return 1;
-	ports.port_be[SLUICE_DESTINATION] = now->selection.port_be;
-	return sluice_route(ctx, &now->packet, &now->packet.tuple.src, &now->selection.address, ports,
-			    &scratch->fib, &scratch->hop, v6) == SLUICE_ROUTE_LOCAL;
-}
-
-#include "bpf/lib/decide.h"
 
 /* Counts and carries out a refusal or a drop. */
 SLUICE_ALWAYS_INLINE int sluice_turn_away(struct __sk_buff *ctx, struct sluice_scratch *scratch,
@@ -230,12 +207,11 @@ SLUICE_ALWAYS_INLINE int sluice_process(struct __sk_buff *ctx, struct sluice_scr
 	return sluice_turn_away(ctx, scratch, image, decision == SLUICE_DECIDE_REFUSE, v6);
 }
 
-/* Reads an ICMP error's quote into the scratch. 1 if it is about a flow: now.hit is then what the error becomes. */
-SLUICE_ALWAYS_INLINE int sluice_find_quoted(struct __sk_buff *ctx, struct sluice_scratch *scratch, const int v6)
+/* Turns an ICMP error in the scratch. Returns 0 if it is about none of our flows. */
+SLUICE_ALWAYS_INLINE int sluice_turn_error(struct __sk_buff *ctx, struct sluice_scratch *scratch, const int v6)
 {
-	struct sluice_case *now = &scratch->now;
+	const struct sluice_packet *packet = &scratch->now.packet;
 	struct sluice_quote *quote = &scratch->quote;
-	struct sluice_packet *packet = &now->packet;
 	__u32 length = packet->end - packet->l4;
 
 	if (length > SLUICE_ICMP_BYTES)
@@ -243,37 +219,9 @@ SLUICE_ALWAYS_INLINE int sluice_find_quoted(struct __sk_buff *ctx, struct sluice
 	__builtin_memset(quote->word, 0, sizeof(quote->word));
 	quote->length = length;
 	if (length < SLUICE_ICMP_LEAST || length > SLUICE_ICMP_BYTES ||
-	    bpf_skb_load_bytes(ctx, packet->l4, quote->word, length) || !sluice_quote_parse(quote, v6))
+	    bpf_skb_load_bytes(ctx, packet->l4, quote->word, length))
 		return 0;
-	/* It is told to who sent the packet in question, or it is not honest. */
-	if (!sluice_address_equal(&packet->tuple.dst, &quote->quoted.src))
-		return 0;
-	/* An error follows no flow, so it need not bring one over either. */
-	return sluice_flow_find_any(&now->flows, &quote->turned,
-				    sluice_flow_hash(&now->flows, &quote->turned, v6), &now->hit, v6);
-}
-
-/*
- * Makes an ICMP error one about the packet as its sender knows it, in the scratch. Returns 0 if it is about none of our
- * flows.
- */
-SLUICE_ALWAYS_INLINE int sluice_turn_error(struct __sk_buff *ctx, struct sluice_scratch *scratch, const int v6)
-{
-	struct sluice_case *now = &scratch->now;
-	struct sluice_flow_hit *hit = &now->hit;
-	const struct sluice_tuple *outer = &now->packet.tuple;
-	struct sluice_quote *quote = &scratch->quote;
-	struct sluice_address *src = &now->pair.forward.src;
-
-	if (!sluice_find_quoted(ctx, scratch, v6) ||
-	    (now->place == SLUICE_PLACE_POD_EGRESS && !(hit->meta.flags & SLUICE_FLOW_REVERSE)))
-		return 0;
-	/* The end itself is hidden behind the service, or behind the node; a router on the way is not. */
-	*src = sluice_address_equal(&outer->src, &quote->quoted.dst) ? hit->new_src : outer->src;
-	sluice_quote_translate(quote, hit, outer, src, &hit->new_dst, v6);
-	hit->new_src = *src;
-	hit->new_ports.both_be = 0;
-	return 1;
+	return sluice_turn_quote(&scratch->now, quote, v6);
 }
 
 SLUICE_SUBPROGRAM int sluice_turn_error4(struct __sk_buff *ctx, struct sluice_scratch *scratch)
@@ -286,46 +234,29 @@ SLUICE_SUBPROGRAM int sluice_turn_error6(struct __sk_buff *ctx, struct sluice_sc
 	return scratch ? sluice_turn_error(ctx, scratch, 1) : 0;
 }
 
-/*
- * A packet without ports that can be used. To a service address it is refused (other protocols, pings) or dropped:
- * broken headers, fragments, and ICMP errors and answers that belong to no flow.
- */
+/* A packet without ports that can be used. */
 SLUICE_ALWAYS_INLINE int sluice_process_portless(struct __sk_buff *ctx, struct sluice_scratch *scratch,
 				const struct sluice_view *image,
 				__u32 error, const int v6)
 {
 	struct sluice_case *now = &scratch->now;
 	const struct sluice_packet *packet = &now->packet;
-	int icmp = packet->tuple.protocol == (v6 ? SLUICE_IPPROTO_ICMPV6 : SLUICE_IPPROTO_ICMP) && !error &&
-		   packet->fragment == SLUICE_WHOLE;
-	__u32 reason = error;
+	int decision;
 
-	if (icmp && sluice_icmp_is_of_the_link(packet->icmp_type, v6))
-		return TC_ACT_OK;
-	if (icmp && sluice_icmp_is_error(packet->icmp_type, v6)) {
-		if (v6 && sluice_turn_error6(ctx, scratch))
-			return sluice_translate6(ctx, scratch);
-		if (!v6 && sluice_turn_error4(ctx, scratch))
-			return sluice_translate4(ctx, scratch);
+	if (sluice_is_icmp(packet, error, v6)) {
+		if (sluice_icmp_is_of_the_link(packet->icmp_type, v6))
+			return TC_ACT_OK;
+		if (sluice_icmp_is_error(packet->icmp_type, v6)) {
+			if (v6 && sluice_turn_error6(ctx, scratch))
+				return sluice_translate6(ctx, scratch);
+			if (!v6 && sluice_turn_error4(ctx, scratch))
+				return sluice_translate4(ctx, scratch);
+		}
 	}
-	if (now->place == SLUICE_PLACE_POD_EGRESS)
+	decision = sluice_decide_portless(now, error, v6);
+	if (decision == SLUICE_DECIDE_PASS)
 		return TC_ACT_OK;
-	/* 255 is reserved, so that only entries for the whole address match. */
-	sluice_ask(now, 0, 255, 0);
-	if (now->match.verdict == SLUICE_VERDICT_PASS)
-		return TC_ACT_OK;
-	if (now->match.verdict == SLUICE_VERDICT_REFUSE) {
-		if (!reason && packet->fragment)
-			reason = SLUICE_DROP_FRAGMENT;
-		else if (!reason && icmp && !sluice_icmp_is_question(packet->icmp_type, v6))
-			reason = SLUICE_DROP_NO_FLOW;
-		else if (!reason && !sluice_source_is_host(packet))
-			reason = SLUICE_DROP_BAD_SOURCE;
-		if (reason)
-			return sluice_drop_packet(now, reason);
-	}
-	now->reason = now->match.reason;
-	return sluice_turn_away(ctx, scratch, image, now->match.verdict == SLUICE_VERDICT_REFUSE, v6);
+	return sluice_turn_away(ctx, scratch, image, decision == SLUICE_DECIDE_REFUSE, v6);
 }
 
 #endif

@@ -19,6 +19,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "bpf/progs/maps.h"
+#include "bpf/progs/random.h"
 #include "bpf/progs/flow_maps.h"
 #include "bpf/lib/flow.h"
 #include "bpf/lib/parse.h"
@@ -35,21 +36,7 @@ typedef struct xdp_md *sluice_env;
 
 SLUICE_ALWAYS_INLINE __u32 sluice_env_random(void)
 {
-	__u32 zero = 0;
-	struct sluice_xdp_work *work = bpf_map_lookup_elem(&sluice_xdp_work, &zero);
-	__u64 x;
-
-	if (!work)
-		return bpf_get_prandom_u32();
-	/* The kernel's own costs more than choosing a backend: xorshift64* (Vigna 2016), drawn once by it. */
-	x = work->random;
-	if (!x)
-		x = (__u64)bpf_get_prandom_u32() << 32 | bpf_get_prandom_u32() | 1;
-	x ^= x >> 12;
-	x ^= x << 25;
-	x ^= x >> 27;
-	work->random = x;
-	return (__u32)(x * 0x2545f4914f6cdd1dULL >> 32);
+	return sluice_draw();
 }
 
 SLUICE_ALWAYS_INLINE int sluice_env_stays(sluice_env ctx, struct sluice_case *now, const int v6)
@@ -112,6 +99,8 @@ SLUICE_ALWAYS_INLINE int sluice_begin(struct xdp_md *ctx, struct sluice_xdp_work
 	struct sluice_plain plain = {};
 	const struct sluice_hop *hop;
 	struct sluice_view image;
+	__u64 undrawn = 0;
+	__u64 *random;
 	int decision;
 
 	if (!sluice_view_open(&image) || !sluice_fill_packet(ctx, now, v6))
@@ -128,6 +117,9 @@ SLUICE_ALWAYS_INLINE int sluice_begin(struct xdp_md *ctx, struct sluice_xdp_work
 			return XDP_PASS;
 		sluice_flow_forget(&now->flows, &now->hit, v6);
 	}
+	random = sluice_random_state();
+	if (random)
+		undrawn = *random;
 	decision = sluice_admit(ctx, now, v6);
 	if (decision == SLUICE_DECIDE_DROP) {
 		if (now->match.has_service)
@@ -136,8 +128,12 @@ SLUICE_ALWAYS_INLINE int sluice_begin(struct xdp_md *ctx, struct sluice_xdp_work
 		sluice_log_event(now, SLUICE_EVENT_DROPPED);
 		return XDP_DROP;
 	}
-	if (decision != SLUICE_DECIDE_ESTABLISH || !sluice_serves_new(ctx, work, &plain, v6))
+	if (decision != SLUICE_DECIDE_ESTABLISH || !sluice_serves_new(ctx, work, &plain, v6)) {
+		/* tc decides anew, and draws what was drawn here. */
+		if (random)
+			*random = undrawn;
 		return XDP_PASS;
+	}
 	now->reason = sluice_establish(now, &image, v6);
 	if (now->reason) {
 		sluice_count_drop(now->reason);

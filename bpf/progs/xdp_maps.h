@@ -19,7 +19,6 @@ struct sluice_xdp_work {
 	__u32 way; /* of the next hop in its set: the verifier forgets here which one it was */
 	__u32 missed; /* for the next stage: no flow was found, rather than one that is of no use any more */
 	__u64 hash; /* of the tuple, likewise */
-	__u64 random; /* the state of this CPU's generator; 0: not drawn yet */
 };
 
 /* Programs reached by a tail call, in sluice_xdp_stages. */
