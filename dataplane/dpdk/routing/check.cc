@@ -88,9 +88,9 @@ Result<void> check_interfaces(std::span<const Interface> interfaces) {
         if (!names.insert(interface.name).second) {
             return make_error(Code::kInvalidArgument, "two interfaces are called {}", interface.name);
         }
-        if (interface.port >= kMaxPorts) {
+        if (interface.port >= kMaxPortNumbers) {
             return make_error(Code::kInvalidArgument, "interface {}: port {} is not below {}", interface.name,
-                              interface.port, kMaxPorts);
+                              interface.port, kMaxPortNumbers);
         }
         if (interface.vlan > kMaxVlan) {
             return make_error(Code::kInvalidArgument, "interface {}: VLAN {} is more than {}", interface.name,
