@@ -26,6 +26,8 @@ constexpr std::pair<std::string_view, ValueKind> kSpecialMessages[] = {
     {"k8s.io.apimachinery.pkg.apis.meta.v1.Duration", ValueKind::kDuration},
     {"k8s.io.apimachinery.pkg.apis.meta.v1.FieldsV1", ValueKind::kFieldsV1},
     {"k8s.io.apimachinery.pkg.apis.meta.v1.Verbs", ValueKind::kStringList},
+    {"k8s.io.api.authentication.v1.ExtraValue", ValueKind::kStringList},
+    {"k8s.io.api.authorization.v1.ExtraValue", ValueKind::kStringList},
     {"k8s.io.api.certificates.v1.ExtraValue", ValueKind::kStringList},
     {"k8s.io.apimachinery.pkg.api.resource.Quantity", ValueKind::kQuantity},
     {"k8s.io.apimachinery.pkg.util.intstr.IntOrString", ValueKind::kIntOrString},
