@@ -16,6 +16,21 @@ enum sluice_place {
 	SLUICE_PLACE_POD_EGRESS,   /* to a pod: only answers of the node's own sockets are still to be translated */
 };
 
+enum sluice_decision {
+	SLUICE_DECIDE_PASS = 0,      /* not ours: as it is, on its way */
+	SLUICE_DECIDE_TRANSLATE = 1, /* case.hit says into what */
+	SLUICE_DECIDE_REFUSE = 2,    /* answer it; case.reason says why */
+	SLUICE_DECIDE_DROP = 3,      /* case.reason says why */
+	SLUICE_DECIDE_ESTABLISH = 4, /* between functions of decide.h: case.pair is a flow to insert */
+};
+
+/* What direct.h says of a packet that another node sent. */
+enum sluice_direct {
+	SLUICE_DIRECT_PASS = 0, /* none of ours: as it is, on its way */
+	SLUICE_DIRECT_ACCEPT,   /* the flow is in the table: deliver what was inside */
+	SLUICE_DIRECT_DROP,     /* case.reason says why */
+};
+
 struct sluice_case {
 	struct sluice_packet packet;
 	__u32 place; /* enum sluice_place */

@@ -34,14 +34,6 @@ SLUICE_ALWAYS_INLINE void sluice_env_ports(const struct sluice_view *image, stru
 }
 #endif
 
-enum sluice_decision {
-	SLUICE_DECIDE_PASS = 0,      /* not ours: as it is, on its way */
-	SLUICE_DECIDE_TRANSLATE = 1, /* case.hit says into what */
-	SLUICE_DECIDE_REFUSE = 2,    /* answer it; case.reason says why */
-	SLUICE_DECIDE_DROP = 3,      /* case.reason says why */
-	SLUICE_DECIDE_ESTABLISH = 4, /* between functions here: case.pair is a flow to insert */
-};
-
 /* Asks the image about a destination; the answer is in match. */
 SLUICE_SUBPROGRAM int sluice_ask(struct sluice_case *now, __u32 port_be, __u32 protocol, __u32 inside)
 {

@@ -8,12 +8,6 @@
 #include "bpf/lib/decide.h"
 #include "bpf/lib/tunnel.h"
 
-enum sluice_direct {
-	SLUICE_DIRECT_PASS = 0, /* none of ours: as it is, on its way */
-	SLUICE_DIRECT_ACCEPT,   /* the flow is in the table: deliver what was inside */
-	SLUICE_DIRECT_DROP,     /* case.reason says why */
-};
-
 /* <0, 0, >0 as a member of a set stands before, at or after (address, port) in the set's order. */
 SLUICE_ALWAYS_INLINE int sluice_member_compare(const struct sluice_backend *backend,
 					       const struct sluice_address *address, __u16 port_be)

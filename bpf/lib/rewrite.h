@@ -71,6 +71,19 @@ SLUICE_ALWAYS_INLINE void sluice_rewrite_ipv4(__u8 *ip, __u32 src_be, __u32 dst_
 	sluice_store16(ip + 10, sluice_check_add(sluice_load16(ip + 10), change));
 }
 
+/* The IPv6 header's addresses and hop limit. */
+SLUICE_ALWAYS_INLINE void sluice_rewrite_ipv6(__u8 *ip, const struct sluice_address *src,
+					      const struct sluice_address *dst, __u8 ttl)
+{
+	int i;
+
+	ip[7] = ttl;
+	for (i = 0; i < 4; i++) {
+		sluice_store32(ip + 8 + 4 * i, src->word_be[i]);
+		sluice_store32(ip + 24 + 4 * i, dst->word_be[i]);
+	}
+}
+
 /*
  * The whole packet: `from` becomes src, dst and ports. SCTP is translated by address only, for its checksum does not
  * cover them; its ports must not change. REQUIRES: 20 or 40 bytes at ip and what sluice_rewrite_l4 requires at l4.
@@ -80,20 +93,13 @@ SLUICE_ALWAYS_INLINE void sluice_rewrite_packet(__u8 *ip, __u8 *l4, const struct
 						const struct sluice_address *dst,
 						union sluice_ports ports, __u8 ttl, const int v6)
 {
-	int i;
-
 	if (from->protocol != SLUICE_IPPROTO_SCTP)
 		sluice_rewrite_l4(l4, from->protocol, from->ports.both_be, ports.both_be,
 				  sluice_sum_addresses_change(from, src, dst, v6));
-	if (!v6) {
+	if (v6)
+		sluice_rewrite_ipv6(ip, src, dst, ttl);
+	else
 		sluice_rewrite_ipv4(ip, src->word_be[3], dst->word_be[3], ttl);
-		return;
-	}
-	ip[7] = ttl;
-	for (i = 0; i < 4; i++) {
-		sluice_store32(ip + 8 + 4 * i, src->word_be[i]);
-		sluice_store32(ip + 24 + 4 * i, dst->word_be[i]);
-	}
 }
 
 #endif

@@ -106,6 +106,55 @@ SLUICE_ALWAYS_INLINE void sluice_build_option6(__u32 word[6], const struct sluic
 	word[5] = SLUICE_HTON32((__u32)SLUICE_NTOH16(port_be) << 16);
 }
 
+/*
+ * The first three words of an IPv4 header of a packet of `length` bytes when the option goes behind the first 20 bytes.
+ * Returns 0 if the header cannot take it.
+ */
+SLUICE_ALWAYS_INLINE int sluice_put_option4(__u32 word[3], const __u32 option[2], __u32 length)
+{
+	__u32 first = SLUICE_NTOH32(word[0]);
+	__u32 third = SLUICE_NTOH32(word[2]);
+	__u32 fresh = ((first & 0xffff0000U) + 0x02000000U) | (length + SLUICE_OPTION4_BYTES);
+	__u64 change = sluice_sum_change(word[0], SLUICE_HTON32(fresh)) + option[0] + option[1];
+
+	/* Room for it among at most ten words of options. */
+	if ((first >> 24 & 0xf) > 13 || length + SLUICE_OPTION4_BYTES > 0xffff)
+		return 0;
+	word[0] = SLUICE_HTON32(fresh);
+	word[2] = SLUICE_HTON32((third & 0xffff0000U) |
+				SLUICE_NTOH16(sluice_sum_finish((__u16)~SLUICE_HTON16((__u16)third) + change)));
+	return 1;
+}
+
+/* The same for the first two words of an IPv6 header. `next`: what followed it. */
+SLUICE_ALWAYS_INLINE int sluice_put_option6(__u32 word[2], __u32 length, __u8 *next)
+{
+	__u32 second = SLUICE_NTOH32(word[1]);
+
+	*next = (__u8)(second >> 8);
+	/* What must come first stays first: hop-by-hop options. */
+	if (!*next || length + SLUICE_OPTION6_BYTES - 40 > 0xffff)
+		return 0;
+	word[1] = SLUICE_HTON32((length + SLUICE_OPTION6_BYTES - 40) << 16 | SLUICE_IPPROTO_DSTOPTS << 8 |
+				(second & 0xff));
+	return 1;
+}
+
+/* The IPv4 header, without options, of a packet that is `length` bytes without them. */
+SLUICE_ALWAYS_INLINE void sluice_take_option4(__u32 word[5], __u32 length)
+{
+	word[0] = SLUICE_HTON32(0x45000000U | (SLUICE_NTOH32(word[0]) & 0xff0000U) | length);
+	word[2] &= SLUICE_HTON32(0xffff0000U);
+	word[2] |= SLUICE_HTON32((__u32)SLUICE_NTOH16(
+		sluice_sum_finish((__u64)word[0] + word[1] + word[2] + word[3] + word[4])));
+}
+
+/* The second word of an IPv6 header likewise, `next` being what followed the option. */
+SLUICE_ALWAYS_INLINE void sluice_take_option6(__u32 word[2], __u32 length, __u8 next)
+{
+	word[1] = SLUICE_HTON32((length - 40) << 16 | (__u32)next << 8 | (SLUICE_NTOH32(word[1]) & 0xff));
+}
+
 /* The frontend that an option names. `p`: SLUICE_OPTION4_BYTES or _OPTION6_BYTES, readable. Returns 0 if it is none. */
 SLUICE_ALWAYS_INLINE int sluice_read_option(const __u8 *p, struct sluice_address *frontend, __u16 *port_be,
 					    const int v6)

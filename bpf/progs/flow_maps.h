@@ -14,6 +14,7 @@
 #define SLUICE_PROGS_FLOW_MAPS_H
 
 #include "api/abi/flow.h"
+#include "bpf/lib/budget.h"
 
 #define SLUICE_FLOW_MAP(map_name, value_type, entries) \
 	struct {                                       \
@@ -33,10 +34,6 @@ SLUICE_FLOW_MAP(sluice_flows4_old, struct sluice_flow_bucket4, 1);
 SLUICE_FLOW_MAP(sluice_flows6_old, struct sluice_flow_bucket6, 1);
 
 /* How many refusals this CPU has answered in the current tick. */
-struct sluice_reply_budget {
-	__u32 tick;
-	__u32 answered;
-};
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);

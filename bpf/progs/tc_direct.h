@@ -79,32 +79,19 @@ SLUICE_ALWAYS_INLINE int sluice_insert_option(struct __sk_buff *ctx, struct slui
 	const __u32 header = v6 ? 40 : 20;
 	__u32 option[6], word[3];
 	__u32 length = packet->end - packet->l3;
-	__u64 change;
+	__u8 next;
 
 	if (bpf_skb_load_bytes(ctx, packet->l3, word, sizeof(word)))
 		return 0;
 	if (v6) {
-		__u32 next = SLUICE_NTOH32(word[1]) >> 8 & 0xff;
-
-		/* What must come first stays first: hop-by-hop options. */
-		if (!next)
+		if (!sluice_put_option6(word, length, &next))
 			return 0;
-		sluice_build_option6(option, &packet->tuple.dst, port_be, (__u8)next);
-		word[1] = SLUICE_HTON32((length + size - 40) << 16 | SLUICE_IPPROTO_DSTOPTS << 8 |
-					(SLUICE_NTOH32(word[1]) & 0xff));
+		sluice_build_option6(option, &packet->tuple.dst, port_be, next);
 	} else {
-		__u32 first = SLUICE_NTOH32(word[0]);
-		__u32 fresh = ((first & 0xffff0000U) + 0x02000000U) | (length + size);
-		__u32 third = SLUICE_NTOH32(word[2]);
-
-		/* Room for it among at most ten words of options. */
-		if ((first >> 24 & 0xf) > 13 || ctx->gso_size)
-			return 0;
 		sluice_build_option4(option, packet->tuple.dst.word_be[3], port_be);
-		change = sluice_sum_change(word[0], SLUICE_HTON32(fresh)) + option[0] + option[1];
-		word[0] = SLUICE_HTON32(fresh);
-		packet->ip_check = sluice_sum_finish((__u16)~SLUICE_HTON16((__u16)third) + change);
-		word[2] = SLUICE_HTON32((third & 0xffff0000U) | SLUICE_NTOH16(packet->ip_check));
+		if (ctx->gso_size || !sluice_put_option4(word, option, length))
+			return 0;
+		packet->ip_check = SLUICE_HTON16((__u16)SLUICE_NTOH32(word[2]));
 	}
 	if (bpf_skb_adjust_room(ctx, (int)size, BPF_ADJ_ROOM_NET, BPF_F_ADJ_ROOM_FIXED_GSO) ||
 	    bpf_skb_store_bytes(ctx, packet->l3, word, sizeof(word), BPF_F_RECOMPUTE_CSUM) ||
@@ -257,14 +244,10 @@ SLUICE_ALWAYS_INLINE __u32 sluice_strip_option(struct __sk_buff *ctx, struct slu
 	packet->l4 -= size;
 	packet->end -= size;
 	if (v6) {
-		word[1] = SLUICE_HTON32((packet->end - packet->l3 - 40) << 16 | (__u32)next << 8 | packet->ttl);
+		sluice_take_option6(word, packet->end - packet->l3, next);
 	} else {
-		word[0] = SLUICE_HTON32(0x45000000U | (SLUICE_NTOH32(word[0]) & 0xff0000U) |
-					(packet->end - packet->l3));
-		word[2] &= SLUICE_HTON32(0xffff0000U);
-		packet->ip_check =
-			sluice_sum_finish((__u64)word[0] + word[1] + word[2] + word[3] + word[4]);
-		word[2] |= SLUICE_HTON32((__u32)SLUICE_NTOH16(packet->ip_check));
+		sluice_take_option4(word, packet->end - packet->l3);
+		packet->ip_check = SLUICE_HTON16((__u16)SLUICE_NTOH32(word[2]));
 	}
 	if (bpf_skb_adjust_room(ctx, -(int)size, BPF_ADJ_ROOM_NET, BPF_F_ADJ_ROOM_FIXED_GSO) ||
 	    bpf_skb_store_bytes(ctx, packet->l3, word, header, BPF_F_RECOMPUTE_CSUM))

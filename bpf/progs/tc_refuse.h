@@ -6,25 +6,12 @@
 
 #include "bpf/lib/reply.h"
 
-/* Answers that one CPU gives per tick (about a second); more are dropped and counted. */
-#define SLUICE_RESETS_PER_TICK 20000
-#define SLUICE_UNREACHABLES_PER_TICK 1000
-
-SLUICE_ALWAYS_INLINE int sluice_reply_allowed(const struct sluice_flow_view *view, __u32 limit)
+SLUICE_ALWAYS_INLINE int sluice_may_reply(const struct sluice_flow_view *view, __u32 limit)
 {
 	__u32 zero = 0;
 	struct sluice_reply_budget *budget = bpf_map_lookup_elem(&sluice_replies, &zero);
 
-	if (!budget)
-		return 0;
-	if (budget->tick != view->now) {
-		budget->tick = view->now;
-		budget->answered = 0;
-	}
-	if (budget->answered >= limit)
-		return 0;
-	budget->answered++;
-	return 1;
+	return budget && sluice_reply_allowed(budget, view->now, limit);
 }
 
 /* Builds the answer: what it says of errors of ICMP, else a refusal. 0 if there is none to give. */
@@ -71,8 +58,7 @@ SLUICE_ALWAYS_INLINE int sluice_refuse(struct __sk_buff *ctx, const struct sluic
 
 	if (!sluice_may_answer(packet) || (tcp && (packet->tcp_flags & SLUICE_TCP_RST)))
 		return TC_ACT_SHOT;
-	if (!sluice_reply_allowed(flows, tcp ? SLUICE_RESETS_PER_TICK :
-					       SLUICE_UNREACHABLES_PER_TICK)) {
+	if (!sluice_may_reply(flows, tcp ? SLUICE_RESETS_PER_TICK : SLUICE_UNREACHABLES_PER_TICK)) {
 		sluice_count_drop(SLUICE_DROP_REPLY_RATE_LIMITED);
 		return TC_ACT_SHOT;
 	}

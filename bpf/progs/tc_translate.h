@@ -57,7 +57,7 @@ SLUICE_ALWAYS_INLINE int sluice_env_stays(sluice_env ctx, struct sluice_case *no
 }
 
 #include "bpf/lib/decide.h"
-#include "bpf/lib/onward.h"
+#include "bpf/lib/portless.h"
 
 SLUICE_ALWAYS_INLINE int sluice_drop(__u32 reason)
 {
