@@ -58,7 +58,7 @@ Result<void> EbpfEngine::prepare() {
 
 Result<void> EbpfEngine::with_room(const std::function<Result<void>()>& step) {
     Result<void> outcome;
-    for (int attempt = 0; attempt < kMaxGrowths; ++attempt) {
+    for (int attempt = 0; attempt < image::kMaxGrowths; ++attempt) {
         outcome = step();
         if (outcome || outcome.error().code != Code::kResourceExhausted) {
             return outcome;
@@ -74,7 +74,7 @@ Result<void> EbpfEngine::with_room(const std::function<Result<void>()>& step) {
 
 // Waits for what is retired to become free. False if that is too little to be worth it.
 bool EbpfEngine::collect() {
-    if (waiting_.pieces() + publisher_->retired_count() < kRetiredWorthWaiting) {
+    if (waiting_.pieces() + publisher_->retired_count() < image::kRetiredWorthWaiting) {
         return false;
     }
     bool freed = false;
@@ -132,46 +132,14 @@ Result<void> EbpfEngine::replace_all(const image::Node& node,
         return build(node, services);
     }
     SLUICE_TRY(set_node(node));
-    std::unordered_set<std::string> wanted;
-    const auto identity = [](const image::ServiceKey& key) {
-        return image::Carried::identity(key.display(), static_cast<std::uint8_t>(key.protocol),
-                                        static_cast<std::uint8_t>(key.family));
-    };
-    Result<void> outcome;
-    for (const image::Service& service : services) {
-        wanted.insert(identity(service.key));
-        auto done = change(service.key, [&] { return publisher_->upsert(service); });
-        if (!done && outcome) {
-            outcome = done.error();
-        }
-    }
-    for (const image::ServiceKey& key : publisher_->keys()) {
-        if (!wanted.contains(identity(key))) {
-            auto done = change(key, [&] { return publisher_->remove(key); });
-            if (!done && outcome) {
-                outcome = done.error();
-            }
-        }
-    }
-    return outcome;
+    return publish_all(*publisher_, services,
+                       [this](const image::ServiceKey& key, const image::Step& step) { return change(key, step); });
 }
 
 Result<void> EbpfEngine::apply(const image::Change& changes) {
     SLUICE_ASSERT(publisher_);
-    Result<void> outcome;
-    for (const image::Service& service : changes.upserts) {
-        auto done = change(service.key, [&] { return publisher_->upsert(service); });
-        if (!done && outcome) {
-            outcome = done.error();
-        }
-    }
-    for (const image::ServiceKey& key : changes.removals) {
-        auto done = change(key, [&] { return publisher_->remove(key); });
-        if (!done && outcome) {
-            outcome = done.error();
-        }
-    }
-    return outcome;
+    return publish_change(*publisher_, changes,
+                          [this](const image::ServiceKey& key, const image::Step& step) { return change(key, step); });
 }
 
 Result<void> EbpfEngine::set_node(const image::Node& node) {

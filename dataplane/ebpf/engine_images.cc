@@ -2,31 +2,22 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <linux/bpf.h>
-#include <sys/random.h>
 
 #include <algorithm>
 #include <cstring>
 #include <future>
 
 #include "api/base/log.h"
-#include "dataplane/ebpf/counts.h"
 #include "dataplane/ebpf/engine_private.h"
 #include "dataplane/ebpf/former_image.h"
+#include "dataplane/image/counts.h"
 
 namespace sluice::dataplane {
 
 using image::Capacities;
-using image::Publisher;
-
-namespace {
-
-std::uint64_t random_seed() {
-    std::uint64_t seed = 0;
-    SLUICE_ASSERT(getrandom(&seed, sizeof(seed), 0) == sizeof(seed));
-    return seed;
-}
-
-}  // namespace
+using image::Counts;
+using image::kMaxGrowths;
+using image::random_seed;
 
 void darken(const KernelImage& tables) {
     __atomic_store_n(&tables.tables().header->magic, 0, __ATOMIC_RELEASE);
@@ -143,32 +134,10 @@ void EbpfEngine::remove_former() {
     }
 }
 
-Result<std::unique_ptr<Publisher>> EbpfEngine::fill(const KernelImage& tables,
-                                                    const image::Node& node,
-                                                    std::span<const image::Service> services,
-                                                    const image::Carried& carried,
-                                                    Capacities& wanted) {
-    // Even, as between changes, and above what it succeeds.
-    const std::uint64_t generation = (carried.generation | 1U) + 1;
-    SLUICE_TRY(write_header(tables.tables(), tables.capacities(), facts(node), generation));
-    auto publisher = std::make_unique<Publisher>(tables.tables(), carried);
-    Result<void> filled = publisher->set_node_addresses(node.nodeport_addresses);
-    for (std::size_t i = 0; filled && i < services.size(); ++i) {
-        filled = publisher->upsert(services[i]);
-    }
-    if (!filled) {
-        wanted = publisher->wanted();
-        return filled.error();
-    }
-    publisher->finish_carrying();
-    return publisher;
-}
-
 Result<void> EbpfEngine::build(const image::Node& node, std::span<const image::Service> services) {
     std::unique_ptr<FormerImage> former;
     SLUICE_TRY_ASSIGN(const bool carrying, flow_pins_.settle());
     image::Carried carried;
-    fresh_incarnation_ = 0;
     const auto directory = current_image(paths_);
     const bool first = !directory || !is_in_force(*directory);
     if (!first) {
@@ -176,28 +145,21 @@ Result<void> EbpfEngine::build(const image::Node& node, std::span<const image::S
         carried = former->carried();
     } else if (state_was_there_) {
         // Flows without an image that says what they remember.
-        carried = carried_from_nothing(image::Capacities{}.backends);
+        carried = image::carried_from_nothing(image::Capacities{}.backends);
     }
-    if (carried.services.empty() && !carried.backends.empty()) {
-        fresh_incarnation_ = carried.backends.back().incarnation & ~1U;
-    }
-    Capacities least;
+    fresh_incarnation_ = image::fresh_incarnation(carried);
     const int cpus = libbpf_num_possible_cpus();
     if (cpus <= 0) {
         return errno_error(-cpus, "cannot tell the number of CPUs");
     }
-    least.counter_rows = image::counter_rows_for(static_cast<std::uint32_t>(cpus));
-    const auto hold = [](std::size_t count, std::uint32_t& capacity) {
-        capacity = std::max(capacity, static_cast<std::uint32_t>(count));
-    };
-    hold(carried.usage.services, least.services);
-    hold(carried.usage.backends, least.backends);
-    Capacities capacities = capacities_for(usage_of(node, services), least);
+    Capacities capacities = image::first_capacities(
+        node, services, carried, image::counter_rows_for(static_cast<std::uint32_t>(cpus)));
     for (int attempt = 0; attempt < kMaxGrowths; ++attempt) {
         SLUICE_TRY_ASSIGN(Loading loading, loading_for(capacities));
         Capacities wanted = capacities;
         // The verifier and the publisher work at the same time: neither looks at what the other does.
-        auto publisher = fill(*loading.tables, node, services, carried, wanted);
+        auto publisher = image::fill(loading.tables->tables(), loading.tables->capacities(), facts(node), services,
+                                     carried, wanted);
         if (!publisher) {
             if (publisher.error().code != Code::kResourceExhausted) {
                 return publisher.error();
@@ -280,13 +242,7 @@ Result<void> EbpfEngine::succeed(std::unique_ptr<KernelImage> tables, std::uniqu
     // Its thread looks at the tables that are about to go.
     finish_xdp();
     const Capacities capacities = tables->capacities();
-    const std::uint64_t generation = live_.tables->tables().header->generation;
-    SLUICE_TRY(write_header(tables->tables(), capacities, facts(node), generation + 2));
-    SLUICE_TRY(publisher_->copy_into(tables->tables()));
-    for (std::uint32_t i = live_.tables->capacities().backends;
-         fresh_incarnation_ != 0 && i < capacities.backends; ++i) {
-        tables->tables().backends[i].incarnation = fresh_incarnation_;
-    }
+    SLUICE_TRY(copy_all(*publisher_, tables->tables(), capacities, facts(node), fresh_incarnation_));
     // Everything has the index it had; free cells are counted from zero again when taken.
     const std::vector<bool> all(live_.tables->capacities().services, true);
     const Counts counts = Counts::of(live_.tables->tables());

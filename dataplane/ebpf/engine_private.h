@@ -26,14 +26,10 @@
 #include "dataplane/ebpf/programs.h"
 #include "dataplane/ebpf/stale_peers.h"
 #include "dataplane/ebpf/xdp.h"
+#include "dataplane/image/life.h"
 #include "dataplane/image/publisher.h"
 
 namespace sluice::dataplane {
-
-// Doublings of one table or another before an image that will not fit is given up.
-inline constexpr int kMaxGrowths = 64;
-// More retired pieces than this are worth waiting for before an image grows.
-inline constexpr std::size_t kRetiredWorthWaiting = 64;
 
 // Programs of tc let everything pass while an image is dark. The first image is, until each device has its program: a
 // flow that began at one device and whose answer comes in by another that has none yet would be answered by nobody.
@@ -104,9 +100,6 @@ private:
     void turn_xdp(const Images& images);
     // Those that have it, loaded or refused; null before.
     [[nodiscard]] static const Programs* xdp_of(const Images& images);
-    Result<std::unique_ptr<image::Publisher>> fill(const KernelImage& tables, const image::Node& node,
-                                            std::span<const image::Service> services,
-                                            const image::Carried& carried, image::Capacities& wanted);
     Result<void> replace_image(image::Capacities capacities, const image::Node& node);
     // The second half: fills the tables from those in force, and puts them in their place.
     Result<void> succeed(std::unique_ptr<KernelImage> tables, std::unique_ptr<Programs> programs,

@@ -3,7 +3,6 @@
 #include <bpf/bpf.h>
 #include <linux/bpf.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 
 #include <algorithm>
 #include <charconv>
@@ -13,6 +12,7 @@
 #include "api/base/log.h"
 #include "dataplane/ebpf/kernel_image.h"
 #include "dataplane/ebpf/pins.h"
+#include "dataplane/image/life.h"
 #include "dataplane/image/reader.h"
 
 namespace sluice::dataplane {
@@ -79,7 +79,7 @@ public:
     explicit CurrentLayout(std::unique_ptr<KernelImage> tables)
         : tables_(std::move(tables)), carried_(image::Carried::from(tables_->tables())) {}
     [[nodiscard]] const image::Carried& carried() const override { return carried_; }
-    [[nodiscard]] Counts counts() const override { return Counts::of(tables_->tables()); }
+    [[nodiscard]] image::Counts counts() const override { return image::Counts::of(tables_->tables()); }
 
 private:
     std::unique_ptr<KernelImage> tables_;
@@ -124,7 +124,7 @@ public:
         return std::unique_ptr<FormerImage>(std::move(out));
     }
     [[nodiscard]] const image::Carried& carried() const override { return carried_; }
-    [[nodiscard]] Counts counts() const override;
+    [[nodiscard]] image::Counts counts() const override;
 
 private:
     void read();
@@ -165,8 +165,8 @@ void Layout1::read() {
                              backends_.at<sluice_backend>() + carried_.usage.backends);
 }
 
-Counts Layout1::counts() const {
-    Counts out;
+image::Counts Layout1::counts() const {
+    image::Counts out;
     const std::uint32_t services = services_.entries();
     out.services.resize(services);
     for (std::uint32_t cell = 0; cell < counters_.entries(); ++cell) {
@@ -186,26 +186,15 @@ Counts Layout1::counts() const {
 // Of a layout that cannot be read.
 class Unknown final : public FormerImage {
 public:
-    Unknown() : carried_(carried_from_nothing(kUnknownBackends)) {}
+    Unknown() : carried_(image::carried_from_nothing(kUnknownBackends)) {}
     [[nodiscard]] const image::Carried& carried() const override { return carried_; }
-    [[nodiscard]] Counts counts() const override { return {}; }
+    [[nodiscard]] image::Counts counts() const override { return {}; }
 
 private:
     image::Carried carried_;
 };
 
 }  // namespace
-
-image::Carried carried_from_nothing(std::uint32_t backends) {
-    image::Carried out;
-    std::uint32_t epoch = 0;
-    SLUICE_ASSERT(getrandom(&epoch, sizeof(epoch), 0) == sizeof(epoch));
-    sluice_backend free{};
-    free.incarnation = epoch & ~1U;
-    out.backends.assign(backends, free);
-    out.usage.backends = backends;
-    return out;
-}
 
 std::unique_ptr<FormerImage> FormerImage::open(const std::string& directory) {
     const std::uint32_t version = layout_version_of(directory);

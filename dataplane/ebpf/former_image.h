@@ -9,7 +9,7 @@
 #include <memory>
 #include <string>
 
-#include "dataplane/ebpf/counts.h"
+#include "dataplane/image/counts.h"
 #include "dataplane/image/publisher.h"
 
 namespace sluice::dataplane {
@@ -23,10 +23,7 @@ public:
 
     [[nodiscard]] virtual const image::Carried& carried() const = 0;
     // As of now; programs may still be counting.
-    [[nodiscard]] virtual Counts counts() const = 0;
+    [[nodiscard]] virtual image::Counts counts() const = 0;
 };
-
-// What a successor starts from when it knows nothing of what flows remember.
-image::Carried carried_from_nothing(std::uint32_t backends);
 
 }  // namespace sluice::dataplane

@@ -7,7 +7,7 @@
 
 #include "dataplane/image/layout.h"
 
-namespace sluice::dataplane {
+namespace sluice::image {
 
 // At one moment.
 struct Counts {
@@ -15,12 +15,12 @@ struct Counts {
     std::vector<sluice_backend_counters> backends;
     std::array<std::uint64_t, SLUICE_DROP_STRIDE> drops{};
 
-    static Counts of(const image::Tables& tables);
+    static Counts of(const Tables& tables);
 };
 
 // Adds what has been counted since `before` (all of it, if that is empty) to an image in which the services that are
 // set, and their backends, have the index they had.
-void carry_counts(const Counts& before, const Counts& now, const image::Tables& to,
+void carry_counts(const Counts& before, const Counts& now, const Tables& to,
                   const std::vector<bool>& services);
 
-}  // namespace sluice::dataplane
+}  // namespace sluice::image

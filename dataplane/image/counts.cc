@@ -1,6 +1,6 @@
-#include "dataplane/ebpf/counts.h"
+#include "dataplane/image/counts.h"
 
-namespace sluice::dataplane {
+namespace sluice::image {
 namespace {
 
 template <class Cell>
@@ -12,7 +12,7 @@ void add_to(Cell& cell, Cell now, Cell before) {
 
 }  // namespace
 
-Counts Counts::of(const image::Tables& tables) {
+Counts Counts::of(const Tables& tables) {
     Counts out;
     out.services.assign(tables.counters, tables.counters + tables.header->service_capacity);
     out.backends.reserve(tables.header->backend_capacity);
@@ -25,7 +25,7 @@ Counts Counts::of(const image::Tables& tables) {
     return out;
 }
 
-void carry_counts(const Counts& before, const Counts& now, const image::Tables& to,
+void carry_counts(const Counts& before, const Counts& now, const Tables& to,
                   const std::vector<bool>& services) {
     const auto kept = [&](std::size_t service) {
         return service < services.size() && services[service];
@@ -55,4 +55,4 @@ void carry_counts(const Counts& before, const Counts& now, const image::Tables& 
     }
 }
 
-}  // namespace sluice::dataplane
+}  // namespace sluice::image
