@@ -1,10 +1,10 @@
 """The ebpf suite: what a packet costs in XDP, beside Katran and Cilium.
 
-The peers cannot be run here; their figures were measured once with the same method (BPF_PROG_TEST_RUN with repeat, the
-wrapper's cost subtracted). Absolute figures drift with the machine, so each is scaled by how this
-run's kernel operations
-compare with those measured beside the peers: the geometric mean of array, hash and LRU look-ups, LRU insert and clock.
-The ratio that a goal is about is the one to the scaled figure; the row's peer name says the figure as it was measured.
+With --katran, Katran's own object is measured in the same run, each of its samples right after ours, and the ratio is
+that of the medians. Else, and for Cilium, the peers' figures are those measured once with the same method
+(BPF_PROG_TEST_RUN with repeat, the wrapper's cost subtracted). Absolute figures drift with the machine, so each is
+scaled by how this run's kernel operations compare with those measured beside the peers: the geometric mean of array,
+hash and LRU look-ups, LRU insert and clock. The row's peer name says the figure as it was measured.
 """
 
 import json
@@ -59,22 +59,38 @@ def rows_of(measured):
     for name, samples in sorted(measured["cases"].items()):
         median, spread = median_spread(samples)
         figure, peer, goal = PEERS[name]
+        goal = f"ratio <= {goal}" if goal else ""
+        beside = measured["peer"].get(name)
+        if beside:
+            theirs, their_spread = median_spread(beside)
+            rows.append(Row(name, "ns", median, theirs, f"{peer} in the same run, {their_spread}", goal=goal,
+                            spread=spread))
+            continue
         rows.append(Row(f"{name}, as measured", "ns", median, figure, f"{peer}, as measured then",
                         spread=spread))
         rows.append(Row(name, "ns", median, figure * factor,
-                        f"{peer} ({figure} ns) scaled by {factor:.2f}",
-                        goal=f"ratio <= {goal}" if goal else "", spread=spread))
+                        f"{peer} ({figure} ns) scaled by {factor:.2f}", goal=goal, spread=spread))
     return rows
 
 
-def run(log, quick=False):
-    """The suite's rows; quick: fewer rounds, no million flows."""
+def measure(arguments):
     program = os.path.join(BUILD, "test-bin", "packet_bench")
     if not os.access(program, os.X_OK):
         raise RuntimeError(f"{program} is not built: ninja -C {BUILD} packet_bench")
-    log("packets through XDP, by test runs")
-    arguments = ["2", "--quick"] if quick else ["9"]
     done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"packet_bench failed: {done.stderr.strip()}")
-    return rows_of(json.loads(done.stdout))
+    return json.loads(done.stdout)
+
+
+def run(log, quick=False, katran=None):
+    """The suite's rows; quick: fewer rounds, no million flows; katran: a compiled balancer to measure beside ours."""
+    peer = ["--katran", katran] if katran else []
+    log("packets through XDP, by test runs")
+    measured = measure(["5" if quick else "21", "--quick", *peer])
+    if not quick:
+        log("a million flows, in tables four times the default size")
+        more = measure(["9", "--only", "1M flows", *peer])
+        measured["cases"].update(more["cases"])
+        measured["peer"].update(more["peer"])
+    return rows_of(measured)

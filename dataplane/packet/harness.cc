@@ -37,8 +37,7 @@ image::Node test_node(bool detect_local) {
     return node;
 }
 
-std::unique_ptr<Harness> Harness::make(const image::Node& node, std::uint32_t flows,
-                                       const std::string& object_dir) {
+std::unique_ptr<Harness> Harness::make(const image::Node& node, std::uint32_t flows) {
     std::unique_ptr<Harness> out(new Harness);
     out->sandbox_ = Sandbox::enter();
     if (!out->sandbox_) {
@@ -60,7 +59,7 @@ std::unique_ptr<Harness> Harness::make(const image::Node& node, std::uint32_t fl
     }
     out->pod_ifindex_ = if_nametoindex("pod0");
     out->node_ifindex_ = if_nametoindex("up0");
-    out->options_.object_dir = object_dir.empty() ? SLUICE_BPF_DIR : object_dir;
+    out->options_.object_dir = SLUICE_BPF_DIR;
     out->options_.socket_hooks = false;
     out->options_.flow_entries = flows;
     out->options_.xdp = XdpMode::kNative;

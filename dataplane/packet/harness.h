@@ -37,9 +37,7 @@ struct Outcome {
 class Harness {
 public:
     // Null, with the reason on stderr, without privileges.
-    // object_dir: of the BPF objects; the build's own by default.
-    static std::unique_ptr<Harness> make(const image::Node& node, std::uint32_t flows = 1U << 16U,
-                                         const std::string& object_dir = {});
+    static std::unique_ptr<Harness> make(const image::Node& node, std::uint32_t flows = 1U << 16U);
     ~Harness();
 
     // Aborts with the error, for a test's own services are valid.

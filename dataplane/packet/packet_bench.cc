@@ -1,22 +1,20 @@
-// What a packet costs in XDP: ns per packet by BPF_PROG_TEST_RUN with repeat. The real program
-// runs under the wrapper of
-// bench/ebpf/xdp_bench.bpf.c, whose own cost is measured in the same round and subtracted. Rounds are interleaved, for
-// absolute figures drift with the machine, and what the kernel's own operations cost is measured beside them.
+// What a packet costs in XDP: ns per packet by BPF_PROG_TEST_RUN with repeat. The real program runs under the wrapper
+// of bench/ebpf, whose own cost is measured beside each sample and subtracted. Rounds are interleaved, for
+// absolute figures drift with the machine, and what the kernel's own operations cost is measured beside them. With
+// --katran, each tunnel case has a sample of that object's program right after ours.
 //
-//   packet_bench [ROUNDS] [--quick] [--only TEXT]     prints one JSON object: {"cases": {name: [ns, ...]}, "primitives": {...}}
-#include <bpf/bpf.h>
-#include <linux/bpf.h>
-#include <sys/mman.h>
-
-#include <algorithm>
-#include <array>
+//   packet_bench [ROUNDS] [--quick] [--only TEXT] [--flows N] [--katran OBJECT]
+// prints one JSON object: {"cases": {name: [ns, ...]}, "peer": {name: [ns, ...]}, "primitives": {...}}
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "dataplane/packet/bench_peer.h"
+#include "dataplane/packet/bench_wrapper.h"
 #include "dataplane/packet/harness.h"
 
 namespace {
@@ -24,81 +22,19 @@ namespace {
 using namespace sluice;             // NOLINT
 using namespace sluice::dataplane;  // NOLINT
 
-constexpr std::uint32_t kRepeat = 400000;
-constexpr std::uint32_t kFlows = 1U << 20U;
-constexpr std::uint32_t kEveryTurnNew = ~0U;
+constexpr std::uint32_t kRepeat = 100000;
+constexpr std::uint32_t kMillion = 1U << 20U;
+// Of our table by default, and of each flow table of the peer: with a million flows, and without.
+constexpr std::uint32_t kTable = 1U << 19U;
+constexpr std::uint32_t kLargeTable = 1U << 21U;
 
-// As in bench/ebpf/xdp_bench.bpf.c.
-struct Plan {
-    std::uint64_t next;
-    std::uint32_t mask;
-    std::uint32_t reserved;
-    std::array<std::uint8_t, 80> frame;
-};
-
-class Bench {
-public:
-    explicit Bench(Harness& harness) : harness_(harness) {
-        const int map = harness.programs().map("bench_plan");
-        void* memory = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, map, 0);
-        if (memory == MAP_FAILED) {
-            std::perror("packet_bench: the plan cannot be mapped");
-            std::exit(1);
-        }
-        plan_ = static_cast<Plan*>(memory);
-        const std::uint64_t seven = 7, value = 0;
-        const std::array<std::uint32_t, 10> key{};
-        bpf_map_update_elem(harness.programs().map("bench_hash"), &seven, &value, BPF_ANY);
-        bpf_map_update_elem(harness.programs().map("bench_lru"), key.data(), &value, BPF_ANY);
-    }
-
-    double time(const std::string& name, const packets::Bytes& frame, std::uint32_t repeat = kRepeat) {
-        xdp_md context{};
-        context.data_end = static_cast<__u32>(frame.size());
-        context.ingress_ifindex = harness_.node_ifindex();
-        LIBBPF_OPTS(bpf_test_run_opts, options);
-        options.data_in = frame.data();
-        options.data_size_in = static_cast<__u32>(frame.size());
-        options.ctx_in = &context;
-        options.ctx_size_in = sizeof(context);
-        options.repeat = static_cast<int>(repeat);
-        if (bpf_prog_test_run_opts(harness_.programs().program(name), &options) != 0) {
-            std::fprintf(stderr, "packet_bench: %s cannot be run\n", name.c_str());
-            std::exit(1);
-        }
-        action_ = static_cast<int>(options.retval);
-        return options.duration;
-    }
-    [[nodiscard]] int action() const { return action_; }
-
-    // Of one case: the whole less what the wrapper takes. Every packet must have been sent on.
-    double packet(const packets::Bytes& frame, bool v6, std::uint32_t mask, bool grows, std::uint32_t repeat) {
-        const std::string family = v6 ? "6" : "4";
-        plan_->mask = mask;
-        std::copy(frame.begin(), frame.end(), plan_->frame.begin());
-        const int stages = harness_.programs().map("sluice_xdp_stages");
-        const std::uint32_t begin = 0;
-        const int program = harness_.programs().program("bench_begin" + family);
-        bpf_map_update_elem(stages, &begin, &program, BPF_ANY);
-        const double restore = time("bench_restore" + family, frame);
-        const double pair = time("bench_pair" + family, frame);
-        if (mask != kEveryTurnNew) {
-            for (std::uint64_t done = 0; done < 2ULL * (mask + 1ULL); done += kRepeat) {
-                time("bench_frame" + family, frame);
-            }
-        }
-        const double whole = time("bench_frame" + family, frame, repeat);
-        if (action_ != kXdpTx) {
-            std::fprintf(stderr, "packet_bench: a packet was not sent on but got action %d\n", action_);
-            std::exit(1);
-        }
-        return whole - restore - (grows ? (pair - restore) / 2 : 0);
-    }
-
-private:
-    Harness& harness_;
-    Plan* plan_ = nullptr;
-    int action_ = 0;
+// Whom a round measures.
+struct Bench {
+    BenchWrapper& wrapper;
+    int ours;
+    // Null without a peer, which has a wrapper of its own.
+    BenchWrapper* peer_wrapper;
+    int peer;
 };
 
 image::Service service(bool v6, bool tunnel) {
@@ -152,60 +88,110 @@ void print(const char* name, const Samples& samples, const char* end) {
     std::printf("}%s", end);
 }
 
-void round(Bench& bench, Samples& cases, Samples& primitives, bool quick, const std::string& only) {
-    const packets::Bytes stranger = frame_to(false, "192.0.2.200");
-    const double empty = bench.time("bench_empty", stranger);
+struct Results {
+    Samples cases, peer, primitives;
+};
+
+struct Options {
+    int rounds = 5;
+    bool quick = false;
+    std::string only;
+    std::string katran;
+    std::uint32_t flows = 0;
+};
+
+void kernel_operations(const Bench& bench, Samples& primitives, double empty) {
+    const packets::Bytes frame = frame_to(false, "192.0.2.200");
+    const auto cost = [&](const char* program) { return bench.wrapper.alone(program, frame, kRepeat) - empty; };
     primitives["empty"].push_back(empty);
-    primitives["array look-up"].push_back((bench.time("bench_array8", stranger) - empty) / 8);
-    primitives["hash hot"].push_back(bench.time("bench_hash_hot", stranger) - empty);
-    primitives["LRU hot"].push_back(bench.time("bench_lru_hot", stranger) - empty);
-    primitives["LRU insert"].push_back(bench.time("bench_lru_new", stranger) - empty);
-    primitives["ktime"].push_back(bench.time("bench_ktime", stranger) - empty);
+    primitives["array look-up"].push_back(cost("bench_array8") / 8);
+    primitives["hash hot"].push_back(cost("bench_hash_hot"));
+    primitives["LRU hot"].push_back(cost("bench_lru_hot"));
+    primitives["LRU insert"].push_back(cost("bench_lru_new"));
+    primitives["ktime"].push_back(cost("bench_ktime"));
+}
+
+void round(const Bench& bench, Results& results, const Options& options) {
+    const auto wanted = [&](const std::string& name) { return name.find(options.only) != std::string::npos; };
+    const double empty = bench.wrapper.alone("bench_empty", frame_to(false, "192.0.2.200"), kRepeat);
+    kernel_operations(bench, results.primitives, empty);
     for (const bool v6 : {false, true}) {
         const std::string family = v6 ? ", IPv6" : ", IPv4";
         const auto other = frame_to(v6, v6 ? "2001:db8:77::1" : "198.51.100.200");
-        cases["not a service" + family].push_back(bench.time("sluice_xdp", other) - empty);
-        const auto direct = frame_to(v6, v6 ? "2001:db8:5::10" : "203.0.113.10");
+        if (wanted("not a service" + family)) {
+            results.cases["not a service" + family].push_back(
+                bench.wrapper.alone(bench.ours, other, kRepeat) - empty);
+            if (bench.peer_wrapper != nullptr) {
+                results.peer["not a service" + family].push_back(
+                    bench.peer_wrapper->alone(bench.peer, other, kRepeat) - empty);
+            }
+        }
+        const auto direct = frame_to(v6, v6 ? kPeerService6 : kPeerService4);
         const auto nat = frame_to(v6, v6 ? "2001:db8:5::11" : "203.0.113.11");
-        const auto add = [&](const std::string& name, const packets::Bytes& frame, std::uint32_t flows,
-                             bool grows) {
-            if ((name + family).find(only) == std::string::npos) {
+        const auto add = [&](const std::string& what, bool tunnel, std::uint32_t flows) {
+            const std::string name = what + family;
+            if (!wanted(name)) {
                 return;
             }
-            const std::uint32_t repeat = flows == 0 ? kRepeat / 2 : kRepeat;
-            cases[name + family].push_back(
-                bench.packet(frame, v6, flows == 0 ? kEveryTurnNew : flows - 1, grows, repeat));
+            const packets::Bytes& frame = tunnel ? direct : nat;
+            const std::uint32_t mask = flows == 0 ? BenchWrapper::kEveryTurnNew : flows - 1;
+            results.cases[name].push_back(bench.wrapper.packet(bench.ours, frame, v6, mask, tunnel, kRepeat));
+            if (tunnel && bench.peer_wrapper != nullptr) {
+                results.peer[name].push_back(
+                    bench.peer_wrapper->packet(bench.peer, frame, v6, mask, true, kRepeat));
+            }
         };
-        add("tunnel established, 1 flow", direct, 1, true);
-        add("tunnel established, 64k flows", direct, 65536, true);
-        if (!quick) {
-            add("tunnel established, 1M flows", direct, kFlows, true);
+        add("tunnel established, 1 flow", true, 1);
+        add("tunnel established, 64k flows", true, 65536);
+        if (!options.quick) {
+            add("tunnel established, 1M flows", true, kMillion);
         }
-        add("tunnel new flow", direct, 0, true);
-        add("NAT established, 1 flow", nat, 1, false);
-        add("NAT established, 4k flows", nat, 4096, false);
-        add("NAT established, 64k flows", nat, 65536, false);
-        add("NAT new flow", nat, 0, false);
+        add("tunnel new flow", true, 0);
+        add("NAT established, 1 flow", false, 1);
+        add("NAT established, 4k flows", false, 4096);
+        add("NAT established, 64k flows", false, 65536);
+        add("NAT new flow", false, 0);
     }
+}
+
+[[noreturn]] void usage() {
+    std::fprintf(stderr,
+                 "usage: packet_bench [ROUNDS] [--quick] [--only TEXT] [--flows N] [--katran OBJECT]\n");
+    std::exit(2);
+}
+
+Options parse(int argc, char** argv) {
+    Options out;
+    for (int i = 1; i < argc; ++i) {
+        const std::string word = argv[i];
+        const bool value = i + 1 < argc;
+        if (word == "--quick") {
+            out.quick = true;
+        } else if (word == "--only" && value) {
+            out.only = argv[++i];
+        } else if (word == "--katran" && value) {
+            out.katran = argv[++i];
+        } else if (word == "--flows" && value) {
+            out.flows = static_cast<std::uint32_t>(std::strtoul(argv[++i], nullptr, 10));
+            if (out.flows < 1024 || out.flows > (1U << 24U) || (out.flows & (out.flows - 1)) != 0) {
+                std::fprintf(stderr, "packet_bench: --flows: a power of two from 1024 to 16777216\n");
+                std::exit(2);
+            }
+        } else if ((out.rounds = std::atoi(argv[i])) < 1) {
+            usage();
+        }
+    }
+    if (out.flows == 0) {
+        out.flows = out.quick ? kTable : kLargeTable;
+    }
+    return out;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-    int rounds = 5;
-    bool quick = false;
-    std::string only;
-    for (int i = 1; i < argc; ++i) {
-        if (std::strcmp(argv[i], "--quick") == 0) {
-            quick = true;
-        } else if (std::strcmp(argv[i], "--only") == 0 && i + 1 < argc) {
-            only = argv[++i];
-        } else if ((rounds = std::atoi(argv[i])) < 1) {
-            std::fprintf(stderr, "usage: packet_bench [ROUNDS] [--quick] [--only TEXT]\n");
-            return 2;
-        }
-    }
-    const auto harness = Harness::make(test_node(), quick ? 1U << 18U : 1U << 21U, SLUICE_BENCH_BPF_DIR);
+    const Options options = parse(argc, argv);
+    const auto harness = Harness::make(test_node(), options.flows);
     if (!harness) {
         std::fprintf(stderr, "packet_bench: needs root, BPF and a network namespace\n");
         return 1;
@@ -214,14 +200,25 @@ int main(int argc, char** argv) {
         harness->upsert(service(v6, true));
         harness->upsert(service(v6, false));
     }
-    Bench bench(*harness);
-    Samples cases;
-    Samples primitives;
-    for (int i = 0; i < rounds; ++i) {
-        round(bench, cases, primitives, quick, only);
+    const auto wrapper = BenchWrapper::load(SLUICE_BENCH_OBJECT, Features::probe().xdp_frags,
+                                            harness->node_ifindex());
+    std::unique_ptr<BenchWrapper> peer_wrapper;
+    std::unique_ptr<BenchPeer> peer;
+    if (!options.katran.empty()) {
+        peer_wrapper = BenchWrapper::load(SLUICE_BENCH_OBJECT, false, harness->node_ifindex());
+        peer = BenchPeer::load(options.katran, kLargeTable);
+    }
+    if (!wrapper || (!options.katran.empty() && (!peer || !peer_wrapper))) {
+        return 1;
+    }
+    const Bench bench{*wrapper, harness->programs().xdp_program(), peer_wrapper.get(), peer ? peer->program() : -1};
+    Results results;
+    for (int i = 0; i < options.rounds; ++i) {
+        round(bench, results, options);
     }
     std::printf("{");
-    print("cases", cases, ", ");
-    print("primitives", primitives, "}\n");
+    print("cases", results.cases, ", ");
+    print("peer", results.peer, ", ");
+    print("primitives", results.primitives, "}\n");
     return 0;
 }
