@@ -1,0 +1,125 @@
+#include "control/apiserver/authorization/attributes.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+#include <vector>
+
+namespace sluice::authorization {
+namespace {
+
+constexpr std::string_view kAnonymous = "system:anonymous";
+
+std::vector<std::string_view> segments_of(std::string_view path) {
+    std::vector<std::string_view> out;
+    while (!path.empty()) {
+        const std::size_t slash = path.find('/');
+        if (slash != 0) out.push_back(path.substr(0, slash));
+        if (slash == std::string_view::npos) break;
+        path.remove_prefix(slash + 1);
+    }
+    return out;
+}
+
+std::string lower(std::string_view text) {
+    std::string out(text);
+    std::transform(out.begin(), out.end(), out.begin(), [](char c) {
+        return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    });
+    return out;
+}
+
+bool is_set(const http::Request& request, std::string_view name) {
+    const auto value = request.parameter(name);
+    return value && *value != "false" && *value != "0";
+}
+
+std::string verb_of(const http::Request& request, bool has_name) {
+    if (request.method == "GET" || request.method == "HEAD") {
+        if (is_set(request, "watch")) return "watch";
+        return has_name ? "get" : "list";
+    }
+    if (request.method == "POST") return "create";
+    if (request.method == "PUT") return "update";
+    if (request.method == "PATCH") return "patch";
+    if (request.method == "DELETE") return has_name ? "delete" : "deletecollection";
+    return lower(request.method);
+}
+
+// Fills in what a path of a resource says. False: it is none.
+bool read_resource(const std::vector<std::string_view>& parts, Attributes* out) {
+    std::size_t at = 0;
+    if (parts.size() >= 3 && parts[0] == "api") {
+        out->version = parts[1];
+        at = 2;
+    } else if (parts.size() >= 4 && parts[0] == "apis") {
+        out->group = parts[1];
+        out->version = parts[2];
+        at = 3;
+    } else {
+        return false;
+    }
+    if (parts[at] == "namespaces" && parts.size() > at + 1) {
+        // A namespace itself is asked for in its own scope, as kube-apiserver has it.
+        out->namespace_name = parts[at + 1];
+        if (parts.size() > at + 2 && parts[at + 2] != "status" && parts[at + 2] != "finalize") at += 2;
+    }
+    out->resource = parts[at];
+    if (parts.size() > at + 1) out->name = parts[at + 1];
+    if (parts.size() > at + 2) out->subresource = parts[at + 2];
+    return true;
+}
+
+}  // namespace
+
+std::string selected_name(std::string_view field_selector) {
+    constexpr std::string_view kField = "metadata.name";
+    while (!field_selector.empty()) {
+        const std::size_t comma = field_selector.find(',');
+        std::string_view term = field_selector.substr(0, comma);
+        if (term.starts_with(kField)) {
+            term.remove_prefix(kField.size());
+            if (term.starts_with("==")) return std::string(term.substr(2));
+            if (term.starts_with('=')) return std::string(term.substr(1));
+        }
+        if (comma == std::string_view::npos) break;
+        field_selector.remove_prefix(comma + 1);
+    }
+    return {};
+}
+
+Attributes attributes_of(const http::Request& request) {
+    Attributes out;
+    out.user = request.identity;
+    out.path = request.path;
+    out.is_resource = read_resource(segments_of(request.path), &out);
+    if (!out.is_resource) {
+        out.verb = lower(request.method);
+        return out;
+    }
+    out.verb = verb_of(request, !out.name.empty());
+    if (out.name.empty()) {
+        if (const auto selector = request.parameter("fieldSelector")) out.name = selected_name(*selector);
+    }
+    return out;
+}
+
+std::string refusal(const Attributes& asked) {
+    const std::string user = asked.user.user.empty() ? std::string(kAnonymous) : asked.user.user;
+    if (!asked.is_resource) {
+        return fmt::format("forbidden: User \"{}\" cannot {} path \"{}\"", user, asked.verb, asked.path);
+    }
+    const std::string resource =
+        asked.group.empty() ? asked.resource : asked.resource + "." + asked.group;
+    const std::string whole =
+        asked.subresource.empty() ? asked.resource : asked.resource + "/" + asked.subresource;
+    const std::string object = asked.name.empty() ? resource : fmt::format("{} \"{}\"", resource, asked.name);
+    const std::string scope = asked.namespace_name.empty()
+                                  ? "at the cluster scope"
+                                  : fmt::format("in the namespace \"{}\"", asked.namespace_name);
+    return fmt::format("{} is forbidden: User \"{}\" cannot {} resource \"{}\" in API group \"{}\" {}", object,
+                       user, asked.verb, whole, asked.group, scope);
+}
+
+}  // namespace sluice::authorization
