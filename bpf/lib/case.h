@@ -43,4 +43,35 @@ struct sluice_case {
 	struct sluice_selection selection;
 };
 
+/*
+ * Whether a packet of the client may go on using its flow. A connection keeps its backend, also one that no longer
+ * serves; what starts anew chooses anew; datagrams leave a backend that no longer serves at once.
+ */
+SLUICE_ALWAYS_INLINE int sluice_flow_usable_by(const struct sluice_flow_view *flows, __u8 flags,
+					       const struct sluice_view *image,
+					       const struct sluice_flow_hit *hit)
+{
+	if (hit->meta.flags & SLUICE_FLOW_REVERSE)
+		return 1;
+	if (hit->meta.protocol != SLUICE_IPPROTO_UDP) {
+		if ((flags & (SLUICE_TCP_SYN | SLUICE_TCP_ACK | SLUICE_TCP_RST)) != SLUICE_TCP_SYN)
+			return 1;
+		if (hit->state == SLUICE_FLOW_CLOSED || hit->state == SLUICE_FLOW_CLOSING)
+			return 0;
+	}
+	if (sluice_flow_expired(flows, hit))
+		return 0;
+	/* Made by sluice_avoid_flow: nobody chose the backend for the client, and nobody may take it away. */
+	if (hit->meta.flags & SLUICE_FLOW_DIRECT)
+		return 1;
+	return sluice_backend_serves(image, hit->meta.backend, hit->meta.incarnation);
+}
+
+SLUICE_ALWAYS_INLINE int sluice_flow_usable(const struct sluice_case *now,
+					    const struct sluice_view *image,
+					    const struct sluice_flow_hit *hit)
+{
+	return sluice_flow_usable_by(&now->flows, now->packet.tcp_flags, image, hit);
+}
+
 #endif

@@ -35,13 +35,19 @@
 #define SLUICE_DATAGRAM_GENERATION_ONE 4U
 #define SLUICE_DATAGRAM_GENERATION_MASK 0xfffcU
 
+enum sluice_datagram_use {
+	SLUICE_DATAGRAM_SEEN = 0,       /* by who spreads packets over lcores: what follows goes where it went */
+	SLUICE_DATAGRAM_TRANSLATED = 1, /* by a flow: what follows is that flow's */
+};
+
 struct sluice_datagram {
 	struct sluice_address src;
 	struct sluice_address dst;
 	__u32 id;
 	__u32 ports_be;
 	__u8 protocol;
-	__u8 reserved[3];
+	__u8 use; /* enum sluice_datagram_use */
+	__u8 reserved[2];
 };
 SLUICE_STATIC_ASSERT(sizeof(struct sluice_datagram) == 44, "datagram");
 
@@ -105,11 +111,11 @@ SLUICE_ALWAYS_INLINE __u32 sluice_datagram_slot(const struct sluice_flow_view *v
 }
 
 /*
- * Remembers the ports of a first fragment. If another CPU takes the slot at the same moment nothing is remembered, and
+ * Notes the ports of a first fragment for a use. If another CPU takes the slot at the same moment nothing is remembered, and
  * the datagram's rest is dropped.
  */
-SLUICE_ALWAYS_INLINE void sluice_datagram_remember(const struct sluice_flow_view *view,
-						   const struct sluice_packet *packet, const int v6)
+SLUICE_ALWAYS_INLINE void sluice_datagram_note(const struct sluice_flow_view *view,
+					       const struct sluice_packet *packet, __u8 use, const int v6)
 {
 	__u64 hash = sluice_datagram_hash(view, packet, v6);
 	struct sluice_datagram_set *set =
@@ -134,14 +140,25 @@ SLUICE_ALWAYS_INLINE void sluice_datagram_remember(const struct sluice_flow_view
 	entry->id = packet->fragment_id;
 	entry->ports_be = packet->tuple.ports.both_be;
 	entry->protocol = packet->tuple.protocol;
+	entry->use = use;
 	SLUICE_WRITE_ONCE(set->seen[slot], view->now);
 	SLUICE_COMPARE_AND_SWAP(&set->word[slot], next | SLUICE_DATAGRAM_BUSY,
 				next | SLUICE_DATAGRAM_READY);
 }
 
-/* Gives a later fragment its ports and its transport protocol. Returns 0 if its first part is not known. */
-SLUICE_ALWAYS_INLINE int sluice_datagram_recall(const struct sluice_flow_view *view,
-						struct sluice_packet *packet, const int v6)
+/* Remembers the ports of a first fragment that a flow has translated. */
+SLUICE_ALWAYS_INLINE void sluice_datagram_remember(const struct sluice_flow_view *view,
+						   const struct sluice_packet *packet, const int v6)
+{
+	sluice_datagram_note(view, packet, SLUICE_DATAGRAM_TRANSLATED, v6);
+}
+
+/*
+ * Gives a later fragment its ports and its transport protocol. Returns 0 if its first part is not known, for this use
+ * or a later one of enum sluice_datagram_use.
+ */
+SLUICE_ALWAYS_INLINE int sluice_datagram_find(const struct sluice_flow_view *view,
+					      struct sluice_packet *packet, __u8 use, const int v6)
 {
 	__u64 hash = sluice_datagram_hash(view, packet, v6);
 	struct sluice_datagram_set *set =
@@ -158,7 +175,7 @@ SLUICE_ALWAYS_INLINE int sluice_datagram_recall(const struct sluice_flow_view *v
 		    (word & SLUICE_DATAGRAM_STATE_MASK) != SLUICE_DATAGRAM_READY)
 			continue;
 		sluice_read_barrier();
-		if (!sluice_datagram_equal(&set->entry[slot], packet, v6))
+		if (set->entry[slot].use < use || !sluice_datagram_equal(&set->entry[slot], packet, v6))
 			continue;
 		ports_be = set->entry[slot].ports_be;
 		protocol = set->entry[slot].protocol;
@@ -172,6 +189,13 @@ SLUICE_ALWAYS_INLINE int sluice_datagram_recall(const struct sluice_flow_view *v
 		return 1;
 	}
 	return 0;
+}
+
+/* The same of a datagram whose first fragment a flow has translated. */
+SLUICE_ALWAYS_INLINE int sluice_datagram_recall(const struct sluice_flow_view *view,
+						struct sluice_packet *packet, const int v6)
+{
+	return sluice_datagram_find(view, packet, SLUICE_DATAGRAM_TRANSLATED, v6);
 }
 
 #endif

@@ -67,6 +67,14 @@ public:
     void use(const Forwarding* forwarding) override {
         work_.hops.use(forwarding);
         work_.interfaces = forwarding != nullptr ? forwarding->interfaces() : std::span<const Interface>{};
+        if (work_.interfaces.size() > kMaxInterfaces) work_.interfaces = work_.interfaces.first(kMaxInterfaces);
+        for (std::size_t i = 0; i < work_.interfaces.size(); ++i) {
+            const Place place = work_.interfaces[i].place;
+            work_.place[i] = place == Place::kPod      ? SLUICE_PLACE_POD_INGRESS
+                             : place == Place::kUplink ? SLUICE_PLACE_NODE_INGRESS
+                                                       : SLUICE_PLACE_NODE_EGRESS;
+            work_.vlan[i] = work_.interfaces[i].vlan;
+        }
     }
 
     void set_random(std::uint64_t state) override { work_.random = state != 0 ? state : 1; }

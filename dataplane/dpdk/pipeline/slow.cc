@@ -9,12 +9,10 @@
 namespace sluice::dpdk {
 namespace {
 
-std::uint32_t place_of(const Interface& interface, bool from_kernel) {
-    const bool pod = interface.place == Place::kPod;
-    if (from_kernel || interface.place == Place::kKernel) {
-        return pod ? SLUICE_PLACE_POD_EGRESS : SLUICE_PLACE_NODE_EGRESS;
-    }
-    return pod ? SLUICE_PLACE_POD_INGRESS : SLUICE_PLACE_NODE_INGRESS;
+std::uint32_t place_of(const Work& work, const Frame& frame) {
+    const std::uint32_t place = work.place[frame.interface];
+    if (!frame.from_kernel) return place;
+    return place == SLUICE_PLACE_POD_INGRESS ? SLUICE_PLACE_POD_EGRESS : SLUICE_PLACE_NODE_EGRESS;
 }
 
 int parse(Work& work, const Frame& frame) {
@@ -27,7 +25,7 @@ bool tag_fits(const Work& work, const Frame& frame) {
     const std::uint32_t tags = work.now.packet.vlan_tags;
     if (tags == 0) return true;
     const std::uint16_t id = SLUICE_NTOH16(sluice_load16(frame.data + SLUICE_ETH_HEADER)) & 0xfff;
-    return tags == 1 && id == work.interfaces[frame.interface].vlan;
+    return tags == 1 && id == work.vlan[frame.interface];
 }
 
 // A packet with ports: its own, or those that its datagram's first fragment had.
@@ -119,7 +117,7 @@ void process_frame(Work& work, Frame& frame) {
         pass_frame(frame);
         return;
     }
-    now.place = place_of(work.interfaces[frame.interface], frame.from_kernel);
+    now.place = place_of(work, frame);
     now.flows = work.flows;
     datagrams_in_use = work.shared.datagrams;
     const Received received = receive_direct(work, frame, parsed);

@@ -4,6 +4,7 @@
 // pipeline alike. What decides (bpf/lib/decide.h, direct.h) is compiled in judge.cc alone.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -41,6 +42,9 @@ struct Work {
     // Settled when the routes change.
     HopCache hops;
     std::span<const Interface> interfaces;
+    // Of each: what packets meet that come in by it, enum sluice_place; and its VLAN id, host order.
+    std::array<std::uint8_t, kMaxInterfaces> place{};
+    std::array<std::uint16_t, kMaxInterfaces> vlan{};
 
     // Settled at each burst.
     sluice_flow_view flows{};
