@@ -24,6 +24,8 @@ namespace sluice::dpdk {
     X(waiting_sent, "of these, sent when it answered")                                         \
     X(waiting_replaced, "of these, replaced by a later frame to the same neighbour")           \
     X(waiting_failed, "of these, dropped as the neighbour did not answer")                     \
+    X(unresolved_known, "unresolved frames whose neighbour was known by then, sent at once")    \
+    X(unresolved_failed, "frames dropped as their neighbour has just not answered")            \
     X(waiting_full, "frames dropped as too many waited in all")                                \
     X(unresolved_unroutable, "unresolved frames without a next hop, or not IP")                \
     X(announcements_sent, "gratuitous ARP and unsolicited advertisements sent")                \
