@@ -29,8 +29,39 @@ struct StaleSockets {
     std::string last_error;
 };
 
+// A port of a userspace engine, counted since it was opened.
+struct PortStatus {
+    std::string name;       // the device's
+    std::string interface;  // as people call it
+    std::string driver;
+    std::string mac;
+    std::uint32_t mtu = 0;
+    bool link_up = false;
+    std::uint64_t received = 0;
+    std::uint64_t received_bytes = 0;
+    std::uint64_t sent = 0;
+    std::uint64_t sent_bytes = 0;
+    std::uint64_t missed = 0;       // the port had no descriptor free
+    std::uint64_t send_failed = 0;  // the port took no more
+    std::uint64_t no_buffer = 0;
+    std::vector<std::string> offloads;
+    std::uint32_t queues = 0;
+};
+
+// A thread of it that polls.
+struct LcoreStatus {
+    std::uint32_t index = 0;  // among those that forward
+    std::uint32_t lcore = 0;  // the engine's number
+    std::uint64_t busy_cycles = 0;
+    std::uint64_t idle_cycles = 0;
+    std::uint64_t packets = 0;
+    std::uint64_t bursts = 0;
+    std::uint64_t dispatched = 0;       // handed to another lcore
+    std::uint64_t dispatch_failed = 0;  // its ring was full
+};
+
 struct EngineStatus {
-    std::string name;  // "ebpf"
+    std::string name;  // "ebpf", "dpdk"
     std::uint64_t generation = 0;
     std::size_t services = 0;   // service ports
     std::size_t frontends = 0;
@@ -39,6 +70,12 @@ struct EngineStatus {
     std::vector<std::string> missing;   // what this kernel lacks, and what follows
     std::vector<TableStatus> tables;
     StaleSockets stale_sockets;
+    // Of an engine in a process of its own.
+    std::vector<PortStatus> ports;
+    std::vector<LcoreStatus> lcores;
+    std::uint64_t cycles_per_second = 0;
+    std::uint64_t engine_losses = 0;  // how often it went
+    bool draining = false;
 };
 
 // One thread calls it. Every call leaves the dataplane forwarding, whatever it returns.

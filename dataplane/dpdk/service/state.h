@@ -9,34 +9,8 @@
 
 namespace sluice::dpdk {
 
-struct PortState {
-    std::string name;
-    std::string interface;
-    std::string driver;
-    std::string mac;
-    std::uint32_t mtu = 0;
-    bool link_up = false;
-    std::uint64_t received = 0;
-    std::uint64_t received_bytes = 0;
-    std::uint64_t sent = 0;
-    std::uint64_t sent_bytes = 0;
-    std::uint64_t missed = 0;       // the port had no descriptor free
-    std::uint64_t send_failed = 0;  // the port took no more
-    std::uint64_t no_buffer = 0;
-    std::vector<std::string> offloads;
-    std::uint32_t queues = 0;
-};
-
-struct LcoreState {
-    std::uint32_t index = 0;  // among those that forward
-    std::uint32_t lcore = 0;  // EAL's number
-    std::uint64_t busy_cycles = 0;
-    std::uint64_t idle_cycles = 0;
-    std::uint64_t packets = 0;
-    std::uint64_t bursts = 0;
-    std::uint64_t dispatched = 0;
-    std::uint64_t dispatch_failed = 0;
-};
+using PortState = dataplane::PortStatus;
+using LcoreState = dataplane::LcoreStatus;
 
 struct EngineState {
     std::string version;

@@ -115,6 +115,8 @@ Now shared_now();
 Result<void> make_state_directory(const std::string& directory);
 // Of one engine, as long as the descriptor is open. kFailedPrecondition: another engine has it.
 Result<Fd> lock_state_directory(const std::string& directory);
+// Whether an engine has it, as far as can be told.
+bool state_directory_in_use(const std::string& directory);
 // Everything, the directory too, with what was removed, for people; nothing there is none. kFailedPrecondition while an
 // engine has the lock. Files that are not ours stay, and so does the directory then.
 Result<std::vector<std::string>> remove_state_directory(const std::string& directory);

@@ -358,10 +358,12 @@ TEST_F(Segments, OneEngineHasADirectory) {
     auto lock = lock_state_directory(directory_);
     ASSERT_TRUE(lock) << lock.error().to_string();
     EXPECT_EQ(in_child([&] { return lock_state_directory(directory_).error().code == Code::kFailedPrecondition; }), 0);
+    EXPECT_TRUE(state_directory_in_use(directory_));
     make_image();
     EXPECT_EQ(remove_state_directory(directory_).error().code, Code::kFailedPrecondition);
     EXPECT_TRUE(ImageSegment::open(directory_, 1, Access::kReadOnly));
     *lock = Fd();
+    EXPECT_FALSE(state_directory_in_use(directory_));
     EXPECT_EQ(in_child([&] { return lock_state_directory(directory_).has_value(); }), 0);
 }
 

@@ -8,11 +8,13 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <climits>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string_view>
+#include <thread>
 
 #include "dataplane/dpdk/shared/segment.h"
 #include "dataplane/dpdk/shared/state_files.h"
@@ -26,6 +28,10 @@ constexpr std::string_view kImage = "image-";
 constexpr std::string_view kCounts = "counts-";
 constexpr std::string_view kFlows = "flows-";
 constexpr std::string_view kShared = "shared";
+
+// Somebody who only asks whether the lock is free has it for a moment.
+constexpr int kLockAttempts = 10;
+constexpr std::chrono::milliseconds kLockRetry{10};
 
 std::string in(const std::string& directory, std::string_view name) {
     return fmt::format("{}/{}", directory, name);
@@ -133,7 +139,17 @@ Result<Fd> lock_state_directory(const std::string& directory) {
     if (!fd) {
         return errno_error(errno, "cannot open {}", path);
     }
-    if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    bool locked = false;
+    for (int attempt = 0; attempt < kLockAttempts && !locked; ++attempt) {
+        if (attempt > 0) {
+            std::this_thread::sleep_for(kLockRetry);
+        }
+        locked = flock(fd.get(), LOCK_EX | LOCK_NB) == 0;
+        if (!locked && errno != EWOULDBLOCK) {
+            break;
+        }
+    }
+    if (!locked) {
         return errno == EWOULDBLOCK
                    ? make_error(Code::kFailedPrecondition, "another engine uses the state directory {}", directory)
                    : errno_error(errno, "cannot lock {}", path);
@@ -145,6 +161,14 @@ Result<Fd> lock_state_directory(const std::string& directory) {
         return make_error(Code::kUnavailable, "the state directory {} was removed meanwhile", directory);
     }
     return fd;
+}
+
+bool state_directory_in_use(const std::string& directory) {
+    const Fd fd(open(in(directory, kLock).c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+    if (!fd) {
+        return errno != ENOENT;
+    }
+    return flock(fd.get(), LOCK_SH | LOCK_NB) != 0;
 }
 
 Result<std::vector<std::string>> remove_state_directory(const std::string& directory) {
