@@ -134,6 +134,10 @@ Result<void> check_route(const Route& route, std::span<const Interface> interfac
     if (route.prefix.bits != 0 && (route.prefix.address.is_multicast() || route.prefix.address.is_loopback())) {
         return bad("multicast and loopback addresses are not forwarded to");
     }
+    if (route.interface == kToKernel) {
+        if (!route.gateway.is_unspecified()) return bad("what the kernel takes has no gateway here");
+        return {};
+    }
     if (route.interface >= interfaces.size()) {
         return bad(fmt::format("interface {} is none of {}", route.interface, interfaces.size()));
     }

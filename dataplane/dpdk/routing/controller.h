@@ -6,7 +6,8 @@
 //   kernel -- netlink ------> mirror.h ---------+--> next Forwarding --> Replaced
 //   time   ----------------> tick --------------'
 //
-// One thread calls everything here; no call blocks on anything but a netlink dump. Time is given, never asked for.
+// One thread calls everything here; no call blocks on anything but a netlink dump. Time is given, never asked for: that
+// of a monotonic clock, from any beginning.
 #pragma once
 
 #include <chrono>
@@ -21,19 +22,22 @@
 #include "dataplane/dpdk/pipeline/frame.h"
 #include "dataplane/dpdk/routing/counters.h"
 #include "dataplane/dpdk/routing/forwarding.h"
+#include "dataplane/dpdk/routing/mirror.h"
 #include "dataplane/dpdk/routing/out_frame.h"
 #include "dataplane/image/layout.h"
 
 namespace sluice::dpdk {
 
-// Of a monotonic clock, from any beginning.
-using Milliseconds = std::chrono::milliseconds;
-
-// An interface's twin in the kernel: what `ip addr`, `ip route` and `ip neigh` say of the device holds for the interface.
-struct Twin {
-    std::uint16_t interface = 0;
-    std::string device;  // the kernel's name of it, in the network namespace of the thread that calls make()
-};
+// Between two snapshots: this, and so much for each route if routes have changed.
+inline constexpr Milliseconds kSnapshotLeast{5};
+inline constexpr std::size_t kSnapshotRoutesPerMs = 200;
+// Between two looks at the image for addresses to announce.
+inline constexpr Milliseconds kAnnounceLook{50};
+// RFC 5227, section 1.1: ANNOUNCE_NUM and ANNOUNCE_INTERVAL.
+inline constexpr unsigned kAnnounceTimes = 2;
+inline constexpr Milliseconds kAnnounceInterval{2'000};
+inline constexpr std::size_t kAnnouncementsPerTick = 64;
+inline constexpr std::size_t kMaxComplaints = 64;
 
 struct ControllerOptions {
     // Fixed as long as the engine lives, but for their addresses, to which those of twins are added.

@@ -295,6 +295,7 @@ void index_ports(Routes& routes) {
 }
 
 Result<std::uint32_t> leads_to(const Route& route, Routes& routes) {
+    if (route.interface == kToKernel) return kHere;
     if (route.gateway.is_unspecified()) return kOnLink | route.interface;
     std::uint32_t number = routes.gateway_numbers.find(route.interface, route.gateway);
     if (number == kUnknown) {

@@ -30,7 +30,7 @@ inline constexpr std::size_t kMaxGateways = 1U << 16U;
 enum class HopKind : std::uint8_t {
     kForward,     // by `out` with the Ethernet header `l2`
     kUnresolved,  // by `out`; the neighbour's address is not known
-    kLocal,       // the kernel's: an address of this node, a broadcast, multicast, or link-local one
+    kLocal,       // the kernel's: an address of this node, a broadcast, multicast or link-local one, a route kToKernel
     kNone,        // no route
 };
 
@@ -45,10 +45,14 @@ struct alignas(32) Hop {
 };
 static_assert(sizeof(Hop) == 32);
 
+// In a route's place of an interface: the kernel takes it from here, by a device that the engine does not have, or to
+// say that there is no way.
+inline constexpr std::uint16_t kToKernel = kMaxInterfaces;
+
 struct Route {
     IpPrefix prefix;
     IpAddress gateway;            // unspecified: on the link
-    std::uint16_t interface = 0;
+    std::uint16_t interface = 0;  // or kToKernel
     std::uint32_t metric = 0;     // the lowest wins; of equal ones the first in this struct's order
     auto operator<=>(const Route&) const = default;
 };

@@ -107,6 +107,14 @@ TEST_F(ForwardingTest, TheLowestMetricWins) {
     EXPECT_EQ(ask("192.0.2.77").out, 0);
 }
 
+TEST_F(ForwardingTest, WhatTheKernelTakes) {
+    make({route("0.0.0.0/0", "192.0.2.1", 0), route("10.244.0.0/16", "", kToKernel), route("10.244.9.0/24", "192.0.2.9", 0)},
+         {});
+    EXPECT_EQ(ask("10.244.7.1").kind, HopKind::kLocal);
+    EXPECT_EQ(ask("10.244.9.1").kind, HopKind::kUnresolved);
+    EXPECT_EQ(ask("10.245.0.1").kind, HopKind::kUnresolved);
+}
+
 TEST_F(ForwardingTest, PortsAndTags) {
     make({}, {});
     EXPECT_EQ(forwarding->interface_of(0, 0), 0U);

@@ -85,6 +85,7 @@ public:
 
     // In the order in which they are to be applied. Only those whose MAC address is known have a place in snapshots.
     std::vector<NeighbourChange> take_changes();
+    [[nodiscard]] bool has_changes() const { return !changes_.empty(); }
     std::vector<OutFrame> take_frames();
 
     // By place, free ones included: what a snapshot made anew begins with.
