@@ -1,4 +1,5 @@
-// What the walks over objects share: how an element of a list is called, and how a value is seen. Private to this folder.
+// What the walks over objects share: how an element of a list is called, and how a value is seen. Private to this
+// folder.
 #pragma once
 
 #include <boost/json/value.hpp>
