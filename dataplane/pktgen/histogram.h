@@ -1,5 +1,6 @@
-// Latencies with a bounded relative error in bounded memory, after HdrHistogram (Tene): values in buckets of powers of
-// two, each of 2^kSubBits linear steps. Recording is two shifts and an increment; histograms of several lcores add up.
+// Latencies with a bounded relative error in bounded memory, after HdrHistogram (Tene): values in
+// buckets of powers of two, each of 2^kSubBits linear steps. Recording is a shift and an increment;
+// histograms of several lcores add up.
 #pragma once
 
 #include <array>
@@ -11,7 +12,8 @@ namespace sluice::pktgen {
 class Histogram {
 public:
     static constexpr unsigned kSubBits = 7;  // relative error below 1/128
-    static constexpr std::uint64_t kMaxValue = 1ULL << 40U;  // ns, about 18 minutes; larger ones count as this
+    // ns, about 18 minutes; larger ones count as this.
+    static constexpr std::uint64_t kMaxValue = 1ULL << 40U;
 
     Histogram();
     void record(std::uint64_t value_ns);

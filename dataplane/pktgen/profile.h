@@ -58,11 +58,18 @@ struct Profile {
     std::uint8_t ttl = 64;
     std::uint8_t dscp = 0;
     std::string source_mac, destination_mac;  // empty: the port's own; asked for by ARP or ND
-    std::string pcap;                  // a capture to send instead of flows; the ranges are not used then
+    IpAddress next_hop;  // whose link address is asked for; "::": the first destination's
+    // Addresses that the ports answer ARP and ND for, besides those they send from (and, where they
+    // only receive, those that are sent to): of servers behind a load balancer.
+    std::vector<AddressRange> answer_for;
+    // A capture to send instead of flows, again and again until the run ends; ranges, sizes, vlan, ttl
+    // and probe are not used then, and the frames go as they are, but for the MACs that are given.
+    std::string pcap;
     bool pcap_timing = false;          // at the capture's own times; else at the rate
-    double packets_per_second = 0;     // 0: as many as the ports take
-    double bits_per_second = 0;        // of layer 1 (20 bytes a frame more)
-    double connections_per_second = 0; // opened, of kScripted and kStateful. At most one of the three is given
+    // The rate of all ports together; at most one of the three is given, none: as much as goes.
+    double packets_per_second = 0;      // not of kStateful
+    double bits_per_second = 0;         // of layer 1 (20 bytes a frame more); not of kStateful
+    double connections_per_second = 0;  // opened, of kScripted and kStateful
     double duration_s = 10;
     std::uint64_t count = 0;           // packets to send; 0: by duration
     double warmup_s = 0;               // sent, not counted

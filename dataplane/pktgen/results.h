@@ -19,9 +19,12 @@ struct PortCounts {
     std::uint64_t port_sent = 0, port_sent_bytes = 0, port_received = 0, port_received_bytes = 0;
     std::uint64_t port_missed = 0, port_errors = 0;
     std::uint64_t refused = 0;  // offered to the port, which took no more
+    std::uint64_t starved = 0;  // bursts that were not built because all buffers were under way
 };
 
-// About once in `interval`: for the display and the time series. Counts and percentiles are of the interval.
+// About once in `interval`: for the display and the time series. Counts and percentiles are of the
+// interval. Lost are those known to be missing: of probes the gaps in the sequences, which a late
+// comer fills; what follows the last one received shows only at the end of the run.
 struct Sample {
     double at_s = 0;  // its end, since counting began; below 0 in the warm-up
     double interval_s = 0;
@@ -29,7 +32,7 @@ struct Sample {
     std::uint64_t received_bytes = 0, sent_bytes = 0;
     std::uint64_t p50_ns = 0, p99_ns = 0;
     std::uint64_t connections = 0;  // closed as they should
-    // Since counting began. Only the observer's samples have them, not the ones of RunResult.
+    // Since the run began. Only the observer's samples have them, not the ones of RunResult.
     std::vector<PortCounts> ports;
 };
 
@@ -45,12 +48,12 @@ struct RunResult {
     double seconds = 0;             // counted, without warm-up and drain
     std::uint64_t sent = 0, sent_bytes = 0;           // bytes with the link's checksum
     std::uint64_t received = 0, received_bytes = 0;   // probes of this run
-    std::uint64_t lost = 0;         // sent and not received at the end of the drain; a late one is received
+    std::uint64_t lost = 0;         // sent, not received at the end of the drain; late is received
     std::uint64_t duplicated = 0;   // received more than once
-    std::uint64_t reordered = 0;    // a lower sequence number of its flow than one before (RFC 4737)
+    std::uint64_t reordered = 0;    // a lower sequence number than one before it (RFC 4737, 3.3)
     std::uint64_t corrupted = 0;    // a probe whose payload or checksum is wrong
     std::uint64_t foreign = 0;      // not ours
-    std::uint64_t late = 0;         // could not be told: behind the window in which duplicates are told
+    std::uint64_t late = 0;         // behind the window in which duplicates are told: not told
     double offered_pps = 0, sent_pps = 0, received_pps = 0;
     double sent_bps = 0, received_bps = 0;            // of layer 1
     // ns, one way; clocks are one machine's. Of kStateful: from SYN to SYN-ACK, at the client.
