@@ -208,7 +208,7 @@ template <int V6>
     const sluice_address source = address_of<V6>(step.new_src_be);
     union sluice_ports ports;
     ports.both_be = step.new_ports_be;
-    count_packet(work, step.backend, frame.length - (step.l3 - SLUICE_ETH_HEADER));
+    count_packet(work, step.backend, SLUICE_ETH_HEADER + step.total);
     sluice_rewrite_packet(ip, ip + (V6 != 0 ? 40 : 20), &from, &source, &destination, ports,
                           static_cast<std::uint8_t>(ttl - 1), V6);
     leave_by(frame, hop, step.l3, V6 != 0);

@@ -172,16 +172,22 @@ void send_direct(Work& work, Frame& frame, bool v6) {
         drop_frame(work, frame, SLUICE_DROP_FRAGMENT);
         return;
     }
+    count_packet(work, now.hit.meta.backend, counted_bytes(now.packet));
     if ((now.hit.meta.flags & SLUICE_FLOW_TUNNEL) != 0) {
-        count_packet(work, now.hit.meta.backend, counted_bytes(work, frame));
         send_in_tunnel(work, frame, v6);
         return;
     }
     if (sluice_carries_option(now.packet.tuple.protocol, now.packet.tcp_flags) != 0) {
         // Asked before the packet changes, so that the answer quotes what the client sent.
         const std::uint32_t length = now.packet.end - now.packet.l3;
-        if (route(work, now.hit.new_dst, length + growth, v6) == Way::kTooBig) {
+        const Way way = route(work, now.hit.new_dst, length + growth, v6);
+        if (way == Way::kTooBig) {
             answer_too_big(work, frame, growth, v6);
+            return;
+        }
+        if (way == Way::kForward && now.packet.ttl <= 1) {
+            sluice_answer_time_exceeded(&work.answer, v6 ? 1 : 0);
+            answer(work, frame, SLUICE_DROP_TTL_EXPIRED, v6);
             return;
         }
         const std::uint32_t reason = insert_option(work, frame, v6);

@@ -70,7 +70,8 @@ void translate(Work& work, Frame& frame, bool v6) {
     std::uint8_t ttl = now.packet.ttl;
     Way way = Way::kLocal;
 
-    count_packet(work, hit.meta.backend, counted_bytes(work, frame));
+    // By option it was counted as the client sent it.
+    if (sluice_counted_direct(&now) == 0) count_packet(work, hit.meta.backend, counted_bytes(now.packet));
     if (sluice_may_route(&now) != 0) {
         way = route(work, hit.new_dst, now.packet.end - now.packet.l3, v6);
         if (way == Way::kForward && now.place != SLUICE_PLACE_NODE_EGRESS) {

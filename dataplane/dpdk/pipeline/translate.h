@@ -32,9 +32,9 @@ enum class Received : std::uint8_t { kAsIs, kAgain, kDropped };
 // again. `parsed`: enum sluice_parse.
 Received receive_direct(Work& work, Frame& frame, int parsed);
 
-// Bytes of the frame as they are counted: without its tags.
-inline std::uint32_t counted_bytes(const Work& work, const Frame& frame) {
-    return frame.length - 4U * work.now.packet.vlan_tags;
+// Bytes of the frame as they are counted: Ethernet header and IP packet, without tags and what pads it behind.
+inline std::uint32_t counted_bytes(const sluice_packet& packet) {
+    return SLUICE_ETH_HEADER + packet.end - packet.l3;
 }
 
 }  // namespace sluice::dpdk
