@@ -53,10 +53,12 @@ std::string ports_text(const std::vector<PortInfo>& ports) {
     for (const PortInfo& port : ports) {
         const std::string speed = port.link_mbps == 0 ? "" : fmt::format(" {} Gb/s", port.link_mbps / 1000.0);
         const std::string queues = fmt::format("{}/{}", port.max_send_queues, port.max_receive_queues);
+        // Virtual devices have no limit of their own.
+        const std::string longest = port.max_frame_bytes > 0xffff ? "any" : std::to_string(port.max_frame_bytes);
         std::string offloads = port.sends_checksums ? "checksums" : "";
         offloads += port.spreads_flows ? (offloads.empty() ? "rss" : ", rss") : "";
         out += fmt::format("{:>4}  {:<20} {:<16} {:<18} {:<12} {:>9}  {:<9} {}\n", port.number, port.name, port.driver,
-                           port.mac, (port.link_up ? "up" : "down") + speed, port.max_frame_bytes, queues,
+                           port.mac, (port.link_up ? "up" : "down") + speed, longest, queues,
                            offloads.empty() ? "-" : offloads);
     }
     return out;

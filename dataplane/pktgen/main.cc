@@ -61,7 +61,7 @@ std::string now_text() {
 }
 
 int fail(const sluice::Error& error, int status = kExitFailure) {
-    fmt::print(stderr, "{}: {}\n", kProgram, error.to_string());
+    fmt::print(stderr, "{}: {}\n", kProgram, status == kExitUsage ? error.message : error.to_string());
     return status;
 }
 

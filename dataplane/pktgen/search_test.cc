@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
+#include <utility>
+
 #include "dataplane/pktgen/test_device.h"
 
 namespace sluice::pktgen {
@@ -167,6 +169,31 @@ TEST(Throughput, ARateThatWasNotReachedIsNotFound) {
     auto options = one_size();
     options.max_packets_per_second = 50e6;
     EXPECT_DOUBLE_EQ(found(device, options).packets_per_second, 3e6);
+}
+
+// Something else begins to use the sender's processor after the first trial.
+TEST(Throughput, ASenderThatBecomesSlowEndsTheSearchAtWhatItReached) {
+    ModelDevice device;
+    device.loss = [&](double rate, std::uint32_t) {
+        device.sender_limit = 3e6;
+        return rate > 15e6 ? 0.2 : 0.0;
+    };
+    const auto result = found(device, one_size());
+    EXPECT_TRUE(result.settled);
+    EXPECT_DOUBLE_EQ(result.packets_per_second, 3e6);
+}
+
+// A rate that passed once and failed when it was repeated was not found, even if the search ends just then.
+TEST(Throughput, StoppedAfterARepetitionFailedDoesNotReportIt) {
+    ModelDevice device;
+    bool first = true;
+    device.loss = [&](double rate, std::uint32_t) { return rate > 1e6 && !std::exchange(first, false) ? 0.1 : 0.0; };
+    int trials = 0;
+    auto out = search_throughput(device, udp_profile(), one_size(), [&](const Trial&) { return ++trials < 2; });
+    ASSERT_TRUE(out.has_value());
+    EXPECT_TRUE(out->front().trials[0].passed);
+    EXPECT_FALSE(out->front().trials[1].passed);
+    EXPECT_EQ(out->front().packets_per_second, 0);
 }
 
 TEST(Throughput, EachSizeIsSearchedWithTheProfileOtherwiseUnchanged) {
