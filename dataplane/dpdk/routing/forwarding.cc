@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <iterator>
 #include <tuple>
 #include <utility>
 
@@ -82,6 +83,13 @@ public:
     }
     void remove(std::uint16_t interface, const IpAddress& address) {
         address.is_v4() ? v4_.remove({narrow(address), interface}) : v6_.remove({wide(address), interface});
+    }
+    // Room for all of them at once.
+    void reserve(std::span<const NeighbourChange> changes) {
+        const auto v4 = static_cast<std::size_t>(std::count_if(
+            changes.begin(), changes.end(), [](const NeighbourChange& c) { return c.neighbour.address.is_v4(); }));
+        v4_.reserve(std::min(v4_.size() + v4, kMaxNeighbours));
+        v6_.reserve(std::min(v6_.size() + changes.size() - v4, kMaxNeighbours));
     }
     [[nodiscard]] std::size_t bytes() const { return v4_.bytes() + v6_.bytes(); }
 
@@ -192,6 +200,10 @@ Result<void> Snapshot::apply(std::span<const NeighbourChange> changes) {
         links = copy.get();
         links_ = std::move(copy);
     };
+    if (changes.size() >= kBlock) {
+        own_links();
+        links->reserve(changes);
+    }
     for (const NeighbourChange& change : changes) {
         if (change.place >= kMaxNeighbours) {
             return make_error(Code::kInvalidArgument, "neighbour {}: place {} is not below {}",
@@ -244,6 +256,10 @@ struct Candidate {
     std::uint64_t preference = 0;  // the lowest wins
     std::uint32_t leads = kNowhere;
 };
+
+bool goes_before(const Candidate& a, const Candidate& b) {
+    return std::tie(a.prefix, a.preference) < std::tie(b.prefix, b.preference);
+}
 
 // Before all routes, whatever their metric.
 constexpr std::uint64_t kImplied = 0;
@@ -310,10 +326,8 @@ Result<std::uint32_t> leads_to(const Route& route, Routes& routes) {
     return kFirstGateway + number;
 }
 
+// candidates: as goes_before() has them.
 void build_prefixes(std::vector<Candidate>& candidates, Routes& routes) {
-    std::stable_sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) {
-        return std::tie(a.prefix, a.preference) < std::tie(b.prefix, b.preference);
-    });
     candidates.erase(std::unique(candidates.begin(), candidates.end(),
                                  [](const Candidate& a, const Candidate& b) { return a.prefix == b.prefix; }),
                      candidates.end());
@@ -361,17 +375,27 @@ Result<std::unique_ptr<Forwarding>> Forwarding::make(std::vector<Interface> inte
         hop.mtu = routes->interfaces[i].mtu;
         routes->links.push_back(hop);
     }
-    std::vector<Candidate> candidates;
-    candidates.reserve(given.size() + 64);
-    add_implied(*routes, candidates);
-    // In order, so that of two routes of one prefix and metric the same one wins whatever order they came in.
+    // In an order of their own, so that of two routes of one prefix and metric the same one wins whichever came first.
     std::vector<Route> sorted(given.begin(), given.end());
-    std::sort(sorted.begin(), sorted.end());
+    std::sort(sorted.begin(), sorted.end(), [](const Route& a, const Route& b) {
+        return std::tie(a.prefix, a.metric, a.gateway, a.interface) < std::tie(b.prefix, b.metric, b.gateway, b.interface);
+    });
+    std::vector<Candidate> explicit_ones;
+    explicit_ones.reserve(sorted.size());
     for (const Route& route : sorted) {
         SLUICE_TRY(check_route(route, routes->interfaces));
         SLUICE_TRY_ASSIGN(const std::uint32_t leads, leads_to(route, *routes));
-        candidates.push_back({route.prefix, kByMetric + route.metric, leads});
+        explicit_ones.push_back({route.prefix, kByMetric + route.metric, leads});
     }
+    sorted = {};
+    std::vector<Candidate> implied;
+    add_implied(*routes, implied);
+    std::stable_sort(implied.begin(), implied.end(), goes_before);
+    // Of equal ones the implied ones come first.
+    std::vector<Candidate> candidates;
+    candidates.reserve(implied.size() + explicit_ones.size());
+    std::merge(implied.begin(), implied.end(), explicit_ones.begin(), explicit_ones.end(),
+               std::back_inserter(candidates), goes_before);
     build_prefixes(candidates, *routes);
 
     auto out = std::make_unique<Snapshot>(std::move(routes), generation);

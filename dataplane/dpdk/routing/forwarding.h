@@ -53,7 +53,7 @@ struct Route {
     IpPrefix prefix;
     IpAddress gateway;            // unspecified: on the link
     std::uint16_t interface = 0;  // or kToKernel
-    std::uint32_t metric = 0;     // the lowest wins; of equal ones the first in this struct's order
+    std::uint32_t metric = 0;     // the lowest wins; of equal ones the lowest gateway, then interface
     auto operator<=>(const Route&) const = default;
 };
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <numeric>
 #include <random>
 
 #include "api/base/result.h"
@@ -26,20 +27,25 @@ const HashFactors& hash_factors() {
 }
 
 template <class Key>
-Prefixes<Key>::Prefixes(std::vector<Item>& items) {
-    std::stable_sort(items.begin(), items.end(), [](const Item& a, const Item& b) { return a.bits < b.bits; });
-    std::array<std::size_t, kBits + 1> count{};
+Prefixes<Key>::Prefixes(std::span<const Item> items) {
+    std::array<std::size_t, kBits + 2> first{};  // of each length, in `order`
     for (const Item& item : items) {
         SLUICE_ASSERT(item.bits <= kBits && item.value < kCovered);
-        ++count[item.bits];
+        ++first[item.bits + 1U];
     }
+    std::array<std::size_t, kBits + 1> count{};
+    std::copy(first.begin() + 1, first.end(), count.begin());
+    std::partial_sum(first.begin(), first.end(), first.begin());
+    std::vector<std::uint32_t> order(items.size());
+    for (std::size_t i = 0; i < items.size(); ++i) order[first[items[i].bits]++] = static_cast<std::uint32_t>(i);
     for (unsigned bits = 1; bits <= kBits; ++bits) {
         if (count[bits] == 0) continue;
         levels_.push_back({bits, {}});
         levels_.back().table.reserve(count[bits]);
     }
     // By length, so that what a marker inherits is there when it is made.
-    for (const Item& item : items) {
+    for (const std::uint32_t number : order) {
+        const Item& item = items[number];
         if (item.bits == 0) {
             all_ = item.value;
         } else {

@@ -44,8 +44,8 @@ public:
     };
 
     Prefixes() = default;
-    // REQUIRES: no two items with equal key and bits. Items are put in order of their length.
-    explicit Prefixes(std::vector<Item>& items);
+    // REQUIRES: no two items with equal key and bits; fewer than 2^32 of them.
+    explicit Prefixes(std::span<const Item> items);
 
     // The value of the longest prefix of the key.
     [[nodiscard]] std::uint32_t find(const Key& key) const { return search(key, kBits); }

@@ -26,10 +26,9 @@ std::uint32_t scan(const std::vector<typename Prefixes<Key>::Item>& items, const
 }
 
 template <class Key>
-void expect_same(std::vector<typename Prefixes<Key>::Item> items, const std::vector<Key>& keys) {
-    const auto given = items;
+void expect_same(const std::vector<typename Prefixes<Key>::Item>& items, const std::vector<Key>& keys) {
     const Prefixes<Key> prefixes(items);
-    for (const Key& key : keys) RC_ASSERT(prefixes.find(key) == scan<Key>(given, key));
+    for (const Key& key : keys) RC_ASSERT(prefixes.find(key) == scan<Key>(items, key));
 }
 
 // Prefixes of a few stems, so that they nest; keys that lie within, beside and beyond them.
