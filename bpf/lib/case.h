@@ -74,4 +74,11 @@ SLUICE_ALWAYS_INLINE int sluice_flow_usable(const struct sluice_case *now,
 	return sluice_flow_usable_by(&now->flows, now->packet.tcp_flags, image, hit);
 }
 
+/* Whether the packet of a flow by option was counted before it grew; an ICMP error about the flow was not. */
+SLUICE_ALWAYS_INLINE int sluice_counted_direct(const struct sluice_case *now)
+{
+	return (now->hit.meta.flags & SLUICE_FLOW_OPTION) &&
+	       now->packet.tuple.protocol == now->hit.meta.protocol;
+}
+
 #endif
