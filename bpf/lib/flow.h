@@ -104,6 +104,17 @@ SLUICE_ALWAYS_INLINE __u32 sluice_flow_tag_of(__u64 hash)
 	return (__u32)hash << 16;
 }
 
+/*
+ * The slot of its bucket that a key prefers: one of 0, 3, 4 and 7, whose IPv4 records lie within one cache line. Who
+ * looks for the key reads this record beside the bucket's head, not after it; nearly always that is all it takes.
+ */
+SLUICE_ALWAYS_INLINE __u32 sluice_flow_home(__u64 hash)
+{
+	__u32 quarter = (__u32)hash >> 16 & 3;
+
+	return 2 * quarter + (quarter & 1);
+}
+
 SLUICE_ALWAYS_INLINE struct sluice_flow_set *sluice_flow_head(const struct sluice_flow_view *view,
 							     __u32 bucket, const int v6)
 {
@@ -131,9 +142,14 @@ SLUICE_ALWAYS_INLINE struct sluice_flow_meta *sluice_flow_meta_of(struct sluice_
 	return v6 & 1 ? &sluice_flow_record6(set, slot)->meta : &sluice_flow_record4(set, slot)->meta;
 }
 
+SLUICE_ALWAYS_INLINE __u32 sluice_flow_words_differ(const __u32 *a, const __u32 *b)
+{
+	return (a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]);
+}
+
 SLUICE_ALWAYS_INLINE int sluice_flow_words_equal(const __u32 *a, const __u32 *b)
 {
-	return ((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3])) == 0;
+	return sluice_flow_words_differ(a, b) == 0;
 }
 
 SLUICE_ALWAYS_INLINE int sluice_flow_key_equal(struct sluice_flow_set *set, __u32 slot,
@@ -153,6 +169,27 @@ SLUICE_ALWAYS_INLINE int sluice_flow_key_equal(struct sluice_flow_set *set, __u3
 			(record->src_be ^ tuple->src.word_be[3]) |
 			(record->dst_be ^ tuple->dst.word_be[3]) |
 			(__u32)(record->meta.protocol ^ tuple->protocol)) == 0;
+	}
+}
+
+/* 0 if the slot's record is keyed by the tuple. Without a branch, so that all its loads are under way at once. */
+SLUICE_ALWAYS_INLINE __u32 sluice_flow_key_differs(struct sluice_flow_set *set, __u32 slot,
+						   const struct sluice_tuple *tuple, const int v6)
+{
+	if (v6 & 1) {
+		const struct sluice_flow6 *record = sluice_flow_record6(set, slot);
+
+		return (record->ports_be ^ tuple->ports.both_be) |
+		       (__u32)(record->meta.protocol ^ tuple->protocol) |
+		       sluice_flow_words_differ(record->src_be, tuple->src.word_be) |
+		       sluice_flow_words_differ(record->dst_be, tuple->dst.word_be);
+	} else {
+		const struct sluice_flow4 *record = sluice_flow_record4(set, slot);
+
+		return (record->ports_be ^ tuple->ports.both_be) |
+		       (record->src_be ^ tuple->src.word_be[3]) |
+		       (record->dst_be ^ tuple->dst.word_be[3]) |
+		       (__u32)(record->meta.protocol ^ tuple->protocol);
 	}
 }
 
@@ -228,6 +265,25 @@ SLUICE_ALWAYS_INLINE int sluice_flow_may_know(const struct sluice_flow_view *vie
 	return 0;
 }
 
+/* Copies the slot that hit->slot names, of whose word hit->id is from before. Returns 0 if it changed meanwhile. */
+SLUICE_ALWAYS_INLINE int sluice_flow_take(struct sluice_flow_set *set, __u32 bucket, struct sluice_flow_hit *hit,
+					  const int v6)
+{
+	__u32 slot = *(volatile __u32 *)&hit->slot;
+	__u32 word;
+
+	if (slot >= SLUICE_FLOW_WAYS)
+		return 0;
+	sluice_flow_copy(set, slot, hit, v6);
+	hit->seen = SLUICE_READ_ONCE(set->seen[slot]);
+	sluice_read_barrier();
+	/* Still the same half: what was copied belongs together. */
+	word = SLUICE_READ_ONCE(set->word[slot]);
+	hit->slot = bucket * SLUICE_FLOW_WAYS + slot;
+	hit->state = word & SLUICE_FLOW_STATE_MASK;
+	return (word & SLUICE_FLOW_ID_MASK) == hit->id && hit->state > SLUICE_FLOW_BUSY;
+}
+
 /* Finds the half keyed by the tuple. Returns 1 and fills the hit, or 0. Never waits. */
 SLUICE_ALWAYS_INLINE int sluice_flow_find(const struct sluice_flow_view *view,
 					  const struct sluice_tuple *tuple, __u64 hash,
@@ -257,17 +313,33 @@ SLUICE_ALWAYS_INLINE int sluice_flow_find(const struct sluice_flow_view *view,
 			break;
 		}
 	}
-	slot = *(volatile __u32 *)&hit->slot;
-	if (slot >= SLUICE_FLOW_WAYS)
+	return sluice_flow_take(set, bucket, hit, v6);
+}
+
+/*
+ * The same, where nearly every packet is of a flow that is there: the record that the key prefers is read beside the
+ * head and not after it, two lines of memory in the time of one. (Not in tc, whose stack has no room for it.)
+ */
+SLUICE_ALWAYS_INLINE int sluice_flow_find_soon(const struct sluice_flow_view *view,
+					       const struct sluice_tuple *tuple, __u64 hash,
+					       struct sluice_flow_hit *hit, const int v6)
+{
+	__u32 bucket = sluice_flow_bucket_of(view, hash, v6);
+	struct sluice_flow_set *set = sluice_flow_head(view, bucket, v6);
+	__u32 slot = sluice_flow_home(hash);
+	__u32 word;
+
+	if (!set)
 		return 0;
-	sluice_flow_copy(set, slot, hit, v6);
-	hit->seen = SLUICE_READ_ONCE(set->seen[slot]);
-	sluice_read_barrier();
-	/* Still the same half: what was copied belongs together. */
 	word = SLUICE_READ_ONCE(set->word[slot]);
-	hit->slot = bucket * SLUICE_FLOW_WAYS + slot;
-	hit->state = word & SLUICE_FLOW_STATE_MASK;
-	return (word & SLUICE_FLOW_ID_MASK) == hit->id && hit->state > SLUICE_FLOW_BUSY;
+	sluice_read_barrier();
+	if ((((word ^ sluice_flow_tag_of(hash)) & 0xffff0000U) |
+	     sluice_flow_key_differs(set, slot, tuple, v6)) ||
+	    (word & SLUICE_FLOW_STATE_MASK) <= SLUICE_FLOW_BUSY)
+		return sluice_flow_find(view, tuple, hash, hit, v6);
+	*(volatile __u32 *)&hit->slot = slot;
+	hit->id = word & SLUICE_FLOW_ID_MASK;
+	return sluice_flow_take(set, bucket, hit, v6);
 }
 
 /*

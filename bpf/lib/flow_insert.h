@@ -41,7 +41,7 @@ struct sluice_flow_pair {
 /* A slot made ready for one half. */
 struct sluice_flow_place {
 	__u32 bucket;
-	__u32 slot;
+	__u32 slot; /* before it is reserved: the one that the key prefers */
 	__u32 id;
 	__u32 tag; /* of the key, in bits 16-31 */
 	__u64 best; /* the search's own: the rank of the slot to give up, above the slot's 3 bits */
@@ -203,6 +203,11 @@ SLUICE_ALWAYS_INLINE int sluice_flow_reserve(const struct sluice_flow_view *view
 	if (!set)
 		return SLUICE_FLOW_FULL;
 	/* The common case needs the head of the bucket only: a free slot, and no key that could be this one. */
+	slot = place->slot & (SLUICE_FLOW_WAYS - 1);
+	if ((SLUICE_READ_ONCE(set->word[slot]) & SLUICE_FLOW_STATE_MASK) == SLUICE_FLOW_FREE) {
+		victim = slot;
+		best = SLUICE_FLOW_RANK_FREE;
+	}
 	for (i = 0; i < SLUICE_FLOW_WAYS; i++) {
 		slot = sluice_flow_nth(i);
 		word = SLUICE_READ_ONCE(set->word[slot]);
@@ -217,7 +222,8 @@ SLUICE_ALWAYS_INLINE int sluice_flow_reserve(const struct sluice_flow_view *view
 	if (!best && !same_tag) {
 		/* Rank and slot in one number, and that in memory, where the BPF verifier need not follow it. */
 		*(volatile __u64 *)&place->best = 0;
-		for (slot = 0; slot < SLUICE_FLOW_WAYS; slot++) {
+		for (i = 0; i < SLUICE_FLOW_WAYS; i++) {
+			slot = (*(volatile __u32 *)&place->slot ^ i) & (SLUICE_FLOW_WAYS - 1);
 			rank = sluice_flow_rank_head(view, set, slot);
 			if (rank > *(volatile __u64 *)&place->best >> 3)
 				*(volatile __u64 *)&place->best = (__u64)rank << 3 | slot;
@@ -320,6 +326,23 @@ SLUICE_ALWAYS_INLINE int sluice_flow_publish(struct sluice_flow_set *set, __u32 
 	       (id | SLUICE_FLOW_BUSY);
 }
 
+/*
+ * Begins to read the record that a key is likely to get, so that it comes together with the head of its bucket: a claim
+ * waits for the head, and writing the record would wait for it once more.
+ */
+SLUICE_ALWAYS_INLINE void sluice_flow_expect(struct sluice_flow_set *set,
+					     const struct sluice_flow_place *place, const int v6)
+{
+	if (v6 & 1) {
+		struct sluice_flow6 *record = sluice_flow_record6(set, place->slot);
+
+		(void)SLUICE_READ_ONCE(record->src_be[0]);
+		(void)SLUICE_READ_ONCE(record->meta.peer_id);
+	} else {
+		(void)SLUICE_READ_ONCE(sluice_flow_record4(set, place->slot)->src_be);
+	}
+}
+
 SLUICE_SUBPROGRAM int sluice_flow_reserve4(const struct sluice_flow_view *view,
 					   const struct sluice_tuple *key,
 					   struct sluice_flow_place *place)
@@ -349,7 +372,7 @@ SLUICE_ALWAYS_INLINE void sluice_flow_aim(const struct sluice_flow_view *view,
 
 	place->bucket = sluice_flow_bucket_of(view, hash, v6);
 	place->tag = sluice_flow_tag_of(hash);
-	place->slot = 0;
+	place->slot = sluice_flow_home(hash);
 	place->id = 0;
 }
 
@@ -401,6 +424,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_put_reverse(const struct sluice_flow_view *
 	set = sluice_flow_head(view, reverse->bucket, v6);
 	if (!set)
 		return SLUICE_FLOW_FULL;
+	sluice_flow_expect(set, reverse, v6);
 	if (reverse->bucket != forward->bucket && !sluice_flow_claim(set))
 		return SLUICE_FLOW_CLAIMED;
 	/* While flows move, who has not come over keeps his port. (After the claim: whoever comes over needs it.) */
@@ -465,6 +489,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_insert(const struct sluice_flow_view *view,
 	set = sluice_flow_head(view, forward->bucket, v6);
 	if (!set || pair->port_min > pair->port_max)
 		return SLUICE_FLOW_FULL;
+	sluice_flow_expect(set, forward, v6);
 	if (!sluice_flow_claim(set))
 		return SLUICE_FLOW_CLAIMED;
 	result = sluice_flow_find_place(view, &pair->forward, forward, v6);

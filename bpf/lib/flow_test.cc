@@ -43,6 +43,43 @@ TEST_P(BothFamilies, EachDirectionIsFoundAndRewrittenToTheOther) {
     EXPECT_FALSE(table.find(other, hit, v6));
 }
 
+// Wherever in its bucket a flow lies, and whoever was there before, both ways of looking say the same.
+TEST_P(BothFamilies, ASoonerFindSaysWhatFindSays) {
+    const bool v6 = GetParam();
+    Table table(8);
+    std::vector<sluice_tuple> keys;
+    std::size_t inserted = 0;
+    for (std::uint16_t port = 1024; port < 1024 + 128; ++port) {
+        sluice_flow_pair pair = pair_of(v6, port);
+        inserted += table.insert(pair, v6) == SLUICE_FLOW_INSERTED ? 1 : 0;
+        keys.push_back(pair.forward);
+        keys.push_back(pair.reverse);
+    }
+    ASSERT_GT(inserted, 100U);
+    std::size_t found = 0;
+    for (const sluice_tuple& key : keys) {
+        sluice_flow_hit hit{}, sooner{};
+        const bool there = table.find(key, hit, v6);
+        ASSERT_EQ(table.find_soon(key, sooner, v6), there);
+        if (!there) {
+            continue;
+        }
+        ++found;
+        EXPECT_TRUE(same(sooner.new_src, hit.new_src));
+        EXPECT_TRUE(same(sooner.new_dst, hit.new_dst));
+        EXPECT_EQ(sooner.new_ports.both_be, hit.new_ports.both_be);
+        EXPECT_EQ(sooner.slot, hit.slot);
+        EXPECT_EQ(sooner.id, hit.id);
+        EXPECT_EQ(sooner.state, hit.state);
+        EXPECT_EQ(sooner.meta.peer, hit.meta.peer);
+        v6 ? sluice_flow_forget(&table.view(), &hit, 1) : sluice_flow_forget(&table.view(), &hit, 0);
+        EXPECT_FALSE(table.find_soon(key, sooner, v6));
+    }
+    // 8 buckets of 8 slots, of which each flow takes two: the table was full, and nothing was counted twice.
+    EXPECT_GT(found, 20U);
+    EXPECT_LE(found, 32U);
+}
+
 TEST_P(BothFamilies, ForgettingOneHalfForgetsBoth) {
     const bool v6 = GetParam();
     Table table(16);

@@ -212,7 +212,7 @@ SLUICE_ALWAYS_INLINE int sluice_plain_packet(struct xdp_md *ctx, const struct sl
 		return XDP_PASS;
 	hash = sluice_flow_hash(&flows, tuple, v6);
 	/* The hit stays in registers; map memory is for those who call functions. */
-	if (!sluice_flow_find(&flows, tuple, hash, &hit, v6)) {
+	if (!sluice_flow_find_soon(&flows, tuple, hash, &hit, v6)) {
 		if (!sluice_may_be_ours(&image, &tuple->dst))
 			return XDP_PASS;
 		work = bpf_map_lookup_elem(&sluice_xdp_work, &zero);

@@ -23,6 +23,8 @@ using namespace sluice;             // NOLINT
 using namespace sluice::dataplane;  // NOLINT
 
 constexpr std::uint32_t kRepeat = 100000;
+// Of new flows: few, so that over a run's rounds most find room in the table, ours and the peer's.
+constexpr std::uint32_t kInserts = 20000;
 constexpr std::uint32_t kMillion = 1U << 20U;
 // Of our table by default, and of each flow table of the peer: with a million flows, and without.
 constexpr std::uint32_t kTable = 1U << 19U;
@@ -135,10 +137,11 @@ void round(const Bench& bench, Results& results, const Options& options) {
             }
             const packets::Bytes& frame = tunnel ? direct : nat;
             const std::uint32_t mask = flows == 0 ? BenchWrapper::kEveryTurnNew : flows - 1;
-            results.cases[name].push_back(bench.wrapper.packet(bench.ours, frame, v6, mask, tunnel, kRepeat));
+            const std::uint32_t repeat = flows == 0 ? kInserts : kRepeat;
+            results.cases[name].push_back(bench.wrapper.packet(bench.ours, frame, v6, mask, tunnel, repeat));
             if (tunnel && bench.peer_wrapper != nullptr) {
                 results.peer[name].push_back(
-                    bench.peer_wrapper->packet(bench.peer, frame, v6, mask, true, kRepeat));
+                    bench.peer_wrapper->packet(bench.peer, frame, v6, mask, true, repeat));
             }
         };
         add("tunnel established, 1 flow", true, 1);
