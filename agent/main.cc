@@ -15,6 +15,7 @@
 #include "agent/health/metrics.h"
 #include "agent/listener.h"
 #include "agent/machine.h"
+#include "agent/metrics/engine_metrics.h"
 #include "agent/metrics/traffic_metrics.h"
 #include "agent/migrate/migrate.h"
 #include "agent/network/network.h"
@@ -23,6 +24,8 @@
 #include "api/base/log.h"
 #include "api/client/client.h"
 #include "api/client/kubeconfig.h"
+#include "dataplane/dpdk/client/dpdk_client.h"
+#include "dataplane/dpdk/client/inspect.h"
 #include "dataplane/ebpf/ebpf_engine.h"
 
 namespace {
@@ -147,6 +150,35 @@ Result<sluice::dataplane::EbpfOptions> engine_options(const Config& config) {
     return options;
 }
 
+sluice::dpdk::DpdkOptions dpdk_options(const Config& config) {
+    sluice::dpdk::DpdkOptions options;
+    options.socket = config.own.dpdk_socket;
+    options.state_directory = config.own.dpdk_state_dir;
+    options.snat_port_min = config.effective.snat_port_min;
+    options.snat_port_max = config.effective.snat_port_max;
+    return options;
+}
+
+// An engine, and how others read its tables.
+struct Dataplane {
+    std::unique_ptr<sluice::dataplane::Engine> engine;
+    sluice::metrics::OpenTables tables;
+};
+
+Result<Dataplane> open_dataplane(const Config& config) {
+    Dataplane out;
+    if (config.own.engine == "dpdk") {
+        const auto options = dpdk_options(config);
+        SLUICE_TRY_ASSIGN(out.engine, sluice::dpdk::open_dpdk_engine(options));
+        out.tables = [directory = options.state_directory] { return sluice::dpdk::open_shared_inspector(directory); };
+    } else {
+        SLUICE_TRY_ASSIGN(const auto options, engine_options(config));
+        SLUICE_TRY_ASSIGN(out.engine, sluice::dataplane::open_ebpf_engine(options));
+        out.tables = [bpffs = options.bpffs] { return sluice::dataplane::Inspector::open(bpffs); };
+    }
+    return out;
+}
+
 int fail(const Error& error) {
     log::error(kComponent, "{}", error.to_string());
     return kExitFailure;
@@ -155,6 +187,14 @@ int fail(const Error& error) {
 int cleanup(const Config& config) {
     const auto remove = [&]() -> Result<std::vector<std::string>> {
         SLUICE_TRY_ASSIGN(auto removed, sluice::dataplane::cleanup_ebpf(known_engine_options(config)));
+        if (const auto shared = sluice::dpdk::cleanup_dpdk(dpdk_options(config)); shared) {
+            removed.insert(removed.end(), shared->begin(), shared->end());
+        } else if (config.own.engine == "dpdk") {
+            return shared.error();
+        } else {
+            // Of an engine that is none of this agent's.
+            log::info(kComponent, "left alone: {}", shared.error().message);
+        }
         SLUICE_TRY_ASSIGN(const auto network, sluice::network::clean_up(config.own.cni_conf_dir));
         removed.insert(removed.end(), network.begin(), network.end());
         return removed;
@@ -240,8 +280,7 @@ Result<void> serve(const Config& config, const sigset_t& signals) {
     SLUICE_TRY_ASSIGN(const auto server, client_config(config));
     SLUICE_TRY_ASSIGN(auto options, sync_options(config));
     SLUICE_TRY_ASSIGN(auto pods, network_options(config));
-    SLUICE_TRY_ASSIGN(const auto ebpf, engine_options(config));
-    SLUICE_TRY_ASSIGN(auto engine, sluice::dataplane::open_ebpf_engine(ebpf));
+    SLUICE_TRY_ASSIGN(const auto dataplane, open_dataplane(config));
     SLUICE_TRY(sluice::agent::enable_forwarding());
     SLUICE_TRY_ASSIGN(auto client,
                       sluice::client::Client::create(server, "sluice-agent/" SLUICE_VERSION));
@@ -249,10 +288,15 @@ Result<void> serve(const Config& config, const sigset_t& signals) {
     sluice::health::State state(effective.sync_period);
     sluice::health::Metrics metrics;
     options.beside_kube_proxy = look_for_kube_proxy(metrics);
-    metrics.add_collector([bpffs = ebpf.bpffs,
+    metrics.add_collector([tables = dataplane.tables,
                            traffic = std::make_shared<sluice::metrics::TrafficMetrics>()](std::string* out) {
-        traffic->collect(bpffs, out);
+        traffic->collect(tables, out);
     });
+    if (config.own.engine == "dpdk") {
+        metrics.add_collector([socket = config.own.dpdk_socket](std::string* out) {
+            sluice::metrics::collect_engine(socket, out);
+        });
+    }
     sluice::agent::Listener health_server, metrics_server;
     SLUICE_TRY(health_server.start({"healthzBindAddress", effective.healthz_address,
                                     sluice::config::kHealthPort, effective.bind_hard_fail},
@@ -265,7 +309,7 @@ Result<void> serve(const Config& config, const sigset_t& signals) {
 
     sluice::watch::EventQueue queue(sluice::watch::kMaxQueuedChanges);
     const bool cidrs_by_flag = !options.service_cidrs.empty();
-    sluice::sync::Sync sync(*engine, state, metrics, std::move(options));
+    sluice::sync::Sync sync(*dataplane.engine, state, metrics, std::move(options));
     SLUICE_TRY_ASSIGN(const auto links, sluice::watch::watch_links(queue));
     const auto watches =
         sluice::watch::Watches::start(*client, queue, {effective.node_name, !cidrs_by_flag});

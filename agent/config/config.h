@@ -110,9 +110,15 @@ struct KubeProxyConfig {
     bool windows_run_as_service = false;
 };
 
+// As dataplane/dpdk/shared/segment.h has them.
+inline constexpr char kDefaultDpdkSocket[] = "/run/sluice/dpdk.sock";
+inline constexpr char kDefaultDpdkStateDir[] = "/dev/shm/sluice";
+
 // What kube-proxy has no word for.
 struct OwnConfig {
     std::string engine = "ebpf";
+    std::string dpdk_socket = kDefaultDpdkSocket;
+    std::string dpdk_state_dir = kDefaultDpdkStateDir;
     std::string cgroup_root;
     std::string bpffs = "/sys/fs/bpf";
     std::string object_dir;

@@ -145,7 +145,10 @@ std::vector<Field> fields(KubeProxyConfig* c) {
 
 std::vector<Field> own_fields(OwnConfig* c) {
     return {
-        {"engine", &c->engine, kHonoured, "engine", "dataplane: ebpf"},
+        {"engine", &c->engine, kHonoured, "engine", "dataplane: ebpf or dpdk"},
+        {"dpdk-socket", &c->dpdk_socket, kHonoured, "dpdk-socket", "socket of sluice-dpdk, with --engine=dpdk"},
+        {"dpdk-state-dir", &c->dpdk_state_dir, kHonoured, "dpdk-state-dir",
+         "directory shared with sluice-dpdk, on a tmpfs or hugetlbfs, with --engine=dpdk"},
         {"cgroup-root", &c->cgroup_root, kHonoured, "cgroup-root",
          "cgroup2 directory whose processes are served (default: the cgroup2 mount)"},
         {"bpffs", &c->bpffs, kHonoured, "bpffs", "BPF file system; pins go to sluice/ in it"},

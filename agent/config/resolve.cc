@@ -395,11 +395,10 @@ private:
             }
             wrong_flag(flag, fmt::format("\"{}\" is none of {}", value, all));
         };
-        if (own.engine == "dpdk") {
-            wrong_flag("engine", "dpdk is not in this build; use ebpf");
-        } else if (own.engine != "ebpf") {
-            wrong_flag("engine", fmt::format("\"{}\" is no engine; use ebpf", own.engine));
+        if (own.engine != "ebpf" && own.engine != "dpdk") {
+            wrong_flag("engine", fmt::format("\"{}\" is no engine; use ebpf or dpdk", own.engine));
         }
+        flags_of_engine();
         one_of("forwarding", own.forwarding, {"nat", "tunnel", "option"});
         one_of("xdp", own.xdp, {"auto", "native", "generic", "off"});
         config_.effective.service_cidrs = own_ranges("service-cluster-ip-range", own.service_cidrs);
@@ -408,6 +407,30 @@ private:
         if (own.flow_entries < kMinFlowEntries || own.flow_entries > kMaxFlowEntries) {
             wrong_flag("flow-entries", fmt::format("{} is not between {} and {}", own.flow_entries,
                                                    kMinFlowEntries, kMaxFlowEntries));
+        }
+    }
+
+    // A flag that the engine would not look at is told, not passed over. --bpffs and --cgroup-root say where an eBPF
+    // engine may have been, which --cleanup asks, too.
+    void flags_of_engine() {
+        const OwnConfig& own = config_.own;
+        const OwnConfig unset;
+        if (own.engine != "dpdk") {
+            if (own.dpdk_socket != unset.dpdk_socket) wrong_flag("dpdk-socket", "of --engine=dpdk");
+            if (own.dpdk_state_dir != unset.dpdk_state_dir) wrong_flag("dpdk-state-dir", "of --engine=dpdk");
+            return;
+        }
+        const auto absolute = [&](const char* flag, const std::string& path) {
+            if (!path.starts_with('/')) wrong_flag(flag, fmt::format("\"{}\" is no absolute path", path));
+        };
+        absolute("dpdk-socket", own.dpdk_socket);
+        absolute("dpdk-state-dir", own.dpdk_state_dir);
+        const std::string none = "the DPDK engine has no use for it";
+        if (own.xdp != unset.xdp) wrong_flag("xdp", none);
+        if (!own.devices.empty()) wrong_flag("devices", none);
+        if (!own.object_dir.empty()) wrong_flag("object-dir", none);
+        if (own.flow_entries != unset.flow_entries) {
+            wrong_flag("flow-entries", "the DPDK engine has its own, `sluice-dpdk --flows`");
         }
     }
 

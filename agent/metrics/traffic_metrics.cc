@@ -223,10 +223,10 @@ void TrafficMetrics::render(const dataplane::TrafficReport& report,
     render_tables(report, out);
 }
 
-void TrafficMetrics::collect(const std::string& bpffs, std::string* out) {
+void TrafficMetrics::collect(const OpenTables& open, std::string* out) {
     constexpr const char* kReadable = "sluice_dataplane_readable";
-    constexpr const char* kHelp = "1 if the pinned tables could be read for this answer.";
-    const auto inspector = dataplane::Inspector::open(bpffs);
+    constexpr const char* kHelp = "1 if the tables could be read for this answer.";
+    const auto inspector = open();
     if (!inspector) {
         log::debug("metrics", "{}", inspector.error().to_string());
         single(out, kReadable, "gauge", kHelp, 0);

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -18,6 +20,9 @@ struct Limits {
     std::size_t backends = 4000;
 };
 
+// The engine's tables, pinned or in shared memory.
+using OpenTables = std::function<Result<std::unique_ptr<dataplane::Inspector>>()>;
+
 // One thread at a time. A new one gives the places to those with the most connections.
 class TrafficMetrics {
 public:
@@ -26,9 +31,9 @@ public:
     // Appends the samples.
     void render(const dataplane::TrafficReport& report, const std::vector<dataplane::DropView>& drops,
                 std::string* out);
-    // Appends what is pinned under bpffs; before the first publish only sluice_dataplane_readable 0. Opens the tables
-    // anew each time, since the agent replaces them. Some ms, and more with full flow tables.
-    void collect(const std::string& bpffs, std::string* out);
+    // Appends what the tables hold; before the first publish only sluice_dataplane_readable 0. Opens them anew each
+    // time, since the agent replaces them. Some ms, and more with full flow tables.
+    void collect(const OpenTables& open, std::string* out);
 
 private:
     void render_services(const std::vector<dataplane::ServiceTraffic>& services, std::string* out);

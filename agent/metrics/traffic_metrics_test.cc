@@ -118,7 +118,7 @@ TEST(TrafficMetrics, NamesFromTheClusterCannotBreakALine) {
 
 TEST(TrafficMetrics, WithoutTablesItSaysSo) {
     std::string out;
-    TrafficMetrics().collect("/nonexistent", &out);
+    TrafficMetrics().collect([] { return dataplane::Inspector::open("/nonexistent"); }, &out);
     EXPECT_THAT(out, HasSubstr("sluice_dataplane_readable 0\n"));
 }
 

@@ -2,11 +2,6 @@
 // bpf/lib itself.
 #include "dataplane/ebpf/inspect.h"
 
-#include <ifaddrs.h>
-#include <netinet/in.h>
-
-#include <algorithm>
-
 #include "bpf/lib/flow_memory.h"
 #include "dataplane/ebpf/attach.h"
 #include "dataplane/ebpf/explain.h"
@@ -15,38 +10,12 @@
 #include "dataplane/ebpf/inspect_views.h"
 #include "dataplane/ebpf/kernel_image.h"
 #include "dataplane/ebpf/netns.h"
+#include "dataplane/ebpf/own_addresses.h"
 #include "dataplane/ebpf/pins.h"
-#include "dataplane/image/frontends.h"
 #include "dataplane/image/reader.h"
 
 namespace sluice::dataplane {
 namespace {
-
-// Of all devices of this network namespace.
-std::vector<IpAddress> own_addresses() {
-    std::vector<IpAddress> out;
-    ifaddrs* list = nullptr;
-    if (getifaddrs(&list) != 0) return out;
-    for (const ifaddrs* entry = list; entry != nullptr; entry = entry->ifa_next) {
-        if (entry->ifa_addr == nullptr) continue;
-        if (entry->ifa_addr->sa_family == AF_INET) {
-            const auto* v4 = reinterpret_cast<const sockaddr_in*>(entry->ifa_addr);
-            out.push_back(IpAddress::from_v4_be(v4->sin_addr.s_addr));
-        } else if (entry->ifa_addr->sa_family == AF_INET6) {
-            const auto* v6 = reinterpret_cast<const sockaddr_in6*>(entry->ifa_addr);
-            sluice_address address{};
-            std::copy_n(v6->sin6_addr.s6_addr32, 4, address.word_be);
-            out.push_back(image::address_of(address));
-        }
-    }
-    freeifaddrs(list);
-    return out;
-}
-
-// "default/web" names all of its ports, "default/web:http" one.
-bool names(const std::string& wanted, const std::string& service) {
-    return wanted.empty() || service == wanted || service.starts_with(wanted + ":");
-}
 
 class PinnedInspector final : public Inspector {
 public:
@@ -105,24 +74,7 @@ Result<FlowList> PinnedInspector::flows(const FlowFilter& filter) const {
                           "no flow tables are pinned in {}: the engine runs without packet programs",
                           paths_.state);
     }
-    const image::Tables& tables = image_->tables();
-    scan_flows(flows_->view(), [&](const FlowView& found) {
-        if ((filter.backend && *filter.backend != found.backend) ||
-            (filter.client && *filter.client != found.client) ||
-            (!filter.state.empty() && filter.state != found.state)) {
-            return;
-        }
-        const std::string service =
-            found.plain ? std::string() : name_of_service(tables, found.service_index);
-        if (!names(filter.service, service)) return;
-        ++out.matched;
-        if (out.flows.size() >= filter.limit) return;
-        out.flows.push_back(found);
-        FlowView& flow = out.flows.back();
-        flow.service = service;
-        flow.serving = backend_serves(tables, flow.backend_index, flow.incarnation);
-        if (flow.serving) flow.target = name_of_backend(tables, flow.backend_index);
-    });
+    list_flows_of(image_->tables(), flows_->view(), filter, &out);
     return out;
 }
 

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "dataplane/ebpf/flow_tick.h"
+#include "dataplane/ebpf/inspect_views.h"
 #include "dataplane/ebpf/pins.h"
 
 #include "bpf/lib/view_memory.h"
@@ -149,6 +150,11 @@ sluice_tuple turned(const sluice_flow_hit& hit, std::uint8_t protocol) {
     return out;
 }
 
+// "default/web" names all of its ports, "default/web:http" one.
+bool names(const std::string& wanted, const std::string& service) {
+    return wanted.empty() || service == wanted || service.starts_with(wanted + ":");
+}
+
 constexpr std::uint64_t backend_key(std::uint32_t index, std::uint32_t incarnation) {
     return static_cast<std::uint64_t>(incarnation) << 32U | index;
 }
@@ -172,6 +178,27 @@ void scan_flows(const sluice_flow_view& view, const std::function<void(const Flo
             visit(to_view(view, half.key, turned(half.hit, half.key.protocol), half.hit));
         });
     }
+}
+
+void list_flows_of(const image::Tables& tables, const sluice_flow_view& view, const FlowFilter& filter,
+                   FlowList* out) {
+    scan_flows(view, [&](const FlowView& found) {
+        if ((filter.backend && *filter.backend != found.backend) ||
+            (filter.client && *filter.client != found.client) ||
+            (!filter.state.empty() && filter.state != found.state)) {
+            return;
+        }
+        const std::string service =
+            found.plain ? std::string() : name_of_service(tables, found.service_index);
+        if (!names(filter.service, service)) return;
+        ++out->matched;
+        if (out->flows.size() >= filter.limit) return;
+        out->flows.push_back(found);
+        FlowView& flow = out->flows.back();
+        flow.service = service;
+        flow.serving = backend_serves(tables, flow.backend_index, flow.incarnation);
+        if (flow.serving) flow.target = name_of_backend(tables, flow.backend_index);
+    });
 }
 
 FlowCounts count_flows(const sluice_flow_view& view) {

@@ -13,6 +13,7 @@
 #include "api/base/result.h"
 #include "dataplane/ebpf/inspect.h"
 #include "dataplane/ebpf/pinned_array.h"
+#include "dataplane/image/layout.h"
 
 struct sluice_flow_view;
 
@@ -42,6 +43,8 @@ struct FlowCounts {
 
 // Visits each flow once, by the half that its client sends. Names are left empty. Either array may be absent.
 void scan_flows(const sluice_flow_view& view, const std::function<void(const FlowView&)>& visit);
+// Adds the flows that the filter takes, with their names.
+void list_flows_of(const image::Tables& tables, const sluice_flow_view& view, const FlowFilter& filter, FlowList* out);
 FlowCounts count_flows(const sluice_flow_view& view);
 std::optional<FoundFlow> find_flow(const sluice_flow_view& view, const FlowKey& key);
 

@@ -1,6 +1,6 @@
-// What engines share about an image's life: how the first one is filled, what it takes over from the one before, and how
-// a whole state or a difference becomes changes of single services. Where an image lies, and how packets are turned to
-// it, is each engine's own.
+// What engines share about an image's life: how the first one is filled, what it takes over from the one before, and
+// how a whole state or a difference becomes changes of single services. Where an image lies, and how packets are turned
+// to it, is each engine's own.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// The agent's engine on shared memory: what it publishes is read by a process-like user of the same files, through deaths
-// of either side. No DPDK; the socket is the real one.
+// The agent's engine on shared memory: what it publishes is read by another user of the same files, through deaths of
+// either side. No DPDK; the socket is the real one.
 #include <gmock/gmock.h>
 #include <sys/mount.h>
 #include <sys/stat.h>

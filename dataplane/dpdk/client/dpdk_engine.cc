@@ -138,7 +138,8 @@ dataplane::EngineStatus DpdkEngine::status() const {
             out.missing.emplace_back("draining: new flows are refused until `sluice drain --undo`");
         }
         if (link.silent) {
-            out.missing.push_back(fmt::format("process {} has said nothing for seconds: it may stand still", engine.pid));
+            out.missing.push_back(
+                fmt::format("process {} has said nothing for seconds: it may stand still", engine.pid));
         }
         if (live_ && link.trouble.empty() && engine.image != live_->number() && attached_) {
             out.missing.push_back(fmt::format("the engine uses image-{}, not image-{}", engine.image, live_->number()));

@@ -17,7 +17,8 @@ using image::Counts;
 
 namespace {
 
-// Backends that get an incarnation of their own where what flows remember is not known; later ones when the image grows.
+// Backends that get an incarnation of their own where what flows remember is not known; later ones when the image
+// grows.
 constexpr std::uint32_t kUnknownBackends = 2048;
 
 bool nobody_answered(const Error& error) {

@@ -1,5 +1,5 @@
-// The agent's standing connection to the engine: knows whether it lives, tells it which image is in force whenever it is
-// new, and waits for grace periods. Two threads of its own; the engine's death blocks nobody.
+// The agent's standing connection to the engine: knows whether it lives, tells it which image is in force whenever it
+// is new, and waits for grace periods. Two threads of its own; the engine's death blocks nobody.
 #pragma once
 
 #include <condition_variable>

@@ -79,7 +79,8 @@ public:
     virtual void undo_drain() = 0;
 
     // Stops lcores between two bursts and closes the ports; flows stay in shared memory. When it has returned, the
-    // program ends: it destroys the server, which lets this call answer, releases the state directory's lock, and exits.
+    // program ends: it destroys the server, which lets this call answer, releases the state directory's lock, and
+    // exits.
     // On error everything goes on.
     virtual Result<void> hand_over(const Patience& patience) = 0;
 

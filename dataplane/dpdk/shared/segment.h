@@ -121,6 +121,8 @@ bool state_directory_in_use(const std::string& directory);
 // engine has the lock. Files that are not ours stay, and so does the directory then.
 Result<std::vector<std::string>> remove_state_directory(const std::string& directory);
 
+// Memory of all files.
+std::uint64_t state_directory_bytes(const std::string& directory);
 // Numbers of the images that are there, or that something is left of, ascending.
 std::vector<std::uint32_t> list_images(const std::string& directory);
 // A number that none of them has; never 0.

@@ -194,6 +194,17 @@ Result<std::vector<std::string>> remove_state_directory(const std::string& direc
     return removed;
 }
 
+std::uint64_t state_directory_bytes(const std::string& directory) {
+    std::uint64_t sum = 0;
+    for (const std::string& name : names_in(directory)) {
+        struct stat info {};
+        if (is_ours(name) && lstat(in(directory, name).c_str(), &info) == 0 && S_ISREG(info.st_mode)) {
+            sum += static_cast<std::uint64_t>(info.st_size);
+        }
+    }
+    return sum;
+}
+
 std::vector<std::uint32_t> list_images(const std::string& directory) {
     std::set<std::uint32_t> out;
     add_numbers(directory, kImage, out);
