@@ -1,12 +1,14 @@
-// sluice: the person's tool. Reads the pinned tables, so it works with the agent stopped too.
+// sluice: the person's tool. Reads pinned tables or shared memory, so it works with the agent stopped too.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <string>
 
 #include "agent/cli/arguments.h"
+#include "agent/cli/engine_commands.h"
 #include "agent/cli/join.h"
 #include "agent/cli/render.h"
 #include "agent/cli/scripts.h"
+#include "agent/cli/tables.h"
 #include "agent/cli/watch.h"
 #include "api/base/log.h"
 #include "dataplane/ebpf/inspect.h"
@@ -19,7 +21,7 @@ constexpr int kExitFailure = 1;
 constexpr int kExitUsage = 2;
 
 struct Flags {
-    std::string bpffs = "/sys/fs/bpf";
+    cli::TableSource tables;
     std::string output = "table";
     std::string log_level = "info";
     std::string service;
@@ -88,7 +90,7 @@ int finish_quietly(const Result<void>& done) {
 
 template <class Show>
 int with_tables(const Flags& flags, const Show& show) {
-    const auto inspector = dataplane::Inspector::open(flags.bpffs);
+    const auto inspector = flags.tables.open();
     if (!inspector) return finish(inspector.error());
     return finish(show(**inspector));
 }
@@ -109,7 +111,12 @@ int run(int argc, char** argv) {
     app.set_version_flag("--version", "sluice " SLUICE_VERSION);
     app.require_subcommand(1);
     Flags flags;
-    app.add_option("--bpffs", flags.bpffs, "BPF file system that holds sluice/")->capture_default_str();
+    app.add_option("--engine", flags.tables.engine, "Whose tables: ebpf, dpdk, or auto for whichever has some")
+        ->check(CLI::IsMember({"auto", "ebpf", "dpdk"}))->capture_default_str();
+    app.add_option("--bpffs", flags.tables.bpffs, "BPF file system that holds sluice/")->capture_default_str();
+    app.add_option("--dpdk-state-dir", flags.tables.state_directory, "Directory shared with sluice-dpdk")
+        ->capture_default_str();
+    app.add_option("--dpdk-socket", flags.tables.socket, "Socket of sluice-dpdk")->capture_default_str();
     app.add_option("-o,--output", flags.output, "table or json")
         ->check(CLI::IsMember({"table", "json"}))->capture_default_str();
     app.add_option("--log-level", flags.log_level, "trace, debug, info, warn, error or off")
@@ -167,6 +174,27 @@ int run(int argc, char** argv) {
         drops->add_flag("--follow", drop_options.follow, "Show each as it happens");
     drops->add_option("--sample", drop_options.sample, "With --follow: one event of N, by chance")
         ->check(CLI::PositiveNumber)->needs(drops_follow)->capture_default_str();
+    cli::CaptureCommand capturing;
+    auto* capture = app.add_subcommand(
+        "capture", "Copy packets of a DPDK engine into a pcapng file, as they come in and go out");
+    capture->add_option("FILE", capturing.file, "File to write; must not exist")->required();
+    capture->add_option("--source", capturing.source, "ADDRESS, or ADDRESS:PORT; any by default");
+    capture->add_option("--destination", capturing.destination, "ADDRESS, or ADDRESS:PORT; any by default");
+    capture->add_option("--protocol", capturing.protocol, "tcp, udp, sctp, icmp or icmpv6; any by default");
+    capture->add_option("--packets", capturing.packets, "Most packets")
+        ->check(CLI::PositiveNumber)->capture_default_str();
+    capture->add_option("--seconds", capturing.seconds, "Longest time")
+        ->check(CLI::PositiveNumber)->capture_default_str();
+    capture->add_option("--snap-length", capturing.snap_length, "Bytes of a packet")
+        ->check(CLI::PositiveNumber)->capture_default_str();
+    cli::DrainCommand draining;
+    auto* drain = app.add_subcommand(
+        "drain", "Refuse new flows of a DPDK engine and wait until none is in use");
+    drain->add_option("--idle", draining.idle_s, "Seconds without a packet after which a flow is over")
+        ->check(CLI::PositiveNumber)->capture_default_str();
+    drain->add_option("--timeout", draining.timeout_s, "Seconds to wait")
+        ->check(CLI::PositiveNumber)->capture_default_str();
+    drain->add_flag("--undo", draining.undo, "Take new flows again");
     cli::JoinOptions joining;
     bool no_start = false;
     auto* join = app.add_subcommand(
@@ -192,7 +220,9 @@ int run(int argc, char** argv) {
         command->set_help_flag();
     }
     auto* version = app.add_subcommand("version", "The version of this program");
-    for (auto* command : {status, explain_command, flows, top, drops, join, version}) command->fallthrough();
+    for (auto* command : {status, explain_command, flows, top, drops, capture, drain, join, version}) {
+        command->fallthrough();
+    }
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
@@ -211,8 +241,17 @@ int run(int argc, char** argv) {
         joining.start = !no_start && !joining.renew;
         return run_join(joining);
     }
+    if (capture->parsed()) {
+        capturing.socket = flags.tables.socket;
+        capturing.format = format;
+        return finish(cli::capture(capturing));
+    }
+    if (drain->parsed()) {
+        draining.socket = flags.tables.socket;
+        return finish(cli::drain(draining));
+    }
     if (flows->parsed()) {
-        flow_options.bpffs = flags.bpffs;
+        flow_options.source = flags.tables;
         flow_options.format = format;
         return finish_quietly(cli::show_flows(flow_options));
     }
@@ -220,19 +259,20 @@ int run(int argc, char** argv) {
         const auto parsed = cli::parse_order(order);
         if (!parsed) return finish(parsed.error());
         top_options.order = *parsed;
-        top_options.bpffs = flags.bpffs;
+        top_options.source = flags.tables;
         top_options.format = format;
         return finish_quietly(cli::show_top(top_options));
     }
     if (drops->parsed()) {
-        drop_options.bpffs = flags.bpffs;
+        drop_options.source = flags.tables;
         drop_options.format = format;
         return finish_quietly(cli::show_drops(drop_options));
     }
     return with_tables(flags, [&](const dataplane::Inspector& inspector) -> Result<std::string> {
         if (status->parsed()) {
             SLUICE_TRY_ASSIGN(const auto view, inspector.status());
-            return cli::render_status(view, format);
+            return flags.tables.is_dpdk() ? cli::engine_status(flags.tables.socket, view, format)
+                                          : cli::render_status(view, format);
         }
         if (list->parsed()) {
             SLUICE_TRY_ASSIGN(const auto views, inspector.services());

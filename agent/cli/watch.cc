@@ -21,7 +21,6 @@ namespace {
 
 using dataplane::EventFollower;
 using dataplane::EventView;
-using dataplane::Inspector;
 using std::chrono::steady_clock;
 
 // A follower's names are looked up in an image that is opened anew so often, for the agent may replace it.
@@ -68,11 +67,16 @@ std::string time_of(std::uint64_t event_ns) {
 using Keep = std::function<bool(const EventView&, const std::string& service)>;
 
 // Shows events that `keep` wants until a signal.
-Result<void> follow(const std::string& bpffs, Format format, const dataplane::FollowOptions& wanted,
+Result<void> follow(const TableSource& source, Format format, const dataplane::FollowOptions& wanted,
                     const Keep& keep) {
+    if (source.is_dpdk()) {
+        return make_error(Code::kFailedPrecondition,
+                          "--follow reads the log of the eBPF engine; a DPDK engine keeps none: `sluice capture` "
+                          "has its packets");
+    }
     stop_on_signals();
-    SLUICE_TRY_ASSIGN(auto follower, EventFollower::open(bpffs, wanted));
-    SLUICE_TRY_ASSIGN(auto inspector, Inspector::open(bpffs));
+    SLUICE_TRY_ASSIGN(auto follower, EventFollower::open(source.bpffs, wanted));
+    SLUICE_TRY_ASSIGN(auto inspector, source.open());
     auto opened = steady_clock::now();
     std::uint64_t lost_told = 0;
     bool reading = true;
@@ -95,7 +99,7 @@ Result<void> follow(const std::string& bpffs, Format format, const dataplane::Fo
         }
         if (steady_clock::now() - opened < kReopenEvery) continue;
         // While an agent starts or cleans up there may be none; the names known so far serve on.
-        if (auto again = Inspector::open(bpffs)) inspector = std::move(*again);
+        if (auto again = source.open()) inspector = std::move(*again);
         opened = steady_clock::now();
     }
     return {};
@@ -153,14 +157,14 @@ Result<void> show_flows(const FlowOptions& options) {
             return make_error(Code::kInvalidArgument,
                               "--state selects among flows that exist; --follow shows new ones");
         }
-        return follow(options.bpffs, options.format, {true, true, true, options.sample},
+        return follow(options.source, options.format, {true, true, true, options.sample},
                       [&](const EventView& event, const std::string& service) {
                           return names(options.service, service) &&
                                  (!filter.backend || *filter.backend == event.backend) &&
                                  (!filter.client || *filter.client == event.client);
                       });
     }
-    SLUICE_TRY_ASSIGN(const auto inspector, Inspector::open(options.bpffs));
+    SLUICE_TRY_ASSIGN(const auto inspector, options.source.open());
     SLUICE_TRY_ASSIGN(const auto list, inspector->flows(filter));
     put(render_flows(list, options.format));
     return {};
@@ -168,7 +172,7 @@ Result<void> show_flows(const FlowOptions& options) {
 
 Result<void> show_top(const TopOptions& options) {
     stop_on_signals();
-    SLUICE_TRY_ASSIGN(auto inspector, Inspector::open(options.bpffs));
+    SLUICE_TRY_ASSIGN(auto inspector, options.source.open());
     SLUICE_TRY_ASSIGN(auto before, inspector->traffic());
     auto read_at = steady_clock::now();
     const std::chrono::duration<double> interval(options.interval_s);
@@ -180,7 +184,7 @@ Result<void> show_top(const TopOptions& options) {
         }
         if (stopping != 0) break;
         // The agent may have replaced the image meanwhile.
-        SLUICE_TRY_ASSIGN(inspector, Inspector::open(options.bpffs));
+        SLUICE_TRY_ASSIGN(inspector, options.source.open());
         SLUICE_TRY_ASSIGN(auto after, inspector->traffic());
         const auto now = steady_clock::now();
         const auto rows = compute_top(before, after, now - read_at, options.order, options.count);
@@ -198,10 +202,10 @@ Result<void> show_top(const TopOptions& options) {
 
 Result<void> show_drops(const DropOptions& options) {
     if (options.follow) {
-        return follow(options.bpffs, options.format, {false, true, true, options.sample},
+        return follow(options.source, options.format, {false, true, true, options.sample},
                       [](const EventView&, const std::string&) { return true; });
     }
-    SLUICE_TRY_ASSIGN(const auto inspector, Inspector::open(options.bpffs));
+    SLUICE_TRY_ASSIGN(const auto inspector, options.source.open());
     SLUICE_TRY_ASSIGN(const auto drops, inspector->drops());
     std::string text = render_drops(drops, options.format);
     if (options.format == Format::kTable) {

@@ -7,12 +7,13 @@
 
 #include "agent/cli/render.h"
 #include "agent/cli/render_traffic.h"
+#include "agent/cli/tables.h"
 #include "api/base/result.h"
 
 namespace sluice::cli {
 
 struct FlowOptions {
-    std::string bpffs;
+    TableSource source;
     Format format = Format::kTable;
     std::string service, backend, client, state;
     std::size_t limit = 1000;
@@ -21,7 +22,7 @@ struct FlowOptions {
 };
 
 struct TopOptions {
-    std::string bpffs;
+    TableSource source;
     Format format = Format::kTable;
     std::size_t count = 20;
     TopOrder order = TopOrder::kPackets;
@@ -31,7 +32,7 @@ struct TopOptions {
 };
 
 struct DropOptions {
-    std::string bpffs;
+    TableSource source;
     Format format = Format::kTable;
     bool follow = false;
     std::uint32_t sample = 1;
