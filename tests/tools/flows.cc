@@ -1,6 +1,8 @@
-// Many connections kept at once: whether each lives on, and still with the server that it began with.
+// Many connections kept at once: whether each lives on, and still with the server that it began with. SIGINT ends it
+// before its time, with a last round and its result.
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 
 #include <array>
 #include <cerrno>
@@ -22,6 +24,8 @@ struct Flow {
     std::uint64_t next = 0;  // sequence number of the next question
 };
 
+volatile sig_atomic_t interrupted = 0;
+
 // Sends a number and expects the very same back.
 bool ask(Flow& flow) {
     const std::uint64_t question = flow.next++;
@@ -31,6 +35,7 @@ bool ask(Flow& flow) {
     while (have < sizeof answer) {
         const ssize_t got = ::recv(flow.fd.get(), reinterpret_cast<char*>(&answer) + have,  // NOLINT
                                    sizeof answer - have, 0);
+        if (got < 0 && errno == EINTR) continue;
         if (got <= 0) return false;
         have += static_cast<std::size_t>(got);
     }
@@ -57,6 +62,9 @@ Result<void> flows(const FlowsOptions& options) {
             return errno_error(errno, "the server's greeting");
         }
     }
+    struct sigaction action {};
+    action.sa_handler = [](int) { interrupted = 1; };
+    ::sigaction(SIGINT, &action, nullptr);
     std::printf("ready\n");
     std::fflush(stdout);
     const auto until = Clock::now() + std::chrono::duration_cast<Clock::duration>(
@@ -65,7 +73,7 @@ Result<void> flows(const FlowsOptions& options) {
     std::uint64_t lost = 0;
     // The last round is whole, so that every flow is asked after whatever happened meanwhile.
     for (bool last = false; !last;) {
-        last = Clock::now() >= until;
+        last = interrupted != 0 || Clock::now() >= until;
         for (Flow& flow : all) {
             if (!flow.alive) continue;
             if (ask(flow)) {
