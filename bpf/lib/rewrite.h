@@ -57,18 +57,22 @@ SLUICE_ALWAYS_INLINE void sluice_rewrite_l4(__u8 *l4, __u8 protocol, __u32 old_p
 	sluice_store16(check, sum);
 }
 
-/* The IPv4 header's addresses, time to live and checksum. */
-SLUICE_ALWAYS_INLINE void sluice_rewrite_ipv4(__u8 *ip, __u32 src_be, __u32 dst_be, __u8 ttl)
+/* The IPv4 header's addresses, time to live and checksum. `change`: of the sum by the addresses. */
+SLUICE_ALWAYS_INLINE void sluice_rewrite_ipv4_by(__u8 *ip, __u32 src_be, __u32 dst_be, __u8 ttl, __u64 change)
 {
-	__u64 change = sluice_sum_change(sluice_load32(ip + 12), src_be) +
-		       sluice_sum_change(sluice_load32(ip + 16), dst_be) +
-		       sluice_sum_change(SLUICE_HTON16((__u16)((__u16)ip[8] << 8)),
-					 SLUICE_HTON16((__u16)((__u16)ttl << 8)));
-
+	change += sluice_sum_change(SLUICE_HTON16((__u16)((__u16)ip[8] << 8)),
+				    SLUICE_HTON16((__u16)((__u16)ttl << 8)));
 	ip[8] = ttl;
 	sluice_store32(ip + 12, src_be);
 	sluice_store32(ip + 16, dst_be);
 	sluice_store16(ip + 10, sluice_check_add(sluice_load16(ip + 10), change));
+}
+
+SLUICE_ALWAYS_INLINE void sluice_rewrite_ipv4(__u8 *ip, __u32 src_be, __u32 dst_be, __u8 ttl)
+{
+	sluice_rewrite_ipv4_by(ip, src_be, dst_be, ttl,
+			       sluice_sum_change(sluice_load32(ip + 12), src_be) +
+				       sluice_sum_change(sluice_load32(ip + 16), dst_be));
 }
 
 /* The IPv6 header's addresses and hop limit. */
@@ -93,13 +97,14 @@ SLUICE_ALWAYS_INLINE void sluice_rewrite_packet(__u8 *ip, __u8 *l4, const struct
 						const struct sluice_address *dst,
 						union sluice_ports ports, __u8 ttl, const int v6)
 {
+	__u64 change = sluice_sum_addresses_change(from, src, dst, v6);
+
 	if (from->protocol != SLUICE_IPPROTO_SCTP)
-		sluice_rewrite_l4(l4, from->protocol, from->ports.both_be, ports.both_be,
-				  sluice_sum_addresses_change(from, src, dst, v6));
+		sluice_rewrite_l4(l4, from->protocol, from->ports.both_be, ports.both_be, change);
 	if (v6)
 		sluice_rewrite_ipv6(ip, src, dst, ttl);
 	else
-		sluice_rewrite_ipv4(ip, src->word_be[3], dst->word_be[3], ttl);
+		sluice_rewrite_ipv4_by(ip, src->word_be[3], dst->word_be[3], ttl, change);
 }
 
 #endif

@@ -15,10 +15,17 @@ namespace {
 
 constexpr std::size_t kFramesAhead = 4;  // whose first bytes are fetched while one is looked at
 
+// Whether the checksum of an IPv4 header without options is right.
 [[gnu::always_inline]] inline bool sums_to_all_ones(const std::uint8_t* ip) {
-    std::uint64_t sum = std::uint64_t{sluice_load32(ip)} + sluice_load32(ip + 4) + sluice_load32(ip + 8) +
-                        sluice_load32(ip + 12) + sluice_load32(ip + 16);
-    return sluice_sum_finish(sum) == 0;
+    std::uint64_t low = 0;
+    std::uint64_t high = 0;
+    std::memcpy(&low, ip, 8);
+    std::memcpy(&high, ip + 8, 8);
+    std::uint64_t sum = (low & 0xffffffffU) + (low >> 32U) + (high & 0xffffffffU) + (high >> 32U) + sluice_load32(ip + 16);
+    sum = (sum & 0xffffU) + (sum >> 16U);
+    sum = (sum & 0xffffU) + (sum >> 16U);
+    sum = (sum & 0xffffU) + (sum >> 16U);
+    return sum == 0xffff;
 }
 
 // The transport header at `l4`, of which `room` bytes are packet: whether it is sound, as bpf/lib/parse.h has it.
@@ -119,28 +126,17 @@ template <int V6>
 
 // Fetches the record of the first slot that has the tag; an IPv4 record may lie across two lines, one of IPv6 does.
 template <int V6>
-[[gnu::always_inline]] inline void aim(const Step& step) {
-    const std::uint32_t slots = slots_with_tag(*step.set, sluice_flow_tag_of(step.hash));
-    if (slots == 0) return;
+[[gnu::always_inline]] inline void aim(Step& step) {
+    step.slots = static_cast<std::uint8_t>(slots_with_tag(*step.set, sluice_flow_tag_of(step.hash)));
+    if (step.slots == 0) return;
     const auto* record = static_cast<const char*>(
-        record_at<V6>(step.set, static_cast<std::uint32_t>(__builtin_ctz(slots))));
+        record_at<V6>(step.set, static_cast<std::uint32_t>(__builtin_ctz(step.slots))));
     __builtin_prefetch(record);
     __builtin_prefetch(record + (V6 != 0 ? 95 : 47));
 }
 
-// The flow of a plain packet, followed. False: the packet is to be processed as a whole.
 template <int V6>
-[[gnu::always_inline]] inline bool take(Work& work, const Frame& frame, Step& step) {
-    const sluice_tuple tuple = tuple_of<V6>(frame.data + step.l3, step.protocol);
-    sluice_flow_hit hit;
-
-    if (!find_in<V6>(work.flows, step.set, tuple, step.hash, hit) ||
-        sluice_flow_usable_by(&work.flows, step.tcp_flags, &work.image, &hit) == 0 ||
-        ((hit.meta.flags & SLUICE_FLOW_OPTION) != 0 &&
-         sluice_carries_option(step.protocol, step.tcp_flags) != 0) ||
-        sluice_flow_follow(&work.flows, &hit, step.tcp_flags, V6) == 0) {
-        return false;
-    }
+[[gnu::always_inline]] inline void keep(Work& work, Step& step, const sluice_flow_hit& hit) {
     if constexpr (V6 != 0) {
         std::memcpy(step.new_src_be, hit.new_src.word_be, 16);
         std::memcpy(step.new_dst_be, hit.new_dst.word_be, 16);
@@ -155,7 +151,44 @@ template <int V6>
     if (hit.meta.backend < work.image.header->backend_capacity) {
         __builtin_prefetch(&work.served[hit.meta.backend], 1);
     }
+}
+
+// Whether a packet of an established flow that was followed in this tick already changes nothing of it.
+[[gnu::always_inline]] inline bool goes_on(const Work& work, const Step& step, const sluice_flow_hit& hit) {
+    if (hit.state != SLUICE_FLOW_ESTABLISHED || hit.seen != work.flows.now ||
+        (step.tcp_flags & (SLUICE_TCP_SYN | SLUICE_TCP_FIN | SLUICE_TCP_RST)) != 0) {
+        return false;
+    }
+    return step.protocol == SLUICE_IPPROTO_TCP || (hit.meta.flags & SLUICE_FLOW_REVERSE) != 0 ||
+           ((hit.meta.flags & SLUICE_FLOW_OPTION) == 0 &&
+            sluice_backend_serves(&work.image, hit.meta.backend, hit.meta.incarnation) != 0);
+}
+
+template <int V6>
+[[gnu::noinline]] bool follow(Work& work, Step& step, sluice_flow_hit& hit) {
+    if (sluice_flow_usable_by(&work.flows, step.tcp_flags, &work.image, &hit) == 0 ||
+        ((hit.meta.flags & SLUICE_FLOW_OPTION) != 0 &&
+         sluice_carries_option(step.protocol, step.tcp_flags) != 0) ||
+        sluice_flow_follow(&work.flows, &hit, step.tcp_flags, V6) == 0) {
+        return false;
+    }
+    keep<V6>(work, step, hit);
     return true;
+}
+
+// The flow of a plain packet, followed. False: the packet is to be processed as a whole.
+template <int V6>
+[[gnu::always_inline]] inline bool take(Work& work, const Frame& frame, Step& step) {
+    const sluice_tuple tuple = tuple_of<V6>(frame.data + step.l3, step.protocol);
+    sluice_flow_hit hit;
+
+    if (!find_in<V6>(work.flows, step.set, step.slots, tuple, step.hash, hit)) return false;
+    if (goes_on(work, step, hit)) {
+        keep<V6>(work, step, hit);
+        return true;
+    }
+    sluice_flow_hit copy = hit;  // so that the former need not lie in memory
+    return follow<V6>(work, step, copy);
 }
 
 template <int V6>
@@ -191,6 +224,33 @@ template <int V6>
     }
 }
 
+// IP in IP to the backend's node. False, and nothing changed, if it is not to be had here.
+template <int V6>
+[[gnu::noinline]] bool send_in_tunnel(Work& work, Frame& frame, const Step& step, const Hop& hop) {
+    constexpr std::uint32_t kGrowth = V6 != 0 ? 40 : 20;
+    const sluice_address& node = work.image.header->node_address[V6];
+    const sluice_address backend = address_of<V6>(step.new_dst_be);
+    const std::uint32_t first_be = sluice_load32(frame.data + step.l3);
+    union sluice_ports ports;
+    std::uint32_t outer[SLUICE_OUTER6_WORDS];
+
+    ports.both_be = step.new_ports_be;
+    if (hop.kind != HopKind::kForward || (hop.mtu != 0 && step.total + kGrowth > hop.mtu) ||
+        frame.headroom < kGrowth + sizeof hop.l2 || node.word_be[3] == 0) {
+        return false;
+    }
+    count_packet(work, step.backend, SLUICE_ETH_HEADER + step.total);
+    if constexpr (V6 != 0) {
+        sluice_build_outer6(outer, &node, &backend, step.total, ports.port_be[SLUICE_DESTINATION], first_be);
+    } else {
+        sluice_build_outer4(outer, node.word_be[3], backend.word_be[3], step.total,
+                            ports.port_be[SLUICE_DESTINATION], static_cast<__u8>(SLUICE_NTOH32(first_be) >> 16U));
+    }
+    move_head(frame, -static_cast<std::int32_t>(kGrowth));
+    std::memcpy(frame.data + step.l3, outer, kGrowth);
+    return leave_by(frame, hop, step.l3, V6 != 0);
+}
+
 // The rest of a plain packet's way. REQUIRES: take() has said so.
 template <int V6>
 [[gnu::always_inline]] inline void send(Work& work, Frame& frame, const Step& step) {
@@ -199,8 +259,12 @@ template <int V6>
     std::uint8_t* const ip = frame.data + step.l3;
     const std::uint8_t ttl = ip[V6 != 0 ? 7 : 8];
 
+    if ((step.flags & SLUICE_FLOW_TUNNEL) != 0) {
+        if (!send_in_tunnel<V6>(work, frame, step, hop)) send_otherwise<V6>(work, frame, step);
+        return;
+    }
     if (hop.kind != HopKind::kForward || ttl <= 1 || (hop.mtu != 0 && step.total > hop.mtu) ||
-        (step.flags & SLUICE_FLOW_TUNNEL) != 0 || hop.l2_length > step.l3 + frame.headroom) {
+        hop.l2_length > step.l3 + frame.headroom) {
         send_otherwise<V6>(work, frame, step);
         return;
     }
@@ -211,6 +275,13 @@ template <int V6>
     count_packet(work, step.backend, SLUICE_ETH_HEADER + step.total);
     sluice_rewrite_packet(ip, ip + (V6 != 0 ? 40 : 20), &from, &source, &destination, ports,
                           static_cast<std::uint8_t>(ttl - 1), V6);
+    if (hop.l2_length == SLUICE_ETH_HEADER && step.l3 == SLUICE_ETH_HEADER) {
+        std::memcpy(frame.data, hop.l2, SLUICE_ETH_HEADER);
+        frame.out = hop.out;
+        frame.neighbour = hop.neighbour;
+        frame.verdict = Verdict::kForward;
+        return;
+    }
     leave_by(frame, hop, step.l3, V6 != 0);
 }
 
@@ -225,7 +296,7 @@ void process_burst(Work& work, Burst& burst, std::span<Frame> frames) {
         look(work, frames[i], burst.step[i]);
     }
     for (std::size_t i = 0; i < count; ++i) {
-        const Step& step = burst.step[i];
+        Step& step = burst.step[i];
         if (!step.plain) continue;
         if (step.kind == Step::Kind::kPlain4) {
             aim<0>(step);

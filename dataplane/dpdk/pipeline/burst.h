@@ -37,6 +37,7 @@ struct Step {
     std::uint8_t protocol;
     std::uint8_t tcp_flags;
     std::uint8_t flags;  // of the flow's half
+    std::uint8_t slots;  // of its bucket that have its tag, a bit each
     bool plain;          // for `take`: found to be plain by `look`
 };
 

@@ -60,16 +60,17 @@ bool knows(const Dispatch& how, std::uint32_t lcore, const sluice_tuple& tuple, 
     view.buckets6 = memory.buckets6;
     const std::uint64_t hash = sluice_flow_hash(&view, &tuple, V6);  // that of its answer as well
     sluice_flow_set* set = sluice_flow_head(&view, sluice_flow_bucket_of(&view, hash, V6), V6);
-    if (set == nullptr || slots_with_tag(*set, sluice_flow_tag_of(hash)) == 0) return false;
+    const std::uint32_t slots = set != nullptr ? slots_with_tag(*set, sluice_flow_tag_of(hash)) : 0;
+    if (slots == 0) return false;
     sluice_flow_hit hit;
-    if (find_in<V6>(view, set, tuple, hash, hit)) return true;
+    if (find_in<V6>(view, set, slots, tuple, hash, hit)) return true;
     if (!answer_too) return false;
     sluice_tuple answer = tuple;
     answer.src = tuple.dst;
     answer.dst = tuple.src;
     answer.ports.port_be[SLUICE_SOURCE] = tuple.ports.port_be[SLUICE_DESTINATION];
     answer.ports.port_be[SLUICE_DESTINATION] = tuple.ports.port_be[SLUICE_SOURCE];
-    return find_in<V6>(view, set, answer, hash, hit);
+    return find_in<V6>(view, set, slots, answer, hash, hit);
 }
 
 struct Answer {

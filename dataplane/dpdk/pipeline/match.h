@@ -46,11 +46,10 @@ const void* record_at(sluice_flow_set* set, std::uint32_t slot) {
     }
 }
 
-// Finds the half keyed by the tuple in its bucket. True, and the hit filled in, or false.
+// Finds the half keyed by the tuple among slots of its bucket. True, and the hit filled in, or false.
 template <int V6>
-inline bool find_in(const sluice_flow_view& view, sluice_flow_set* set, const sluice_tuple& tuple,
-                    std::uint64_t hash, sluice_flow_hit& hit) {
-    std::uint32_t slots = slots_with_tag(*set, sluice_flow_tag_of(hash));
+[[gnu::always_inline]] inline bool find_in(const sluice_flow_view& view, sluice_flow_set* set, std::uint32_t slots,
+                                           const sluice_tuple& tuple, std::uint64_t hash, sluice_flow_hit& hit) {
     for (; slots != 0; slots &= slots - 1) {
         const auto slot = static_cast<std::uint32_t>(__builtin_ctz(slots));
         const std::uint32_t word = SLUICE_READ_ONCE(set->word[slot]);

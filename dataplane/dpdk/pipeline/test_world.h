@@ -179,7 +179,10 @@ public:
         for (std::size_t i = 0; i < frames.size(); ++i) {
             const Frame& frame = frames[i];
             out[i] = {frame.verdict, frame.reason, frame.out, frame.neighbour, Bytes(frame.data, frame.data + frame.length), {}};
-            out[i].view = packets::read(out[i].frame);
+            // The reader is for what has all its headers.
+            sluice_packet packet{};
+            const int parsed = sluice_parse_frame(frame.data, frame.data + frame.length, frame.length, &packet);
+            if (parsed == SLUICE_PARSE_OK || parsed == SLUICE_PARSE_NO_PORTS) out[i].view = packets::read(out[i].frame);
         }
         return out;
     }
