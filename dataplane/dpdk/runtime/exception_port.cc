@@ -1,5 +1,4 @@
 // The device by which frames reach the node's own stack: a tap made by DPDK, or vhost-net under virtio-user.
-#include <rte_bus_vdev.h>
 #include <rte_dev.h>
 #include <rte_ethdev.h>
 

@@ -146,6 +146,10 @@ Result<Port> inspect_port(std::uint16_t id, std::uint16_t mtu, std::size_t lcore
     }
     port.rx_checksum = (info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_IPV4_CKSUM) != 0;
     port.rss = port.rx_queues > 1 && (info.flow_type_rss_offloads & kRssFields) != 0;
+    rte_ether_addr mac{};
+    if (const int answer = rte_eth_macaddr_get(id, &mac); answer != 0) return driver_error(port, answer, "its MAC");
+    std::copy(std::begin(mac.addr_bytes), std::end(mac.addr_bytes), port.mac.begin());
+    if (port.mac == Mac{}) port.mac = made_mac(port.device);
     name_offloads(info, &port);
     return port;
 }
@@ -196,12 +200,6 @@ Result<void> open_port(Port* port, rte_mempool* pool) {
     if (const int answer = rte_eth_dev_start(port->id); answer != 0) return driver_error(*port, answer, "starting it");
     // For neighbour discovery; a port that cannot choose receives them anyway.
     static_cast<void>(rte_eth_allmulticast_enable(port->id));
-    rte_ether_addr mac{};
-    if (const int answer = rte_eth_macaddr_get(port->id, &mac); answer != 0) {
-        return driver_error(*port, answer, "its MAC");
-    }
-    std::copy(std::begin(mac.addr_bytes), std::end(mac.addr_bytes), port->mac.begin());
-    if (port->mac == Mac{}) port->mac = made_mac(port->device);
     return {};
 }
 

@@ -60,13 +60,13 @@ PoolPlan plan_pool(const std::vector<Port>& ports, std::size_t lcores, std::uint
 // The port that a --port names: EAL's name or number. kNotFound lists what there is.
 Result<std::uint16_t> find_port(const std::string& device);
 
-// What a port can do, before it is opened: queues, descriptors, offloads, MTU (0: its own).
+// What a port is and can do, before it is opened: MAC, queues, descriptors, offloads, MTU (0: its own).
 Result<Port> inspect_port(std::uint16_t id, std::uint16_t mtu, std::size_t lcores);
 
 // kResourceExhausted says how much memory there would have to be.
 Result<rte_mempool*> make_pool(const PoolPlan& plan);
 
-// Configures and starts it; fills in what came of it (MAC, MTU). The port is stopped again by close_port().
+// Configures and starts it. The port is stopped again by close_port().
 Result<void> open_port(Port* port, rte_mempool* pool);
 void close_port(const Port& port);
 
