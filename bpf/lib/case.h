@@ -77,8 +77,10 @@ SLUICE_ALWAYS_INLINE int sluice_flow_usable(const struct sluice_case *now,
 /* Whether the packet of a flow by option was counted before it grew; an ICMP error about the flow was not. */
 SLUICE_ALWAYS_INLINE int sluice_counted_direct(const struct sluice_case *now)
 {
-	return (now->hit.meta.flags & SLUICE_FLOW_OPTION) &&
-	       now->packet.tuple.protocol == now->hit.meta.protocol;
+	__u8 protocol = now->packet.tuple.protocol;
+
+	return (now->hit.meta.flags & SLUICE_FLOW_OPTION) && protocol != SLUICE_IPPROTO_ICMP &&
+	       protocol != SLUICE_IPPROTO_ICMPV6;
 }
 
 #endif

@@ -97,6 +97,9 @@ SLUICE_ALWAYS_INLINE __u32 sluice_direct_return(const struct sluice_case *now)
 	if (!(frontend & (SLUICE_FRONTEND_DSR_TUNNEL | SLUICE_FRONTEND_DSR_OPTION)) ||
 	    now->place != SLUICE_PLACE_NODE_INGRESS || (now->selection.flags & SLUICE_BACKEND_LOCAL))
 		return 0;
+	/* Nobody answers himself under another name: hairpin goes through this node, both ways. */
+	if (sluice_address_equal(&now->packet.tuple.src, &now->selection.address))
+		return 0;
 	return frontend & SLUICE_FRONTEND_DSR_TUNNEL ? SLUICE_FLOW_TUNNEL : SLUICE_FLOW_OPTION;
 }
 

@@ -144,6 +144,10 @@ SLUICE_ALWAYS_INLINE int sluice_direct_accept(struct sluice_case *now, const str
 	/* For another node's pod: this one is merely on the way. */
 	if (!(now->selection.flags & SLUICE_BACKEND_LOCAL))
 		return SLUICE_DIRECT_PASS;
+	if (!sluice_source_is_host(&now->packet)) {
+		now->reason = SLUICE_DROP_BAD_SOURCE;
+		return SLUICE_DIRECT_DROP;
+	}
 	if (now->match.sources && !sluice_in_sources(now)) {
 		now->reason = SLUICE_DROP_SOURCE_RANGE;
 		return SLUICE_DIRECT_DROP;

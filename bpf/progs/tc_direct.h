@@ -108,18 +108,23 @@ SLUICE_ALWAYS_INLINE int sluice_direct_send(struct __sk_buff *ctx, struct sluice
 {
 	struct sluice_case *now = &scratch->now;
 	const __u32 growth = v6 ? SLUICE_OPTION6_BYTES : SLUICE_OPTION4_BYTES;
+	int route;
 
 	if (now->packet.fragment != SLUICE_WHOLE)
 		return sluice_drop_packet(now, SLUICE_DROP_FRAGMENT);
-	if (now->hit.meta.flags & SLUICE_FLOW_TUNNEL) {
-		sluice_count_packet(ctx, image, now->hit.meta.backend);
+	sluice_count_packet(ctx, image, &now->packet, now->hit.meta.backend);
+	if (now->hit.meta.flags & SLUICE_FLOW_TUNNEL)
 		return sluice_send_in_tunnel(ctx, scratch, image, v6);
-	}
 	if (sluice_carries_option(now->packet.tuple.protocol, now->packet.tcp_flags)) {
 		/* Asked before the packet changes, so that the answer quotes what the client sent. */
-		if (sluice_route_grown(ctx, scratch, &now->hit.new_src, growth, v6) == SLUICE_ROUTE_TOO_BIG) {
+		route = sluice_route_grown(ctx, scratch, &now->hit.new_src, growth, v6);
+		if (route == SLUICE_ROUTE_TOO_BIG) {
 			sluice_answer_too_big(&scratch->answer, scratch->fib.mtu_result - growth, v6);
 			return sluice_answer(ctx, scratch, SLUICE_DROP_TOO_BIG, v6);
+		}
+		if (route == SLUICE_ROUTE_FORWARD && now->packet.ttl <= 1) {
+			sluice_answer_time_exceeded(&scratch->answer, v6);
+			return sluice_answer(ctx, scratch, SLUICE_DROP_TTL_EXPIRED, v6);
 		}
 		if (!sluice_insert_option(ctx, scratch, v6))
 			return sluice_drop_packet(now, SLUICE_DROP_BAD_HEADER);

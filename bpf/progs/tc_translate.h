@@ -73,8 +73,9 @@ SLUICE_ALWAYS_INLINE int sluice_drop_packet(struct sluice_case *now, __u32 reaso
 	return sluice_drop(reason);
 }
 
+/* Bytes: the Ethernet header and the IP packet, whatever pads the frame behind it. */
 SLUICE_ALWAYS_INLINE void sluice_count_packet(struct __sk_buff *ctx, const struct sluice_view *image,
-					      __u32 backend)
+					      const struct sluice_packet *packet, __u32 backend)
 {
 	struct sluice_backend_counters *served = sluice_served_by(image, backend);
 	__u32 segments = ctx->gso_segs;
@@ -82,7 +83,7 @@ SLUICE_ALWAYS_INLINE void sluice_count_packet(struct __sk_buff *ctx, const struc
 	if (!served)
 		return;
 	SLUICE_COUNT(served->packets, segments ? segments : 1);
-	SLUICE_COUNT(served->bytes, ctx->len);
+	SLUICE_COUNT(served->bytes, SLUICE_ETH_HEADER + packet->end - packet->l3);
 }
 
 SLUICE_ALWAYS_INLINE int sluice_refuse_packet(struct __sk_buff *ctx, struct sluice_scratch *scratch,
@@ -126,7 +127,9 @@ SLUICE_ALWAYS_INLINE int sluice_translate(struct __sk_buff *ctx, struct sluice_s
 
 	to.ports_be = hit->new_ports.both_be;
 	to.ttl = now->packet.ttl;
-	sluice_count_packet(ctx, image, hit->meta.backend);
+	/* By option it was counted as the client sent it. */
+	if (!sluice_counted_direct(now))
+		sluice_count_packet(ctx, image, &now->packet, hit->meta.backend);
 	if (sluice_may_route(now)) {
 		route = sluice_route(ctx, &now->packet, &hit->new_src, &hit->new_dst,
 				     hit->new_ports, &scratch->fib, hop, v6);

@@ -65,6 +65,10 @@ SLUICE_ALWAYS_INLINE int sluice_fill_packet(struct xdp_md *ctx, struct sluice_ca
 				&packet->tuple) != (v6 ? SLUICE_GLANCE_PLAIN6 : SLUICE_GLANCE_PLAIN4) ||
 	    !sluice_read_plain(ctx, packet->tuple.protocol, &plain, v6))
 		return 0;
+	/* As sluice_parse_ipv6: they would be taken for IPv4's. */
+	if (v6 && (sluice_words_are_mapped(packet->tuple.src.word_be) ||
+		   sluice_words_are_mapped(packet->tuple.dst.word_be)))
+		return 0;
 	packet->l3 = SLUICE_ETH_HEADER;
 	packet->l4 = SLUICE_ETH_HEADER + (v6 ? 40 : 20);
 	packet->end = SLUICE_ETH_HEADER + plain.total;
@@ -128,7 +132,8 @@ SLUICE_ALWAYS_INLINE int sluice_begin(struct xdp_md *ctx, struct sluice_xdp_work
 		sluice_log_event(now, SLUICE_EVENT_DROPPED);
 		return XDP_DROP;
 	}
-	if (decision != SLUICE_DECIDE_ESTABLISH || !sluice_serves_new(ctx, work, &plain, v6)) {
+	if (decision != SLUICE_DECIDE_ESTABLISH || !sluice_has_tunnel(&image, now->pair.flags, v6) ||
+	    !sluice_serves_new(ctx, work, &plain, v6)) {
 		/* tc decides anew, and draws what was drawn here. */
 		if (random)
 			*random = undrawn;
@@ -136,6 +141,8 @@ SLUICE_ALWAYS_INLINE int sluice_begin(struct xdp_md *ctx, struct sluice_xdp_work
 	}
 	now->reason = sluice_establish(now, &image, v6);
 	if (now->reason) {
+		if (now->match.has_service)
+			sluice_count_refused(&image, now->match.service);
 		sluice_count_drop(now->reason);
 		sluice_log_event(now, SLUICE_EVENT_DROPPED);
 		return XDP_DROP;
@@ -225,8 +232,9 @@ SLUICE_ALWAYS_INLINE int sluice_plain_packet(struct xdp_md *ctx, const struct sl
 	if (!work || !sluice_read_plain(ctx, tuple->protocol, &plain, v6))
 		return XDP_PASS;
 	hop = sluice_next_hop(ctx, work, &hit.new_dst, flows.now, v6);
-	if (!hop || !sluice_can_send(hop, &plain, tuple->protocol, hit.meta.flags,
-				     tuple->ports.both_be != hit.new_ports.both_be, v6))
+	if (!hop || !sluice_has_tunnel(&image, hit.meta.flags, v6) ||
+	    !sluice_can_send(hop, &plain, tuple->protocol, hit.meta.flags,
+			     tuple->ports.both_be != hit.new_ports.both_be, v6))
 		return XDP_PASS;
 	if (sluice_flow_usable_by(&flows, plain.tcp_flags, &image, &hit) &&
 	    sluice_flow_follow(&flows, &hit, plain.tcp_flags, v6))
@@ -249,6 +257,7 @@ SLUICE_ALWAYS_INLINE int sluice_unwrap(struct xdp_md *ctx, struct sluice_xdp_wor
 	struct sluice_address pod = {};
 	struct sluice_view image;
 	__u16 port_be;
+	__u32 length;
 	__u32 mac[3];
 	int i, what;
 
@@ -256,6 +265,11 @@ SLUICE_ALWAYS_INLINE int sluice_unwrap(struct xdp_md *ctx, struct sluice_xdp_wor
 	    !sluice_flow_view_open(&now->flows))
 		return XDP_PASS;
 	port_be = sluice_outer_port(ip, v6);
+	/* tc judges what the outer header says wrongly. */
+	length = SLUICE_NTOH16(sluice_load16(ip + (v6 ? 4 : 2))) + (v6 ? 40 : 0);
+	if (length < outer || SLUICE_ETH_HEADER + length > (__u32)(end - frame) ||
+	    (!v6 && !sluice_ipv4_sum_right(ip, 20, end)))
+		return XDP_PASS;
 	if (v6) {
 		for (i = 0; i < 4; i++)
 			pod.word_be[i] = sluice_load32(ip + 24 + 4 * i);

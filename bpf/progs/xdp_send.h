@@ -46,7 +46,16 @@ SLUICE_ALWAYS_INLINE int sluice_read_plain(struct xdp_md *ctx, __u8 protocol, st
 			return 0;
 	} else if (protocol == SLUICE_IPPROTO_SCTP) {
 		header = 12;
+		plain->tcp_flags = SLUICE_TCP_ACK;
+		if (plain->total >= (v6 ? 40U : 20U) + 16) {
+			if (l4 + 16 > end)
+				return 0;
+			plain->tcp_flags = sluice_sctp_as_tcp_flags(l4[12]);
+		}
 	}
+	/* Who forwards a packet vouches for its header. */
+	if (v6 ? (ip[0] >> 4) != 6 : !sluice_ipv4_sum_right(ip, 20, end))
+		return 0;
 	if (plain->total < header + (v6 ? 40 : 20))
 		return 0;
 	if (frame + SLUICE_ETH_HEADER + plain->total > end &&
@@ -74,6 +83,15 @@ SLUICE_ALWAYS_INLINE int sluice_can_send(const struct sluice_hop *hop, const str
 	if (protocol == SLUICE_IPPROTO_SCTP && ports_change)
 		return 0;
 	return plain->ttl > 1;
+}
+
+/* A tunnel begins at the node's address; without one tc drops the packet, and says why. */
+SLUICE_ALWAYS_INLINE int sluice_has_tunnel(const struct sluice_view *image, __u32 flags, const int v6)
+{
+	const struct sluice_address *node = &image->header->node_address[v6];
+
+	return !(flags & SLUICE_FLOW_TUNNEL) ||
+	       (node->word_be[0] | node->word_be[1] | node->word_be[3]) != 0;
 }
 
 SLUICE_ALWAYS_INLINE void sluice_put_macs(__u8 *frame, const struct sluice_hop *hop)
