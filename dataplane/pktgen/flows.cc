@@ -46,6 +46,13 @@ std::uint64_t times(std::uint64_t a, std::uint64_t b) {
     return static_cast<std::uint64_t>(std::min(product, most));
 }
 
+std::uint32_t divisor(std::uint64_t count) {
+    return static_cast<std::uint32_t>(std::min<std::uint64_t>(count, 0xffffffffU));
+}
+
+// Most profiles range over one or two of the four: a branch is cheaper than a division.
+std::uint32_t divide(std::uint32_t value, std::uint32_t by) { return by == 1 ? value : value / by; }
+
 // Seeds of different uses and senders must differ in more than a bit; splitmix64 does the rest.
 std::uint64_t seed_of(const Profile& profile, unsigned sender, std::uint64_t use) {
     return std::uint64_t{profile.seed} << 32U ^ std::uint64_t{sender} << 8U ^ use;
@@ -92,7 +99,10 @@ FlowSpace::FlowSpace(const Profile& profile)
       sources_(addresses(profile.source)),
       destinations_(addresses(profile.destination)),
       source_ports_(ports(profile.source_port)),
-      destination_ports_(ports(profile.destination_port)) {}
+      destination_ports_(ports(profile.destination_port)),
+      by_destination_(divisor(destinations_)),
+      by_source_port_(divisor(source_ports_)),
+      by_destination_port_(divisor(destination_ports_)) {}
 
 FlowSpace::Wide FlowSpace::widen(const IpAddress& address) {
     if (address.is_v4()) {
@@ -129,15 +139,17 @@ std::uint64_t FlowSpace::offset(Wide base, const std::array<std::uint8_t, 16>& b
 }
 
 FlowTuple FlowSpace::at(std::uint64_t index) const {
-    const std::uint64_t by_destination = index / destination_ports_;
-    const std::uint64_t by_port = by_destination / destinations_;
-    const std::uint64_t source = by_port / source_ports_;
+    const auto flow = static_cast<std::uint32_t>(index);
+    const std::uint32_t destinations = divide(flow, by_destination_port_);
+    const std::uint32_t ports = divide(destinations, by_destination_);
+    const std::uint32_t sources = divide(ports, by_source_port_);
     FlowTuple out;
     out.destination_port =
-        static_cast<std::uint16_t>(destination_port_ + (index - by_destination * destination_ports_));
-    out.destination = address(destination_, by_destination - by_port * destinations_);
-    out.source_port = static_cast<std::uint16_t>(source_port_ + (by_port - source * source_ports_));
-    out.source = address(source_, source);
+        static_cast<std::uint16_t>(destination_port_ + (flow - destinations * by_destination_port_));
+    out.destination = address(destination_, destinations - ports * by_destination_);
+    out.source_port =
+        static_cast<std::uint16_t>(source_port_ + (ports - sources * by_source_port_));
+    out.source = address(source_, sources);
     return out;
 }
 

@@ -59,8 +59,10 @@ private:
     std::uint64_t count_;
     Wide source_, destination_;
     std::uint16_t source_port_, destination_port_;
-    // How many there are of each, the slowest (sources) not needed but for find().
+    // How many there are of each.
     std::uint64_t sources_, destinations_, source_ports_, destination_ports_;
+    // The same as divisors of numbers below kMaxFlows: whatever is larger divides to 0 as it should.
+    std::uint32_t by_destination_, by_source_port_, by_destination_port_;
 };
 
 // Draws 0 to count - 1 with probability proportional to 1 / (rank + 1)^exponent, without tables, by

@@ -69,7 +69,7 @@ private:
     };
     static constexpr std::size_t kCopyStep = 64;
     // Tuples of so many bytes are computed beforehand: as much as stays in the second-level cache.
-    static constexpr std::size_t kMaxTupleBytes = std::size_t{1} << 19U;
+    static constexpr std::size_t kMaxTupleBytes = std::size_t{1} << 20U;
 
     // A tuple as it is written: addresses and ports in network order.
     struct PatchV4 {

@@ -64,7 +64,8 @@ protected:
     virtual void stamp() {}
     // The frame at `from` moves to `to`, in front of it.
     virtual void move(std::uint16_t from, std::uint16_t to) = 0;
-    virtual void sent(std::uint16_t at) = 0;
+    // The first so many frames are the port's.
+    virtual void sent(std::uint16_t taken) = 0;
 
     [[nodiscard]] bool counting() const { return phase_ == Phase::kCounted; }
     [[nodiscard]] bool quota_left() const { return !counting() || quota_ != 0; }
@@ -96,6 +97,7 @@ protected:
     Phase phase_ = Phase::kReady;
     std::uint16_t pending_ = 0;
     rte_mbuf* mbufs_[kBurst];
+    bool counted_[kBurst];  // not of the warm-up
 
 private:
     void offer() {
@@ -107,10 +109,8 @@ private:
             bytes += bytes_[i];
             counted += counted_[i] ? 1 : 0;
             counted_bytes += counted_[i] ? bytes_[i] : 0;
-            if (counted_[i]) {
-                sent(i);
-            }
         }
+        sent(taken);
         tally_.sent.add(taken);
         tally_.sent_bytes.add(bytes);
         counts_.sent.add(counted);
@@ -131,7 +131,6 @@ private:
     std::uint64_t quota_ = kUnlimited;  // counted frames still to be built
     std::atomic<bool> done_{false};
     std::uint32_t bytes_[kBurst];
-    bool counted_[kBurst];
     rte_mbuf* spare_[kBurst];
     std::uint16_t spares_ = 0;
 };
@@ -216,10 +215,10 @@ protected:
         segments_[to] = segments_[from];
     }
 
-    void sent(std::uint16_t at) override {
-        if (profile_.life_cycle != LifeCycle::kNone) {
-            counts_.opened.add(segments_[at] == Segment::kSyn ? 1 : 0);
-            counts_.closed.add(segments_[at] == Segment::kFin ? 1 : 0);
+    void sent(std::uint16_t taken) override {
+        for (std::uint16_t i = 0; profile_.life_cycle != LifeCycle::kNone && i < taken; ++i) {
+            counts_.opened.add(counted_[i] && segments_[i] == Segment::kSyn ? 1 : 0);
+            counts_.closed.add(counted_[i] && segments_[i] == Segment::kFin ? 1 : 0);
         }
     }
 
@@ -352,7 +351,7 @@ protected:
         static_cast<void>(from);
         static_cast<void>(to);
     }
-    void sent(std::uint16_t at) override { static_cast<void>(at); }
+    void sent(std::uint16_t taken) override { static_cast<void>(taken); }
 
 private:
     Profile profile_;

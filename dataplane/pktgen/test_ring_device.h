@@ -1,0 +1,186 @@
+// Ports of rings, and a device between two of them that loses, doubles, reorders and delays as told, and
+// counts what it did. For tests on the EAL.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <pthread.h>
+#include <rte_bus_vdev.h>
+#include <rte_cycles.h>
+#include <rte_eth_ring.h>
+#include <rte_ethdev.h>
+#include <rte_mbuf.h>
+#include <rte_ring.h>
+#include <sched.h>
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "dataplane/pktgen/runner.h"
+
+namespace sluice::pktgen {
+
+inline void ensure_eal(const char* lcores) {
+    static const bool started = [&] {
+        const auto result =
+            start_eal("pktgen_test", {"-l", lcores, "--no-huge", "-m", "512", "--no-pci", "--no-telemetry",
+                                      "--log-level=4"});
+        return result.has_value();
+    }();
+    ASSERT_TRUE(started);
+}
+
+inline rte_ring* make_ring(unsigned slots) {
+    static unsigned number = 0;
+    return rte_ring_create(fmt::format("test_ring_{}", number++).c_str(), slots, SOCKET_ID_ANY, 0);
+}
+
+// A port that goes with the object.
+class RingPort {
+public:
+    RingPort(rte_ring* in, rte_ring* out) {
+        static unsigned number = 0;
+        id_ = rte_eth_from_rings(fmt::format("test{}", number++).c_str(), &in, 1, &out, 1, 0);
+        EXPECT_GE(id_, 0);
+    }
+    ~RingPort() { rte_eth_dev_close(static_cast<std::uint16_t>(id_)); }
+    RingPort(const RingPort&) = delete;
+    RingPort& operator=(const RingPort&) = delete;
+
+private:
+    int id_ = -1;
+};
+
+// One direction. What is done to a frame depends on its number alone, so that a run can be told again.
+struct Wire {
+    rte_ring* from = nullptr;
+    rte_ring* to = nullptr;
+    std::uint64_t delay_ns = 0;
+    std::uint64_t lose_every = 0, double_every = 0;
+    std::uint64_t hold_every = 0, hold_for = 0;  // such a frame is let go after so many others
+    std::uint64_t corrupt_every = 0;             // a byte of the payload is changed
+    std::function<void(rte_mbuf*)> rewrite;      // like a device that translates
+
+    std::uint64_t seen = 0, lost = 0, doubled = 0, held = 0, corrupted = 0, overflown = 0;
+
+private:
+    friend class RingDevice;
+    struct Waiting {
+        rte_mbuf* mbuf;
+        std::uint64_t due;  // of the delay
+    };
+    std::deque<Waiting> waiting;
+    std::deque<Waiting> holding;  // due: the number of the frame after which it goes
+};
+
+// A thread, on another CPU than the lcores of a test with one lcore. Frames wait in it as long as the
+// ring behind it is full: it never loses what it was not told to lose.
+class RingDevice {
+public:
+    explicit RingDevice(std::vector<Wire*> wires) : wires_(std::move(wires)) {
+        thread_ = std::thread([this] { work(); });
+        cpu_set_t cpus;
+        CPU_ZERO(&cpus);
+        CPU_SET(1, &cpus);
+        pthread_setaffinity_np(thread_.native_handle(), sizeof cpus, &cpus);
+    }
+    ~RingDevice() { stop(); }
+    RingDevice(const RingDevice&) = delete;
+    RingDevice& operator=(const RingDevice&) = delete;
+
+    void stop() {
+        if (!thread_.joinable()) {
+            return;
+        }
+        stop_ = true;
+        thread_.join();
+        for (Wire* wire : wires_) {
+            for (auto* queue : {&wire->waiting, &wire->holding}) {
+                for (const Wire::Waiting& waiting : *queue) {
+                    rte_pktmbuf_free(waiting.mbuf);
+                }
+                queue->clear();
+            }
+            drain(wire->from);
+            drain(wire->to);
+        }
+    }
+
+    static void drain(rte_ring* ring) {
+        void* mbuf = nullptr;
+        while (rte_ring_dequeue(ring, &mbuf) == 0) {
+            rte_pktmbuf_free(static_cast<rte_mbuf*>(mbuf));
+        }
+    }
+
+private:
+    void work() {
+        while (!stop_) {
+            bool idle = true;
+            for (Wire* wire : wires_) {
+                idle = !take(*wire) && idle;
+                give(*wire);
+            }
+            if (idle) {
+                sched_yield();
+            }
+        }
+    }
+
+    static bool take(Wire& wire) {
+        void* mbufs[32];
+        const unsigned count = rte_ring_dequeue_burst(wire.from, mbufs, 32, nullptr);
+        const std::uint64_t due = rte_rdtsc() + wire.delay_ns * rte_get_tsc_hz() / 1'000'000'000;
+        for (unsigned i = 0; i < count; ++i) {
+            auto* mbuf = static_cast<rte_mbuf*>(mbufs[i]);
+            const std::uint64_t number = ++wire.seen;
+            if (wire.lose_every != 0 && number % wire.lose_every == 0) {
+                ++wire.lost;
+                rte_pktmbuf_free(mbuf);
+                continue;
+            }
+            if (wire.rewrite) {
+                wire.rewrite(mbuf);
+            }
+            if (wire.corrupt_every != 0 && number % wire.corrupt_every == 0) {
+                ++wire.corrupted;
+                *rte_pktmbuf_mtod_offset(mbuf, std::uint8_t*, mbuf->data_len - 1) ^= 0x40;
+            }
+            if (wire.hold_every != 0 && number % wire.hold_every == 0) {
+                ++wire.held;
+                wire.holding.push_back({mbuf, number + wire.hold_for});
+                continue;
+            }
+            wire.waiting.push_back({mbuf, due});
+            if (wire.double_every != 0 && number % wire.double_every == 0) {
+                ++wire.doubled;
+                wire.waiting.push_back({rte_pktmbuf_copy(mbuf, mbuf->pool, 0, UINT32_MAX), due});
+            }
+            while (!wire.holding.empty() && wire.holding.front().due <= number) {
+                wire.waiting.push_back({wire.holding.front().mbuf, due});
+                wire.holding.pop_front();
+            }
+        }
+        return count != 0;
+    }
+
+    static void give(Wire& wire) {
+        const std::uint64_t now = rte_rdtsc();
+        while (!wire.waiting.empty() && wire.waiting.front().due <= now) {
+            if (rte_ring_enqueue(wire.to, wire.waiting.front().mbuf) != 0) {
+                return;
+            }
+            wire.waiting.pop_front();
+        }
+    }
+
+    std::vector<Wire*> wires_;
+    std::atomic<bool> stop_{false};
+    std::thread thread_;
+};
+
+}  // namespace sluice::pktgen
