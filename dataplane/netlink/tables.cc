@@ -1,5 +1,5 @@
-// See tables.h. Messages are read attribute by attribute: libnl's objects cost several allocations each, and a routing
-// table may hold a million.
+// See tables.h. Messages are read attribute by attribute: libnl's objects cost several allocations
+// each, and a routing table may hold a million.
 #include "dataplane/netlink/tables.h"
 
 #include <linux/if_addr.h>
@@ -63,13 +63,15 @@ int int_in(const nlattr* attribute) {
 
 template <class Fixed>
 const Fixed* fixed_part(nlmsghdr* header) {
-    return nlmsg_datalen(header) < static_cast<int>(sizeof(Fixed)) ? nullptr
-                                                                   : static_cast<const Fixed*>(nlmsg_data(header));
+    return nlmsg_datalen(header) < static_cast<int>(sizeof(Fixed))
+               ? nullptr
+               : static_cast<const Fixed*>(nlmsg_data(header));
 }
 
 // One dump; `type` is the request's, Fixed its header, `read` a function (nlmsghdr*, Collected&).
 template <class Item, class Fixed, class Read>
-Result<std::vector<Item>> dump(int type, const Fixed& request, std::size_t most, const char* what, Read read) {
+Result<std::vector<Item>> dump(int type, const Fixed& request, std::size_t most, const char* what,
+                               Read read) {
     SLUICE_TRY_ASSIGN(const Socket socket, open_route_socket());
     struct Context {
         Collected<Item> collected;
@@ -80,12 +82,14 @@ Result<std::vector<Item>> dump(int type, const Fixed& request, std::size_t most,
         to->read(nlmsg_hdr(message), to->collected);
         return NL_OK;
     };
-    if (const int status = nl_socket_modify_cb(socket.get(), NL_CB_VALID, NL_CB_CUSTOM, callback, &context);
+    if (const int status =
+            nl_socket_modify_cb(socket.get(), NL_CB_VALID, NL_CB_CUSTOM, callback, &context);
         status < 0) {
         return netlink_error(status, "set the callback for a dump");
     }
     Fixed fixed = request;
-    if (const int status = nl_send_simple(socket.get(), type, NLM_F_DUMP, &fixed, sizeof fixed); status < 0) {
+    if (const int status = nl_send_simple(socket.get(), type, NLM_F_DUMP, &fixed, sizeof fixed);
+        status < 0) {
         return netlink_error(status, std::string("ask for the ") + what);
     }
     if (const int status = nl_recvmsgs_default(socket.get()); status < 0) {
@@ -103,26 +107,31 @@ void read_address(nlmsghdr* header, Collected<TableAddress>& out) {
     if (header->nlmsg_type != RTM_NEWADDR || fixed == nullptr) return;
     nlattr* attributes[IFA_MAX + 1] = {};
     if (nlmsg_parse(header, sizeof *fixed, attributes, IFA_MAX, nullptr) < 0) return;
-    const auto flags = attributes[IFA_FLAGS] != nullptr ? static_cast<std::uint32_t>(int_in(attributes[IFA_FLAGS]))
-                                                        : fixed->ifa_flags;
+    const auto flags = attributes[IFA_FLAGS] != nullptr
+                           ? static_cast<std::uint32_t>(int_in(attributes[IFA_FLAGS]))
+                           : fixed->ifa_flags;
     const bool usable = (flags & IFA_F_TENTATIVE) == 0 || (flags & IFA_F_OPTIMISTIC) != 0;
     if (!usable || (flags & IFA_F_DADFAILED) != 0) return;
     // On a point-to-point link IFA_ADDRESS is the other end's.
-    const nlattr* const own = attributes[IFA_LOCAL] != nullptr ? attributes[IFA_LOCAL] : attributes[IFA_ADDRESS];
+    const nlattr* const own =
+        attributes[IFA_LOCAL] != nullptr ? attributes[IFA_LOCAL] : attributes[IFA_ADDRESS];
     const auto address = address_in(own, fixed->ifa_family);
     if (!address) return;
     out.add({static_cast<int>(fixed->ifa_index), *address, fixed->ifa_prefixlen});
 }
 
-void read_next_hops(nlattr* multipath, int family, const TableRoute& base, Collected<TableRoute>& out) {
+void read_next_hops(nlattr* multipath, int family, const TableRoute& base,
+                    Collected<TableRoute>& out) {
     auto* hop = static_cast<rtnexthop*>(nla_data(multipath));
     int left = nla_len(multipath);
-    while (left >= static_cast<int>(sizeof *hop) && hop->rtnh_len >= sizeof *hop && hop->rtnh_len <= left) {
+    while (left >= static_cast<int>(sizeof *hop) && hop->rtnh_len >= sizeof *hop &&
+           hop->rtnh_len <= left) {
         if ((hop->rtnh_flags & RTNH_F_DEAD) == 0) {
             nlattr* attributes[RTA_MAX + 1] = {};
             TableRoute route = base;
             route.ifindex = hop->rtnh_ifindex;
-            if (nla_parse(attributes, RTA_MAX, reinterpret_cast<nlattr*>(RTNH_DATA(hop)),  // NOLINT: the ABI's idiom
+            if (nla_parse(attributes, RTA_MAX,
+                          reinterpret_cast<nlattr*>(RTNH_DATA(hop)),  // NOLINT: the ABI's idiom
                           hop->rtnh_len - static_cast<int>(sizeof *hop), nullptr) == 0 &&
                 attributes[RTA_VIA] == nullptr) {
                 route.gateway = address_in(attributes[RTA_GATEWAY], family).value_or(IpAddress{});
@@ -138,7 +147,8 @@ void read_next_hops(nlattr* multipath, int family, const TableRoute& base, Colle
 
 void read_route(nlmsghdr* header, Collected<TableRoute>& out) {
     const auto* const fixed = fixed_part<rtmsg>(header);
-    if (header->nlmsg_type != RTM_NEWROUTE || fixed == nullptr || fixed->rtm_table != RT_TABLE_MAIN ||
+    if (header->nlmsg_type != RTM_NEWROUTE || fixed == nullptr ||
+        fixed->rtm_table != RT_TABLE_MAIN ||
         (fixed->rtm_flags & (RTM_F_CLONED | RTNH_F_DEAD)) != 0) {
         return;
     }
@@ -172,10 +182,11 @@ void read_route(nlmsghdr* header, Collected<TableRoute>& out) {
 }
 
 void read_neighbour(nlmsghdr* header, Collected<TableNeighbour>& out) {
-    constexpr unsigned kKnown = NUD_PERMANENT | NUD_NOARP | NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE;
+    constexpr unsigned kKnown =
+        NUD_PERMANENT | NUD_NOARP | NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE;
     const auto* const fixed = fixed_part<ndmsg>(header);
-    if (header->nlmsg_type != RTM_NEWNEIGH || fixed == nullptr || (fixed->ndm_state & kKnown) == 0 ||
-        (fixed->ndm_flags & NTF_PROXY) != 0) {
+    if (header->nlmsg_type != RTM_NEWNEIGH || fixed == nullptr ||
+        (fixed->ndm_state & kKnown) == 0 || (fixed->ndm_flags & NTF_PROXY) != 0) {
         return;
     }
     nlattr* attributes[NDA_MAX + 1] = {};
@@ -215,13 +226,14 @@ public:
             }
             return NL_OK;
         };
-        if (const int status = nl_socket_modify_cb(socket, NL_CB_VALID, NL_CB_CUSTOM, on_message, &changes_);
+        if (const int status =
+                nl_socket_modify_cb(socket, NL_CB_VALID, NL_CB_CUSTOM, on_message, &changes_);
             status < 0) {
             return netlink_error(status, "set the callback for changes");
         }
-        if (const int status =
-                nl_socket_add_memberships(socket, RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR,
-                                          RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE, RTNLGRP_NEIGH, 0);
+        if (const int status = nl_socket_add_memberships(socket, RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR,
+                                                         RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE,
+                                                         RTNLGRP_IPV6_ROUTE, RTNLGRP_NEIGH, 0);
             status < 0) {
             return netlink_error(status, "subscribe to changes of tables");
         }
@@ -263,7 +275,8 @@ Result<int> device_index(const std::string& name) {
 }
 
 Result<std::vector<TableAddress>> list_addresses() {
-    return dump<TableAddress>(RTM_GETADDR, ifaddrmsg{}, kMaxTableAddresses, "addresses", read_address);
+    return dump<TableAddress>(RTM_GETADDR, ifaddrmsg{}, kMaxTableAddresses, "addresses",
+                              read_address);
 }
 
 Result<std::vector<TableRoute>> list_all_routes() {
@@ -271,15 +284,17 @@ Result<std::vector<TableRoute>> list_all_routes() {
     for (const int family : {AF_INET, AF_INET6}) {
         rtmsg request{};
         request.rtm_family = static_cast<unsigned char>(family);
-        SLUICE_TRY_ASSIGN(auto routes, dump<TableRoute>(RTM_GETROUTE, request, kMaxTableRoutes - out.size(), "routes",
-                                                        read_route));
+        SLUICE_TRY_ASSIGN(auto routes,
+                          dump<TableRoute>(RTM_GETROUTE, request, kMaxTableRoutes - out.size(),
+                                           "routes", read_route));
         out.insert(out.end(), routes.begin(), routes.end());
     }
     return out;
 }
 
 Result<std::vector<TableNeighbour>> list_neighbours() {
-    return dump<TableNeighbour>(RTM_GETNEIGH, ndmsg{}, kMaxTableNeighbours, "neighbours", read_neighbour);
+    return dump<TableNeighbour>(RTM_GETNEIGH, ndmsg{}, kMaxTableNeighbours, "neighbours",
+                                read_neighbour);
 }
 
 Result<std::unique_ptr<TableWatch>> TableWatch::create() {

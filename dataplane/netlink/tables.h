@@ -1,8 +1,9 @@
-// The kernel's addresses, routes and neighbours of this network namespace as they are, for who forwards in its place, and
-// a file descriptor that says which of them to read again. libnl stays behind the .cc file.
+// The kernel's addresses, routes and neighbours of this network namespace as they are, for who
+// forwards in its place, and a file descriptor that says which of them to read again. libnl stays
+// behind the .cc file.
 //
-// links.h sorts links into roles and looks at default routes only; here everything of a kind is listed. Each call is one
-// dump of messages, on a socket of its own: any thread.
+// links.h sorts links into roles and looks at default routes only; here everything of a kind is
+// listed. Each call is one dump of messages, on a socket of its own: any thread.
 #pragma once
 
 #include <array>
@@ -35,8 +36,9 @@ struct TableAddress {
 };
 Result<std::vector<TableAddress>> list_addresses();
 
-// Of the main table, each next hop of a route by itself. ifindex 0: nothing is sent there (unreachable, blackhole,
-// prohibit, throw). Without next hops that are dead, and without what the kernel has only cached.
+// Of the main table, each next hop of a route by itself. ifindex 0: nothing is sent there
+// (unreachable, blackhole, prohibit, throw). Without next hops that are dead, and without what the
+// kernel has only cached.
 struct TableRoute {
     IpPrefix destination;
     IpAddress gateway;  // unspecified: on the link
@@ -72,8 +74,9 @@ public:
     virtual ~TableWatch() = default;
     // Readable when drain() has something to say. Owned by the watch.
     [[nodiscard]] virtual int fd() const = 0;
-    // Reads what is pending without blocking, a bounded number of messages; the fd stays readable if more are there. Lost
-    // messages (the kernel's buffer overflowed) count as a change of everything.
+    // Reads what is pending without blocking, a bounded number of messages; the fd stays readable
+    // if more are there. Lost messages (the kernel's buffer overflowed) count as a change of
+    // everything.
     virtual Result<TableChanges> drain() = 0;
 };
 

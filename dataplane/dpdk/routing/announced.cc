@@ -46,8 +46,9 @@ void Announced::use(std::span<const Interface> interfaces) {
     for (Interface& interface : interfaces_) {
         if (!interface.announce) interface.addresses.clear();
         // Link-local addresses are nobody's service, and say nothing about others.
-        std::erase_if(interface.addresses,
-                      [](const InterfaceAddress& own) { return !own.address.is_v4() && own.address.is_link_local(); });
+        std::erase_if(interface.addresses, [](const InterfaceAddress& own) {
+            return !own.address.is_v4() && own.address.is_link_local();
+        });
     }
     finished_with_ = kNoPass;
     running_ = false;
@@ -71,6 +72,9 @@ void Announced::step() {
         next_ = 0;
         ++pass_;
     }
+    const bool none = std::all_of(interfaces_.begin(), interfaces_.end(),
+                                  [](const Interface& interface) { return interface.addresses.empty(); });
+    if (none) next_ = capacity_;
     const std::uint32_t end = next_ + std::min(kFrontendsPerStep, capacity_ - next_);
     for (; next_ < end; ++next_) consider(next_);
     if (next_ == capacity_) finish();
@@ -87,10 +91,12 @@ bool Announced::stands(std::uint32_t frontend, const IpAddress& address) const {
     }
     // A record that was unpublished stays as it is until it is used again.
     std::uint32_t published = 0;
-    if (sluice_find_frontend(&view, &copy.key, &published) == nullptr || published != frontend) return false;
+    if (sluice_find_frontend(&view, &copy.key, &published) == nullptr || published != frontend)
+        return false;
     const sluice_service* const service = sluice_view_service(&view, copy.service);
     if (service == nullptr) return false;
-    const std::uint64_t word = __atomic_load_n(&service->word[SLUICE_TRAFFIC_EXTERNAL], __ATOMIC_RELAXED);
+    const std::uint64_t word =
+        __atomic_load_n(&service->word[SLUICE_TRAFFIC_EXTERNAL], __ATOMIC_RELAXED);
     if (sluice_word_count(word) == 0 && sluice_word_first(word) == SLUICE_EMPTY_DROP) return false;
     return !is_taken(view, copy.key.address);
 }
@@ -122,15 +128,19 @@ void Announced::finish() {
     running_ = false;
     std::erase_if(entries_, [&](const auto& entry) { return entry.second.pass != pass_; });
     // What was published meanwhile may lie before what was read last: another pass.
-    finished_with_ = generation_of(tables_) == began_with_ && began_with_ % 2 == 0 ? began_with_ : kNoPass;
+    finished_with_ =
+        generation_of(tables_) == began_with_ && began_with_ % 2 == 0 ? began_with_ : kNoPass;
 }
 
 bool Announced::owns(std::uint16_t interface, const IpAddress& address) const {
     const auto found = entries_.find({interface, address});
-    return found != entries_.end() && tables_.header != nullptr && stands(found->second.frontend, address);
+    return found != entries_.end() && tables_.header != nullptr &&
+           stands(found->second.frontend, address);
 }
 
-std::vector<std::pair<std::uint16_t, IpAddress>> Announced::take_added() { return std::exchange(added_, {}); }
+std::vector<std::pair<std::uint16_t, IpAddress>> Announced::take_added() {
+    return std::exchange(added_, {});
+}
 
 std::vector<std::pair<std::uint16_t, IpAddress>> Announced::list() const {
     std::vector<Key> out;

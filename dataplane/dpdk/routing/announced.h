@@ -1,11 +1,14 @@
-// Which of the image's addresses are answered for by ARP and ND, for there is no kernel in the way that would
-// (docs/adr/0011): external and load-balancer addresses that lie in a prefix of an announcing interface.
+// Which of the image's addresses are answered for by ARP and ND, for there is no kernel in the way
+// that would (docs/adr/0011): external and load-balancer addresses that lie in a prefix of an
+// announcing interface.
 //
-// Not among them: ClusterIPs; the node's own addresses; an address all of whose frontends are to be dropped here, because
-// their policy is Local and the endpoints are elsewhere: another node answers for it.
+// Not among them: ClusterIPs; the node's own addresses; an address all of whose frontends are to be
+// dropped here, because their policy is Local and the endpoints are elsewhere: another node answers
+// for it.
 //
-// The image's frontends are read a slice at a time, so that a table of a million costs no call more than some hundred
-// microseconds; between two passes an entry is believed only while its frontend is published.
+// The image's frontends are read a slice at a time, so that a table of a million costs no call more
+// than some hundred microseconds; between two passes an entry is believed only while its frontend
+// is published.
 //
 // The control thread's alone. Memory: kMaxAnnounced entries.
 #pragma once
@@ -34,7 +37,8 @@ public:
     void use(const image::Tables& tables);
     void use(std::span<const Interface> interfaces);
 
-    // Whether a step has something to read: the image or the interfaces have changed since the last whole pass.
+    // Whether a step has something to read: the image or the interfaces have changed since the last
+    // whole pass.
     [[nodiscard]] bool behind() const;
     // Reads at most kFrontendsPerStep frontends. Never blocks.
     void step();
@@ -59,11 +63,12 @@ private:
 
     RoutingCounters& counters_;
     image::Tables tables_;
-    std::vector<Interface> interfaces_;  // index as everywhere; those that do not announce have no addresses
+    std::vector<Interface>
+        interfaces_;  // index as everywhere; those that do not announce have no addresses
     std::map<Key, Entry> entries_;
     std::vector<Key> added_;
-    std::uint32_t capacity_ = 0;       // frontends; what the header says later is not looked at
-    std::uint32_t next_ = 0;           // the frontend that the next step begins with
+    std::uint32_t capacity_ = 0;  // frontends; what the header says later is not looked at
+    std::uint32_t next_ = 0;      // the frontend that the next step begins with
     std::uint64_t pass_ = 1;
     std::uint64_t began_with_ = 0;     // generation of the image when the pass began
     std::uint64_t finished_with_ = 0;  // of the last whole pass; odd: none

@@ -1,4 +1,5 @@
-// Which addresses of an image are answered for: as a person would say it of Services, not of records.
+// Which addresses of an image are answered for: as a person would say it of Services, not of
+// records.
 #include "dataplane/dpdk/routing/announced.h"
 
 #include <gtest/gtest.h>
@@ -18,15 +19,18 @@ using image::service;
 class AnnouncedTest : public ::testing::Test {
 protected:
     AnnouncedTest() {
-        interfaces = {make_interface("up0", 0, 0, "02:00:00:00:00:01", {"192.0.2.2/24", "2001:db8::2/64"}),
-                      make_interface("up1", 1, 0, "02:00:00:00:00:02", {"198.51.100.2/24"})};
+        interfaces = {
+            make_interface("up0", 0, 0, "02:00:00:00:00:01", {"192.0.2.2/24", "2001:db8::2/64"}),
+            make_interface("up1", 1, 0, "02:00:00:00:00:02", {"198.51.100.2/24"})};
         announced.use(interfaces);
     }
     void read(const image::Image& of) {
         announced.use(of.tables());
         while (announced.behind()) announced.step();
     }
-    bool owns(const char* text, std::uint16_t interface = 0) const { return announced.owns(interface, address(text)); }
+    bool owns(const char* text, std::uint16_t interface = 0) const {
+        return announced.owns(interface, address(text));
+    }
     std::vector<Interface> interfaces;
     RoutingCounters counters;
     Announced announced{counters};
@@ -34,8 +38,9 @@ protected:
 
 TEST_F(AnnouncedTest, ExternalAddressesOnTheLinkOnly) {
     image::Image of;
-    of.upsert(service(1, {backend(1)}, {cluster_ip("192.0.2.10"), external_ip("192.0.2.50"), external_ip("203.0.113.1"),
-                                        external_ip("198.51.100.50")}));
+    of.upsert(service(1, {backend(1)},
+                      {cluster_ip("192.0.2.10"), external_ip("192.0.2.50"),
+                       external_ip("203.0.113.1"), external_ip("198.51.100.50")}));
     image::Backend far{address("fd00::7"), 8080, false, false, "default/pod-6"};
     auto v6 = service(2, {far}, {external_ip("2001:db8::50")});
     v6.key.family = IpFamily::kIpv6;
@@ -71,7 +76,8 @@ TEST_F(AnnouncedTest, AnAddressThatIsAlsoAClusterIpOrTheNodesIsNotOurs) {
     node.nodeport_addresses = {address("192.0.2.60")};
     image::Image of(node);
     of.upsert(service(1, {backend(1)}, {cluster_ip("192.0.2.10", 80)}));
-    of.upsert(service(2, {backend(2)}, {external_ip("192.0.2.10", 81), external_ip("192.0.2.60", 82)}));
+    of.upsert(
+        service(2, {backend(2)}, {external_ip("192.0.2.10", 81), external_ip("192.0.2.60", 82)}));
     of.upsert(service(3, {backend(3)}, {external_ip("192.0.2.2", 83)}));
     read(of);
     EXPECT_FALSE(owns("192.0.2.10"));
@@ -120,8 +126,9 @@ TEST_F(AnnouncedTest, AnswersThroughTheResponder) {
     of.upsert(service(1, {backend(1)}, {external_ip("192.0.2.50")}));
     read(of);
     Responder responder(announced, counters);
-    auto bytes = from_hex("ffffffffffff 020000000009 0806"
-                          "0001 0800 06 04 0001  020000000009 c0000209  000000000000 c0000232");
+    auto bytes = from_hex(
+        "ffffffffffff 020000000009 0806"
+        "0001 0800 06 04 0001  020000000009 c0000209  000000000000 c0000232");
     Frame frame;
     frame.data = bytes.data();
     frame.length = static_cast<std::uint32_t>(bytes.size());
@@ -129,7 +136,8 @@ TEST_F(AnnouncedTest, AnswersThroughTheResponder) {
     ASSERT_EQ(read_discovery(frame, &asked), Read::kDiscovery);
     EXPECT_FALSE(responder.answer(frame, asked, 1, interfaces[1])) << "asked on the other link";
     ASSERT_TRUE(responder.answer(frame, asked, 0, interfaces[0]));
-    EXPECT_EQ(hex({bytes.data() + 20, 22}), hex(from_hex("0002 020000000001 c0000232 020000000009 c0000209")));
+    EXPECT_EQ(hex({bytes.data() + 20, 22}),
+              hex(from_hex("0002 020000000001 c0000232 020000000009 c0000209")));
 }
 
 }  // namespace

@@ -10,7 +10,9 @@
 namespace sluice::dpdk {
 namespace {
 
-unsigned family_bits(const IpAddress& address) { return address.is_v4() ? 32 : 128; }
+unsigned family_bits(const IpAddress& address) {
+    return address.is_v4() ? 32 : 128;
+}
 
 bool is_host(const IpAddress& address) {
     return !address.is_unspecified() && !address.is_multicast() && !address.is_loopback() &&
@@ -21,20 +23,23 @@ Result<void> check_addresses(const Interface& interface) {
     std::set<IpAddress> seen;
     for (const InterfaceAddress& own : interface.addresses) {
         if (!is_host(own.address)) {
-            return make_error(Code::kInvalidArgument, "interface {}: {} cannot be a host's address", interface.name,
-                              own.address.to_string());
+            return make_error(Code::kInvalidArgument, "interface {}: {} cannot be a host's address",
+                              interface.name, own.address.to_string());
         }
         if (own.prefix_length > family_bits(own.address)) {
-            return make_error(Code::kInvalidArgument, "interface {}: prefix length {} of {} is more than {}",
-                              interface.name, own.prefix_length, own.address.to_string(), family_bits(own.address));
+            return make_error(Code::kInvalidArgument,
+                              "interface {}: prefix length {} of {} is more than {}",
+                              interface.name, own.prefix_length, own.address.to_string(),
+                              family_bits(own.address));
         }
         if (!own.address.is_v4() && interface.mtu < kLeastMtu6) {
-            return make_error(Code::kInvalidArgument, "interface {}: MTU {} is less than the {} that IPv6 needs for {}",
+            return make_error(Code::kInvalidArgument,
+                              "interface {}: MTU {} is less than the {} that IPv6 needs for {}",
                               interface.name, interface.mtu, kLeastMtu6, own.address.to_string());
         }
         if (!seen.insert(own.address).second) {
-            return make_error(Code::kInvalidArgument, "interface {}: address {} is listed twice", interface.name,
-                              own.address.to_string());
+            return make_error(Code::kInvalidArgument, "interface {}: address {} is listed twice",
+                              interface.name, own.address.to_string());
         }
     }
     return {};
@@ -43,16 +48,20 @@ Result<void> check_addresses(const Interface& interface) {
 }  // namespace
 
 bool is_station(const Mac& mac) {
-    return (mac[0] & 1U) == 0 && std::any_of(mac.begin(), mac.end(), [](std::uint8_t byte) { return byte != 0; });
+    return (mac[0] & 1U) == 0 &&
+           std::any_of(mac.begin(), mac.end(), [](std::uint8_t byte) { return byte != 0; });
 }
 
 std::string mac_text(const Mac& mac) {
-    return fmt::format("{:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
+    return fmt::format("{:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", mac[0], mac[1], mac[2], mac[3],
+                       mac[4], mac[5]);
 }
 
 Result<Mac> parse_mac(std::string_view text) {
     Mac out{};
-    const auto bad = [&] { return make_error(Code::kInvalidArgument, "\"{}\" is not a MAC address", text); };
+    const auto bad = [&] {
+        return make_error(Code::kInvalidArgument, "\"{}\" is not a MAC address", text);
+    };
     if (text.size() != 17) return bad();
     for (std::size_t i = 0; i < out.size(); ++i) {
         const char* const from = text.data() + i * 3;
@@ -75,44 +84,49 @@ IpPrefix prefix_of(const InterfaceAddress& address) {
 
 Result<void> check_interfaces(std::span<const Interface> interfaces) {
     if (interfaces.size() > kMaxInterfaces) {
-        return make_error(Code::kResourceExhausted, "{} interfaces are more than {}", interfaces.size(),
-                          kMaxInterfaces);
+        return make_error(Code::kResourceExhausted, "{} interfaces are more than {}",
+                          interfaces.size(), kMaxInterfaces);
     }
     std::set<std::string_view> names;
     std::set<std::pair<std::uint16_t, std::uint16_t>> places;
     std::size_t addresses = 0;
     for (const Interface& interface : interfaces) {
         if (interface.name.empty()) {
-            return make_error(Code::kInvalidArgument, "the interface on port {} has no name", interface.port);
+            return make_error(Code::kInvalidArgument, "the interface on port {} has no name",
+                              interface.port);
         }
         if (!names.insert(interface.name).second) {
-            return make_error(Code::kInvalidArgument, "two interfaces are called {}", interface.name);
+            return make_error(Code::kInvalidArgument, "two interfaces are called {}",
+                              interface.name);
         }
         if (interface.port >= kMaxPortNumbers) {
-            return make_error(Code::kInvalidArgument, "interface {}: port {} is not below {}", interface.name,
-                              interface.port, kMaxPortNumbers);
+            return make_error(Code::kInvalidArgument, "interface {}: port {} is not below {}",
+                              interface.name, interface.port, kMaxPortNumbers);
         }
         if (interface.vlan > kMaxVlan) {
-            return make_error(Code::kInvalidArgument, "interface {}: VLAN {} is more than {}", interface.name,
-                              interface.vlan, kMaxVlan);
+            return make_error(Code::kInvalidArgument, "interface {}: VLAN {} is more than {}",
+                              interface.name, interface.vlan, kMaxVlan);
         }
         if (!places.emplace(interface.port, interface.vlan).second) {
-            return make_error(Code::kInvalidArgument, "interface {}: port {} has another interface for VLAN {}",
+            return make_error(Code::kInvalidArgument,
+                              "interface {}: port {} has another interface for VLAN {}",
                               interface.name, interface.port, interface.vlan);
         }
         if (!is_station(interface.mac)) {
-            return make_error(Code::kInvalidArgument, "interface {}: {} cannot be a station's MAC address",
-                              interface.name, mac_text(interface.mac));
+            return make_error(Code::kInvalidArgument,
+                              "interface {}: {} cannot be a station's MAC address", interface.name,
+                              mac_text(interface.mac));
         }
         if (interface.mtu < kLeastMtu) {
-            return make_error(Code::kInvalidArgument, "interface {}: MTU {} is less than {}", interface.name,
-                              interface.mtu, kLeastMtu);
+            return make_error(Code::kInvalidArgument, "interface {}: MTU {} is less than {}",
+                              interface.name, interface.mtu, kLeastMtu);
         }
         SLUICE_TRY(check_addresses(interface));
         addresses += interface.addresses.size();
     }
     if (addresses > kMaxAddresses) {
-        return make_error(Code::kResourceExhausted, "the interfaces have {} addresses, more than {}", addresses,
+        return make_error(Code::kResourceExhausted,
+                          "the interfaces have {} addresses, more than {}", addresses,
                           kMaxAddresses);
     }
     return {};
@@ -128,14 +142,17 @@ Result<void> check_route(const Route& route, std::span<const Interface> interfac
     if (prefix_of({route.prefix.address, route.prefix.bits}) != route.prefix) {
         return bad("the address has bits beyond the prefix");
     }
-    if (route.prefix.bits != 0 && !route.prefix.address.is_v4() && route.prefix.address.is_link_local()) {
+    if (route.prefix.bits != 0 && !route.prefix.address.is_v4() &&
+        route.prefix.address.is_link_local()) {
         return bad("link-local addresses are not forwarded to");
     }
-    if (route.prefix.bits != 0 && (route.prefix.address.is_multicast() || route.prefix.address.is_loopback())) {
+    if (route.prefix.bits != 0 &&
+        (route.prefix.address.is_multicast() || route.prefix.address.is_loopback())) {
         return bad("multicast and loopback addresses are not forwarded to");
     }
     if (route.interface == kToKernel) {
-        if (!route.gateway.is_unspecified()) return bad("what the kernel takes has no gateway here");
+        if (!route.gateway.is_unspecified())
+            return bad("what the kernel takes has no gateway here");
         return {};
     }
     if (route.interface >= interfaces.size()) {
@@ -151,8 +168,8 @@ Result<void> check_route(const Route& route, std::span<const Interface> interfac
     }
     for (const InterfaceAddress& own : interfaces[route.interface].addresses) {
         if (own.address == route.gateway) {
-            return bad(fmt::format("gateway {} is interface {}'s own address", route.gateway.to_string(),
-                                   interfaces[route.interface].name));
+            return bad(fmt::format("gateway {} is interface {}'s own address",
+                                   route.gateway.to_string(), interfaces[route.interface].name));
         }
     }
     return {};
@@ -160,11 +177,13 @@ Result<void> check_route(const Route& route, std::span<const Interface> interfac
 
 Result<void> check_neighbour(const Neighbour& neighbour, std::span<const Interface> interfaces) {
     const auto bad = [&](std::string what) {
-        return make_error(Code::kInvalidArgument, "neighbour {}: {}", neighbour.address.to_string(), what);
+        return make_error(Code::kInvalidArgument, "neighbour {}: {}", neighbour.address.to_string(),
+                          what);
     };
     if (neighbour.address.is_unspecified()) return {};
     if (neighbour.interface >= interfaces.size()) {
-        return bad(fmt::format("interface {} is none of {}", neighbour.interface, interfaces.size()));
+        return bad(
+            fmt::format("interface {} is none of {}", neighbour.interface, interfaces.size()));
     }
     if (!is_host(neighbour.address)) return bad("cannot be a host's address");
     if (neighbour.resolved && !is_station(neighbour.mac)) {

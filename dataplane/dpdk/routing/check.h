@@ -11,7 +11,7 @@ namespace sluice::dpdk {
 // DPDK's port numbers are small; an interface with a larger one is a mistake.
 inline constexpr std::size_t kMaxPortNumbers = 1024;
 inline constexpr std::uint16_t kMaxVlan = 4094;
-inline constexpr std::uint16_t kLeastMtu = 68;    // RFC 791
+inline constexpr std::uint16_t kLeastMtu = 68;     // RFC 791
 inline constexpr std::uint16_t kLeastMtu6 = 1280;  // RFC 8200, section 5
 // Of all interfaces together.
 inline constexpr std::size_t kMaxAddresses = 16'384;

@@ -31,7 +31,8 @@ bool destination_of(const Frame& frame, sluice_address* out, bool* v6) {
             *v6 = false;
             std::uint32_t v4_be = 0;
             std::memcpy(&v4_be, ip + 16, sizeof v4_be);
-            std::memcpy(out->word_be, IpAddress::from_v4_be(v4_be).bytes.data(), sizeof out->word_be);
+            std::memcpy(out->word_be, IpAddress::from_v4_be(v4_be).bytes.data(),
+                        sizeof out->word_be);
             return true;
         }
         if (type == 0x86dd && length >= 40 && ip[0] >> 4U == 6) {
@@ -91,7 +92,7 @@ private:
     std::vector<Interface> configured_;
     std::vector<Route> configured_routes_;
     std::vector<Neighbour> configured_neighbours_;
-    std::unique_ptr<Mirror> mirror_;  // null without twins
+    std::unique_ptr<Mirror> mirror_;     // null without twins
     std::vector<Interface> interfaces_;  // configured ones with their twins' addresses
     std::vector<Route> routes_;
     Announced announced_{counters_};
@@ -117,8 +118,8 @@ void RoutingController::complain(const std::string& about, const Error& error) {
 Result<void> RoutingController::begin(const ControllerOptions& options, Milliseconds now) {
     SLUICE_TRY(check_interfaces(configured_));
     if (options.routes.size() > kMaxRoutes) {
-        return make_error(Code::kResourceExhausted, "{} configured routes are more than {}", options.routes.size(),
-                          kMaxRoutes);
+        return make_error(Code::kResourceExhausted, "{} configured routes are more than {}",
+                          options.routes.size(), kMaxRoutes);
     }
     if (options.neighbours.size() > kMaxNeighbours) {
         return make_error(Code::kResourceExhausted, "{} configured neighbours are more than {}",
@@ -135,8 +136,8 @@ Result<void> RoutingController::begin(const ControllerOptions& options, Millisec
     if (!options.twins.empty()) {
         for (const Twin& twin : options.twins) {
             if (twin.interface >= configured_.size()) {
-                return make_error(Code::kInvalidArgument, "twin {}: interface {} is none of {}", twin.device,
-                                  twin.interface, configured_.size());
+                return make_error(Code::kInvalidArgument, "twin {}: interface {} is none of {}",
+                                  twin.device, twin.interface, configured_.size());
             }
         }
         SLUICE_TRY_ASSIGN(mirror_, Mirror::make(options.twins, counters_));
@@ -149,7 +150,8 @@ Result<void> RoutingController::begin(const ControllerOptions& options, Millisec
     use_neighbours(now);
     changes_.clear();
     (void)resolver_.take_changes();
-    SLUICE_TRY_ASSIGN(auto first, Forwarding::make(interfaces_, routes_, resolver_.all(), ++generation_));
+    SLUICE_TRY_ASSIGN(auto first,
+                      Forwarding::make(interfaces_, routes_, resolver_.all(), ++generation_));
     put_in_force(std::move(first), now);
     remake_ = false;
     return {};
@@ -187,8 +189,13 @@ void RoutingController::join_routes() {
 void RoutingController::use_interfaces(Milliseconds now) {
     std::set<Key> gateways;
     for (const Route& route : routes_) {
-        if (route.interface != kToKernel && !route.gateway.is_unspecified()) {
+        if (route.interface == kToKernel) continue;
+        const bool host = route.prefix.bits == (route.prefix.address.is_v4() ? 32 : 128);
+        if (!route.gateway.is_unspecified()) {
             gateways.emplace(route.interface, route.gateway);
+        } else if (host) {
+            // A pod behind its link: no prefix of the interface has it, yet it is a neighbour there.
+            gateways.emplace(route.interface, route.prefix.address);
         }
     }
     const std::vector<Key> list(gateways.begin(), gateways.end());
@@ -201,7 +208,8 @@ void RoutingController::use_neighbours(Milliseconds now) {
     // What is configured goes before what the kernel says of the same.
     std::vector<Neighbour> permanent = configured_neighbours_;
     if (mirror_) {
-        permanent.insert(permanent.end(), mirror_->state().permanent.begin(), mirror_->state().permanent.end());
+        permanent.insert(permanent.end(), mirror_->state().permanent.begin(),
+                         mirror_->state().permanent.end());
     }
     resolver_.set_permanent(permanent, now);
     if (!mirror_) return;
@@ -262,7 +270,8 @@ void RoutingController::send_announcements(Milliseconds now) {
 
 void RoutingController::put_in_force(std::unique_ptr<Forwarding> next, Milliseconds now) {
     ++counters_.snapshots;
-    const auto wait = remake_ ? Milliseconds(routes_.size() / kSnapshotRoutesPerMs) : Milliseconds(0);
+    const auto wait =
+        remake_ ? Milliseconds(routes_.size() / kSnapshotRoutesPerMs) : Milliseconds(0);
     publish_not_before_ = now + kSnapshotLeast + wait;
     std::unique_ptr<const Forwarding> before = std::exchange(current_, std::move(next));
     if (replaced_) replaced_(current_.get(), std::move(before));
@@ -279,7 +288,8 @@ void RoutingController::publish(Milliseconds now) {
     if (!next) {
         ++counters_.snapshots_failed;
         complain("making a snapshot of the routes", next.error());
-        // Changes that do not go together are settled by what they led to; what cannot be made is tried when it changes.
+        // Changes that do not go together are settled by what they led to; what cannot be made is
+        // tried when it changes.
         remake_ = !whole;
         changes_.clear();
         publish_not_before_ = now + kSnapshotLeast;
@@ -311,7 +321,8 @@ Milliseconds RoutingController::next_tick(Milliseconds now) const {
         if (const auto mirror = mirror_->next()) next = std::min(next, *mirror);
     }
     if (!announcements_.empty()) next = std::min(next, announcements_.front().due);
-    if (remake_ || !changes_.empty() || resolver_.has_changes()) next = std::min(next, publish_not_before_);
+    if (remake_ || !changes_.empty() || resolver_.has_changes())
+        next = std::min(next, publish_not_before_);
     return next;
 }
 
@@ -325,7 +336,8 @@ Controller::Outcome RoutingController::on_control_frame(Frame& frame, Millisecon
     if (read == Read::kOther) return Outcome::kKernel;
     const std::uint16_t index = frame.interface;
     const Interface& interface = interfaces_[index];
-    if (auto defence = responder_.defend(said, index, interface, now)) frames_.push_back(std::move(*defence));
+    if (auto defence = responder_.defend(said, index, interface, now))
+        frames_.push_back(std::move(*defence));
     resolver_.learn(index, said, responder_.answers_for(index, interface, said.target), now);
     return responder_.answer(frame, said, index, interface) ? Outcome::kReply : Outcome::kKernel;
 }
@@ -353,22 +365,23 @@ std::vector<OutFrame> RoutingController::take_frames_to_send() {
 std::vector<Controller::NeighbourView> RoutingController::neighbours() const {
     std::vector<NeighbourView> out;
     for (const auto& view : resolver_.views()) {
-        out.push_back({interfaces_[view.neighbour.interface].name, view.neighbour.address, view.neighbour.mac,
-                       std::string(state_name(view.state))});
+        out.push_back({interfaces_[view.neighbour.interface].name, view.neighbour.address,
+                       view.neighbour.mac, std::string(state_name(view.state))});
     }
     return out;
 }
 
 std::vector<std::pair<std::string, IpAddress>> RoutingController::announced() const {
     std::vector<std::pair<std::string, IpAddress>> out;
-    for (const auto& [index, address] : announced_.list()) out.emplace_back(interfaces_[index].name, address);
+    for (const auto& [index, address] : announced_.list())
+        out.emplace_back(interfaces_[index].name, address);
     return out;
 }
 
 }  // namespace
 
-Result<std::unique_ptr<Controller>> Controller::make(const ControllerOptions& options, Replaced replaced,
-                                                     Milliseconds now) {
+Result<std::unique_ptr<Controller>> Controller::make(const ControllerOptions& options,
+                                                     Replaced replaced, Milliseconds now) {
     auto controller = std::make_unique<RoutingController>(std::move(replaced), options.interfaces);
     SLUICE_TRY(controller->begin(options, now));
     return std::unique_ptr<Controller>(std::move(controller));

@@ -1,13 +1,14 @@
-// The control thread's half of routing in one object: interfaces, the kernel's twin devices, static configuration,
-// neighbours, ARP and ND, and the snapshots that follow from them.
+// The control thread's half of routing in one object: interfaces, the kernel's twin devices, static
+// configuration, neighbours, ARP and ND, and the snapshots that follow from them.
 //
 //   lcores -- ARP, ND ------> on_control_frame --> responder.h --> an answer in place
-//             unresolved ---> on_unresolved ----.      '--> resolver.h (who is where) --> take_frames_to_send
+//             unresolved ---> on_unresolved ----.      '--> resolver.h (who is where) -->
+//             take_frames_to_send
 //   kernel -- netlink ------> mirror.h ---------+--> next Forwarding --> Replaced
 //   time   ----------------> tick --------------'
 //
-// One thread calls everything here; no call blocks on anything but a netlink dump. Time is given, never asked for: that
-// of a monotonic clock, from any beginning.
+// One thread calls everything here; no call blocks on anything but a netlink dump. Time is given,
+// never asked for: that of a monotonic clock, from any beginning.
 #pragma once
 
 #include <chrono>
@@ -40,39 +41,45 @@ inline constexpr std::size_t kAnnouncementsPerTick = 64;
 inline constexpr std::size_t kMaxComplaints = 64;
 
 struct ControllerOptions {
-    // Fixed as long as the engine lives, but for their addresses, to which those of twins are added.
+    // Fixed as long as the engine lives, but for their addresses, to which those of twins are
+    // added.
     std::vector<Interface> interfaces;
     std::vector<Twin> twins;
-    std::vector<std::string> routes;      // "PREFIX [via ADDRESS] [dev INTERFACE] [metric NUMBER]" (static_config.h)
+    std::vector<std::string>
+        routes;  // "PREFIX [via ADDRESS] [dev INTERFACE] [metric NUMBER]" (static_config.h)
     std::vector<std::string> neighbours;  // "ADDRESS lladdr MAC dev INTERFACE"
 };
 
 class Controller {
 public:
-    // `now` is in force as current() from here on; no lcore may use `before` (null the first time) for a new burst. The
-    // callee frees `before` when every lcore has passed a quiescent state. Called within make(), tick() and the like.
-    using Replaced = std::function<void(const Forwarding* now, std::unique_ptr<const Forwarding> before)>;
+    // `now` is in force as current() from here on; no lcore may use `before` (null the first time)
+    // for a new burst. The callee frees `before` when every lcore has passed a quiescent state.
+    // Called within make(), tick() and the like.
+    using Replaced =
+        std::function<void(const Forwarding* now, std::unique_ptr<const Forwarding> before)>;
 
-    // kInvalidArgument: names the interface, route, neighbour or twin, and the field. Errors of netlink.
-    // A twin that is not there at this moment is looked for again, and found when it appears.
-    static Result<std::unique_ptr<Controller>> make(const ControllerOptions& options, Replaced replaced,
-                                                    Milliseconds now);
+    // kInvalidArgument: names the interface, route, neighbour or twin, and the field. Errors of
+    // netlink. A twin that is not there at this moment is looked for again, and found when it
+    // appears.
+    static Result<std::unique_ptr<Controller>> make(const ControllerOptions& options,
+                                                    Replaced replaced, Milliseconds now);
     virtual ~Controller() = default;
 
-    // The image whose external addresses are announced (announced.h); null tables.header: none. The caller keeps it
-    // until the next call.
+    // The image whose external addresses are announced (announced.h); null tables.header: none. The
+    // caller keeps it until the next call.
     virtual void use(const image::Tables& tables) = 0;
 
     // An ARP or ND frame of an lcore, with the interface it came in by.
     enum class Outcome : std::uint8_t {
-        kReply,   // it has become the answer: send it out where it came in, Ethernet header included
+        kReply,  // it has become the answer: send it out where it came in, Ethernet header included
         kKernel,  // for the kernel's twin too; what there was to learn is learnt
         kDrop,    // malformed, or nobody's business
     };
     virtual Outcome on_control_frame(Frame& frame, Milliseconds now) = 0;
 
-    // A frame that the pipeline said kUnresolved of: `out` and `neighbour` are filled in. It is copied, so that the
-    // caller may free it at once; it comes back by take_frames_to_send() when the neighbour answers.
+    // A frame that the pipeline said kUnresolved of: `out` and `neighbour` are filled in. It is
+    // copied, so that the caller may free it at once; it comes back by take_frames_to_send() when
+    // the neighbour answers.
     virtual void on_unresolved(const Frame& frame, Milliseconds now) = 0;
 
     // Readable when the kernel has news: tick() at once. -1 without twins.
@@ -82,7 +89,8 @@ public:
     // Timers, news of the kernel, the announced addresses, and at most one new snapshot.
     virtual void tick(Milliseconds now) = 0;
 
-    // Complete frames, Ethernet header and tag included, in the order they are to be sent. After any call above.
+    // Complete frames, Ethernet header and tag included, in the order they are to be sent. After
+    // any call above.
     virtual std::vector<OutFrame> take_frames_to_send() = 0;
 
     // Never null.

@@ -15,7 +15,8 @@ namespace {
 using ::testing::HasSubstr;
 
 struct Held {
-    explicit Held(const std::vector<std::uint8_t>& bytes, std::uint16_t interface = 0) : memory(bytes) {
+    explicit Held(const std::vector<std::uint8_t>& bytes, std::uint16_t interface = 0)
+        : memory(bytes) {
         memory.resize(bytes.size() + 64);
         frame.data = memory.data();
         frame.length = static_cast<std::uint32_t>(bytes.size());
@@ -33,15 +34,17 @@ std::vector<std::uint8_t> ip_packet_to(const char* destination) {
     out[13] = to.is_v4() ? 0x00 : 0xdd;
     out[14] = to.is_v4() ? 0x45 : 0x60;
     const std::size_t at = to.is_v4() ? 30 : 38;
-    std::copy(to.bytes.begin() + (to.is_v4() ? 12 : 0), to.bytes.end(), out.begin() + static_cast<std::ptrdiff_t>(at));
+    std::copy(to.bytes.begin() + (to.is_v4() ? 12 : 0), to.bytes.end(),
+              out.begin() + static_cast<std::ptrdiff_t>(at));
     return out;
 }
 
 class ControllerTest : public ::testing::Test {
 protected:
     ControllerTest() {
-        options.interfaces = {make_interface("up0", 0, 0, "02:00:00:00:00:01", {"192.0.2.2/24", "2001:db8::2/64"}),
-                              make_interface("pods", 1, 7, "02:00:00:00:00:02", {"10.244.1.1/24"})};
+        options.interfaces = {
+            make_interface("up0", 0, 0, "02:00:00:00:00:01", {"192.0.2.2/24", "2001:db8::2/64"}),
+            make_interface("pods", 1, 7, "02:00:00:00:00:02", {"10.244.1.1/24"})};
         options.routes = {"default via 192.0.2.1", "10.244.2.0/24 via 192.0.2.9 dev up0 metric 7"};
         options.neighbours = {"10.244.1.5 lladdr 02:00:00:00:00:55 dev pods"};
     }
@@ -78,7 +81,8 @@ protected:
 };
 
 constexpr const char* kReplyOfGateway =
-    "020000000001 0200000000aa 0806 0001 0800 06 04 0002 0200000000aa c0000201 020000000001 c0000202";
+    "020000000001 0200000000aa 0806 0001 0800 06 04 0002 0200000000aa c0000201 020000000001 "
+    "c0000202";
 
 TEST_F(ControllerTest, FromTheFirstPacketToAHop) {
     start();
@@ -89,10 +93,14 @@ TEST_F(ControllerTest, FromTheFirstPacketToAHop) {
     EXPECT_EQ(controller->take_frames_to_send().size(), 2U);
     Held packet(ip_packet_to("198.51.100.1"));
     controller->on_unresolved(packet.frame, now);
-    EXPECT_EQ(control(kReplyOfGateway), Controller::Outcome::kKernel) << "the kernel may have asked, too";
+    EXPECT_EQ(control(kReplyOfGateway), Controller::Outcome::kKernel)
+        << "the kernel may have asked, too";
     const auto sent = controller->take_frames_to_send();
     ASSERT_EQ(sent.size(), 1U);
-    EXPECT_EQ(hex({sent[0].bytes.data(), 14}), "0200000000aa" "020000000001" "0800");
+    EXPECT_EQ(hex({sent[0].bytes.data(), 14}),
+              "0200000000aa"
+              "020000000001"
+              "0800");
     EXPECT_LE(controller->next_tick(now), now + kSnapshotLeast);
     tick();
     EXPECT_EQ(replaced, 2);
@@ -112,7 +120,9 @@ TEST_F(ControllerTest, OnLinkPacketsAskForThemselves) {
     controller->on_unresolved(pod.frame, now);
     const auto frames = controller->take_frames_to_send();
     ASSERT_EQ(frames.size(), 2U);
-    EXPECT_EQ(frames[0].bytes, make_question(0, options.interfaces[0], address("2001:db8::2"), address("2001:db8::77"), {}).bytes);
+    EXPECT_EQ(frames[0].bytes, make_question(0, options.interfaces[0], address("2001:db8::2"),
+                                             address("2001:db8::77"), {})
+                                   .bytes);
     EXPECT_EQ(frames[1].interface, 1);
     // What has no next hop is counted.
     Held ours(ip_packet_to("192.0.2.2"));
@@ -124,15 +134,19 @@ TEST_F(ControllerTest, OnLinkPacketsAskForThemselves) {
 
 TEST_F(ControllerTest, AnswersAndLeavesTheRestToTheKernel) {
     start();
-    EXPECT_EQ(control("ffffffffffff 020000000009 0806 0001 0800 06 04 0001 020000000009 c0000209 000000000000 c0000202"),
+    EXPECT_EQ(control("ffffffffffff 020000000009 0806 0001 0800 06 04 0001 020000000009 c0000209 "
+                      "000000000000 c0000202"),
               Controller::Outcome::kReply);
     EXPECT_EQ(answer.substr(0, 24), "020000000009020000000001");
-    EXPECT_EQ(control("ffffffffffff 020000000009 0806 0001 0800 06 04 0001 020000000009 c0000209 000000000000 c0000203"),
+    EXPECT_EQ(control("ffffffffffff 020000000009 0806 0001 0800 06 04 0001 020000000009 c0000209 "
+                      "000000000000 c0000203"),
               Controller::Outcome::kKernel);
     EXPECT_EQ(control("ffffffffffff 020000000009 0806 0001"), Controller::Outcome::kDrop);
-    EXPECT_EQ(control("333300000001 020000000009 86dd 60000000 0004 3a ff fe800000000000000000000000000009"
-                      "ff020000000000000000000000000001 86000000"),
-              Controller::Outcome::kKernel)
+    EXPECT_EQ(
+        control(
+            "333300000001 020000000009 86dd 60000000 0004 3a ff fe800000000000000000000000000009"
+            "ff020000000000000000000000000001 86000000"),
+        Controller::Outcome::kKernel)
         << "a router advertisement";
     EXPECT_EQ(control(kReplyOfGateway, 77), Controller::Outcome::kDrop) << "from no interface";
     // Who asked is known now.
@@ -144,17 +158,23 @@ TEST_F(ControllerTest, AddressesOfTheImageAreAnnouncedTwiceAndAnswered) {
     start();
     (void)controller->take_frames_to_send();
     image::Image of;
-    of.upsert(image::service(1, {image::backend(1)}, {image::external_ip("192.0.2.50"), image::cluster_ip("10.96.0.1")}));
+    of.upsert(image::service(1, {image::backend(1)},
+                             {image::external_ip("192.0.2.50"), image::cluster_ip("10.96.0.1")}));
     controller->use(of.tables());
     const char* const question =
-        "ffffffffffff 020000000009 0806 0001 0800 06 04 0001 020000000009 c0000209 000000000000 c0000232";
+        "ffffffffffff 020000000009 0806 0001 0800 06 04 0001 020000000009 c0000209 000000000000 "
+        "c0000232";
     EXPECT_EQ(control(question), Controller::Outcome::kKernel) << "before the image was read";
     tick(100);
     EXPECT_EQ(control(question), Controller::Outcome::kReply);
     const auto announced_in = [&] {
         std::size_t count = 0;
         for (const auto& frame : controller->take_frames_to_send()) {
-            count += frame.bytes == make_announcement(0, options.interfaces[0], address("192.0.2.50")).bytes ? 1U : 0U;
+            count +=
+                frame.bytes ==
+                        make_announcement(0, options.interfaces[0], address("192.0.2.50")).bytes
+                    ? 1U
+                    : 0U;
         }
         return count;
     };
@@ -171,7 +191,9 @@ TEST_F(ControllerTest, SnapshotsAreNotMadeForEachFrame) {
     start();
     for (int i = 3; i < 103; ++i) {
         const auto request = fmt::format(
-            "ffffffffffff 020000000{:03x} 0806 0001 0800 06 04 0001 020000000{:03x} c00002{:02x} 000000000000 c0000202", i, i, i);
+            "ffffffffffff 020000000{:03x} 0806 0001 0800 06 04 0001 020000000{:03x} c00002{:02x} "
+            "000000000000 c0000202",
+            i, i, i);
         EXPECT_EQ(control(request.c_str()), Controller::Outcome::kReply);
         controller->tick(now);
     }
@@ -179,7 +201,8 @@ TEST_F(ControllerTest, SnapshotsAreNotMadeForEachFrame) {
     tick();
     EXPECT_EQ(replaced, 2);
     EXPECT_EQ(ask("192.0.2.102").kind, HopKind::kForward);
-    EXPECT_EQ(controller->neighbours().size(), 102U) << "these, of whom one is a gateway, the other gateway, and the configured one";
+    EXPECT_EQ(controller->neighbours().size(), 102U)
+        << "these, of whom one is a gateway, the other gateway, and the configured one";
 }
 
 TEST_F(ControllerTest, RefusesWhatCannotBe) {
@@ -228,10 +251,13 @@ TEST_F(ControllerTest, RefusesWhatCannotBe) {
 }
 
 TEST(StaticConfig, Reads) {
-    const std::vector<Interface> interfaces = {make_interface("up0", 0, 0, "02:00:00:00:00:01", {"192.0.2.2/24"}),
-                                               make_interface("up1", 1, 0, "02:00:00:00:00:02", {"2001:db8::2/64"})};
-    EXPECT_EQ(parse_route("default via 192.0.2.1", interfaces).value(), route("0.0.0.0/0", "192.0.2.1", 0));
-    EXPECT_EQ(parse_route("default via 2001:db8::1", interfaces).value(), route("::/0", "2001:db8::1", 1));
+    const std::vector<Interface> interfaces = {
+        make_interface("up0", 0, 0, "02:00:00:00:00:01", {"192.0.2.2/24"}),
+        make_interface("up1", 1, 0, "02:00:00:00:00:02", {"2001:db8::2/64"})};
+    EXPECT_EQ(parse_route("default via 192.0.2.1", interfaces).value(),
+              route("0.0.0.0/0", "192.0.2.1", 0));
+    EXPECT_EQ(parse_route("default via 2001:db8::1", interfaces).value(),
+              route("::/0", "2001:db8::1", 1));
     EXPECT_EQ(parse_route("  10.0.0.0/8\tmetric 4294967295  dev up1 ", interfaces).value(),
               route("10.0.0.0/8", "", 1, 4294967295U));
     EXPECT_EQ(parse_neighbour("2001:db8::7 lladdr 0A:00:00:00:00:ff", interfaces).value(),

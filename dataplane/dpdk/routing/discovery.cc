@@ -34,9 +34,12 @@ constexpr std::uint8_t kFlagSolicited = 0x40;
 constexpr std::uint8_t kFlagOverride = 0x20;
 
 constexpr Mac kBroadcast = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
-constexpr std::array<std::uint8_t, 16> kAllNodes = {0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+constexpr std::array<std::uint8_t, 16> kAllNodes = {0xff, 0x02, 0, 0, 0, 0, 0, 0,
+                                                    0,    0,    0, 0, 0, 0, 0, 1};
 
-std::uint16_t get16(const std::uint8_t* at) { return static_cast<std::uint16_t>(at[0] << 8U | at[1]); }
+std::uint16_t get16(const std::uint8_t* at) {
+    return static_cast<std::uint16_t>(at[0] << 8U | at[1]);
+}
 void put16(std::uint8_t* at, std::size_t value) {
     at[0] = static_cast<std::uint8_t>(value >> 8U & 0xffU);
     at[1] = static_cast<std::uint8_t>(value & 0xffU);
@@ -67,7 +70,22 @@ Mac group_mac(const std::array<std::uint8_t, 16>& group) {
 }
 // RFC 4291, section 2.7.1.
 std::array<std::uint8_t, 16> solicited_node(const IpAddress& target) {
-    return {0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, target.bytes[13], target.bytes[14], target.bytes[15]};
+    return {0xff,
+            0x02,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            1,
+            0xff,
+            target.bytes[13],
+            target.bytes[14],
+            target.bytes[15]};
 }
 
 // One's complement sum over the pseudo-header and the message; 0 if its checksum is right.
@@ -84,7 +102,8 @@ std::uint16_t icmpv6_sum(const std::uint8_t* ip, std::size_t length) {
 Read read_arp(const std::uint8_t* arp, std::size_t length, Discovery* out) {
     if (length < kArp) return Read::kMalformed;
     const std::uint16_t operation = get16(arp + 6);
-    if (get16(arp) != 1 || get16(arp + 2) != 0x0800 || operation < 1 || operation > 2) return Read::kOther;
+    if (get16(arp) != 1 || get16(arp + 2) != 0x0800 || operation < 1 || operation > 2)
+        return Read::kOther;
     if (arp[4] != 6 || arp[5] != 4) return Read::kMalformed;
     out->kind = operation == 1 ? Discovery::Kind::kArpRequest : Discovery::Kind::kArpReply;
     const Mac sender = take<6>(arp + 8);
@@ -126,33 +145,39 @@ Read read_ipv6(const std::uint8_t* ip, std::size_t length, Discovery* out) {
     out->kind = asks ? Discovery::Kind::kSolicitation : Discovery::Kind::kAdvertisement;
     out->sender = IpAddress::from_v6(take<16>(ip + 8));
     out->to = IpAddress::from_v6(take<16>(ip + 24));
-    if (ip[7] != kHopLimit || message[1] != 0 || size < kNeighbourMessage || icmpv6_sum(ip, size) != 0) {
+    if (ip[7] != kHopLimit || message[1] != 0 || size < kNeighbourMessage ||
+        icmpv6_sum(ip, size) != 0) {
         return Read::kMalformed;
     }
     out->target = IpAddress::from_v6(take<16>(message + 8));
     const IpAddress& target = out->target;
-    if (target.is_v4() || target.is_multicast() || target.is_unspecified() || target.is_loopback() ||
-        out->sender.is_v4() || out->sender.is_multicast() || out->sender.is_loopback()) {
+    if (target.is_v4() || target.is_multicast() || target.is_unspecified() ||
+        target.is_loopback() || out->sender.is_v4() || out->sender.is_multicast() ||
+        out->sender.is_loopback()) {
         return Read::kMalformed;
     }
-    if (!read_options(message + kNeighbourMessage, size - kNeighbourMessage, asks ? kOptionSource : kOptionTarget,
-                      out)) {
+    if (!read_options(message + kNeighbourMessage, size - kNeighbourMessage,
+                      asks ? kOptionSource : kOptionTarget, out)) {
         return Read::kMalformed;
     }
-    if (asks && out->sender.is_unspecified() && (out->mac || out->to.bytes != solicited_node(target))) {
+    if (asks && out->sender.is_unspecified() &&
+        (out->mac || out->to.bytes != solicited_node(target))) {
         return Read::kMalformed;
     }
     if (!asks) {
         out->solicited = (message[4] & kFlagSolicited) != 0;
         out->overrides = (message[4] & kFlagOverride) != 0;
-        if (out->sender.is_unspecified() || (out->solicited && out->to.is_multicast())) return Read::kMalformed;
+        if (out->sender.is_unspecified() || (out->solicited && out->to.is_multicast()))
+            return Read::kMalformed;
     }
     return Read::kDiscovery;
 }
 
-// Writes the IPv6 header, an advertisement or solicitation with its link-layer option, and the checksum.
-void write_message(std::uint8_t* ip, std::uint8_t type, std::uint8_t flags, const std::array<std::uint8_t, 16>& from,
-                   const std::array<std::uint8_t, 16>& to, const IpAddress& target, const Mac& mac) {
+// Writes the IPv6 header, an advertisement or solicitation with its link-layer option, and the
+// checksum.
+void write_message(std::uint8_t* ip, std::uint8_t type, std::uint8_t flags,
+                   const std::array<std::uint8_t, 16>& from, const std::array<std::uint8_t, 16>& to,
+                   const IpAddress& target, const Mac& mac) {
     constexpr std::size_t kSize = kNeighbourMessage + kLinkOption;
     std::fill_n(ip, kIpv6 + kSize, std::uint8_t{0});
     ip[0] = 0x60;
@@ -171,8 +196,8 @@ void write_message(std::uint8_t* ip, std::uint8_t type, std::uint8_t flags, cons
     put16(message + 2, icmpv6_sum(ip, kSize));
 }
 
-void write_arp(std::uint8_t* arp, std::uint8_t operation, const Mac& sender_mac, const IpAddress& sender,
-               const Mac& target_mac, const IpAddress& target) {
+void write_arp(std::uint8_t* arp, std::uint8_t operation, const Mac& sender_mac,
+               const IpAddress& sender, const Mac& target_mac, const IpAddress& target) {
     constexpr std::array<std::uint8_t, 6> kFixed = {0, 1, 8, 0, 6, 4};
     put(arp, kFixed);
     put16(arp + 6, operation);
@@ -183,8 +208,8 @@ void write_arp(std::uint8_t* arp, std::uint8_t operation, const Mac& sender_mac,
 }
 
 // A frame of zeros behind its Ethernet header; *body is where the rest begins.
-OutFrame begin(std::uint16_t index, const Interface& interface, const Mac& to, std::uint16_t type, std::size_t body,
-               std::size_t* at) {
+OutFrame begin(std::uint16_t index, const Interface& interface, const Mac& to, std::uint16_t type,
+               std::size_t body, std::size_t* at) {
     OutFrame out;
     out.interface = index;
     *at = kEthernet + (interface.vlan != 0 ? kTag : 0);
@@ -236,8 +261,10 @@ bool write_answer(Frame& frame, const Discovery& asked, const Interface& interfa
     if (length > std::size_t{frame.length} + frame.tailroom) return false;
     const bool probe = asked.sender.is_unspecified();
     const auto to = probe ? kAllNodes : asked.sender.bytes;
-    const auto flags = static_cast<std::uint8_t>(kFlagRouter | kFlagOverride | (probe ? 0 : kFlagSolicited));
-    write_message(body, kTypeAdvertisement, flags, asked.target.bytes, to, asked.target, interface.mac);
+    const auto flags =
+        static_cast<std::uint8_t>(kFlagRouter | kFlagOverride | (probe ? 0 : kFlagSolicited));
+    write_message(body, kTypeAdvertisement, flags, asked.target.bytes, to, asked.target,
+                  interface.mac);
     put(frame.data, probe ? group_mac(kAllNodes) : asker);
     put(frame.data + 6, interface.mac);
     const std::size_t room = std::size_t{frame.length} + frame.tailroom;
@@ -257,30 +284,32 @@ OutFrame make_question(std::uint16_t index, const Interface& interface, const Ip
     const auto group = solicited_node(target);
     OutFrame out = begin(index, interface, unicast.value_or(group_mac(group)), kTypeIpv6,
                          kIpv6 + kNeighbourMessage + kLinkOption, &at);
-    write_message(&out.bytes[at], kTypeSolicitation, 0, source.bytes, unicast ? target.bytes : group, target,
-                  interface.mac);
+    write_message(&out.bytes[at], kTypeSolicitation, 0, source.bytes,
+                  unicast ? target.bytes : group, target, interface.mac);
     return out;
 }
 
-OutFrame make_announcement(std::uint16_t index, const Interface& interface, const IpAddress& address) {
+OutFrame make_announcement(std::uint16_t index, const Interface& interface,
+                           const IpAddress& address) {
     std::size_t at = 0;
     if (address.is_v4()) {
         OutFrame out = begin(index, interface, kBroadcast, kTypeArp, kArp, &at);
         write_arp(&out.bytes[at], 1, interface.mac, address, {}, address);
         return out;
     }
-    OutFrame out = begin(index, interface, group_mac(kAllNodes), kTypeIpv6, kIpv6 + kNeighbourMessage + kLinkOption,
-                         &at);
-    write_message(&out.bytes[at], kTypeAdvertisement, kFlagRouter | kFlagOverride, address.bytes, kAllNodes, address,
-                  interface.mac);
+    OutFrame out = begin(index, interface, group_mac(kAllNodes), kTypeIpv6,
+                         kIpv6 + kNeighbourMessage + kLinkOption, &at);
+    write_message(&out.bytes[at], kTypeAdvertisement, kFlagRouter | kFlagOverride, address.bytes,
+                  kAllNodes, address, interface.mac);
     return out;
 }
 
 bool on_link(const Interface& interface, const IpAddress& address) {
     if (!address.is_v4() && address.is_link_local()) return true;
-    return std::any_of(interface.addresses.begin(), interface.addresses.end(), [&](const InterfaceAddress& own) {
-        return own.address.is_v4() == address.is_v4() && prefix_of(own).contains(address);
-    });
+    return std::any_of(
+        interface.addresses.begin(), interface.addresses.end(), [&](const InterfaceAddress& own) {
+            return own.address.is_v4() == address.is_v4() && prefix_of(own).contains(address);
+        });
 }
 
 bool has_address(const Interface& interface, const IpAddress& address) {

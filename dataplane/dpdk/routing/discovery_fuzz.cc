@@ -1,6 +1,7 @@
-// Whatever a station sends as ARP or ND: nothing is read or written beyond the frame, an answer is well-formed, and the
-// resolver stays within its limits. The input: one byte says by which interface and with how much room behind, two the
-// length of a frame, then the frame; again until the end. Between two frames time passes.
+// Whatever a station sends as ARP or ND: nothing is read or written beyond the frame, an answer is
+// well-formed, and the resolver stays within its limits. The input: one byte says by which
+// interface and with how much room behind, two the length of a frame, then the frame; again until
+// the end. Between two frames time passes.
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -22,8 +23,9 @@ void must(bool condition) {
     if (!condition) std::abort();
 }
 
-void one_frame(std::span<const std::uint8_t> bytes, std::uint8_t how, const std::vector<Interface>& interfaces,
-               Responder& responder, Resolver& resolver, Milliseconds now) {
+void one_frame(std::span<const std::uint8_t> bytes, std::uint8_t how,
+               const std::vector<Interface>& interfaces, Responder& responder, Resolver& resolver,
+               Milliseconds now) {
     // Of the exact size, so that the sanitizer sees a byte too far.
     const std::size_t tailroom = how >> 4U;
     const std::unique_ptr<std::uint8_t[]> memory(new std::uint8_t[bytes.size() + tailroom]);
@@ -37,12 +39,14 @@ void one_frame(std::span<const std::uint8_t> bytes, std::uint8_t how, const std:
     Discovery said;
     if (read_discovery(frame, &said) == Read::kDiscovery) {
         (void)responder.defend(said, frame.interface, interface, now);
-        resolver.learn(frame.interface, said, responder.answers_for(frame.interface, interface, said.target), now);
+        resolver.learn(frame.interface, said,
+                       responder.answers_for(frame.interface, interface, said.target), now);
         const std::size_t room = bytes.size() + tailroom;
         if (responder.answer(frame, said, frame.interface, interface)) {
             must(frame.data == memory.get() && frame.length <= room);
             must(frame.length + frame.tailroom == room);
-            // An answer is itself in order, says that the target is here, and goes to the asker alone or to all nodes.
+            // An answer is itself in order, says that the target is here, and goes to the asker
+            // alone or to all nodes.
             Discovery answer;
             must(read_discovery(frame, &answer) == Read::kDiscovery);
             must(answer.source == interface.mac && answer.mac == interface.mac);
@@ -60,7 +64,8 @@ void one_frame(std::span<const std::uint8_t> bytes, std::uint8_t how, const std:
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     static const std::vector<Interface> interfaces = {
-        make_interface("up0", 0, 0, "02:00:00:00:00:01", {"192.0.2.2/24", "2001:db8::2/64", "fe80::1/64"}),
+        make_interface("up0", 0, 0, "02:00:00:00:00:01",
+                       {"192.0.2.2/24", "2001:db8::2/64", "fe80::1/64"}),
         make_interface("up1", 1, 7, "02:00:00:00:00:02", {"10.0.0.1/8"})};
     RoutingCounters counters;
     Announced announced(counters);
@@ -78,7 +83,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         size -= 3 + length;
         now += Milliseconds((how & 0x0eU) * 500);
         resolver.tick(now);
-        for (const auto& frame : resolver.take_frames()) must(frame.bytes.size() >= 60 && frame.interface < 2);
+        for (const auto& frame : resolver.take_frames())
+            must(frame.bytes.size() >= 60 && frame.interface < 2);
         for (const auto& change : resolver.take_changes()) {
             if (mirrored.size() <= change.place) mirrored.resize(change.place + 1);
             mirrored[change.place] = change.neighbour;

@@ -29,18 +29,26 @@ constexpr std::uint16_t kEtherTypeIpv6 = 0x86dd;
 constexpr std::uint16_t kEtherTypeVlan = 0x8100;
 constexpr std::uint32_t kUnknown = 0xffffffff;
 
-std::uint32_t narrow(const sluice_address& address) { return be32toh(address.word_be[3]); }
+std::uint32_t narrow(const sluice_address& address) {
+    return be32toh(address.word_be[3]);
+}
 Wide wide(const sluice_address& address) {
-    return {static_cast<std::uint64_t>(be32toh(address.word_be[0])) << 32U | be32toh(address.word_be[1]),
-            static_cast<std::uint64_t>(be32toh(address.word_be[2])) << 32U | be32toh(address.word_be[3])};
+    return {static_cast<std::uint64_t>(be32toh(address.word_be[0])) << 32U |
+                be32toh(address.word_be[1]),
+            static_cast<std::uint64_t>(be32toh(address.word_be[2])) << 32U |
+                be32toh(address.word_be[3])};
 }
 sluice_address words(const IpAddress& address) {
     sluice_address out{};
     std::memcpy(out.word_be, address.bytes.data(), sizeof out.word_be);
     return out;
 }
-std::uint32_t narrow(const IpAddress& address) { return narrow(words(address)); }
-Wide wide(const IpAddress& address) { return wide(words(address)); }
+std::uint32_t narrow(const IpAddress& address) {
+    return narrow(words(address));
+}
+Wide wide(const IpAddress& address) {
+    return wide(words(address));
+}
 
 void put16(std::uint8_t* at, std::uint16_t value) {
     at[0] = static_cast<std::uint8_t>(value >> 8U);
@@ -70,7 +78,8 @@ Hop hop_of(const Interface& interface, const Neighbour& neighbour, std::uint32_t
 class Links {
 public:
     [[nodiscard]] std::uint32_t find(std::uint16_t interface, const IpAddress& address) const {
-        return address.is_v4() ? v4_.find({narrow(address), interface}) : v6_.find({wide(address), interface});
+        return address.is_v4() ? v4_.find({narrow(address), interface})
+                               : v6_.find({wide(address), interface});
     }
     [[nodiscard]] std::uint32_t find4(std::uint32_t interface, std::uint32_t address) const {
         return v4_.find({address, interface});
@@ -79,15 +88,18 @@ public:
         return v6_.find({address, interface});
     }
     void put(std::uint16_t interface, const IpAddress& address, std::uint32_t value) {
-        address.is_v4() ? v4_.put({narrow(address), interface}, value) : v6_.put({wide(address), interface}, value);
+        address.is_v4() ? v4_.put({narrow(address), interface}, value)
+                        : v6_.put({wide(address), interface}, value);
     }
     void remove(std::uint16_t interface, const IpAddress& address) {
-        address.is_v4() ? v4_.remove({narrow(address), interface}) : v6_.remove({wide(address), interface});
+        address.is_v4() ? v4_.remove({narrow(address), interface})
+                        : v6_.remove({wide(address), interface});
     }
     // Room for all of them at once.
     void reserve(std::span<const NeighbourChange> changes) {
-        const auto v4 = static_cast<std::size_t>(std::count_if(
-            changes.begin(), changes.end(), [](const NeighbourChange& c) { return c.neighbour.address.is_v4(); }));
+        const auto v4 = static_cast<std::size_t>(
+            std::count_if(changes.begin(), changes.end(),
+                          [](const NeighbourChange& c) { return c.neighbour.address.is_v4(); }));
         v4_.reserve(std::min(v4_.size() + v4, kMaxNeighbours));
         v6_.reserve(std::min(v6_.size() + changes.size() - v4, kMaxNeighbours));
     }
@@ -101,8 +113,9 @@ private:
 // What neighbours do not change.
 struct Routes {
     std::vector<Interface> interfaces;
-    std::vector<std::uint16_t> untagged;                          // [port]
-    std::vector<std::unique_ptr<std::array<std::uint16_t, 4096>>> tagged;  // [port][vlan]; null: the port has no VLAN
+    std::vector<std::uint16_t> untagged;  // [port]
+    std::vector<std::unique_ptr<std::array<std::uint16_t, 4096>>>
+        tagged;  // [port][vlan]; null: the port has no VLAN
     Prefixes<std::uint32_t> v4;
     Prefixes<Wide> v6;
     std::vector<std::pair<std::uint16_t, IpAddress>> gateways;
@@ -152,7 +165,8 @@ public:
 
     bool next_hop(const sluice_address& destination, bool v6, std::uint16_t* interface,
                   IpAddress* address) const override {
-        const std::uint32_t leads = v6 ? routes_->v6.find(wide(destination)) : routes_->v4.find(narrow(destination));
+        const std::uint32_t leads =
+            v6 ? routes_->v6.find(wide(destination)) : routes_->v4.find(narrow(destination));
         if ((leads & kOnLink) != 0) {
             *interface = static_cast<std::uint16_t>(leads & ~kOnLink);
             std::memcpy(address->bytes.data(), destination.word_be, sizeof destination.word_be);
@@ -173,8 +187,8 @@ public:
         return table && vlan < table->size() ? (*table)[vlan] : kMaxInterfaces;
     }
     std::size_t bytes() const override {
-        return routes_->v4.bytes() + routes_->v6.bytes() + links_->bytes() + fixed_.size() * sizeof(Hop) +
-               blocks_.size() * sizeof(Block);
+        return routes_->v4.bytes() + routes_->v6.bytes() + links_->bytes() +
+               fixed_.size() * sizeof(Hop) + blocks_.size() * sizeof(Block);
     }
 
 private:
@@ -224,12 +238,15 @@ Result<void> Snapshot::apply(std::span<const NeighbourChange> changes) {
         const Neighbour& now = change.neighbour;
         const bool free = now.address.is_unspecified();
         const bool was_free = former.address.is_unspecified();
-        const bool same = !free && !was_free && former.address == now.address && former.interface == now.interface;
+        const bool same = !free && !was_free && former.address == now.address &&
+                          former.interface == now.interface;
         if (!same && !was_free) {
             own_links();
             links->remove(former.interface, former.address);
-            const std::uint32_t gateway = routes_->gateway_numbers.find(former.interface, former.address);
-            if (gateway != kUnknown) fixed_[kFirstGateway + gateway] = routes_->links[former.interface];
+            const std::uint32_t gateway =
+                routes_->gateway_numbers.find(former.interface, former.address);
+            if (gateway != kUnknown)
+                fixed_[kFirstGateway + gateway] = routes_->links[former.interface];
         }
         former = now;
         if (free) continue;
@@ -237,7 +254,8 @@ Result<void> Snapshot::apply(std::span<const NeighbourChange> changes) {
         if (!same) {
             const std::uint32_t other = links_->find(now.interface, now.address);
             if (other != kUnknown) {
-                return make_error(Code::kInvalidArgument, "neighbour {}: places {} and {} of interface {} both have it",
+                return make_error(Code::kInvalidArgument,
+                                  "neighbour {}: places {} and {} of interface {} both have it",
                                   now.address.to_string(), other, change.place,
                                   routes_->interfaces[now.interface].name);
             }
@@ -272,8 +290,8 @@ IpAddress broadcast_of(const InterfaceAddress& own) {
 
 // Own addresses, broadcasts, the prefixes of interfaces, and what is never forwarded.
 void add_implied(const Routes& routes, std::vector<Candidate>& out) {
-    for (const char* text : {"0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32", "::/128", "::1/128",
-                             "fe80::/10", "ff00::/8"}) {
+    for (const char* text : {"0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32",
+                             "::/128", "::1/128", "fe80::/10", "ff00::/8"}) {
         out.push_back({IpPrefix::parse(text).value(), kImplied, kHere});
     }
     for (std::size_t i = 0; i < routes.interfaces.size(); ++i) {
@@ -281,7 +299,8 @@ void add_implied(const Routes& routes, std::vector<Candidate>& out) {
             const bool v4 = own.address.is_v4();
             const auto all_bits = static_cast<std::uint8_t>(v4 ? 32 : 128);
             out.push_back({{own.address, all_bits}, kImplied, kHere});
-            if (v4 && own.prefix_length < 31) out.push_back({{broadcast_of(own), 32}, kImplied, kHere});
+            if (v4 && own.prefix_length < 31)
+                out.push_back({{broadcast_of(own), 32}, kImplied, kHere});
             const bool link_local = !v4 && own.address.is_link_local();
             if (own.prefix_length < all_bits && !link_local) {
                 out.push_back({prefix_of(own), kByMetric, kOnLink | static_cast<std::uint32_t>(i)});
@@ -316,7 +335,8 @@ Result<std::uint32_t> leads_to(const Route& route, Routes& routes) {
     std::uint32_t number = routes.gateway_numbers.find(route.interface, route.gateway);
     if (number == kUnknown) {
         if (routes.gateways.size() >= kMaxGateways) {
-            return make_error(Code::kResourceExhausted, "route {}: its gateway {} is one more than {}",
+            return make_error(Code::kResourceExhausted,
+                              "route {}: its gateway {} is one more than {}",
                               route.prefix.to_string(), route.gateway.to_string(), kMaxGateways);
         }
         number = static_cast<std::uint32_t>(routes.gateways.size());
@@ -328,12 +348,14 @@ Result<std::uint32_t> leads_to(const Route& route, Routes& routes) {
 
 // candidates: as goes_before() has them.
 void build_prefixes(std::vector<Candidate>& candidates, Routes& routes) {
-    candidates.erase(std::unique(candidates.begin(), candidates.end(),
-                                 [](const Candidate& a, const Candidate& b) { return a.prefix == b.prefix; }),
-                     candidates.end());
+    candidates.erase(
+        std::unique(candidates.begin(), candidates.end(),
+                    [](const Candidate& a, const Candidate& b) { return a.prefix == b.prefix; }),
+        candidates.end());
     std::vector<Prefixes<std::uint32_t>::Item> v4 = {{0, 0, kNowhere}};
     // IPv4 addresses in IPv6 packets (RFC 4038, section 4.2) lead nowhere.
-    std::vector<Prefixes<Wide>::Item> v6 = {{{}, 0, kNowhere}, {{0, 0xffff'0000'0000}, 96, kNowhere}};
+    std::vector<Prefixes<Wide>::Item> v6 = {{{}, 0, kNowhere},
+                                            {{0, 0xffff'0000'0000}, 96, kNowhere}};
     for (const Candidate& candidate : candidates) {
         const IpPrefix& prefix = candidate.prefix;
         if (prefix.address.is_v4()) {
@@ -354,16 +376,18 @@ void build_prefixes(std::vector<Candidate>& candidates, Routes& routes) {
 
 }  // namespace
 
-Result<std::unique_ptr<Forwarding>> Forwarding::make(std::vector<Interface> interfaces, std::span<const Route> given,
+Result<std::unique_ptr<Forwarding>> Forwarding::make(std::vector<Interface> interfaces,
+                                                     std::span<const Route> given,
                                                      std::span<const Neighbour> neighbours,
                                                      std::uint64_t generation) {
     SLUICE_TRY(check_interfaces(interfaces));
     if (given.size() > kMaxRoutes) {
-        return make_error(Code::kResourceExhausted, "{} routes are more than {}", given.size(), kMaxRoutes);
+        return make_error(Code::kResourceExhausted, "{} routes are more than {}", given.size(),
+                          kMaxRoutes);
     }
     if (neighbours.size() > kMaxNeighbours) {
-        return make_error(Code::kResourceExhausted, "{} neighbours are more than {}", neighbours.size(),
-                          kMaxNeighbours);
+        return make_error(Code::kResourceExhausted, "{} neighbours are more than {}",
+                          neighbours.size(), kMaxNeighbours);
     }
     auto routes = std::make_shared<Routes>();
     routes->interfaces = std::move(interfaces);
@@ -375,10 +399,12 @@ Result<std::unique_ptr<Forwarding>> Forwarding::make(std::vector<Interface> inte
         hop.mtu = routes->interfaces[i].mtu;
         routes->links.push_back(hop);
     }
-    // In an order of their own, so that of two routes of one prefix and metric the same one wins whichever came first.
+    // In an order of their own, so that of two routes of one prefix and metric the same one wins
+    // whichever came first.
     std::vector<Route> sorted(given.begin(), given.end());
     std::sort(sorted.begin(), sorted.end(), [](const Route& a, const Route& b) {
-        return std::tie(a.prefix, a.metric, a.gateway, a.interface) < std::tie(b.prefix, b.metric, b.gateway, b.interface);
+        return std::tie(a.prefix, a.metric, a.gateway, a.interface) <
+               std::tie(b.prefix, b.metric, b.gateway, b.interface);
     });
     std::vector<Candidate> explicit_ones;
     explicit_ones.reserve(sorted.size());

@@ -1,9 +1,10 @@
-// A flat hash table from a fixed-size key to a 32-bit number: linear probing over one array, at most six of ten places
-// taken, so that a look-up is one cache line, rarely two. Copying a table is copying its array.
+// A flat hash table from a fixed-size key to a 32-bit number: linear probing over one array, at
+// most six of ten places taken, so that a look-up is one cache line, rarely two. Copying a table is
+// copying its array.
 //
-// Hashing is multiply-shift with secret factors drawn once per process (Dietzfelbinger et al. 1997; pairs as Thorup,
-// "High Speed Hashing for Integers and Strings", section 3.5): neighbours' addresses are chosen by strangers, who shall
-// not be able to aim at one place.
+// Hashing is multiply-shift with secret factors drawn once per process (Dietzfelbinger et al. 1997;
+// pairs as Thorup, "High Speed Hashing for Integers and Strings", section 3.5): neighbours'
+// addresses are chosen by strangers, who shall not be able to aim at one place.
 //
 // Written by one thread before it is published; any number of threads read.
 #pragma once
@@ -40,9 +41,12 @@ struct HashFactors {
 };
 const HashFactors& hash_factors();
 
-inline std::uint64_t hash_of(std::uint32_t key, const HashFactors& f) { return key * f.factor[0] + f.factor[1]; }
+inline std::uint64_t hash_of(std::uint32_t key, const HashFactors& f) {
+    return key * f.factor[0] + f.factor[1];
+}
 inline std::uint64_t hash_of(const Wide& key, const HashFactors& f) {
-    const std::uint64_t first = ((key.high >> 32U) + f.factor[0]) * ((key.high & 0xffffffffU) + f.factor[1]);
+    const std::uint64_t first =
+        ((key.high >> 32U) + f.factor[0]) * ((key.high & 0xffffffffU) + f.factor[1]);
     return first + ((key.low >> 32U) + f.factor[2]) * ((key.low & 0xffffffffU) + f.factor[3]);
 }
 inline std::uint64_t hash_of(const LinkKey4& key, const HashFactors& f) {
@@ -81,7 +85,8 @@ public:
         size_ += slots_[i].value == kNothing ? 1U : 0U;
         slots_[i] = Slot{key, value};
     }
-    // What follows is moved up, so that no marks of the dead are left (Knuth, volume 3, section 6.4, algorithm R).
+    // What follows is moved up, so that no marks of the dead are left (Knuth, volume 3,
+    // section 6.4, algorithm R).
     void remove(const Key& key) {
         std::size_t hole = place(key);
         while (!(slots_[hole].key == key) || slots_[hole].value == kNothing) {
@@ -106,7 +111,9 @@ private:
         std::uint32_t value = kNothing;
     };
 
-    [[nodiscard]] std::size_t place(const Key& key) const { return hash_of(key, factors_) >> shift_; }
+    [[nodiscard]] std::size_t place(const Key& key) const {
+        return hash_of(key, factors_) >> shift_;
+    }
     void resize(std::size_t places) {
         std::vector<Slot> former(places);
         former.swap(slots_);

@@ -22,15 +22,15 @@ struct InterfaceAddress {
 };
 
 struct Interface {
-    std::string name;             // as given by the user, or the port's own
-    std::uint16_t port = 0;       // DPDK port id
-    std::uint16_t vlan = 0;       // VLAN id, host order; 0: frames without a tag, and priority tags
+    std::string name;        // as given by the user, or the port's own
+    std::uint16_t port = 0;  // DPDK port id
+    std::uint16_t vlan = 0;  // VLAN id, host order; 0: frames without a tag, and priority tags
     Place place = Place::kUplink;
     Mac mac{};
-    std::uint16_t mtu = 1500;     // of IP packets
+    std::uint16_t mtu = 1500;  // of IP packets
     std::vector<InterfaceAddress> addresses;
-    // ARP and ND are answered here also for external and load-balancer addresses of the image that lie in a prefix of
-    // `addresses`. ClusterIPs are never answered for.
+    // ARP and ND are answered here also for external and load-balancer addresses of the image that
+    // lie in a prefix of `addresses`. ClusterIPs are never answered for.
     bool announce = true;
 };
 

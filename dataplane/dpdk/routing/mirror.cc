@@ -14,7 +14,8 @@ namespace {
 bool never_forwarded(const IpPrefix& prefix) {
     if (prefix.bits == 0) return false;
     const IpAddress& address = prefix.address;
-    return address.is_multicast() || address.is_loopback() || (!address.is_v4() && address.is_link_local());
+    return address.is_multicast() || address.is_loopback() ||
+           (!address.is_v4() && address.is_link_local());
 }
 
 // A table of the kernel: whether it may have changed, and when it may be read again.
@@ -22,7 +23,9 @@ struct Table {
     bool pending = true;
     std::optional<Milliseconds> not_before;
 
-    [[nodiscard]] bool due(Milliseconds now) const { return pending && (!not_before || *not_before <= now); }
+    [[nodiscard]] bool due(Milliseconds now) const {
+        return pending && (!not_before || *not_before <= now);
+    }
     void was_read(Milliseconds now, std::size_t entries) {
         pending = false;
         not_before = now + kMirrorLeast + Milliseconds(entries / kMirrorEntriesPerMs);
@@ -32,7 +35,8 @@ struct Table {
 
 class KernelMirror final : public Mirror {
 public:
-    KernelMirror(std::vector<Twin> twins, std::unique_ptr<netlink::TableWatch> watch, RoutingCounters& counters)
+    KernelMirror(std::vector<Twin> twins, std::unique_ptr<netlink::TableWatch> watch,
+                 RoutingCounters& counters)
         : twins_(std::move(twins)), watch_(std::move(watch)), counters_(counters) {}
 
     int fd() const override { return watch_->fd(); }
@@ -62,7 +66,9 @@ private:
     RoutingCounters& counters_;
     std::map<int, std::uint16_t> interface_of_;  // by the device's number
     Table devices_, addresses_, routes_, neighbours_;
-    std::vector<Route> of_table_;    // the main table's
+    std::vector<Route> of_table_;  // the main table's
+    std::map<std::pair<std::uint16_t, IpAddress>, Mac>
+        found_;                      // the kernel's neighbours, as last read
     std::vector<Route> of_devices_;  // addresses of devices that are no twins
     Mirrored state_;
 };
@@ -80,7 +86,8 @@ bool KernelMirror::find_devices(Milliseconds now) {
         }
     }
     devices_.was_read(now, 0);
-    // The kernel also tells when a link appears; this is for a rename, which comes before the name can be found.
+    // The kernel also tells when a link appears; this is for a rename, which comes before the name
+    // can be found.
     if (!all) {
         devices_.pending = true;
         devices_.failed(now);
@@ -135,7 +142,8 @@ Result<void> KernelMirror::read_routes(Milliseconds now, Changed& changed) {
         const auto twin = interface_of_.find(entry.ifindex);
         if (twin == interface_of_.end()) {
             routes.push_back({entry.destination, {}, kToKernel, entry.metric});
-        } else if (!entry.gateway.is_unspecified() && entry.gateway.is_v4() != entry.destination.address.is_v4()) {
+        } else if (!entry.gateway.is_unspecified() &&
+                   entry.gateway.is_v4() != entry.destination.address.is_v4()) {
             ++counters_.kernel_skipped;
         } else {
             routes.push_back({entry.destination, entry.gateway, twin->second, entry.metric});
@@ -164,6 +172,7 @@ Result<void> KernelMirror::read_neighbours(Milliseconds now, Changed& changed) {
     neighbours_.was_read(now, listed->size());
     std::vector<Neighbour> permanent;
     std::vector<Neighbour> hints;
+    std::map<std::pair<std::uint16_t, IpAddress>, Mac> found;
     for (const auto& entry : *listed) {
         const auto twin = interface_of_.find(entry.ifindex);
         if (twin == interface_of_.end() || entry.address.is_multicast()) continue;
@@ -171,13 +180,22 @@ Result<void> KernelMirror::read_neighbours(Milliseconds now, Changed& changed) {
             ++counters_.kernel_skipped;
             continue;
         }
-        (entry.permanent ? permanent : hints).push_back({twin->second, entry.address, entry.mac, true});
+        const Neighbour neighbour{twin->second, entry.address, entry.mac, true};
+        if (entry.permanent) {
+            permanent.push_back(neighbour);
+            continue;
+        }
+        // What the kernel goes on believing is no news, or the resolver would doubt what it knows
+        // better again and again.
+        const std::pair key{neighbour.interface, neighbour.address};
+        const auto before = found_.find(key);
+        if (before == found_.end() || before->second != neighbour.mac) hints.push_back(neighbour);
+        found.emplace(key, neighbour.mac);
     }
-    if (permanent != state_.permanent || hints != state_.hints) {
-        state_.permanent = std::move(permanent);
-        state_.hints = std::move(hints);
-        changed.neighbours = true;
-    }
+    found_ = std::move(found);
+    changed.neighbours = permanent != state_.permanent || !hints.empty();
+    state_.permanent = std::move(permanent);
+    state_.hints = std::move(hints);
     return {};
 }
 
@@ -200,7 +218,8 @@ Result<Mirror::Changed> KernelMirror::update(Milliseconds now) {
     } else {
         keep(news.error());
     }
-    if (devices_.due(now) && find_devices(now)) addresses_.pending = routes_.pending = neighbours_.pending = true;
+    if (devices_.due(now) && find_devices(now))
+        addresses_.pending = routes_.pending = neighbours_.pending = true;
     if (addresses_.due(now)) keep(read_addresses(now, changed));
     if (routes_.due(now)) keep(read_routes(now, changed));
     if (neighbours_.due(now)) keep(read_neighbours(now, changed));
@@ -216,13 +235,16 @@ Result<std::unique_ptr<Mirror>> Mirror::make(std::vector<Twin> twins, RoutingCou
     std::set<std::uint16_t> interfaces;
     for (const Twin& twin : twins) {
         if (twin.device.empty()) {
-            return make_error(Code::kInvalidArgument, "the twin of interface {} has no device name", twin.interface);
+            return make_error(Code::kInvalidArgument, "the twin of interface {} has no device name",
+                              twin.interface);
         }
         if (!devices.insert(twin.device).second) {
-            return make_error(Code::kInvalidArgument, "twin {}: two interfaces have this device", twin.device);
+            return make_error(Code::kInvalidArgument, "twin {}: two interfaces have this device",
+                              twin.device);
         }
         if (!interfaces.insert(twin.interface).second) {
-            return make_error(Code::kInvalidArgument, "twin {}: interface {} has another", twin.device, twin.interface);
+            return make_error(Code::kInvalidArgument, "twin {}: interface {} has another",
+                              twin.device, twin.interface);
         }
     }
     SLUICE_TRY_ASSIGN(auto watch, netlink::TableWatch::create());

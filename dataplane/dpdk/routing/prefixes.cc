@@ -15,10 +15,12 @@ namespace sluice::dpdk {
 const HashFactors& hash_factors() {
     static const HashFactors factors = [] {
         HashFactors out{};
-        // Without the kernel's random numbers the table still works; it can then be aimed at by who knows the factors.
+        // Without the kernel's random numbers the table still works; it can then be aimed at by who
+        // knows the factors.
         if (::getrandom(&out, sizeof out, 0) != static_cast<ssize_t>(sizeof out)) {
             std::random_device device;
-            for (auto& factor : out.factor) factor = static_cast<std::uint64_t>(device()) << 32U | device();
+            for (auto& factor : out.factor)
+                factor = static_cast<std::uint64_t>(device()) << 32U | device();
         }
         for (auto& factor : out.factor) factor |= 1U;
         return out;
@@ -37,7 +39,8 @@ Prefixes<Key>::Prefixes(std::span<const Item> items) {
     std::copy(first.begin() + 1, first.end(), count.begin());
     std::partial_sum(first.begin(), first.end(), first.begin());
     std::vector<std::uint32_t> order(items.size());
-    for (std::size_t i = 0; i < items.size(); ++i) order[first[items[i].bits]++] = static_cast<std::uint32_t>(i);
+    for (std::size_t i = 0; i < items.size(); ++i)
+        order[first[items[i].bits]++] = static_cast<std::uint32_t>(i);
     for (unsigned bits = 1; bits <= kBits; ++bits) {
         if (count[bits] == 0) continue;
         levels_.push_back({bits, {}});

@@ -1,13 +1,15 @@
 // Longest prefix match: binary search over the lengths that there are, each a hash table.
 //
-// Source: Waldvogel, Varghese, Turner, Plattner, "Scalable High Speed IP Routing Lookups", SIGCOMM 1997, section 3.
-// A longer prefix leaves markers at the lengths where the search must decide for longer ones; a marker carries the
-// best match of its own bits, so that the search never goes back.
-// Deviation: lengths without any prefix are not searched, so that a node's usual few (/32, /24, /0) cost one or two
-// probes; 32 lengths cost at most 6, 128 at most 8. One probe is one cache line, seldom two.
+// Source: Waldvogel, Varghese, Turner, Plattner, "Scalable High Speed IP Routing Lookups", SIGCOMM
+// 1997, section 3. A longer prefix leaves markers at the lengths where the search must decide for
+// longer ones; a marker carries the best match of its own bits, so that the search never goes back.
+// Deviation: lengths without any prefix are not searched, so that a node's usual few (/32, /24, /0)
+// cost one or two probes; 32 lengths cost at most 6, 128 at most 8. One probe is one cache line,
+// seldom two.
 //
-// Chosen over DIR-24-8 (64 MiB for three routes) and over Poptrie (host routes of IPv6 are 19 levels deep, and a
-// million of them some 20 million nodes): memory here is one place for each prefix and each marker.
+// Chosen over DIR-24-8 (64 MiB for three routes) and over Poptrie (host routes of IPv6 are 19
+// levels deep, and a million of them some 20 million nodes): memory here is one place for each
+// prefix and each marker.
 //
 // Written by one thread before it is published; any number of threads read.
 #pragma once

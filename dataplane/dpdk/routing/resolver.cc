@@ -19,7 +19,8 @@ std::span<const std::uint8_t> ip_packet(std::span<const std::uint8_t> frame) {
         const unsigned type = static_cast<unsigned>(frame[at]) << 8U | frame[at + 1];
         if (type == 0x8100 || type == 0x88a8) continue;
         const unsigned version = frame[at + 2] >> 4U;
-        if ((type == 0x0800 && version == 4) || (type == 0x86dd && version == 6)) return frame.subspan(at + 2);
+        if ((type == 0x0800 && version == 4) || (type == 0x86dd && version == 6))
+            return frame.subspan(at + 2);
         return {};
     }
     return {};
@@ -123,8 +124,10 @@ void Resolver::set_state(Entry& entry, NeighbourState state, Milliseconds due) {
     if (state == NeighbourState::kIncomplete) ++incomplete_;
     if (state == NeighbourState::kPermanent) return;
     timers_.emplace(due, entry.place);
-    const bool asked_for = state == NeighbourState::kIncomplete || state == NeighbourState::kReachable;
-    if (!entry.proven && !asked_for && !gateways_.contains({entry.neighbour.interface, entry.neighbour.address})) {
+    const bool asked_for =
+        state == NeighbourState::kIncomplete || state == NeighbourState::kReachable;
+    if (!entry.proven && !asked_for &&
+        !gateways_.contains({entry.neighbour.interface, entry.neighbour.address})) {
         unproven_.emplace(entry.born, entry.place);
     }
 }
@@ -143,7 +146,8 @@ bool Resolver::may_be(const Key& key) const {
     return on_link(interfaces_[key.first], address) || gateways_.contains(key);
 }
 
-void Resolver::use(std::span<const Interface> interfaces, std::span<const std::pair<std::uint16_t, IpAddress>> gateways,
+void Resolver::use(std::span<const Interface> interfaces,
+                   std::span<const std::pair<std::uint16_t, IpAddress>> gateways,
                    Milliseconds now) {
     interfaces_.assign(interfaces.begin(), interfaces.end());
     gateways_.clear();
@@ -151,7 +155,8 @@ void Resolver::use(std::span<const Interface> interfaces, std::span<const std::p
         if (gateways_.size() < kMaxGateways) gateways_.insert(gateway);
     }
     for (Entry& entry : entries_) {
-        if (entry.state == NeighbourState::kFree || entry.state == NeighbourState::kPermanent) continue;
+        if (entry.state == NeighbourState::kFree || entry.state == NeighbourState::kPermanent)
+            continue;
         const Key key{entry.neighbour.interface, entry.neighbour.address};
         if (!may_be(key) || has_address(interfaces_[key.first], key.second)) {
             forget(entry);
@@ -189,14 +194,16 @@ void Resolver::ask(Entry& entry, Milliseconds now) {
     const Neighbour& neighbour = entry.neighbour;
     const Interface& interface = interfaces_[neighbour.interface];
     const IpAddress source = source_for(interface, neighbour.address);
-    // ARP can ask without an address of its own; a solicitation cannot, it would say that the target is to be ours.
+    // ARP can ask without an address of its own; a solicitation cannot, it would say that the
+    // target is to be ours.
     if (!neighbour.address.is_v4() && source.is_unspecified()) {
         ++counters_.unresolved_unroutable;
         return;
     }
     std::optional<Mac> unicast;
     if (entry.state == NeighbourState::kProbe) unicast = neighbour.mac;
-    frames_.push_back(make_question(neighbour.interface, interface, source, neighbour.address, unicast));
+    frames_.push_back(
+        make_question(neighbour.interface, interface, source, neighbour.address, unicast));
     ++counters_.solicitations_sent;
 }
 
@@ -218,8 +225,8 @@ void Resolver::fail(Entry& entry, Milliseconds now) {
     set_state(entry, NeighbourState::kFailed, now + (gateway ? kGatewayRetryMs : kFailedMs));
 }
 
-void Resolver::wait(std::uint16_t interface, const IpAddress& neighbour, std::span<const std::uint8_t> frame,
-                    Milliseconds now) {
+void Resolver::wait(std::uint16_t interface, const IpAddress& neighbour,
+                    std::span<const std::uint8_t> frame, Milliseconds now) {
     const Key key{interface, neighbour};
     const auto packet = ip_packet(frame);
     if (packet.empty() || interface >= interfaces_.size() || neighbour.is_unspecified()) {
@@ -228,7 +235,8 @@ void Resolver::wait(std::uint16_t interface, const IpAddress& neighbour, std::sp
     }
     Entry* entry = find(key);
     if (entry == nullptr) {
-        // A route "on the link" may name neighbours beyond the prefixes of the interface's addresses.
+        // A route "on the link" may name neighbours beyond the prefixes of the interface's
+        // addresses.
         if (incomplete_ >= kMaxIncomplete) {
             ++counters_.neighbours_refused;
             return;
@@ -239,7 +247,8 @@ void Resolver::wait(std::uint16_t interface, const IpAddress& neighbour, std::sp
     }
     if (is_resolved(entry->state)) {
         // The lcore used an older snapshot.
-        frames_.push_back(ip_frame(interfaces_[interface], interface, entry->neighbour.mac, packet));
+        frames_.push_back(
+            ip_frame(interfaces_[interface], interface, entry->neighbour.mac, packet));
         ++counters_.unresolved_known;
         return;
     }
@@ -282,7 +291,8 @@ void Resolver::tick(Milliseconds now) {
     std::size_t budget = kQuestionsPerTick;
     while (!timers_.empty() && timers_.begin()->first <= now && budget > 0) {
         Entry& entry = entries_[timers_.begin()->second];
-        const bool gateway = gateways_.contains({entry.neighbour.interface, entry.neighbour.address});
+        const bool gateway =
+            gateways_.contains({entry.neighbour.interface, entry.neighbour.address});
         --budget;
         switch (entry.state) {
             case NeighbourState::kIncomplete:
@@ -308,12 +318,9 @@ void Resolver::tick(Milliseconds now) {
                     forget(entry);
                 }
                 break;
-            case NeighbourState::kFailed:
-                gateway ? begin(entry, now) : forget(entry);
-                break;
+            case NeighbourState::kFailed: gateway ? begin(entry, now) : forget(entry); break;
             case NeighbourState::kPermanent:
-            case NeighbourState::kFree:
-                SLUICE_ASSERT(false && "such an entry has no timer");
+            case NeighbourState::kFree: SLUICE_ASSERT(false && "such an entry has no timer");
         }
     }
 }
@@ -334,7 +341,8 @@ void Resolver::become(Entry& entry, const Mac& mac, bool confirmed, Milliseconds
     if (confirmed) {
         // Spread, so that many neighbours that came together are not probed together.
         const auto spread = (entry.place * 397U + entry.neighbour.address.bytes[15] * 31U) % 1000U;
-        set_state(entry, NeighbourState::kReachable, now + kReachableMs / 2 + kReachableMs * spread / 1000);
+        set_state(entry, NeighbourState::kReachable,
+                  now + kReachableMs / 2 + kReachableMs * spread / 1000);
     } else {
         set_state(entry, NeighbourState::kStale, now + kDelayMs);
     }
@@ -346,7 +354,8 @@ void Resolver::become(Entry& entry, const Mac& mac, bool confirmed, Milliseconds
 }
 
 // RFC 4861, section 7.2.5.
-void Resolver::update(Entry& entry, const Mac& mac, bool solicited, bool overrides, Milliseconds now) {
+void Resolver::update(Entry& entry, const Mac& mac, bool solicited, bool overrides,
+                      Milliseconds now) {
     if (entry.state == NeighbourState::kPermanent) return;
     if (!is_resolved(entry.state)) {
         become(entry, mac, solicited, now);
@@ -354,7 +363,8 @@ void Resolver::update(Entry& entry, const Mac& mac, bool solicited, bool overrid
     }
     const bool differs = entry.neighbour.mac != mac;
     if (differs && !overrides) {
-        if (entry.state == NeighbourState::kReachable) set_state(entry, NeighbourState::kStale, now + kDelayMs);
+        if (entry.state == NeighbourState::kReachable)
+            set_state(entry, NeighbourState::kStale, now + kDelayMs);
         return;
     }
     if (solicited) {
@@ -364,7 +374,8 @@ void Resolver::update(Entry& entry, const Mac& mac, bool solicited, bool overrid
     }
 }
 
-void Resolver::learn_unasked(const Key& key, const Mac& mac, bool create_it, bool overrides, Milliseconds now) {
+void Resolver::learn_unasked(const Key& key, const Mac& mac, bool create_it, bool overrides,
+                             Milliseconds now) {
     Entry* entry = find(key);
     if (entry == nullptr) {
         if (!create_it) return;
@@ -392,7 +403,8 @@ void Resolver::learn(std::uint16_t interface, const Discovery& said, bool ours, 
     if (advertises) {
         if (entry == nullptr) return;
         if (!said.mac && !is_resolved(entry->state)) return;
-        update(*entry, said.mac.value_or(entry->neighbour.mac), said.solicited, said.overrides, now);
+        update(*entry, said.mac.value_or(entry->neighbour.mac), said.solicited, said.overrides,
+               now);
         return;
     }
     if (!said.mac) return;
@@ -410,7 +422,9 @@ void Resolver::learn(std::uint16_t interface, const Discovery& said, bool ours, 
 
 void Resolver::hint(const Neighbour& neighbour, Milliseconds now) {
     const Key key{neighbour.interface, neighbour.address};
-    if (!may_be(key) || !is_station(neighbour.mac) || has_address(interfaces_[key.first], key.second)) return;
+    if (!may_be(key) || !is_station(neighbour.mac) ||
+        has_address(interfaces_[key.first], key.second))
+        return;
     const Entry* const entry = find(key);
     const bool overrides = entry == nullptr || entry->state != NeighbourState::kReachable;
     learn_unasked(key, neighbour.mac, true, overrides, now);
@@ -420,7 +434,8 @@ void Resolver::set_permanent(std::span<const Neighbour> neighbours, Milliseconds
     std::map<Key, Mac> wanted;
     for (const Neighbour& neighbour : neighbours) {
         const Key key{neighbour.interface, neighbour.address};
-        if (!check_neighbour(neighbour, interfaces_) || !neighbour.resolved || neighbour.address.is_unspecified()) {
+        if (!check_neighbour(neighbour, interfaces_) || !neighbour.resolved ||
+            neighbour.address.is_unspecified()) {
             ++counters_.kernel_skipped;
             continue;
         }
@@ -444,19 +459,25 @@ void Resolver::set_permanent(std::span<const Neighbour> neighbours, Milliseconds
     }
 }
 
-std::vector<NeighbourChange> Resolver::take_changes() { return std::exchange(changes_, {}); }
-std::vector<OutFrame> Resolver::take_frames() { return std::exchange(frames_, {}); }
+std::vector<NeighbourChange> Resolver::take_changes() {
+    return std::exchange(changes_, {});
+}
+std::vector<OutFrame> Resolver::take_frames() {
+    return std::exchange(frames_, {});
+}
 
 std::vector<Neighbour> Resolver::all() const {
     std::vector<Neighbour> out;
     out.reserve(entries_.size());
-    for (const Entry& entry : entries_) out.push_back(is_resolved(entry.state) ? entry.neighbour : Neighbour{});
+    for (const Entry& entry : entries_)
+        out.push_back(is_resolved(entry.state) ? entry.neighbour : Neighbour{});
     return out;
 }
 
 std::vector<Resolver::View> Resolver::views() const {
     std::vector<View> out;
-    for (const auto& [key, place] : places_) out.push_back({entries_[place].neighbour, entries_[place].state});
+    for (const auto& [key, place] : places_)
+        out.push_back({entries_[place].neighbour, entries_[place].state});
     return out;
 }
 

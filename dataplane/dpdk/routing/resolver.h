@@ -1,19 +1,26 @@
-// Who is where: the neighbours of all interfaces, each a state machine after RFC 4861, section 7.3, for both families.
+// Who is where: the neighbours of all interfaces, each a state machine after RFC 4861, section 7.3,
+// for both families.
 //
-//            wait()                 an answer               kReachableMs         kDelayMs          kTries unanswered
-//   (none) ---------> INCOMPLETE ------------> REACHABLE ----------------> STALE --------> PROBE -------------------> (none)
-//                       | kTries unanswered        ^ an answer to a question |  ^ learnt unasked                |
-//                       v                          '-------------------------+--+----------- an answer ----------'
-//                     FAILED, for kFailedMs: what is sent there meanwhile is dropped at once
+//   (none) -- wait() --> INCOMPLETE -- an answer --> REACHABLE -- kReachableMs --> STALE
+//                          |                             ^                           |
+//               kTries unanswered                    an answer                    kDelayMs
+//                          v                             |                           v
+//                        FAILED -- kFailedMs --> (none)  '------------------------ PROBE
+//                                                                                    |
+//                                             (none) <-- kTries unanswered ----------'
 //
-// Deviations from the RFC. lcores do not tell which neighbours they use, so a STALE one is probed in any case, not upon
-// its next packet; whoever no longer answers is forgotten, and looked for again by the next packet. FAILED keeps packets
-// to nobody from making a question each. ARP follows the same machine: a reply to our address counts as solicited, and
-// overrides unless the entry is younger than kLockMs (as Linux's locktime).
+// Who speaks unasked is STALE at first. What is sent to a FAILED one is dropped at once.
 //
-// Bounded: kMaxNeighbours entries, of which kMaxIncomplete may be asked for at a time (RFC 6583: a scan of a /64 must not
-// displace who is known); kMaxWaitingEach frames a neighbour and kMaxWaitingBytes in all. A full table makes room by
-// forgetting those that never proved to be there, never for strangers those that did.
+// Deviations from the RFC. lcores do not tell which neighbours they use, so a STALE one is probed
+// in any case, not upon its next packet; whoever no longer answers is forgotten, and looked for
+// again by the next packet. FAILED keeps packets to nobody from making a question each. ARP follows
+// the same machine: a reply to our address counts as solicited, and overrides unless the entry is
+// younger than kLockMs (as Linux's locktime).
+//
+// Bounded: kMaxNeighbours entries, of which kMaxIncomplete may be asked for at a time (RFC 6583: a
+// scan of a /64 must not displace who is known); kMaxWaitingEach frames a neighbour and
+// kMaxWaitingBytes in all. A full table makes room by forgetting those that never proved to be
+// there, never for strangers those that did.
 //
 // The control thread's alone; time is given.
 #pragma once
@@ -53,28 +60,38 @@ inline constexpr std::size_t kMaxWaitingEach = 3;
 inline constexpr std::size_t kMaxWaitingBytes = 8U << 20U;
 inline constexpr std::size_t kQuestionsPerTick = 512;
 
-enum class NeighbourState : std::uint8_t { kFree, kIncomplete, kReachable, kStale, kProbe, kFailed, kPermanent };
+enum class NeighbourState : std::uint8_t {
+    kFree,
+    kIncomplete,
+    kReachable,
+    kStale,
+    kProbe,
+    kFailed,
+    kPermanent
+};
 [[nodiscard]] std::string_view state_name(NeighbourState state);
 
 class Resolver {
 public:
     explicit Resolver(RoutingCounters& counters) : counters_(counters) {}
 
-    // Neighbours outside of the prefixes and gateways that there are now are forgotten, but permanent ones.
-    // gateways: of routes; they are looked for from now on, and may lie outside of the interface's prefixes.
-    void use(std::span<const Interface> interfaces, std::span<const std::pair<std::uint16_t, IpAddress>> gateways,
-             Milliseconds now);
+    // Neighbours outside of the prefixes and gateways that there are now are forgotten, but
+    // permanent ones. gateways: of routes; they are looked for from now on, and may lie outside of
+    // the interface's prefixes.
+    void use(std::span<const Interface> interfaces,
+             std::span<const std::pair<std::uint16_t, IpAddress>> gateways, Milliseconds now);
 
-    // What a frame that came in by the interface says about its sender. ours: the frame asks for, or is addressed to,
-    // an address that we answer for.
+    // What a frame that came in by the interface says about its sender. ours: the frame asks for,
+    // or is addressed to, an address that we answer for.
     void learn(std::uint16_t interface, const Discovery& said, bool ours, Milliseconds now);
 
-    // Keeps a copy of the frame's IP packet until the neighbour is known, and asks. Frames of anything but IP are counted
-    // and dropped.
-    void wait(std::uint16_t interface, const IpAddress& neighbour, std::span<const std::uint8_t> frame,
-              Milliseconds now);
+    // Keeps a copy of the frame's IP packet until the neighbour is known, and asks. Frames of
+    // anything but IP are counted and dropped.
+    void wait(std::uint16_t interface, const IpAddress& neighbour,
+              std::span<const std::uint8_t> frame, Milliseconds now);
 
-    // Configured, or the kernel's permanent entries: neither asked for nor forgotten, in place of those of before.
+    // Configured, or the kernel's permanent entries: neither asked for nor forgotten, in place of
+    // those of before.
     void set_permanent(std::span<const Neighbour> neighbours, Milliseconds now);
     // What the kernel has found out: believed like an unasked-for advertisement.
     void hint(const Neighbour& neighbour, Milliseconds now);
@@ -83,7 +100,8 @@ public:
     void tick(Milliseconds now);
     [[nodiscard]] std::optional<Milliseconds> next() const;
 
-    // In the order in which they are to be applied. Only those whose MAC address is known have a place in snapshots.
+    // In the order in which they are to be applied. Only those whose MAC address is known have a
+    // place in snapshots.
     std::vector<NeighbourChange> take_changes();
     [[nodiscard]] bool has_changes() const { return !changes_.empty(); }
     std::vector<OutFrame> take_frames();
@@ -127,7 +145,8 @@ private:
     void drop_waiting(Entry& entry, std::uint64_t& counter);
     [[nodiscard]] bool may_be(const Key& key) const;
     [[nodiscard]] IpAddress source_for(const Interface& interface, const IpAddress& target) const;
-    void learn_unasked(const Key& key, const Mac& mac, bool create_it, bool overrides, Milliseconds now);
+    void learn_unasked(const Key& key, const Mac& mac, bool create_it, bool overrides,
+                       Milliseconds now);
     void update(Entry& entry, const Mac& mac, bool solicited, bool overrides, Milliseconds now);
 
     RoutingCounters& counters_;

@@ -25,14 +25,17 @@ std::vector<std::uint8_t> packet(std::uint8_t number, std::size_t size = 20) {
 class ResolverTest : public ::testing::Test {
 protected:
     ResolverTest() {
-        interfaces = {make_interface("up0", 0, 0, "02:00:00:00:00:01", {"192.0.2.2/24", "2001:db8::2/64"}),
-                      make_interface("up1.7", 1, 7, "02:00:00:00:00:02", {"10.0.0.2/8", "fd00::2/64", "fe80::2/64"})};
+        interfaces = {
+            make_interface("up0", 0, 0, "02:00:00:00:00:01", {"192.0.2.2/24", "2001:db8::2/64"}),
+            make_interface("up1.7", 1, 7, "02:00:00:00:00:02",
+                           {"10.0.0.2/8", "fd00::2/64", "fe80::2/64"})};
         resolver.use(interfaces, {}, now);
     }
     void wait(const char* who, std::uint8_t number = 0, std::uint16_t interface = 0) {
         resolver.wait(interface, address(who), packet(number), now);
     }
-    Discovery said(Discovery::Kind kind, const char* sender, const char* mac_address, const char* target) {
+    Discovery said(Discovery::Kind kind, const char* sender, const char* mac_address,
+                   const char* target) {
         Discovery out;
         out.kind = kind;
         out.sender = address(sender);
@@ -83,7 +86,9 @@ TEST_F(ResolverTest, AsksThenSendsWhatWaited) {
     EXPECT_EQ(state("192.0.2.9"), "INCOMPLETE");
     auto frames = resolver.take_frames();
     ASSERT_EQ(frames.size(), 1U);
-    EXPECT_EQ(frames[0].bytes, make_question(0, interfaces[0], address("192.0.2.2"), address("192.0.2.9"), {}).bytes);
+    EXPECT_EQ(
+        frames[0].bytes,
+        make_question(0, interfaces[0], address("192.0.2.2"), address("192.0.2.9"), {}).bytes);
     EXPECT_TRUE(resolver.take_changes().empty()) << "nothing for lcores before there is an answer";
     wait("192.0.2.9", 2);
     EXPECT_TRUE(resolver.take_frames().empty()) << "one question for both";
@@ -91,8 +96,16 @@ TEST_F(ResolverTest, AsksThenSendsWhatWaited) {
     EXPECT_EQ(state("192.0.2.9"), "REACHABLE");
     frames = resolver.take_frames();
     ASSERT_EQ(frames.size(), 2U);
-    EXPECT_EQ(hex({frames[0].bytes.data(), 16}), "02000000000a" "020000000001" "0800" "4501");
-    EXPECT_EQ(hex({frames[1].bytes.data(), 16}), "02000000000a" "020000000001" "0800" "4502");
+    EXPECT_EQ(hex({frames[0].bytes.data(), 16}),
+              "02000000000a"
+              "020000000001"
+              "0800"
+              "4501");
+    EXPECT_EQ(hex({frames[1].bytes.data(), 16}),
+              "02000000000a"
+              "020000000001"
+              "0800"
+              "4502");
     const auto changes = resolver.take_changes();
     ASSERT_EQ(changes.size(), 1U);
     EXPECT_EQ(changes[0].neighbour, neighbour(0, "192.0.2.9", kMacA));
@@ -107,7 +120,12 @@ TEST_F(ResolverTest, ATaggedInterfaceTagsWhatWaited) {
     const auto frames = resolver.take_frames();
     ASSERT_EQ(frames.size(), 1U);
     EXPECT_EQ(frames[0].interface, 1);
-    EXPECT_EQ(hex({frames[0].bytes.data(), 20}), "02000000000a" "020000000002" "81000007" "0800" "4507");
+    EXPECT_EQ(hex({frames[0].bytes.data(), 20}),
+              "02000000000a"
+              "020000000002"
+              "81000007"
+              "0800"
+              "4507");
 }
 
 TEST_F(ResolverTest, NobodyThere) {
@@ -144,7 +162,9 @@ TEST_F(ResolverTest, WhoIsKnownIsProbedAndForgottenWhenGone) {
     EXPECT_EQ(state("192.0.2.9"), "PROBE");
     auto frames = resolver.take_frames();
     ASSERT_EQ(frames.size(), 1U);
-    EXPECT_EQ(frames[0].bytes, make_question(0, interfaces[0], address("192.0.2.2"), address("192.0.2.9"), mac(kMacA)).bytes);
+    EXPECT_EQ(frames[0].bytes, make_question(0, interfaces[0], address("192.0.2.2"),
+                                             address("192.0.2.9"), mac(kMacA))
+                                   .bytes);
     EXPECT_TRUE(resolver.take_changes().empty()) << "packets go on meanwhile";
     reply("192.0.2.9", kMacA);
     EXPECT_EQ(state("192.0.2.9"), "REACHABLE");
@@ -178,7 +198,9 @@ TEST_F(ResolverTest, AScanDoesNotDisplaceWhoIsKnown) {
     wait("10.9.9.9", 0, 1);
     reply("10.9.9.9", kMacA, 1);
     for (int i = 0; i < 70'000; ++i) {
-        resolver.wait(1, address(fmt::format("10.{}.{}.{}", 10 + i / 62500, i / 250 % 250, 1 + i % 250)), packet(0), now);
+        resolver.wait(
+            1, address(fmt::format("10.{}.{}.{}", 10 + i / 62500, i / 250 % 250, 1 + i % 250)),
+            packet(0), now);
     }
     EXPECT_EQ(resolver.size(), kMaxIncomplete + 1);
     EXPECT_EQ(counters.neighbours_refused, 70'000 - kMaxIncomplete);
@@ -194,8 +216,10 @@ TEST_F(ResolverTest, AFloodOfStrangersDisplacesNobodyAndTheyMakeRoom) {
     wait("10.9.9.9", 0, 1);
     reply("10.9.9.9", kMacA, 1);
     for (int i = 0; i < 70'000; ++i) {
-        auto request = said(Discovery::Kind::kArpRequest, fmt::format("10.{}.{}.{}", 10 + i / 62500, i / 250 % 250, 1 + i % 250).c_str(),
-                            kMacB, "10.0.0.2");
+        auto request =
+            said(Discovery::Kind::kArpRequest,
+                 fmt::format("10.{}.{}.{}", 10 + i / 62500, i / 250 % 250, 1 + i % 250).c_str(),
+                 kMacB, "10.0.0.2");
         resolver.learn(1, request, true, now);
     }
     EXPECT_EQ(resolver.size(), kMaxNeighbours);
@@ -213,7 +237,8 @@ TEST_F(ResolverTest, WhatIsNotBelieved) {
     EXPECT_EQ(state("192.0.2.9"), "");
     // Outside of the prefixes.
     wait("192.0.2.9");
-    resolver.learn(0, said(Discovery::Kind::kArpRequest, "203.0.113.9", kMacA, "192.0.2.2"), true, now);
+    resolver.learn(0, said(Discovery::Kind::kArpRequest, "203.0.113.9", kMacA, "192.0.2.2"), true,
+                   now);
     EXPECT_EQ(state("203.0.113.9"), "");
     EXPECT_EQ(counters.discovery_foreign, 1U);
     // On the other interface.
@@ -222,23 +247,28 @@ TEST_F(ResolverTest, WhatIsNotBelieved) {
     // With our own MAC, or our own address.
     reply("192.0.2.9", "02:00:00:00:00:01");
     EXPECT_EQ(state("192.0.2.9"), "INCOMPLETE");
-    resolver.learn(0, said(Discovery::Kind::kArpRequest, "192.0.2.2", kMacA, "192.0.2.2"), true, now);
+    resolver.learn(0, said(Discovery::Kind::kArpRequest, "192.0.2.2", kMacA, "192.0.2.2"), true,
+                   now);
     EXPECT_EQ(state("192.0.2.2"), "");
     // The subnet's questions are not for us.
-    resolver.learn(0, said(Discovery::Kind::kArpRequest, "192.0.2.77", kMacA, "192.0.2.78"), false, now);
+    resolver.learn(0, said(Discovery::Kind::kArpRequest, "192.0.2.77", kMacA, "192.0.2.78"), false,
+                   now);
     EXPECT_EQ(state("192.0.2.77"), "");
     // From an interface that there is not.
-    resolver.learn(9, said(Discovery::Kind::kArpRequest, "192.0.2.77", kMacA, "192.0.2.2"), true, now);
+    resolver.learn(9, said(Discovery::Kind::kArpRequest, "192.0.2.77", kMacA, "192.0.2.2"), true,
+                   now);
     EXPECT_EQ(resolver.size(), 1U);
     // Frames of no IP packet wait for nobody.
     std::vector<std::uint8_t> other(60);
-    for (std::size_t size = 0; size <= other.size(); ++size) resolver.wait(0, address("192.0.2.80"), {other.data(), size}, now);
+    for (std::size_t size = 0; size <= other.size(); ++size)
+        resolver.wait(0, address("192.0.2.80"), {other.data(), size}, now);
     EXPECT_EQ(state("192.0.2.80"), "");
     EXPECT_EQ(counters.unresolved_unroutable, 61U);
 }
 
 TEST_F(ResolverTest, WhoAsksUsIsKnownThenProbed) {
-    resolver.learn(0, said(Discovery::Kind::kArpRequest, "192.0.2.9", kMacA, "192.0.2.2"), true, now);
+    resolver.learn(0, said(Discovery::Kind::kArpRequest, "192.0.2.9", kMacA, "192.0.2.2"), true,
+                   now);
     EXPECT_EQ(state("192.0.2.9"), "STALE");
     EXPECT_EQ(resolver.take_changes().size(), 1U);
     wait("192.0.2.9");
@@ -313,7 +343,8 @@ TEST_F(ResolverTest, SolicitationsAreSentFromTheRightAddress) {
             std::copy_n(bytes.begin() + static_cast<std::ptrdiff_t>(at) + 8, 16, from.begin());
             return IpAddress::from_v6(from).to_string();
         }
-        return fmt::format("{}.{}.{}.{}", bytes[at + 14], bytes[at + 15], bytes[at + 16], bytes[at + 17]);
+        return fmt::format("{}.{}.{}.{}", bytes[at + 14], bytes[at + 15], bytes[at + 16],
+                           bytes[at + 17]);
     };
     EXPECT_EQ(source_to("192.0.2.9", 0), "192.0.2.2");
     EXPECT_EQ(source_to("2001:db8::9", 0), "2001:db8::2");
@@ -346,7 +377,8 @@ TEST_F(ResolverTest, GatewaysAreLookedForWithoutAPacketAndWithoutEnd) {
 }
 
 TEST_F(ResolverTest, PermanentOnes) {
-    const std::vector<Neighbour> fixed = {neighbour(0, "192.0.2.9", kMacA), neighbour(1, "203.0.113.5", kMacB)};
+    const std::vector<Neighbour> fixed = {neighbour(0, "192.0.2.9", kMacA),
+                                          neighbour(1, "203.0.113.5", kMacB)};
     resolver.set_permanent(fixed, now);
     EXPECT_EQ(resolver.take_changes().size(), 2U);
     pass(120'000);
@@ -387,7 +419,11 @@ TEST_F(ResolverTest, ChangesLeadToTheWhole) {
         const char* const from = draw(2) == 0 ? kMacA : kMacB;
         switch (draw(8)) {
             case 0: reply(who.c_str(), from); break;
-            case 1: resolver.learn(0, said(Discovery::Kind::kArpRequest, who.c_str(), from, "192.0.2.2"), true, now); break;
+            case 1:
+                resolver.learn(0,
+                               said(Discovery::Kind::kArpRequest, who.c_str(), from, "192.0.2.2"),
+                               true, now);
+                break;
             case 2: pass(100 * static_cast<int>(1 + draw(30))); break;
             case 3: resolver.set_permanent(std::vector{neighbour(0, who, from)}, now); break;
             case 4: resolver.hint(neighbour(0, who, from), now); break;

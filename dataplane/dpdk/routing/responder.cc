@@ -3,11 +3,14 @@
 
 namespace sluice::dpdk {
 
-bool Responder::answers_for(std::uint16_t index, const Interface& interface, const IpAddress& address) const {
-    return has_address(interface, address) || (interface.announce && announced_.owns(index, address));
+bool Responder::answers_for(std::uint16_t index, const Interface& interface,
+                            const IpAddress& address) const {
+    return has_address(interface, address) ||
+           (interface.announce && announced_.owns(index, address));
 }
 
-bool Responder::answer(Frame& frame, const Discovery& asked, std::uint16_t index, const Interface& interface) {
+bool Responder::answer(Frame& frame, const Discovery& asked, std::uint16_t index,
+                       const Interface& interface) {
     const bool arp = asked.kind == Discovery::Kind::kArpRequest;
     if (!arp && asked.kind != Discovery::Kind::kSolicitation) return false;
     // An announcement of the sender's own address is no question.
@@ -23,11 +26,13 @@ bool Responder::answer(Frame& frame, const Discovery& asked, std::uint16_t index
     return true;
 }
 
-std::optional<OutFrame> Responder::defend(const Discovery& said, std::uint16_t index, const Interface& interface,
+std::optional<OutFrame> Responder::defend(const Discovery& said, std::uint16_t index,
+                                          const Interface& interface,
                                           std::chrono::milliseconds now) {
     const bool advertises = said.kind == Discovery::Kind::kAdvertisement;
     const IpAddress& claimed = advertises ? said.target : said.sender;
-    if (claimed.is_unspecified() || said.source == interface.mac || said.mac == interface.mac) return std::nullopt;
+    if (claimed.is_unspecified() || said.source == interface.mac || said.mac == interface.mac)
+        return std::nullopt;
     if (!answers_for(index, interface, claimed)) return std::nullopt;
     ++counters_.address_conflicts;
     auto& last = defended_[index];

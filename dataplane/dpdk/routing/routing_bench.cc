@@ -1,5 +1,5 @@
-// What a look-up, a snapshot and a neighbour's change cost. "control" is a dependent load from an array as large as the
-// addresses asked for: what the memory alone costs when nothing is looked up.
+// What a look-up, a snapshot and a neighbour's change cost. "control" is a dependent load from an
+// array as large as the addresses asked for: what the memory alone costs when nothing is looked up.
 #include <arpa/inet.h>
 #include <benchmark/benchmark.h>
 
@@ -17,7 +17,8 @@ namespace {
 constexpr std::size_t kAsked = 1U << 16U;
 
 std::vector<Interface> one_interface() {
-    return {make_interface("up0", 0, 0, "02:00:00:00:00:01", {"192.0.2.2/24", "2001:db8::2/64", "100.64.0.1/10"})};
+    return {make_interface("up0", 0, 0, "02:00:00:00:00:01",
+                           {"192.0.2.2/24", "2001:db8::2/64", "100.64.0.1/10"})};
 }
 
 // Lengths as in the Internet's table: most are /24 (IPv4), /48 (IPv6), the others spread.
@@ -25,7 +26,8 @@ std::vector<Route> routes_of(std::size_t count, bool v6) {
     std::mt19937_64 random(count);
     std::map<IpPrefix, Route> out;
     while (out.size() < count) {
-        IpAddress to = v6 ? IpAddress{} : IpAddress::from_v4_be(static_cast<std::uint32_t>(random()));
+        IpAddress to =
+            v6 ? IpAddress{} : IpAddress::from_v4_be(static_cast<std::uint32_t>(random()));
         if (v6) {
             for (std::size_t i = 0; i < 16; ++i) to.bytes[i] = static_cast<std::uint8_t>(random());
             to.bytes[0] = 0x26;
@@ -33,9 +35,13 @@ std::vector<Route> routes_of(std::size_t count, bool v6) {
             continue;
         }
         const bool common = random() % 10 < 6;
-        const auto bits = static_cast<std::uint8_t>(v6 ? (common ? 48 : 20 + random() % 45) : (common ? 24 : 9 + random() % 24));
+        const auto bits = static_cast<std::uint8_t>(v6 ? (common ? 48 : 20 + random() % 45)
+                                                       : (common ? 24 : 9 + random() % 24));
         const IpPrefix prefix = prefix_of({to, bits});
-        out.emplace(prefix, Route{prefix, address(v6 ? "fe80::9" : fmt::format("192.0.2.{}", 3 + random() % 8)), 0, 0});
+        out.emplace(
+            prefix,
+            Route{prefix, address(v6 ? "fe80::9" : fmt::format("192.0.2.{}", 3 + random() % 8)), 0,
+                  0});
     }
     std::vector<Route> list;
     for (const auto& [prefix, route] : out) list.push_back(route);
@@ -47,7 +53,8 @@ const Forwarding& snapshot_of(std::size_t routes, bool v6) {
     auto& slot = made[{routes, v6}];
     if (!slot) {
         std::vector<Neighbour> gateways = {neighbour(0, "fe80::9", "02:00:00:00:00:09")};
-        for (int i = 3; i < 11; ++i) gateways.push_back(neighbour(0, fmt::format("192.0.2.{}", i), "02:00:00:00:00:08"));
+        for (int i = 3; i < 11; ++i)
+            gateways.push_back(neighbour(0, fmt::format("192.0.2.{}", i), "02:00:00:00:00:08"));
         slot = Forwarding::make(one_interface(), routes_of(routes, v6), gateways, 1).value();
     }
     return *slot;
@@ -66,7 +73,8 @@ std::vector<sluice_address> asked_of(std::size_t routes, bool v6, std::size_t co
     return out;
 }
 
-// range(0): routes; range(1): family; range(2): how many addresses are asked for in turn (one: hot; many: cold).
+// range(0): routes; range(1): family; range(2): how many addresses are asked for in turn (one: hot;
+// many: cold).
 void lookup_routes(benchmark::State& state) {
     const auto routes = static_cast<std::size_t>(state.range(0));
     const bool v6 = state.range(1) == 6;
@@ -74,7 +82,8 @@ void lookup_routes(benchmark::State& state) {
     const auto asked = asked_of(routes, v6, static_cast<std::size_t>(state.range(2)));
     std::size_t i = 0;
     for (auto _ : state) {
-        // The next address depends on this answer, so that the time is that of one look-up, not of several at once.
+        // The next address depends on this answer, so that the time is that of one look-up, not of
+        // several at once.
         const Hop& hop = forwarding.lookup(asked[i], v6);
         i = (i + 1 + static_cast<std::size_t>(hop.out)) & (asked.size() - 1);
         benchmark::DoNotOptimize(&hop);
@@ -98,7 +107,8 @@ BENCHMARK(control_dependent_load)->ArgName("asked")->Arg(1)->Arg(kAsked);
 std::vector<Neighbour> neighbours_of(std::size_t count) {
     std::vector<Neighbour> out;
     for (std::size_t i = 0; i < count; ++i) {
-        out.push_back({0, IpAddress::from_v4_be(htonl(0x64400100U + static_cast<std::uint32_t>(i))), mac("02:00:00:00:00:77"), true});
+        out.push_back({0, IpAddress::from_v4_be(htonl(0x64400100U + static_cast<std::uint32_t>(i))),
+                       mac("02:00:00:00:00:77"), true});
     }
     return out;
 }

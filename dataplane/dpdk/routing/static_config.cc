@@ -29,12 +29,13 @@ std::vector<std::string_view> words_of(std::string_view text) {
 }
 
 // The words behind the first, in pairs; each of `known` at most once.
-Result<std::map<std::string_view, std::string_view>> pairs_of(const std::vector<std::string_view>& words,
-                                                              std::initializer_list<std::string_view> known) {
+Result<std::map<std::string_view, std::string_view>> pairs_of(
+    const std::vector<std::string_view>& words, std::initializer_list<std::string_view> known) {
     std::map<std::string_view, std::string_view> out;
     for (std::size_t i = 1; i < words.size(); i += 2) {
         if (std::find(known.begin(), known.end(), words[i]) == known.end()) {
-            return make_error(Code::kInvalidArgument, "\"{}\" is none of {}", words[i], fmt::join(known, ", "));
+            return make_error(Code::kInvalidArgument, "\"{}\" is none of {}", words[i],
+                              fmt::join(known, ", "));
         }
         if (i + 1 == words.size()) {
             return make_error(Code::kInvalidArgument, "nothing follows \"{}\"", words[i]);
@@ -46,26 +47,28 @@ Result<std::map<std::string_view, std::string_view>> pairs_of(const std::vector<
     return out;
 }
 
-Result<std::uint16_t> interface_named(std::string_view name, std::span<const Interface> interfaces) {
+Result<std::uint16_t> interface_named(std::string_view name,
+                                      std::span<const Interface> interfaces) {
     for (std::size_t i = 0; i < interfaces.size(); ++i) {
         if (interfaces[i].name == name) return static_cast<std::uint16_t>(i);
     }
     return make_error(Code::kInvalidArgument, "there is no interface {}", name);
 }
 
-Result<std::uint16_t> interface_with(const IpAddress& address, std::span<const Interface> interfaces) {
+Result<std::uint16_t> interface_with(const IpAddress& address,
+                                     std::span<const Interface> interfaces) {
     std::optional<std::uint16_t> found;
     for (std::size_t i = 0; i < interfaces.size(); ++i) {
         if (!on_link(interfaces[i], address)) continue;
         if (found) {
-            return make_error(Code::kInvalidArgument, "{} may be on {} and on {}: say which by dev", address.to_string(),
-                              interfaces[*found].name, interfaces[i].name);
+            return make_error(Code::kInvalidArgument, "{} may be on {} and on {}: say which by dev",
+                              address.to_string(), interfaces[*found].name, interfaces[i].name);
         }
         found = static_cast<std::uint16_t>(i);
     }
     if (!found) {
-        return make_error(Code::kInvalidArgument, "no interface has {} on its link: say which by dev",
-                          address.to_string());
+        return make_error(Code::kInvalidArgument,
+                          "no interface has {} on its link: say which by dev", address.to_string());
     }
     return *found;
 }
@@ -86,9 +89,11 @@ Result<Route> read_route(std::string_view text, std::span<const Interface> inter
     }
     if (const auto metric = pairs.find("metric"); metric != pairs.end()) {
         const std::string_view number = metric->second;
-        const auto read = std::from_chars(number.data(), number.data() + number.size(), route.metric);
+        const auto read =
+            std::from_chars(number.data(), number.data() + number.size(), route.metric);
         if (read.ec != std::errc{} || read.ptr != number.data() + number.size()) {
-            return make_error(Code::kInvalidArgument, "metric \"{}\" is not a number below 2^32", number);
+            return make_error(Code::kInvalidArgument, "metric \"{}\" is not a number below 2^32",
+                              number);
         }
     }
     if (const auto dev = pairs.find("dev"); dev != pairs.end()) {
@@ -118,7 +123,8 @@ Result<Neighbour> read_neighbour(std::string_view text, std::span<const Interfac
         SLUICE_TRY_ASSIGN(neighbour.interface, interface_with(neighbour.address, interfaces));
     }
     if (neighbour.address.is_unspecified()) {
-        return make_error(Code::kInvalidArgument, "{} is nobody's address", neighbour.address.to_string());
+        return make_error(Code::kInvalidArgument, "{} is nobody's address",
+                          neighbour.address.to_string());
     }
     SLUICE_TRY(check_neighbour(neighbour, interfaces));
     return neighbour;

@@ -1,4 +1,5 @@
-// What tests and benchmarks of this folder share: short ways to write interfaces, routes and frames.
+// What tests and benchmarks of this folder share: short ways to write interfaces, routes and
+// frames.
 #pragma once
 
 #include <cstring>
@@ -11,19 +12,26 @@
 
 namespace sluice::dpdk {
 
-inline IpAddress address(const std::string& text) { return IpAddress::parse(text).value(); }
+inline IpAddress address(const std::string& text) {
+    return IpAddress::parse(text).value();
+}
 
 inline sluice_address words(const IpAddress& of) {
     sluice_address out{};
     std::memcpy(out.word_be, of.bytes.data(), sizeof out.word_be);
     return out;
 }
-inline sluice_address words(const std::string& text) { return words(address(text)); }
+inline sluice_address words(const std::string& text) {
+    return words(address(text));
+}
 
-inline Mac mac(const std::string& text) { return parse_mac(text).value(); }
+inline Mac mac(const std::string& text) {
+    return parse_mac(text).value();
+}
 
 inline Interface make_interface(const std::string& name, std::uint16_t port, std::uint16_t vlan,
-                                const std::string& mac_address, const std::vector<std::string>& addresses,
+                                const std::string& mac_address,
+                                const std::vector<std::string>& addresses,
                                 std::uint16_t mtu = 1500) {
     Interface out;
     out.name = name;
@@ -42,12 +50,15 @@ inline Interface make_interface(const std::string& name, std::uint16_t port, std
 // gateway "": on the link.
 inline Route route(const std::string& prefix, const std::string& gateway, std::uint16_t interface,
                    std::uint32_t metric = 0) {
-    return {IpPrefix::parse(prefix).value(), gateway.empty() ? IpAddress{} : address(gateway), interface, metric};
+    return {IpPrefix::parse(prefix).value(), gateway.empty() ? IpAddress{} : address(gateway),
+            interface, metric};
 }
 
 // mac_address "": not resolved.
-inline Neighbour neighbour(std::uint16_t interface, const std::string& of, const std::string& mac_address) {
-    return {interface, address(of), mac_address.empty() ? Mac{} : mac(mac_address), !mac_address.empty()};
+inline Neighbour neighbour(std::uint16_t interface, const std::string& of,
+                           const std::string& mac_address) {
+    return {interface, address(of), mac_address.empty() ? Mac{} : mac(mac_address),
+            !mac_address.empty()};
 }
 
 inline const Hop& lookup(const Forwarding& forwarding, const std::string& text) {
