@@ -1,4 +1,5 @@
-// The command line of sluice-pktgen as values: what to do, with which profile, ports and files. No EAL, no output.
+// The command line of sluice-pktgen as values: what to do, with which profile, ports and files. No
+// EAL, no output.
 #pragma once
 
 #include <optional>
@@ -32,8 +33,8 @@ struct Command {
     log::Level log_level = log::Level::kInfo;
 };
 
-// Arguments without the program's name. What follows "--" is the EAL's. kInvalidArgument: wrong usage, with a sentence
-// for the user; other codes: the profile's file cannot be read.
+// Arguments without the program's name. What follows "--" is the EAL's. kInvalidArgument: wrong
+// usage, with a sentence for the user; other codes: the profile's file cannot be read.
 Result<Command> parse_command(const std::vector<std::string>& arguments);
 
 // "0.001" or "0.1%".

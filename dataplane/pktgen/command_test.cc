@@ -18,7 +18,8 @@ using Arguments = std::vector<std::string>;
 
 // With the addresses that any profile needs, and an EAL.
 Arguments with_addresses(Arguments arguments) {
-    for (const char* more : {"--source", "10.0.0.1", "--destination", "10.0.1.1", "--", "-l", "0", "--no-pci"}) {
+    for (const char* more :
+         {"--source", "10.0.0.1", "--destination", "10.0.1.1", "--", "-l", "0", "--no-pci"}) {
         arguments.emplace_back(more);
     }
     return arguments;
@@ -39,9 +40,10 @@ std::string refused(const Arguments& arguments) {
 }
 
 TEST(Command, ARunTakesTheProfileFromFlags) {
-    const auto command = parsed(with_addresses({"run", "--flows", "500k", "--destination-port=80-89", "--sizes", "imix",
-                                                "--source-port", "1024-65535", "--max-loss", "0.1%", "--json", "-",
-                                                "--roles", "send,receive", "--log-level", "debug"}));
+    const auto command =
+        parsed(with_addresses({"run", "--flows", "500k", "--destination-port=80-89", "--sizes",
+                               "imix", "--source-port", "1024-65535", "--max-loss", "0.1%",
+                               "--json", "-", "--roles", "send,receive", "--log-level", "debug"}));
     EXPECT_EQ(command.action, Action::kRun);
     EXPECT_EQ(command.profile.flows, 500000U);
     EXPECT_EQ(command.profile.destination_port.last, 89);
@@ -69,14 +71,16 @@ TEST(Command, FlagsComeOnTopOfTheFileWhereverTheyStand) {
     }
 }
 
-// Each field of the profile is a flag of `run`, and does what it says: a dump of what flags made is what was said.
+// Each field of the profile is a flag of `run`, and does what it says: a dump of what flags made is
+// what was said.
 TEST(Command, EveryFieldIsAFlag) {
     const auto help = parsed({"run", "--help"}).text;
     for (const ProfileField& field : profile_fields()) {
         EXPECT_THAT(help, HasSubstr("--" + std::string(field.name) + " "));
         EXPECT_THAT(help, HasSubstr(std::string(field.help.substr(0, 20))));
     }
-    auto arguments = with_addresses({"run", "--dump-profile", "--vlan", "5", "--sizes", "128", "--seed", "77"});
+    auto arguments =
+        with_addresses({"run", "--dump-profile", "--vlan", "5", "--sizes", "128", "--seed", "77"});
     const auto read = profile_from_yaml(parsed(arguments).text, "dump");
     ASSERT_TRUE(read.has_value());
     EXPECT_EQ(read->vlan, 5);
@@ -85,9 +89,10 @@ TEST(Command, EveryFieldIsAFlag) {
 }
 
 TEST(Command, ASearchHasItsOwnFlags) {
-    const auto command = parsed(with_addresses({"throughput", "--frame-bytes", "64,1518", "--trial-s", "2",
-                                                "--loss-tolerance", "0.01%", "--resolution", "0.02", "--repeat", "1",
-                                                "--line-bits-per-second", "10G", "--settle-s", "0"}));
+    const auto command =
+        parsed(with_addresses({"throughput", "--frame-bytes", "64,1518", "--trial-s", "2",
+                               "--loss-tolerance", "0.01%", "--resolution", "0.02", "--repeat", "1",
+                               "--line-bits-per-second", "10G", "--settle-s", "0"}));
     EXPECT_EQ(command.action, Action::kThroughput);
     EXPECT_THAT(command.search.frame_bytes, ElementsAre(64, 1518));
     EXPECT_EQ(command.search.trial_s, 2);
@@ -103,7 +108,8 @@ TEST(Command, ASearchHasItsOwnFlags) {
 }
 
 TEST(Command, ConnectionsAreStateful) {
-    const auto command = parsed(with_addresses({"connections", "--max-connections-per-second", "10k"}));
+    const auto command =
+        parsed(with_addresses({"connections", "--max-connections-per-second", "10k"}));
     EXPECT_EQ(command.action, Action::kConnections);
     EXPECT_EQ(command.profile.life_cycle, LifeCycle::kStateful);
     EXPECT_EQ(command.profile.l4, L4::kTcp);
@@ -113,7 +119,9 @@ TEST(Command, ConnectionsAreStateful) {
 TEST(Command, LongFramesMakeThePortsTakeThem) {
     EXPECT_EQ(parsed(with_addresses({"run"})).runner.max_frame_bytes, 1522U);
     EXPECT_EQ(parsed(with_addresses({"run", "--sizes", "9018"})).runner.max_frame_bytes, 9018U);
-    EXPECT_EQ(parsed(with_addresses({"throughput", "--frame-bytes", "64,9000"})).runner.max_frame_bytes, 9000U);
+    EXPECT_EQ(
+        parsed(with_addresses({"throughput", "--frame-bytes", "64,9000"})).runner.max_frame_bytes,
+        9000U);
 }
 
 TEST(Command, WrongUsageIsSaid) {
@@ -121,17 +129,22 @@ TEST(Command, WrongUsageIsSaid) {
     EXPECT_THAT(refused({"fly"}), HasSubstr("fly"));
     EXPECT_THAT(refused({"run", "--source", "10.0.0.1", "--destination", "10.0.1.1"}),
                 HasSubstr("DPDK's arguments are missing"));
-    EXPECT_THAT(refused(with_addresses({"run", "--ttl", "300"})), testing::Eq("--ttl: 300 is more than 255"));
+    EXPECT_THAT(refused(with_addresses({"run", "--ttl", "300"})),
+                testing::Eq("--ttl: 300 is more than 255"));
     EXPECT_THAT(refused(with_addresses({"run", "--unknown"})), HasSubstr("--unknown"));
     EXPECT_THAT(refused({"run", "--ttl"}), HasSubstr("--ttl"));
-    EXPECT_THAT(refused(with_addresses({"run", "--roles", "sender"})), HasSubstr("--roles: \"sender\""));
+    EXPECT_THAT(refused(with_addresses({"run", "--roles", "sender"})),
+                HasSubstr("--roles: \"sender\""));
     EXPECT_THAT(refused(with_addresses({"run", "--max-loss", "101%"})), HasSubstr("--max-loss"));
-    EXPECT_THAT(refused(with_addresses({"run", "--max-loss", "0", "--probe", "no"})), HasSubstr("--max-loss"));
-    EXPECT_THAT(refused(with_addresses({"run", "--json", "-", "--csv", "-"})), HasSubstr("may be -"));
+    EXPECT_THAT(refused(with_addresses({"run", "--max-loss", "0", "--probe", "no"})),
+                HasSubstr("--max-loss"));
+    EXPECT_THAT(refused(with_addresses({"run", "--json", "-", "--csv", "-"})),
+                HasSubstr("may be -"));
     EXPECT_THAT(refused(with_addresses({"run", "--log-level", "loud"})), HasSubstr("--log-level"));
     EXPECT_THAT(refused(with_addresses({"run", "--sizes", "63"})), HasSubstr("63"));
     EXPECT_THAT(refused(with_addresses({"run", "--interval-s", "0"})), HasSubstr("--interval-s"));
-    EXPECT_THAT(refused(with_addresses({"throughput", "--frame-bytes", "imix"})), HasSubstr("--frame-bytes"));
+    EXPECT_THAT(refused(with_addresses({"throughput", "--frame-bytes", "imix"})),
+                HasSubstr("--frame-bytes"));
     EXPECT_THAT(refused(with_addresses({"throughput", "--trial-s", "0"})), HasSubstr("trial-s"));
     EXPECT_THAT(refused(with_addresses({"run", "throughput"})), testing::Not(testing::IsEmpty()));
 }

@@ -25,7 +25,9 @@ double per_second(std::uint64_t count, double seconds) {
 }
 
 double bits_per_second(std::uint64_t packets, std::uint64_t bytes, double seconds) {
-    return seconds > 0 ? 8 * (static_cast<double>(bytes) + 20 * static_cast<double>(packets)) / seconds : 0;
+    return seconds > 0
+               ? 8 * (static_cast<double>(bytes) + 20 * static_cast<double>(packets)) / seconds
+               : 0;
 }
 
 double share_of(std::uint64_t part, std::uint64_t whole) {
@@ -34,8 +36,9 @@ double share_of(std::uint64_t part, std::uint64_t whole) {
 
 // Columns that a text takes: it is ASCII, or blocks of three bytes each.
 std::size_t width_of(std::string_view text) {
-    return static_cast<std::size_t>(
-        std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0U) != 0x80; }));
+    return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
+        return (static_cast<unsigned char>(c) & 0xc0U) != 0x80;
+    }));
 }
 
 std::string cut(std::string_view text, std::size_t columns) {
@@ -71,7 +74,8 @@ public:
             return;
         }
         const std::string shown = cut(text, std::max(options_.columns, kMinColumns));
-        out_ += options_.colour && *style != 0 ? fmt::format("\x1b[{}m{}\x1b[0m\n", style, shown) : shown + "\n";
+        out_ += options_.colour && *style != 0 ? fmt::format("\x1b[{}m{}\x1b[0m\n", style, shown)
+                                               : shown + "\n";
         ++lines_;
     }
     [[nodiscard]] std::string text() const { return out_; }
@@ -87,14 +91,16 @@ std::string head_of(const Seen& seen) {
     if (seen.last.at_s < 0) {
         return out + "warming up";
     }
-    return out + (seen.duration_s > 0 ? fmt::format("{:.0f} of {:g} s", seen.last.at_s, seen.duration_s)
-                                      : fmt::format("{:.0f} s", seen.last.at_s));
+    return out + (seen.duration_s > 0
+                      ? fmt::format("{:.0f} of {:g} s", seen.last.at_s, seen.duration_s)
+                      : fmt::format("{:.0f} s", seen.last.at_s));
 }
 
 std::string row(std::string_view name, std::uint64_t packets, std::uint64_t bytes, double seconds,
                 std::uint64_t total) {
-    return fmt::format("  {:<9}{:>12}{:>14}{:>20}", name, with_prefix(per_second(packets, seconds), "pps"),
-                       with_prefix(bits_per_second(packets, bytes, seconds), "bit/s"), grouped(total));
+    return fmt::format(
+        "  {:<9}{:>12}{:>14}{:>20}", name, with_prefix(per_second(packets, seconds), "pps"),
+        with_prefix(bits_per_second(packets, bytes, seconds), "bit/s"), grouped(total));
 }
 
 }  // namespace
@@ -137,11 +143,13 @@ std::string display_frame(const Seen& seen, const DisplayOptions& options) {
     frame.line(fmt::format("  {:<9}{:>12}{:>14}{:>20}", "", "rate", "layer 1", "packets"), "2");
     frame.line(row("sent", last.sent, last.sent_bytes, last.interval_s, seen.sent));
     frame.line(row("received", last.received, last.received_bytes, last.interval_s, seen.received));
-    frame.line(fmt::format("  {:<9}{:>12}{:>14}{:>20}  {}", "lost", with_prefix(per_second(last.lost, last.interval_s), "pps"),
-                           "", grouped(seen.lost), percent_text(share_of(seen.lost, seen.sent))),
+    frame.line(fmt::format("  {:<9}{:>12}{:>14}{:>20}  {}", "lost",
+                           with_prefix(per_second(last.lost, last.interval_s), "pps"), "",
+                           grouped(seen.lost), percent_text(share_of(seen.lost, seen.sent))),
                seen.lost > 0 ? "31" : "");
     if (last.p99_ns > 0) {
-        frame.line(fmt::format("  {:<9}{:>12}{:>14}", "latency", "p50 " + time_text(static_cast<double>(last.p50_ns)),
+        frame.line(fmt::format("  {:<9}{:>12}{:>14}", "latency",
+                               "p50 " + time_text(static_cast<double>(last.p50_ns)),
                                "p99 " + time_text(static_cast<double>(last.p99_ns))));
     }
     if (seen.connections > 0) {
@@ -159,13 +167,14 @@ std::string display_frame(const Seen& seen, const DisplayOptions& options) {
             name = std::max(name, std::min<std::size_t>(width_of(port.name), 24));
         }
         frame.line("");
-        frame.line(fmt::format("  {:<{}}{:>17}{:>17}{:>11}{:>11}{:>11}", "port", name, "sent", "received", "refused",
-                               "missed", "errors"),
+        frame.line(fmt::format("  {:<{}}{:>17}{:>17}{:>11}{:>11}{:>11}", "port", name, "sent",
+                               "received", "refused", "missed", "errors"),
                    "2");
         for (const PortCounts& port : last.ports) {
             const bool trouble = port.port_missed > 0 || port.port_errors > 0;
-            frame.line(fmt::format("  {:<{}}{:>17}{:>17}{:>11}{:>11}{:>11}", cut(port.name, 24), name,
-                                   grouped(port.sent), grouped(port.received), with_prefix(static_cast<double>(port.refused)),
+            frame.line(fmt::format("  {:<{}}{:>17}{:>17}{:>11}{:>11}{:>11}", cut(port.name, 24),
+                                   name, grouped(port.sent), grouped(port.received),
+                                   with_prefix(static_cast<double>(port.refused)),
                                    with_prefix(static_cast<double>(port.port_missed)),
                                    with_prefix(static_cast<double>(port.port_errors))),
                        trouble ? "33" : "");
@@ -180,13 +189,15 @@ std::string display_line(const Seen& seen) {
         "{}: sent {} ({}), received {}, lost {} ({} in all)", head_of(seen),
         with_prefix(per_second(last.sent, last.interval_s), "pps"),
         with_prefix(bits_per_second(last.sent, last.sent_bytes, last.interval_s), "bit/s"),
-        with_prefix(per_second(last.received, last.interval_s), "pps"), grouped(last.lost), grouped(seen.lost));
+        with_prefix(per_second(last.received, last.interval_s), "pps"), grouped(last.lost),
+        grouped(seen.lost));
     if (last.p99_ns > 0) {
         out += fmt::format(", p50 {}, p99 {}", time_text(static_cast<double>(last.p50_ns)),
                            time_text(static_cast<double>(last.p99_ns)));
     }
     if (seen.connections > 0) {
-        out += fmt::format(", closed {}", with_prefix(per_second(last.connections, last.interval_s), "/s"));
+        out += fmt::format(", closed {}",
+                           with_prefix(per_second(last.connections, last.interval_s), "/s"));
     }
     return out + "\n";
 }

@@ -1,8 +1,9 @@
-// What a run shows while it goes on: a table that is drawn over itself on a terminal, else one plain line a second.
+// What a run shows while it goes on: a table that is drawn over itself on a terminal, else one
+// plain line a second.
 //
-// Frames are pure functions of what was seen; Display only writes them and remembers how many lines to go back. One
-// thread. A frame is a few kilobytes, so that an observer which writes one is back within a millisecond; what a
-// terminal does not take at once is left out rather than waited for.
+// Frames are pure functions of what was seen; Display only writes them and remembers how many lines
+// to go back. One thread. A frame is a few kilobytes, so that an observer which writes one is back
+// within a millisecond; what a terminal does not take at once is left out rather than waited for.
 #pragma once
 
 #include <cstdint>
@@ -20,12 +21,13 @@ struct DisplayOptions {
     unsigned rows = 24;
 };
 
-// Of this process: whether fd is a terminal, its size, NO_COLOR (https://no-color.org) and TERM=dumb.
+// Of this process: whether fd is a terminal, its size, NO_COLOR (https://no-color.org) and
+// TERM=dumb.
 [[nodiscard]] DisplayOptions display_options(int fd);
 
 // What the display adds up of samples.
 struct Seen {
-    std::string title;   // the profile, or the trial
+    std::string title;      // the profile, or the trial
     double duration_s = 0;  // 0: not known, or by count
     Sample last;
     std::uint64_t sent = 0, received = 0, lost = 0, connections = 0;
@@ -63,8 +65,8 @@ private:
     int fd_;
     DisplayOptions options_;
     Seen seen_;
-    std::string frame_;       // that stands on the terminal
-    bool hidden_ = false;     // the cursor
+    std::string frame_;    // that stands on the terminal
+    bool hidden_ = false;  // the cursor
 };
 
 }  // namespace sluice::pktgen

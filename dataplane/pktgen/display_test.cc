@@ -92,7 +92,8 @@ TEST(Display, AFrameFitsTheTerminal) {
             EXPECT_LT(std::count(frame.begin(), frame.end(), '\n'), rows);
             std::size_t wide = 0;
             for (const char c : frame) {
-                wide = c == '\n' ? 0 : wide + ((static_cast<unsigned char>(c) & 0xc0U) != 0x80 ? 1 : 0);
+                wide = c == '\n' ? 0
+                                 : wide + ((static_cast<unsigned char>(c) & 0xc0U) != 0x80 ? 1 : 0);
                 ASSERT_LE(wide, columns);
             }
         }
@@ -102,7 +103,8 @@ TEST(Display, AFrameFitsTheTerminal) {
 
 TEST(Display, WithoutATerminalASecondIsALine) {
     EXPECT_EQ(display_line(two_seconds()),
-              "udp64  2 of 10 s: sent 1.50 Mpps (1.01 Gbit/s), received 1.50 Mpps, lost 1,000 (2,000 in all), "
+              "udp64  2 of 10 s: sent 1.50 Mpps (1.01 Gbit/s), received 1.50 Mpps, lost 1,000 "
+              "(2,000 in all), "
               "p50 8.30 us, p99 41.0 us\n");
 }
 
@@ -126,7 +128,8 @@ TEST(Display, APipeGetsPlainLines) {
     }
     close(ends[1]);
     std::string text(4096, '\0');
-    text.resize(static_cast<std::size_t>(std::max<ssize_t>(read(ends[0], text.data(), text.size()), 0)));
+    text.resize(
+        static_cast<std::size_t>(std::max<ssize_t>(read(ends[0], text.data(), text.size()), 0)));
     close(ends[0]);
     EXPECT_THAT(text, Not(HasSubstr("\x1b")));
     EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 3);
@@ -166,7 +169,8 @@ TEST(Display, ATerminalIsDrawnOver) {
     close(fd);
     close(master);
     // Ten lines up again for the second frame.
-    EXPECT_THAT(text, HasSubstr("\x1b[10A\r\x1b[J" "a  2 s"));
+    EXPECT_THAT(text, HasSubstr("\x1b[10A\r\x1b[J"
+                                "a  2 s"));
     EXPECT_TRUE(text.ends_with("\x1b[?25h"));
     unsetenv("NO_COLOR");
     setenv("TERM", "dumb", 1);

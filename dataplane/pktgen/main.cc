@@ -31,11 +31,13 @@ constexpr char kProgram[] = "sluice-pktgen";
 
 volatile std::sig_atomic_t stop_asked = 0;
 
-void ask_to_stop(int) { stop_asked = 1; }
+void ask_to_stop(int) {
+    stop_asked = 1;
+}
 
 // The first one ends the run, whose results are still written; a second one ends the process.
 void watch_signals() {
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_handler = ask_to_stop;
     action.sa_flags = static_cast<int>(SA_RESETHAND);
     sigaction(SIGINT, &action, nullptr);
@@ -61,7 +63,8 @@ std::string now_text() {
 }
 
 int fail(const sluice::Error& error, int status = kExitFailure) {
-    fmt::print(stderr, "{}: {}\n", kProgram, status == kExitUsage ? error.message : error.to_string());
+    fmt::print(stderr, "{}: {}\n", kProgram,
+               status == kExitUsage ? error.message : error.to_string());
     return status;
 }
 
@@ -70,8 +73,9 @@ std::string command_text(const std::vector<std::string>& arguments) {
     std::string out = kProgram;
     for (const std::string& argument : arguments) {
         const bool safe = !argument.empty() &&
-                          argument.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                                                     "-_=+.,:/@%") == std::string::npos;
+                          argument.find_first_not_of(
+                              "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                              "-_=+.,:/@%") == std::string::npos;
         out += ' ';
         if (safe) {
             out += argument;
@@ -88,13 +92,16 @@ std::string command_text(const std::vector<std::string>& arguments) {
 
 std::string trial_text(const pktgen::Trial& trial, bool connections) {
     const char* unit = connections ? "/s" : "pps";
-    return fmt::format("  trial at {}: {} sent, {} {}, {}",
-                       trial.offered_per_second == 0 ? "full rate" : pktgen::with_prefix(trial.offered_per_second, unit),
-                       pktgen::with_prefix(trial.reached_per_second, unit), pktgen::grouped(trial.failed),
-                       connections ? "failed" : "lost", trial.passed ? "passed" : "not passed");
+    return fmt::format(
+        "  trial at {}: {} sent, {} {}, {}",
+        trial.offered_per_second == 0 ? "full rate"
+                                      : pktgen::with_prefix(trial.offered_per_second, unit),
+        pktgen::with_prefix(trial.reached_per_second, unit), pktgen::grouped(trial.failed),
+        connections ? "failed" : "lost", trial.passed ? "passed" : "not passed");
 }
 
-Result<pktgen::Report> measure(pktgen::Runner& runner, const pktgen::Command& command, pktgen::Display& display) {
+Result<pktgen::Report> measure(pktgen::Runner& runner, const pktgen::Command& command,
+                               pktgen::Display& display) {
     pktgen::Report report;
     report.tool_version = SLUICE_VERSION;
     report.started_at = now_text();
@@ -105,7 +112,8 @@ Result<pktgen::Report> measure(pktgen::Runner& runner, const pktgen::Command& co
         return stop_asked == 0;
     };
     if (command.action == pktgen::Action::kRun) {
-        display.start(command.profile.name, command.profile.count == 0 ? command.profile.duration_s : 0);
+        display.start(command.profile.name,
+                      command.profile.count == 0 ? command.profile.duration_s : 0);
         SLUICE_TRY_ASSIGN(report.what, runner.run(command.profile, observer));
         return report;
     }
@@ -116,7 +124,9 @@ Result<pktgen::Report> measure(pktgen::Runner& runner, const pktgen::Command& co
     const pktgen::Progress progress = [&](const pktgen::Trial& trial) {
         if (!command.quiet) {
             const std::string size =
-                connections ? "" : fmt::format("{} bytes", trial.result.profile.sizes.front().frame_bytes);
+                connections
+                    ? ""
+                    : fmt::format("{} bytes", trial.result.profile.sizes.front().frame_bytes);
             display.say(size + trial_text(trial, connections));
             begin_trial();
         }
@@ -125,12 +135,13 @@ Result<pktgen::Report> measure(pktgen::Runner& runner, const pktgen::Command& co
     begin_trial();
     if (connections) {
         pktgen::ConnectionReport out{command.profile, options, {}};
-        SLUICE_TRY_ASSIGN(out.found,
-                          pktgen::search_connection_rate(runner, command.profile, options, progress, observer));
+        SLUICE_TRY_ASSIGN(out.found, pktgen::search_connection_rate(runner, command.profile,
+                                                                    options, progress, observer));
         report.what = std::move(out);
     } else {
         pktgen::ThroughputReport out{command.profile, options, {}};
-        SLUICE_TRY_ASSIGN(out.sizes, pktgen::search_throughput(runner, command.profile, options, progress, observer));
+        SLUICE_TRY_ASSIGN(out.sizes, pktgen::search_throughput(runner, command.profile, options,
+                                                               progress, observer));
         report.what = std::move(out);
     }
     return report;
@@ -172,7 +183,9 @@ int judge(const pktgen::Report& report, const pktgen::Command& command) {
 int work(const pktgen::Command& command, const std::string& typed) {
     auto runner = pktgen::make_runner(command.runner);
     if (!runner) {
-        return fail(runner.error(), runner.error().code == sluice::Code::kInvalidArgument ? kExitUsage : kExitFailure);
+        return fail(runner.error(), runner.error().code == sluice::Code::kInvalidArgument
+                                        ? kExitUsage
+                                        : kExitFailure);
     }
     pktgen::Display display(fileno(stderr), pktgen::display_options(fileno(stderr)));
     auto report = measure(**runner, command, display);

@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <boost/json.hpp>
 #include <algorithm>
+#include <boost/json.hpp>
 #include <cerrno>
 #include <fstream>
 #include <limits>
@@ -23,7 +23,7 @@ using Set = std::function<Result<void>(Profile&, std::string_view)>;
 using Get = std::function<std::string(const Profile&)>;
 
 template <class Value>
-Set with(Result<Value> (*parse)(std::string_view), Value Profile::*field) {
+Set with(Result<Value> (*parse)(std::string_view), Value Profile::* field) {
     return [=](Profile& profile, std::string_view text) -> Result<void> {
         SLUICE_TRY_ASSIGN(profile.*field, parse(text));
         return {};
@@ -33,22 +33,27 @@ Set with(Result<Value> (*parse)(std::string_view), Value Profile::*field) {
 template <class Value>
 ProfileField named(std::string_view name, std::string_view value, std::string_view help,
                    Result<Value> (*parse)(std::string_view), std::string_view (*name_of)(Value),
-                   Value Profile::*field) {
-    return {name, value, help, FieldKind::kText, with(parse, field),
-            [=](const Profile& profile) { return std::string(name_of(profile.*field)); }};
+                   Value Profile::* field) {
+    return {name, value, help, FieldKind::kText, with(parse, field), [=](const Profile& profile) {
+                return std::string(name_of(profile.*field));
+            }};
 }
 
 template <class Value>
 ProfileField shown(std::string_view name, std::string_view value, std::string_view help,
                    Result<Value> (*parse)(std::string_view), std::string (*text)(const Value&),
-                   Value Profile::*field) {
-    return {name, value, help, FieldKind::kText, with(parse, field),
-            [=](const Profile& profile) { return text(profile.*field); }};
+                   Value Profile::* field) {
+    return {name, value, help, FieldKind::kText, with(parse, field), [=](const Profile& profile) {
+                return text(profile.*field);
+            }};
 }
 
 ProfileField text_field(std::string_view name, std::string_view value, std::string_view help,
-                        std::string Profile::*field) {
-    return {name, value, help, FieldKind::kText,
+                        std::string Profile::* field) {
+    return {name,
+            value,
+            help,
+            FieldKind::kText,
             [=](Profile& profile, std::string_view text) -> Result<void> {
                 profile.*field = std::string(text);
                 return {};
@@ -56,14 +61,19 @@ ProfileField text_field(std::string_view name, std::string_view value, std::stri
             [=](const Profile& profile) { return profile.*field; }};
 }
 
-ProfileField mac_field(std::string_view name, std::string_view help, std::string Profile::*field) {
-    return {name, "MAC", help, FieldKind::kText, with(&parse_mac, field),
-            [=](const Profile& profile) { return profile.*field; }};
+ProfileField mac_field(std::string_view name, std::string_view help, std::string Profile::* field) {
+    return {
+        name, "MAC", help, FieldKind::kText, with(&parse_mac, field), [=](const Profile& profile) {
+            return profile.*field;
+        }};
 }
 
 template <class Number>
-ProfileField whole(std::string_view name, std::string_view help, Number Profile::*field) {
-    return {name, "N", help, FieldKind::kNumber,
+ProfileField whole(std::string_view name, std::string_view help, Number Profile::* field) {
+    return {name,
+            "N",
+            help,
+            FieldKind::kNumber,
             [=](Profile& profile, std::string_view text) -> Result<void> {
                 SLUICE_TRY_ASSIGN(const std::uint64_t value, parse_count(text));
                 if (value > std::numeric_limits<Number>::max()) {
@@ -77,13 +87,21 @@ ProfileField whole(std::string_view name, std::string_view help, Number Profile:
 }
 
 ProfileField quantity(std::string_view name, std::string_view value, std::string_view help,
-                      double Profile::*field) {
-    return {name, value, help, FieldKind::kNumber, with(&parse_quantity, field),
+                      double Profile::* field) {
+    return {name,
+            value,
+            help,
+            FieldKind::kNumber,
+            with(&parse_quantity, field),
             [=](const Profile& profile) { return fmt::format("{}", profile.*field); }};
 }
 
-ProfileField yes_or_no(std::string_view name, std::string_view help, bool Profile::*field) {
-    return {name, "BOOL", help, FieldKind::kBool, with(&parse_bool, field),
+ProfileField yes_or_no(std::string_view name, std::string_view help, bool Profile::* field) {
+    return {name,
+            "BOOL",
+            help,
+            FieldKind::kBool,
+            with(&parse_bool, field),
             [=](const Profile& profile) { return std::string(profile.*field ? "true" : "false"); }};
 }
 
@@ -94,7 +112,8 @@ std::vector<ProfileField> make_fields() {
     return {
         text_field("name", "TEXT", "What reports call the run", &P::name),
         whole("flows", "Combinations of the ranges that are used; 0 for all of them", &P::flows),
-        shown("source", kAddresses, "Source addresses", &parse_addresses, &addresses_text, &P::source),
+        shown("source", kAddresses, "Source addresses", &parse_addresses, &addresses_text,
+              &P::source),
         shown("destination", kAddresses, "Destination addresses", &parse_addresses, &addresses_text,
               &P::destination),
         shown("source-port", kPorts, "Source ports", &parse_ports, &ports_text, &P::source_port),
@@ -118,16 +137,17 @@ std::vector<ProfileField> make_fields() {
                   &P::destination_mac),
         shown("next-hop", "ADDR", "Whose link address is asked for; else the first destination's",
               &parse_address, &address_text, &P::next_hop),
-        shown("answer-for", "ADDR[-ADDR]|PREFIX,...", "More addresses that the ports answer ARP and ND for",
-              &parse_address_list, &address_list_text, &P::answer_for),
+        shown("answer-for", "ADDR[-ADDR]|PREFIX,...",
+              "More addresses that the ports answer ARP and ND for", &parse_address_list,
+              &address_list_text, &P::answer_for),
         text_field("pcap", "FILE", "A capture whose frames are sent instead of flows", &P::pcap),
         yes_or_no("pcap-timing", "Send at the capture's own times", &P::pcap_timing),
         quantity("packets-per-second", "RATE", "Rate; 0 for as many as the ports take",
                  &P::packets_per_second),
         quantity("bits-per-second", "RATE", "Rate of layer 1: 20 bytes a frame are added",
                  &P::bits_per_second),
-        quantity("connections-per-second", "RATE", "Connections opened, of life cycles that have some",
-                 &P::connections_per_second),
+        quantity("connections-per-second", "RATE",
+                 "Connections opened, of life cycles that have some", &P::connections_per_second),
         quantity("duration-s", "SECONDS", "How long is sent and counted", &P::duration_s),
         whole("count", "Packets to send; 0 to go by the duration", &P::count),
         quantity("warmup-s", "SECONDS", "Sent before counting begins", &P::warmup_s),
@@ -162,7 +182,8 @@ Result<std::string> text_of(const json::value& value) {
     }
 }
 
-// The line of a key of the outermost mapping, 0 if it is not plain to see (a flow mapping, a merged alias).
+// The line of a key of the outermost mapping, 0 if it is not plain to see (a flow mapping, a merged
+// alias).
 std::size_t line_of(std::string_view text, std::string_view key) {
     std::size_t number = 1;
     for (std::size_t at = 0; at < text.size(); ++number) {
@@ -224,7 +245,8 @@ Result<void> set_profile_field(Profile& profile, std::string_view name, std::str
     return {};
 }
 
-Result<Profile> profile_from_yaml(std::string_view text, std::string_view file_name, const Profile& base) {
+Result<Profile> profile_from_yaml(std::string_view text, std::string_view file_name,
+                                  const Profile& base) {
     auto parsed = codec::yaml_to_json(text);
     if (!parsed) {
         return parsed.error().with_context(file_name);
@@ -234,7 +256,8 @@ Result<Profile> profile_from_yaml(std::string_view text, std::string_view file_n
         return out;
     }
     if (!parsed->is_object()) {
-        return make_error(Code::kInvalidArgument, "{}: a profile is a mapping of fields to values", file_name);
+        return make_error(Code::kInvalidArgument, "{}: a profile is a mapping of fields to values",
+                          file_name);
     }
     for (const auto& [key, value] : parsed->get_object()) {
         const std::size_t line = line_of(text, key);

@@ -1,5 +1,5 @@
-// The values of a profile's fields: what profile_values.cc gives to the table of fields in profile_text.cc. Errors are
-// kInvalidArgument and do not name the field.
+// The values of a profile's fields: what profile_values.cc gives to the table of fields in
+// profile_text.cc. Errors are kInvalidArgument and do not name the field.
 #pragma once
 
 #include <string>

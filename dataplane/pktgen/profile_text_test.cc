@@ -12,9 +12,12 @@ namespace {
 
 using testing::HasSubstr;
 
-IpAddress address(std::string_view text) { return *IpAddress::parse(text); }
+IpAddress address(std::string_view text) {
+    return *IpAddress::parse(text);
+}
 
-// All fields of profile.h, one by one: a field that the table forgets is not found by comparing texts.
+// All fields of profile.h, one by one: a field that the table forgets is not found by comparing
+// texts.
 void expect_equal(const Profile& a, const Profile& b) {
     EXPECT_EQ(a.name, b.name);
     EXPECT_EQ(a.flows, b.flows);
@@ -61,7 +64,9 @@ void expect_equal(const Profile& a, const Profile& b) {
 }
 
 Profile any_profile() {
-    const auto number = [](std::uint64_t below) { return *rc::gen::inRange<std::uint64_t>(0, below); };
+    const auto number = [](std::uint64_t below) {
+        return *rc::gen::inRange<std::uint64_t>(0, below);
+    };
     const auto real = [] { return static_cast<double>(*rc::gen::inRange(0, 1 << 30)) / 1024.0; };
     const auto text = [] { return *rc::gen::container<std::string>(rc::gen::inRange(' ', '~')); };
     const auto any_address = [&] {
@@ -85,7 +90,8 @@ Profile any_profile() {
     p.zipf_exponent = real();
     p.sizes.clear();
     for (std::uint64_t i = 0, n = 1 + number(5); i < n; ++i) {
-        p.sizes.push_back({static_cast<std::uint32_t>(number(9000)), static_cast<std::uint32_t>(number(100))});
+        p.sizes.push_back(
+            {static_cast<std::uint32_t>(number(9000)), static_cast<std::uint32_t>(number(100))});
     }
     p.life_cycle = static_cast<LifeCycle>(number(4));
     p.data_packets = static_cast<std::uint32_t>(number(1ULL << 32U));
@@ -95,7 +101,8 @@ Profile any_profile() {
     p.source_mac = number(2) == 0 ? "" : "02:00:00:00:00:01";
     p.destination_mac = number(2) == 0 ? "" : "10:20:30:40:50:59";
     if (number(2) == 0) p.next_hop = any_address();
-    for (std::uint64_t i = 0, n = number(4); i < n; ++i) p.answer_for.push_back({any_address(), any_address()});
+    for (std::uint64_t i = 0, n = number(4); i < n; ++i)
+        p.answer_for.push_back({any_address(), any_address()});
     p.pcap = text();
     p.pcap_timing = number(2) == 0;
     p.packets_per_second = real();
@@ -197,9 +204,10 @@ TEST(ProfileText, ErrorsNameFileLineAndField) {
     EXPECT_EQ(message("{ttl: -1}"),
               "p.yaml: ttl: \"-1\" is not a number from 0 on (k, M and G may follow it)");
     EXPECT_EQ(message("l4: sctp"), "p.yaml:1: l4: \"sctp\" is none of udp, tcp");
-    EXPECT_EQ(message("choice: random"), "p.yaml:1: choice: \"random\" is none of round-robin, uniform, zipf");
-    EXPECT_EQ(message("source: 10.0.0.300"), "p.yaml:1: source: " +
-                                                 IpAddress::parse("10.0.0.300").error().message);
+    EXPECT_EQ(message("choice: random"),
+              "p.yaml:1: choice: \"random\" is none of round-robin, uniform, zipf");
+    EXPECT_EQ(message("source: 10.0.0.300"),
+              "p.yaml:1: source: " + IpAddress::parse("10.0.0.300").error().message);
     EXPECT_EQ(message("source-port: 1-70000"),
               "p.yaml:1: source-port: \"1-70000\" is not a port or a range of ports (0 to 65535)");
     EXPECT_EQ(message("sizes: []"), "p.yaml:1: sizes: \"\" is not a frame's size in bytes");
@@ -230,7 +238,8 @@ TEST(ProfileText, QuantitiesHaveDecimalMultiples) {
     EXPECT_EQ(*parse_quantity("1e6"), 1e6);
     EXPECT_EQ(*parse_count("18446744073709551615"), 18446744073709551615ULL);
     EXPECT_EQ(*parse_count("64k"), 64000U);
-    for (const char* wrong : {"", "k", "-1", "-0", "nan", "inf", "1e999", "1 k", "1kk", "0x10", "1m", " 1"}) {
+    for (const char* wrong :
+         {"", "k", "-1", "-0", "nan", "inf", "1e999", "1 k", "1kk", "0x10", "1m", " 1"}) {
         EXPECT_FALSE(parse_quantity(wrong).has_value()) << wrong;
         EXPECT_FALSE(parse_count(wrong).has_value()) << wrong;
     }

@@ -127,7 +127,8 @@ Result<std::vector<SizeShare>> parse_sizes(std::string_view text) {
         const std::string_view share = text.substr(at, comma - at);
         const std::size_t colon = share.find(':');
         SizeShare size;
-        SLUICE_TRY_ASSIGN(size.frame_bytes, parse_small(share.substr(0, colon), "a frame's size in bytes"));
+        SLUICE_TRY_ASSIGN(size.frame_bytes,
+                          parse_small(share.substr(0, colon), "a frame's size in bytes"));
         if (colon != std::string_view::npos) {
             SLUICE_TRY_ASSIGN(size.weight, parse_small(share.substr(colon + 1), "a size's weight"));
         }
@@ -153,13 +154,25 @@ std::string sizes_text(const std::vector<SizeShare>& sizes) {
     return out;
 }
 
-std::string_view l4_name(L4 l4) { return kL4Names.name_of(l4); }
-std::string_view choice_name(Choice choice) { return kChoiceNames.name_of(choice); }
-std::string_view life_cycle_name(LifeCycle life_cycle) { return kLifeCycleNames.name_of(life_cycle); }
+std::string_view l4_name(L4 l4) {
+    return kL4Names.name_of(l4);
+}
+std::string_view choice_name(Choice choice) {
+    return kChoiceNames.name_of(choice);
+}
+std::string_view life_cycle_name(LifeCycle life_cycle) {
+    return kLifeCycleNames.name_of(life_cycle);
+}
 
-Result<L4> parse_l4(std::string_view text) { return kL4Names.parse(text); }
-Result<Choice> parse_choice(std::string_view text) { return kChoiceNames.parse(text); }
-Result<LifeCycle> parse_life_cycle(std::string_view text) { return kLifeCycleNames.parse(text); }
+Result<L4> parse_l4(std::string_view text) {
+    return kL4Names.parse(text);
+}
+Result<Choice> parse_choice(std::string_view text) {
+    return kChoiceNames.parse(text);
+}
+Result<LifeCycle> parse_life_cycle(std::string_view text) {
+    return kLifeCycleNames.parse(text);
+}
 
 Result<AddressRange> parse_addresses(std::string_view text) {
     if (text.find('/') != std::string_view::npos) {
@@ -186,7 +199,8 @@ Result<std::vector<AddressRange>> parse_address_list(std::string_view text) {
     for (std::size_t at = 0; at < text.size();) {
         const std::size_t comma = std::min(text.find(',', at), text.size());
         if (out.size() == kMaxAddressRanges) {
-            return make_error(Code::kInvalidArgument, "there are more than {} ranges", kMaxAddressRanges);
+            return make_error(Code::kInvalidArgument, "there are more than {} ranges",
+                              kMaxAddressRanges);
         }
         SLUICE_TRY_ASSIGN(AddressRange range, parse_addresses(text.substr(at, comma - at)));
         out.push_back(range);
@@ -248,11 +262,12 @@ Result<std::string> parse_mac(std::string_view text) {
     }
     bool right = text.size() == 17;
     for (std::size_t i = 0; right && i < text.size(); ++i) {
-        right = i % 3 == 2 ? text[i] == ':' : std::isxdigit(static_cast<unsigned char>(text[i])) != 0;
+        right =
+            i % 3 == 2 ? text[i] == ':' : std::isxdigit(static_cast<unsigned char>(text[i])) != 0;
     }
     if (!right) {
-        return make_error(Code::kInvalidArgument, "\"{}\" is not a MAC address such as 02:00:00:00:00:01",
-                          text);
+        return make_error(Code::kInvalidArgument,
+                          "\"{}\" is not a MAC address such as 02:00:00:00:00:01", text);
     }
     return std::string(text);
 }

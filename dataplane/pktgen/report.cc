@@ -35,7 +35,7 @@ Result<void> write_file(const std::string& path, std::string_view text) {
         return write_all(STDOUT_FILENO, text, "standard output");
     }
     // A pipe, a device or what a link leads to is written to; only a plain file is replaced.
-    struct stat there {};
+    struct stat there{};
     const bool in_place = ::lstat(path.c_str(), &there) == 0 && !S_ISREG(there.st_mode);
     if (in_place) {
         const int fd = ::open(path.c_str(), O_WRONLY | O_TRUNC | O_CLOEXEC);

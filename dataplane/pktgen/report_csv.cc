@@ -12,16 +12,46 @@ namespace sluice::pktgen {
 namespace {
 
 constexpr std::array kColumns{
-    "row",           "profile",          "frame_bytes",       "trial",
-    "passed",        "at_s",             "seconds",           "offered_per_second",
-    "sent_packets",  "sent_bytes",       "received_packets",  "received_bytes",
-    "lost_packets",  "loss_share",       "duplicated_packets", "reordered_packets",
-    "corrupted_packets", "foreign_packets", "late_packets",   "sent_pps",
-    "received_pps",  "sent_bps",         "received_bps",      "latency_min_ns",
-    "latency_mean_ns", "latency_p50_ns", "latency_p90_ns",    "latency_p99_ns",
-    "latency_p99_9_ns", "latency_p99_99_ns", "latency_max_ns", "connections_opened",
-    "connections_established", "connections_closed", "connections_timed_out", "connections_reset",
-    "connections_retransmitted", "found_per_second", "ceiling_per_second", "settled",
+    "row",
+    "profile",
+    "frame_bytes",
+    "trial",
+    "passed",
+    "at_s",
+    "seconds",
+    "offered_per_second",
+    "sent_packets",
+    "sent_bytes",
+    "received_packets",
+    "received_bytes",
+    "lost_packets",
+    "loss_share",
+    "duplicated_packets",
+    "reordered_packets",
+    "corrupted_packets",
+    "foreign_packets",
+    "late_packets",
+    "sent_pps",
+    "received_pps",
+    "sent_bps",
+    "received_bps",
+    "latency_min_ns",
+    "latency_mean_ns",
+    "latency_p50_ns",
+    "latency_p90_ns",
+    "latency_p99_ns",
+    "latency_p99_9_ns",
+    "latency_p99_99_ns",
+    "latency_max_ns",
+    "connections_opened",
+    "connections_established",
+    "connections_closed",
+    "connections_timed_out",
+    "connections_reset",
+    "connections_retransmitted",
+    "found_per_second",
+    "ceiling_per_second",
+    "settled",
 };
 
 std::string quoted(std::string_view text) {
@@ -39,7 +69,9 @@ class Row {
 public:
     explicit Row(std::string_view kind) { set("row", kind); }
     void set(std::string_view column, std::string_view text) { cells_[column] = quoted(text); }
-    void set(std::string_view column, std::uint64_t value) { cells_[column] = std::to_string(value); }
+    void set(std::string_view column, std::uint64_t value) {
+        cells_[column] = std::to_string(value);
+    }
     void set(std::string_view column, double value) { cells_[column] = fmt::format("{}", value); }
     void set(std::string_view column, bool value) { cells_[column] = value ? "true" : "false"; }
     [[nodiscard]] std::string text() const {

@@ -113,13 +113,12 @@ json::object run_json(const RunResult& run, bool whole) {
                      {"sent_bps", number(run.sent_bps)},
                      {"received_bps", number(run.received_bps)},
                      {"latency", latency_json(run.latency, whole)},
-                     {"connections",
-                      json::object{{"opened", c.opened},
-                                   {"established", c.established},
-                                   {"closed", c.closed},
-                                   {"timed_out", c.timed_out},
-                                   {"reset", c.reset},
-                                   {"retransmitted", c.retransmitted}}},
+                     {"connections", json::object{{"opened", c.opened},
+                                                  {"established", c.established},
+                                                  {"closed", c.closed},
+                                                  {"timed_out", c.timed_out},
+                                                  {"reset", c.reset},
+                                                  {"retransmitted", c.retransmitted}}},
                      {"ports", std::move(ports)}};
     if (whole) {
         json::array samples;
@@ -171,14 +170,15 @@ void add(json::object& out, const ThroughputReport& report) {
     out["search"] = options_json(report.options);
     json::array sizes;
     for (const ThroughputResult& size : report.sizes) {
-        sizes.push_back(json::object{{"frame_bytes", size.frame_bytes},
-                                     {"packets_per_second", number(size.packets_per_second)},
-                                     {"bits_per_second", number(size.bits_per_second)},
-                                     {"ceiling_packets_per_second", number(size.ceiling_packets_per_second)},
-                                     {"ceiling_is_line", size.ceiling_is_line},
-                                     {"settled", size.settled},
-                                     {"best_trial", index_json(size.best)},
-                                     {"trials", trials_json(size.trials, size.best)}});
+        sizes.push_back(
+            json::object{{"frame_bytes", size.frame_bytes},
+                         {"packets_per_second", number(size.packets_per_second)},
+                         {"bits_per_second", number(size.bits_per_second)},
+                         {"ceiling_packets_per_second", number(size.ceiling_packets_per_second)},
+                         {"ceiling_is_line", size.ceiling_is_line},
+                         {"settled", size.settled},
+                         {"best_trial", index_json(size.best)},
+                         {"trials", trials_json(size.trials, size.best)}});
     }
     out["throughput"] = std::move(sizes);
 }
@@ -188,12 +188,12 @@ void add(json::object& out, const ConnectionReport& report) {
     out["kind"] = "connections";
     out["profile"] = profile_json(report.profile);
     out["search"] = options_json(report.options);
-    out["connections"] =
-        json::object{{"connections_per_second", number(found.connections_per_second)},
-                     {"ceiling_connections_per_second", number(found.ceiling_connections_per_second)},
-                     {"settled", found.settled},
-                     {"best_trial", index_json(found.best)},
-                     {"trials", trials_json(found.trials, found.best)}};
+    out["connections"] = json::object{
+        {"connections_per_second", number(found.connections_per_second)},
+        {"ceiling_connections_per_second", number(found.ceiling_connections_per_second)},
+        {"settled", found.settled},
+        {"best_trial", index_json(found.best)},
+        {"trials", trials_json(found.trials, found.best)}};
 }
 
 // As JSON, but 1488095.2 rather than 1.4880952E6.
@@ -219,7 +219,8 @@ void print(const json::value& value, std::string indent, std::string& out, bool 
         const char* comma = "";
         out += '{';
         for (const auto& member : value.get_object()) {
-            out += comma + json::serialize(json::string(member.key())) + ": " + scalar_text(member.value());
+            out += comma + json::serialize(json::string(member.key())) + ": " +
+                   scalar_text(member.value());
             comma = ", ";
         }
         out += '}';

@@ -35,20 +35,26 @@ public:
         drawn_ += panel.svg();
         ++panels_;
     }
-    [[nodiscard]] std::string svg(std::string_view title, std::string_view subtitle, std::string_view foot) const {
+    [[nodiscard]] std::string svg(std::string_view title, std::string_view subtitle,
+                                  std::string_view foot) const {
         const double height = kHead + kPanelPitch * static_cast<double>(panels_) - 30;
         std::string out = fmt::format(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0:.0f} {1:.0f}\" width=\"{0:.0f}\" "
-            "height=\"{1:.0f}\" font-family=\"DejaVu Sans, Helvetica, Arial, sans-serif\" font-size=\"12\">\n"
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0:.0f} {1:.0f}\" "
+            "width=\"{0:.0f}\" "
+            "height=\"{1:.0f}\" font-family=\"DejaVu Sans, Helvetica, Arial, sans-serif\" "
+            "font-size=\"12\">\n"
             "<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n",
             kPageWidth, height);
-        out += fmt::format("<text x=\"24\" y=\"34\" font-size=\"20\" font-weight=\"bold\">{}</text>\n",
-                           svg_escape(title));
-        out += fmt::format("<text x=\"24\" y=\"58\" fill=\"#495057\">{}</text>\n", svg_escape(subtitle));
+        out +=
+            fmt::format("<text x=\"24\" y=\"34\" font-size=\"20\" font-weight=\"bold\">{}</text>\n",
+                        svg_escape(title));
+        out += fmt::format("<text x=\"24\" y=\"58\" fill=\"#495057\">{}</text>\n",
+                           svg_escape(subtitle));
         out += drawn_;
-        out += fmt::format("<text x=\"{:.0f}\" y=\"{:.0f}\" font-size=\"10\" text-anchor=\"end\" "
-                           "fill=\"#868e96\">{}</text>\n",
-                           kPageWidth - 24, height - 10, svg_escape(foot));
+        out += fmt::format(
+            "<text x=\"{:.0f}\" y=\"{:.0f}\" font-size=\"10\" text-anchor=\"end\" "
+            "fill=\"#868e96\">{}</text>\n",
+            kPageWidth - 24, height - 10, svg_escape(foot));
         return out + "</svg>\n";
     }
 
@@ -148,7 +154,9 @@ void add_percentiles(Page& page, const std::vector<Named>& all) {
     for (double nines = 10; nines <= x.to; nines *= 10) {
         x.ticks.push_back(nines);
     }
-    x.label = [](double value) { return value == 1 ? "0 %" : fmt::format("{:.8g} %", 100 - 100 / value); };
+    x.label = [](double value) {
+        return value == 1 ? "0 %" : fmt::format("{:.8g} %", 100 - 100 / value);
+    };
     Panel panel = page.panel("Latency by percentile", x, latencies(least, most));
     std::size_t series = 0;
     for (const Named& one : all) {
@@ -235,25 +243,34 @@ void add_connection_series(Page& page, const RunResult& run) {
     if (most == 0) {
         return;
     }
-    Panel panel = page.panel("Connections", seconds_of(run.samples), rates("closed a second", most));
+    Panel panel =
+        page.panel("Connections", seconds_of(run.samples), rates("closed a second", most));
     panel.line(from_the_beginning(closed), kSent);
     page.add(panel);
 }
 
 std::string subtitle_of(const RunResult& run) {
-    std::string out = fmt::format("sent {}, received {}, lost {}", with_prefix(run.sent_pps, "pps"),
-                                  with_prefix(run.received_pps, "pps"), percent_text(loss_share(run)));
+    std::string out =
+        fmt::format("sent {}, received {}, lost {}", with_prefix(run.sent_pps, "pps"),
+                    with_prefix(run.received_pps, "pps"), percent_text(loss_share(run)));
     if (run.latency.count() > 0) {
-        out += fmt::format("; latency p50 {}, p99 {}, max {}", time_text(static_cast<double>(run.latency.percentile(50))),
+        out += fmt::format("; latency p50 {}, p99 {}, max {}",
+                           time_text(static_cast<double>(run.latency.percentile(50))),
                            time_text(static_cast<double>(run.latency.percentile(99))),
                            time_text(static_cast<double>(run.latency.max())));
     }
     return out;
 }
 
-std::string title(const RunResult& run) { return run.profile.name; }
-std::string title(const ThroughputReport& report) { return report.profile.name + ": throughput (RFC 2544)"; }
-std::string title(const ConnectionReport& report) { return report.profile.name + ": connections a second"; }
+std::string title(const RunResult& run) {
+    return run.profile.name;
+}
+std::string title(const ThroughputReport& report) {
+    return report.profile.name + ": throughput (RFC 2544)";
+}
+std::string title(const ConnectionReport& report) {
+    return report.profile.name + ": connections a second";
+}
 
 std::string draw(Page& page, const RunResult& run) {
     add_series(page, run);
@@ -269,7 +286,9 @@ std::string draw(Page& page, const RunResult& run) {
 
 void add_bars(Page& page, const ThroughputReport& report, bool bits) {
     const auto& sizes = report.sizes;
-    const auto bits_of = [](const ThroughputResult& size) { return 8.0 * (size.frame_bytes + kLinkOverheadBytes); };
+    const auto bits_of = [](const ThroughputResult& size) {
+        return 8.0 * (size.frame_bytes + kLinkOverheadBytes);
+    };
     double most = 0;
     bool line = false;
     for (const ThroughputResult& size : sizes) {
@@ -285,7 +304,8 @@ void add_bars(Page& page, const ThroughputReport& report, bool bits) {
         const double found = sizes[i].packets_per_second * unit;
         panel.bar(i, sizes.size(), 0, 2, found, kSent, false, with_prefix(found));
         const double ceiling = sizes[i].ceiling_packets_per_second * unit;
-        panel.bar(i, sizes.size(), 1, 2, ceiling, "#868e96", true, sizes.size() <= 8 ? with_prefix(ceiling) : "");
+        panel.bar(i, sizes.size(), 1, 2, ceiling, "#868e96", true,
+                  sizes.size() <= 8 ? with_prefix(ceiling) : "");
         panel.group_label(i, sizes.size(), fmt::format("{}", sizes[i].frame_bytes));
     }
     panel.legend("throughput", kSent);
@@ -299,13 +319,15 @@ std::string draw(Page& page, const ThroughputReport& report) {
     std::vector<Named> all;
     for (const ThroughputResult& size : report.sizes) {
         if (size.best && size.trials[*size.best].result.latency.count() > 0) {
-            all.push_back({fmt::format("{}", size.frame_bytes), &size.trials[*size.best].result.latency});
+            all.push_back(
+                {fmt::format("{}", size.frame_bytes), &size.trials[*size.best].result.latency});
         }
     }
     add_percentiles(page, all);
-    return fmt::format("trials of {} s, tolerated loss {}, resolution {}; latency is that at the throughput",
-                       report.options.trial_s, percent_text(report.options.loss_tolerance),
-                       percent_text(report.options.resolution));
+    return fmt::format(
+        "trials of {} s, tolerated loss {}, resolution {}; latency is that at the throughput",
+        report.options.trial_s, percent_text(report.options.loss_tolerance),
+        percent_text(report.options.resolution));
 }
 
 std::string draw(Page& page, const ConnectionReport& report) {
@@ -338,16 +360,18 @@ std::string draw(Page& page, const ConnectionReport& report) {
         add_percentiles(page, all);
         add_connection_series(page, best);
     }
-    return fmt::format("{} connections a second; trials of {} s, tolerated failures {}, resolution {}",
-                       with_prefix(found.connections_per_second), report.options.trial_s,
-                       percent_text(report.options.loss_tolerance), percent_text(report.options.resolution));
+    return fmt::format(
+        "{} connections a second; trials of {} s, tolerated failures {}, resolution {}",
+        with_prefix(found.connections_per_second), report.options.trial_s,
+        percent_text(report.options.loss_tolerance), percent_text(report.options.resolution));
 }
 
 }  // namespace
 
 std::string report_svg(const Report& report) {
     Page page;
-    const std::string subtitle = std::visit([&](const auto& what) { return draw(page, what); }, report.what);
+    const std::string subtitle =
+        std::visit([&](const auto& what) { return draw(page, what); }, report.what);
     const std::string head = std::visit([](const auto& what) { return title(what); }, report.what);
     std::string foot = "sluice-pktgen " + report.tool_version;
     if (!report.started_at.empty()) {

@@ -1,4 +1,5 @@
-// Reports of runs and searches over the model device: each format is read back by a parser of its own.
+// Reports of runs and searches over the model device: each format is read back by a parser of its
+// own.
 #include "dataplane/pktgen/report.h"
 
 #include <gmock/gmock.h>
@@ -46,7 +47,8 @@ Report run_report() {
     }
     run.latency.clear();
     for (std::uint64_t i = 0; i < 100000; ++i) {
-        run.latency.record(800 + i % 1000 + (i % 100 == 0 ? 8000 : 0) + (i % 10000 == 0 ? 90000 : 0));
+        run.latency.record(800 + i % 1000 + (i % 100 == 0 ? 8000 : 0) +
+                           (i % 10000 == 0 ? 90000 : 0));
     }
     return described(std::move(run));
 }
@@ -100,7 +102,8 @@ TEST(ReportJson, OfARunHasItsFigures) {
     EXPECT_DOUBLE_EQ(out.at("loss_share").to_number<double>(), 0.25);
     EXPECT_DOUBLE_EQ(out.at("sent_pps").to_number<double>(), 2e6);
     EXPECT_EQ(out.at("latency").at("count"), 100000);
-    EXPECT_EQ(out.at("latency").at("p99_9_ns").to_number<std::uint64_t>(), run.latency.percentile(99.9));
+    EXPECT_EQ(out.at("latency").at("p99_9_ns").to_number<std::uint64_t>(),
+              run.latency.percentile(99.9));
     std::uint64_t in_steps = 0;
     for (const auto& step : out.at("latency").at("steps").as_array()) {
         in_steps += step.at("count").to_number<std::uint64_t>();
@@ -122,19 +125,26 @@ TEST(ReportJson, NamesStay) {
     };
     const json::value run = json::parse(report_json(run_report()));
     EXPECT_EQ(names(run), "report_version tool tool_version started_at command kind profile run ");
-    EXPECT_EQ(names(run.at("run")),
-              "seconds sent_packets sent_bytes received_packets received_bytes lost_packets loss_share "
-              "duplicated_packets reordered_packets corrupted_packets foreign_packets late_packets offered_pps "
-              "sent_pps received_pps sent_bps received_bps latency connections ports samples ");
+    EXPECT_EQ(
+        names(run.at("run")),
+        "seconds sent_packets sent_bytes received_packets received_bytes lost_packets loss_share "
+        "duplicated_packets reordered_packets corrupted_packets foreign_packets late_packets "
+        "offered_pps "
+        "sent_pps received_pps sent_bps received_bps latency connections ports samples ");
     EXPECT_EQ(names(run.at("run").at("latency")),
-              "count min_ns mean_ns standard_deviation_ns p50_ns p90_ns p99_ns p99_9_ns p99_99_ns max_ns steps ");
+              "count min_ns mean_ns standard_deviation_ns p50_ns p90_ns p99_ns p99_9_ns p99_99_ns "
+              "max_ns steps ");
     EXPECT_EQ(names(run.at("run").at("samples").at(0)),
-              "at_s interval_s sent_packets received_packets lost_packets sent_bytes received_bytes p50_ns p99_ns "
+              "at_s interval_s sent_packets received_packets lost_packets sent_bytes "
+              "received_bytes p50_ns p99_ns "
               "connections_closed ");
     const json::value search = json::parse(report_json(throughput_report()));
-    EXPECT_EQ(names(search), "report_version tool tool_version started_at command kind profile search throughput ");
+    EXPECT_EQ(
+        names(search),
+        "report_version tool tool_version started_at command kind profile search throughput ");
     EXPECT_EQ(names(search.at("throughput").at(0)),
-              "frame_bytes packets_per_second bits_per_second ceiling_packets_per_second ceiling_is_line settled "
+              "frame_bytes packets_per_second bits_per_second ceiling_packets_per_second "
+              "ceiling_is_line settled "
               "best_trial trials ");
     EXPECT_EQ(names(search.at("throughput").at(0).at("trials").at(0)),
               "offered_per_second reached_per_second failed passed run ");
@@ -171,7 +181,8 @@ std::string run_python(const std::string& script, const std::string& input) {
     FILE* pipe = popen(("/usr/bin/python3 -c '" + script + "' " + path + " 2>&1").c_str(), "r");
     std::string out;
     char buffer[4096];
-    for (std::size_t got = 0; (got = fread(buffer, 1, sizeof buffer, pipe)) > 0;) out.append(buffer, got);
+    for (std::size_t got = 0; (got = fread(buffer, 1, sizeof buffer, pipe)) > 0;)
+        out.append(buffer, got);
     pclose(pipe);
     return out;
 }
@@ -184,11 +195,14 @@ TEST(ReportCsv, AnotherParserReadsIt) {
         "kinds = [r[\"row\"] for r in rows]\n"
         "print(*((k, kinds.count(k)) for k in sorted(set(kinds))))\n"
         "last = rows[-1]\n"
-        "print(last[\"profile\"], last[\"sent_packets\"], last[\"loss_share\"], last[\"frame_bytes\"], last[\"found_per_second\"][:3])";
+        "print(last[\"profile\"], last[\"sent_packets\"], last[\"loss_share\"], "
+        "last[\"frame_bytes\"], last[\"found_per_second\"][:3])";
     EXPECT_EQ(run_python(kScript, report_csv(run_report())),
               "('run', 1) ('sample', 20)\nudp, \"quoted\" <&> |* 40000000 0.25  \n");
-    EXPECT_THAT(run_python(kScript, report_csv(throughput_report())), HasSubstr("('throughput', 7) ('trial', "));
-    EXPECT_THAT(run_python(kScript, report_csv(connection_report())), HasSubstr("('connections', 1) ('trial', "));
+    EXPECT_THAT(run_python(kScript, report_csv(throughput_report())),
+                HasSubstr("('throughput', 7) ('trial', "));
+    EXPECT_THAT(run_python(kScript, report_csv(connection_report())),
+                HasSubstr("('connections', 1) ('trial', "));
 }
 
 TEST(ReportSvg, IsXmlWithAllItsPanels) {
@@ -197,11 +211,14 @@ TEST(ReportSvg, IsXmlWithAllItsPanels) {
         "root = e.parse(sys.argv[1]).getroot()\n"
         "texts = [t.text or \"\" for t in root.iter(\"{http://www.w3.org/2000/svg}text\")]\n"
         "print(root.tag, texts[0])\n"
-        "print(*(t for t in texts if t in (\"Over time\", \"Latency by percentile\", \"Latency over time\","
-        " \"Packets a second\", \"Bits a second of layer 1\", \"Trials\", \"Connections\")), sep=\"; \")\n"
+        "print(*(t for t in texts if t in (\"Over time\", \"Latency by percentile\", \"Latency "
+        "over time\","
+        " \"Packets a second\", \"Bits a second of layer 1\", \"Trials\", \"Connections\")), "
+        "sep=\"; \")\n"
         "w, h = float(root.get(\"width\")), float(root.get(\"height\"))\n"
         "for t in root.iter(\"{http://www.w3.org/2000/svg}text\"):\n"
-        "    if t.get(\"x\"): assert 0 <= float(t.get(\"x\")) <= w and 0 <= float(t.get(\"y\")) <= h, t.text";
+        "    if t.get(\"x\"): assert 0 <= float(t.get(\"x\")) <= w and 0 <= float(t.get(\"y\")) <= "
+        "h, t.text";
     EXPECT_EQ(run_python(kScript, report_svg(run_report())),
               "{http://www.w3.org/2000/svg}svg udp, \"quoted\" <&> |*\n"
               "Over time; Latency by percentile; Latency over time\n");
@@ -214,14 +231,16 @@ TEST(ReportSvg, IsXmlWithAllItsPanels) {
     EXPECT_EQ(svg_escape("\x01\xff<"), "??&lt;");
 }
 
-// An empty run, one without a series, one of a single second: a picture, and no division by nothing.
+// An empty run, one without a series, one of a single second: a picture, and no division by
+// nothing.
 TEST(ReportSvg, OfNextToNothing) {
     for (const std::size_t samples : {0U, 1U}) {
         RunResult run;
         run.profile = some_profile();
         run.samples.resize(samples);
         const Report report = described(run);
-        for (const std::string& text : {report_svg(report), report_json(report), report_csv(report), report_markdown(report)}) {
+        for (const std::string& text : {report_svg(report), report_json(report), report_csv(report),
+                                        report_markdown(report)}) {
             EXPECT_THAT(text, testing::Not(HasSubstr("nan")));
             EXPECT_THAT(text, testing::Not(HasSubstr("inf")));
         }
@@ -232,17 +251,38 @@ TEST(ReportSvg, OfNextToNothing) {
 
 TEST(ReportMarkdown, OfARun) {
     EXPECT_THAT(report_markdown(run_report()),
-                testing::StartsWith("# udp, \"quoted\" \\<&\\> \\|\\*\n"
-                                    "\n"
-                                    "UDP, 64 bytes, one flow; 20 s counted.\n"
-                                    "\n"
-                                    "| | packets | bytes | packets/s | bits/s (layer 1) |\n"
-                                    "|---|---:|---:|---:|---:|\n"
-                                    "| sent | 40,000,000 | 2,560,000,000 | 2.00 M | 1.34 G |\n"
-                                    "| received | 30,000,000 | 1,920,000,000 | 1.50 M | 1.01 G |\n"
-                                    "| lost | 10,000,000 (25 %) | | | |\n"
-                                    "\n"
-                                    "| latency | min | mean | 50 % | 90 % | 99 % | 99.9 % | 99.99 % | max |\n"));
+                testing::StartsWith(
+                    "# udp, \"quoted\" \\<&\\> \\|\\*\n"
+                    "\n"
+                    "UDP, 64 bytes, one flow; 20 s counted.\n"
+                    "\n"
+                    "| | packets | bytes | packets/s | bits/s (layer 1) |\n"
+                    "|---|---:|---:|---:|---:|\n"
+                    "| sent | 40,000,000 | 2,560,000,000 | 2.00 M | 1.34 G |\n"
+                    "| received | 30,000,000 | 1,920,000,000 | 1.50 M | 1.01 G |\n"
+                    "| lost | 10,000,000 (25 %) | | | |\n"
+                    "\n"
+                    "| latency | min | mean | 50 % | 90 % | 99 % | 99.9 % | 99.99 % | max |\n"));
+}
+
+// A rate that was not reached is not passed over in silence.
+TEST(ReportText, SaysWhatWasAskedFor) {
+    Report report = run_report();
+    auto& run = std::get<RunResult>(report.what);
+    EXPECT_THAT(report_text(report), testing::Not(HasSubstr("asked for")));
+    EXPECT_THAT(report_text(report),
+                HasSubstr("  sent              40,000,000 packets   2.00 Mpps  1.34 Gbit/s\n"));
+    EXPECT_THAT(report_text(report), HasSubstr("  lost              10,000,000 packets  25 %\n"));
+    run.offered_pps = 4e6;
+    EXPECT_THAT(report_text(report), HasSubstr("of 4.00 Mpps that were asked for"));
+    EXPECT_THAT(report_markdown(report), HasSubstr("| asked for | | | 4.00 M | |\n"));
+}
+
+TEST(ReportText, OfSearchesIsALineASize) {
+    EXPECT_THAT(report_text(throughput_report()), HasSubstr("\n     64  "));
+    EXPECT_THAT(report_text(throughput_report()), HasSubstr("  14.9 Mpps"));
+    EXPECT_THAT(report_text(connection_report()),
+                testing::StartsWith("connections: 109 k connections a second; "));
 }
 
 // All rows of a table have as many cells as its head.
@@ -288,8 +328,11 @@ TEST(ReportSvg, PicturesToLookAt) {
         GTEST_SKIP() << "SLUICE_PICTURES is not set";
     }
     ASSERT_TRUE(write_file(std::string(folder) + "/run.svg", report_svg(run_report())).has_value());
-    ASSERT_TRUE(write_file(std::string(folder) + "/throughput.svg", report_svg(throughput_report())).has_value());
-    ASSERT_TRUE(write_file(std::string(folder) + "/connections.svg", report_svg(connection_report())).has_value());
+    ASSERT_TRUE(write_file(std::string(folder) + "/throughput.svg", report_svg(throughput_report()))
+                    .has_value());
+    ASSERT_TRUE(
+        write_file(std::string(folder) + "/connections.svg", report_svg(connection_report()))
+            .has_value());
 }
 
 }  // namespace

@@ -10,8 +10,8 @@ namespace sluice::pktgen {
 
 namespace {
 
-// Runs one trial at a rate (0: no limit), judges it and says so to whom it concerns. nullopt: the search was stopped
-// while it ran.
+// Runs one trial at a rate (0: no limit), judges it and says so to whom it concerns. nullopt: the
+// search was stopped while it ran.
 using TrialAt = std::function<Result<std::optional<Trial>>(double)>;
 
 struct Found {
@@ -22,8 +22,8 @@ struct Found {
     std::vector<Trial> trials;
 };
 
-// The rate that a trial stands for. Who could not send as fast as it should has shown something about the rate that it
-// reached, and nothing about the other.
+// The rate that a trial stands for. Who could not send as fast as it should has shown something
+// about the rate that it reached, and nothing about the other.
 double stands_for(const Trial& trial) {
     if (trial.offered_per_second == 0 ||
         trial.reached_per_second < kReached * trial.offered_per_second) {
@@ -101,7 +101,8 @@ private:
             }
             const Trial& trial = found_.trials.back();
             const double rate = stands_for(trial);
-            // A rate out of the interval, because the sender was slow: the interval still shrinks by half.
+            // A rate out of the interval, because the sender was slow: the interval still shrinks
+            // by half.
             if (trial.passed) {
                 low_ = std::max(low_, rate);
                 if (rate < trial.offered_per_second) {
@@ -273,8 +274,8 @@ Result<void> check(const SearchOptions& options) {
         }
     }
     if (options.frame_bytes.empty() || options.frame_bytes.size() > kMaxFrameSizes) {
-        return make_error(Code::kInvalidArgument, "frame-bytes: between 1 and {} sizes are searched",
-                          kMaxFrameSizes);
+        return make_error(Code::kInvalidArgument,
+                          "frame-bytes: between 1 and {} sizes are searched", kMaxFrameSizes);
     }
     return {};
 }
@@ -347,8 +348,9 @@ Result<ConnectionRateResult> search_connection_rate(Runner& runner, const Profil
                                                     const Observer& observer) {
     SLUICE_TRY(check(options));
     if (profile.life_cycle != LifeCycle::kStateful) {
-        return make_error(Code::kInvalidArgument,
-                          "life-cycle: connections a second are searched with stateful connections");
+        return make_error(
+            Code::kInvalidArgument,
+            "life-cycle: connections a second are searched with stateful connections");
     }
     const Profile base = for_trials(profile, options);
     SLUICE_TRY(check(base));
@@ -365,7 +367,8 @@ Result<ConnectionRateResult> search_connection_rate(Runner& runner, const Profil
         trial.reached_per_second =
             result->seconds > 0 ? static_cast<double>(counts.opened) / result->seconds : 0;
         // Whatever became of them: only one that was closed in order has been served.
-        trial.failed = counts.opened - std::min(counts.opened, std::min(counts.closed, counts.established));
+        trial.failed =
+            counts.opened - std::min(counts.opened, std::min(counts.closed, counts.established));
         trial.passed = tolerable(trial.failed, counts.opened, options.loss_tolerance);
         trial.result = std::move(*result);
         return std::optional<Trial>(std::move(trial));

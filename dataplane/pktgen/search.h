@@ -1,7 +1,8 @@
 // Searches over runs: throughput (RFC 2544, 26.1), and connections a second of a stateful device.
 //
-// Both halve an interval of rates: it fails at the upper end and passes at the lower one. What was found is tried again,
-// and the search goes on below it if it does not hold: a device that loses now and then has no such throughput.
+// Both halve an interval of rates: it fails at the upper end and passes at the lower one. What was
+// found is tried again, and the search goes on below it if it does not hold: a device that loses
+// now and then has no such throughput.
 #pragma once
 
 #include <cstddef>
@@ -14,25 +15,28 @@
 
 namespace sluice::pktgen {
 
-// Of one frame size, or of a search over connections. A device that behaves differently each time would be tried without
-// end; at the limit the result is what held so far, and `settled` is false.
+// Of one frame size, or of a search over connections. A device that behaves differently each time
+// would be tried without end; at the limit the result is what held so far, and `settled` is false.
 inline constexpr std::size_t kMaxTrials = 64;
 inline constexpr std::size_t kMaxFrameSizes = 64;
-// A trial that sent less than this share of what it should have says nothing about the rate it was for.
+// A trial that sent less than this share of what it should have says nothing about the rate it was
+// for.
 inline constexpr double kReached = 0.99;
 // Preamble, start and gap of a frame on an Ethernet.
 inline constexpr std::uint32_t kLinkOverheadBytes = 20;
 
 struct SearchOptions {
     std::vector<std::uint32_t> frame_bytes{64, 128, 256, 512, 1024, 1280, 1518};  // RFC 2544, 9.1
-    double trial_s = 60;             // RFC 2544, 24
-    double loss_tolerance = 0;       // of packets sent, or connections opened; 0 as the RFC wants
-    double resolution = 0.005;       // of the highest rate: when to stop
-    double max_packets_per_second = 0;  // 0: what a trial without a limit reaches
+    double trial_s = 60;                                                          // RFC 2544, 24
+    double loss_tolerance = 0;  // of packets sent, or connections opened; 0 as the RFC wants
+    double resolution = 0.005;  // of the highest rate: when to stop
+    double max_packets_per_second = 0;      // 0: what a trial without a limit reaches
     double max_connections_per_second = 0;  // the same
-    double line_bits_per_second = 0;    // of the slowest link on the way; no frames beyond it are tried. 0: not known
-    std::uint32_t repeat_at_end = 3;    // trials at the rate found; all must pass, or the search goes on below it
-    double settle_s = 5;             // between two trials; RFC 2544, 23
+    double line_bits_per_second =
+        0;  // of the slowest link on the way; no frames beyond it are tried. 0: not known
+    std::uint32_t repeat_at_end =
+        3;                // trials at the rate found; all must pass, or the search goes on below it
+    double settle_s = 5;  // between two trials; RFC 2544, 23
     // Waits so long; false ends the search. Empty: sleeps.
     std::function<bool(double)> wait;
 };
@@ -53,8 +57,8 @@ struct ThroughputResult {
     // The line's rate in such frames if it is known, else what the first trial reached.
     double ceiling_packets_per_second = 0;
     bool ceiling_is_line = false;
-    bool settled = false;              // false: stopped, or kMaxTrials
-    std::optional<std::size_t> best;   // of trials: the last one that passed at the rate found
+    bool settled = false;             // false: stopped, or kMaxTrials
+    std::optional<std::size_t> best;  // of trials: the last one that passed at the rate found
     std::vector<Trial> trials;
 };
 
@@ -68,16 +72,18 @@ struct ConnectionRateResult {
 
 using Progress = std::function<bool(const Trial&)>;  // after each trial; false: stop
 
-// kInvalidArgument names the option or the profile's field; kOutOfRange: a trial sent nothing at all. An error of the
-// runner ends the search. A search that was stopped (by progress, observer or wait) returns what it has.
-// The rates, the sizes and the duration of the profile are not used.
+// kInvalidArgument names the option or the profile's field; kOutOfRange: a trial sent nothing at
+// all. An error of the runner ends the search. A search that was stopped (by progress, observer or
+// wait) returns what it has. The rates, the sizes and the duration of the profile are not used.
 Result<std::vector<ThroughputResult>> search_throughput(Runner& runner, const Profile& profile,
-                                                        const SearchOptions& options, const Progress& progress,
+                                                        const SearchOptions& options,
+                                                        const Progress& progress,
                                                         const Observer& observer = {});
-// REQUIRES: profile.life_cycle is kStateful. A trial passes when all connections that were opened were established and
-// closed, none reset or timed out beyond the tolerance.
+// REQUIRES: profile.life_cycle is kStateful. A trial passes when all connections that were opened
+// were established and closed, none reset or timed out beyond the tolerance.
 Result<ConnectionRateResult> search_connection_rate(Runner& runner, const Profile& profile,
-                                                    const SearchOptions& options, const Progress& progress,
+                                                    const SearchOptions& options,
+                                                    const Progress& progress,
                                                     const Observer& observer = {});
 
 // kInvalidArgument names the option.

@@ -107,7 +107,8 @@ TEST(Throughput, LossWithinTheToleranceIsNone) {
     EXPECT_NEAR(found(device, options).packets_per_second, 1e6, 0.005 * 2e6);
 }
 
-// One that loses in a band of rates below its capacity: what is found holds, and fails a step above.
+// One that loses in a band of rates below its capacity: what is found holds, and fails a step
+// above.
 TEST(Throughput, OfADeviceThatIsNotMonotoneHolds) {
     for (const double band : {1e6, 3e6, 5e6, 7e6, 9e6, 11e6}) {
         ModelDevice device;
@@ -162,7 +163,8 @@ TEST(Throughput, TheLineIsNotExceeded) {
     }
 }
 
-// What was not sent was not survived: a slow sender's rate is reported, not the one that was asked for.
+// What was not sent was not survived: a slow sender's rate is reported, not the one that was asked
+// for.
 TEST(Throughput, ARateThatWasNotReachedIsNotFound) {
     ModelDevice device;
     device.sender_limit = 3e6;
@@ -183,13 +185,17 @@ TEST(Throughput, ASenderThatBecomesSlowEndsTheSearchAtWhatItReached) {
     EXPECT_DOUBLE_EQ(result.packets_per_second, 3e6);
 }
 
-// A rate that passed once and failed when it was repeated was not found, even if the search ends just then.
+// A rate that passed once and failed when it was repeated was not found, even if the search ends
+// just then.
 TEST(Throughput, StoppedAfterARepetitionFailedDoesNotReportIt) {
     ModelDevice device;
     bool first = true;
-    device.loss = [&](double rate, std::uint32_t) { return rate > 1e6 && !std::exchange(first, false) ? 0.1 : 0.0; };
+    device.loss = [&](double rate, std::uint32_t) {
+        return rate > 1e6 && !std::exchange(first, false) ? 0.1 : 0.0;
+    };
     int trials = 0;
-    auto out = search_throughput(device, udp_profile(), one_size(), [&](const Trial&) { return ++trials < 2; });
+    auto out = search_throughput(device, udp_profile(), one_size(),
+                                 [&](const Trial&) { return ++trials < 2; });
     ASSERT_TRUE(out.has_value());
     EXPECT_TRUE(out->front().trials[0].passed);
     EXPECT_FALSE(out->front().trials[1].passed);
@@ -226,7 +232,8 @@ TEST(Throughput, ProgressEndsIt) {
     auto options = one_size();
     options.frame_bytes = {64, 128};
     int seen = 0;
-    auto out = search_throughput(device, udp_profile(), options, [&](const Trial&) { return ++seen < 6; });
+    auto out =
+        search_throughput(device, udp_profile(), options, [&](const Trial&) { return ++seen < 6; });
     ASSERT_TRUE(out.has_value());
     ASSERT_EQ(out->size(), 1U);
     const auto& result = out->front();
@@ -247,7 +254,8 @@ TEST(Throughput, ATrialThatTheObserverCutShortIsNone) {
     EXPECT_EQ(out->front().trials.size(), 1U);
     EXPECT_FALSE(out->front().settled);
     seen = 14;
-    out = search_throughput(device, udp_profile(), options, {}, [&](const Sample&) { return false; });
+    out =
+        search_throughput(device, udp_profile(), options, {}, [&](const Sample&) { return false; });
     ASSERT_TRUE(out.has_value());
     EXPECT_TRUE(out->empty());
 }
@@ -275,14 +283,16 @@ TEST(Throughput, WrongOptionsAreNamed) {
         EXPECT_FALSE(out.has_value());
         return out ? "" : out.error().message;
     };
-    EXPECT_EQ(message([](auto& o) { o.trial_s = 0; }), "trial-s: 0 is not between 0 and 86400 seconds");
+    EXPECT_EQ(message([](auto& o) { o.trial_s = 0; }),
+              "trial-s: 0 is not between 0 and 86400 seconds");
     EXPECT_EQ(message([](auto& o) { o.resolution = 0; }),
               "resolution: 0 is not a share from 0.000001 to 0.5");
     EXPECT_EQ(message([](auto& o) { o.loss_tolerance = 1; }),
               "loss-tolerance: 1 is not a share from 0 to below 1");
     EXPECT_EQ(message([](auto& o) { o.frame_bytes.clear(); }),
               "frame-bytes: between 1 and 64 sizes are searched");
-    EXPECT_THAT(message([](auto& o) { o.frame_bytes = {64, 63}; }), testing::HasSubstr("frame-bytes 63"));
+    EXPECT_THAT(message([](auto& o) { o.frame_bytes = {64, 63}; }),
+                testing::HasSubstr("frame-bytes 63"));
     EXPECT_TRUE(device.rates.empty());
 }
 

@@ -1,5 +1,5 @@
-// A device as a formula, in place of ports: what goes through at a rate, and how long it takes. For tests of all that
-// knows no more than runner.h.
+// A device as a formula, in place of ports: what goes through at a rate, and how long it takes. For
+// tests of all that knows no more than runner.h.
 #pragma once
 
 #include <algorithm>
@@ -16,15 +16,21 @@ public:
     // What the sender can do at most, in packets or connections a second.
     double sender_limit = 20e6;
     // The share of the packets offered at this rate that is lost. By default none.
-    std::function<double(double rate, std::uint32_t frame_bytes)> loss = [](double, std::uint32_t) { return 0.0; };
-    std::function<std::uint64_t(double rate)> latency_ns = [](double) { return std::uint64_t{1000}; };
+    std::function<double(double rate, std::uint32_t frame_bytes)> loss = [](double, std::uint32_t) {
+        return 0.0;
+    };
+    std::function<std::uint64_t(double rate)> latency_ns = [](double) {
+        return std::uint64_t{1000};
+    };
     // Of each run, in order.
     std::vector<double> rates;
     std::vector<Profile> profiles;
 
     // Loses what is beyond the capacity.
     static std::function<double(double, std::uint32_t)> capacity(double per_second) {
-        return [=](double rate, std::uint32_t) { return rate <= per_second ? 0.0 : 1 - per_second / rate; };
+        return [=](double rate, std::uint32_t) {
+            return rate <= per_second ? 0.0 : 1 - per_second / rate;
+        };
     }
 
     Result<RunResult> run(const Profile& profile, const Observer& observer) override {
@@ -43,7 +49,8 @@ public:
             sample.interval_s = std::min(1.0, profile.duration_s - static_cast<double>(second));
             sample.at_s = static_cast<double>(second) + sample.interval_s;
             sample.sent = static_cast<std::uint64_t>(std::llround(rate * sample.interval_s));
-            sample.lost = static_cast<std::uint64_t>(std::ceil(static_cast<double>(sample.sent) * lost_share));
+            sample.lost = static_cast<std::uint64_t>(
+                std::ceil(static_cast<double>(sample.sent) * lost_share));
             sample.received = sample.sent - sample.lost;
             sample.sent_bytes = sample.sent * bytes;
             sample.received_bytes = sample.received * bytes;

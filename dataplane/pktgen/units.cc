@@ -47,7 +47,8 @@ std::string percent_text(double share) {
     if (percent < 0.00001) return "<0.00001 %";
     if (percent < 0.01) return fmt::format("{:.2g} %", percent);
     // Two packets of a million that arrived are not "100 % lost".
-    if (percent < 100 && percent > 99.9) return fmt::format("{:.4f} %", std::floor(percent * 1e4) / 1e4);
+    if (percent < 100 && percent > 99.9)
+        return fmt::format("{:.4f} %", std::floor(percent * 1e4) / 1e4);
     return fmt::format("{:.3g} %", percent);
 }
 

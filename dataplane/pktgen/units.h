@@ -6,7 +6,8 @@
 
 namespace sluice::pktgen {
 
-// "0", "999", "1.49 M", "12.3 k"; the unit follows a space where there is one: "14.9 Mpps" of (14.9e6, "pps").
+// "0", "999", "1.49 M", "12.3 k"; the unit follows a space where there is one: "14.9 Mpps" of
+// (14.9e6, "pps").
 [[nodiscard]] std::string with_prefix(double value, const char* unit = "");
 // "850 ns", "12.3 us", "1.50 ms", "2.00 s".
 [[nodiscard]] std::string time_text(double ns);
