@@ -1,8 +1,8 @@
 """The maglev suite: what a ring of a consistent hash costs to build, and how good it is.
 
-image_maglev_bench builds rings of several sizes, and in the same run, in turn with them, the paper's loop as it is written
-there (NSDI'16, section 3.4): that is the control, which moves with the machine as ours does. Katran's figures and the paper's are
-those of PEERS, of other runs; Katran's was measured on such a machine, the paper's on its authors'.
+image_maglev_bench builds rings of several sizes, and in the same run, in turn with them, the paper's loop as it is
+written there (NSDI'16, section 3.4): that is the control, which moves with the machine as ours does. Katran's figures
+and the paper's are of other runs; Katran's were measured on such a machine, the paper's on its authors'.
 """
 
 import json
@@ -16,8 +16,8 @@ BUILD = os.environ.get("SLUICE_BUILD", os.path.join(os.path.dirname(__file__), "
 # (backends, places): microseconds.
 KATRAN = {(1000, 65537): 1720, (1000, 655373): 22600}
 PAPER = {(1000, 65537): 1800, (1000, 655373): 22900}
-# At 1,000 backends and 65,537 places, in Katran's: percent of the other places that move when one of 1,000 leaves, and the
-# fullest backend beside the mean.
+# At 1,000 backends and 65,537 places, in Katran's: percent of the other places that move when one of 1,000 leaves, and
+# the fullest backend beside the mean.
 KATRAN_MOVED, KATRAN_FULLEST = 0.55, 1.007
 
 KINDS = {"BM_Ring": "", "BM_WeightedRing": ", weights 1 to 10", "BM_WideRing": ""}
