@@ -4,7 +4,11 @@
 
 #include <gtest/gtest.h>
 
-#include "dataplane/pktgen/headers.h"
+#include <cstdio>
+
+#include "dataplane/pktgen/capture.h"
+#include "dataplane/pktgen/frame_view.h"
+#include "dataplane/pktgen/probe.h"
 #include "dataplane/pktgen/test_ring_device.h"
 
 #ifndef SLUICE_TEST_LCORES
@@ -88,6 +92,56 @@ TEST_F(RunnerTest, LoopLosesNothing) {
     }
     EXPECT_EQ(sent, 20'000U);
     EXPECT_LE(received, 20'000U);
+}
+
+// What a port of net_pcap wrote is what was asked for, and can be sent again from the file.
+TEST_F(RunnerTest, CaptureIsWrittenAndReplayed) {
+    const std::string path = testing::TempDir() + "pktgen_runner_test.pcap";
+    Profile profile = small_profile();
+    profile.source_port = {1024, 1027};
+    profile.flows = 0;
+    profile.sizes = {{128, 1}, {600, 1}};
+    profile.count = 1'000;
+    ASSERT_EQ(rte_vdev_init("net_pcap_test", ("tx_pcap=" + path).c_str()), 0);
+    const RunResult written = run(profile);
+    EXPECT_EQ(written.sent, 1'000U);
+    ASSERT_EQ(rte_vdev_uninit("net_pcap_test"), 0);
+
+    const auto capture = load_capture(path, 1518);
+    ASSERT_TRUE(capture) << capture.error().to_string();
+    ASSERT_EQ(capture->frames.size(), 1'000U);
+    std::uint64_t bytes = 0;
+    std::uint32_t next[4] = {0, 0, 0, 0};
+    for (const CapturedFrame& frame : capture->frames) {
+        const std::uint8_t* raw = capture->bytes.data() + frame.offset;
+        const FrameView view = view_frame(raw, frame.bytes);
+        ASSERT_EQ(view.kind, FrameKind::kUdp);
+        EXPECT_TRUE(view.checksum_good());
+        EXPECT_EQ(raw[5], 2);
+        const auto flow = static_cast<std::uint32_t>(view.tuple().source_port - 1024);
+        ASSERT_LT(flow, 4U);
+        const Probe probe = read_probe(view.payload);
+        EXPECT_EQ(probe.stream, flow);
+        EXPECT_EQ(probe.sequence, next[flow]++);
+        bytes += frame.bytes + 4;
+    }
+    EXPECT_EQ(bytes, written.sent_bytes);
+
+    rte_ring* ring = make_ring(4096);
+    const RingPort port(ring, ring);
+    Profile replay = small_profile();
+    replay.pcap = path;
+    replay.count = 2'500;  // two and a half times the file
+    for (const bool timing : {false, true}) {
+        replay.pcap_timing = timing;
+        replay.packets_per_second = timing ? 0 : 100'000;
+        const RunResult result = run(replay);
+        EXPECT_EQ(result.sent, 2'500U);
+        EXPECT_EQ(result.received, 2'500U);
+        EXPECT_EQ(result.lost, 0U);
+        expect_ports_agree(result);
+    }
+    std::remove(path.c_str());
 }
 
 struct Shape {
