@@ -193,7 +193,10 @@ RunResult Run::go(const Observer& observer, const std::vector<PortCounts>& neigh
         now = rte_rdtsc();
         if (phase_ != Phase::kDrain && now - last_sample_ >= interval) {
             const bool go_on = take_sample(observer, now);
-            if (last_totals_.sent != moved || port_counts()[0].refused == 0) {
+            const bool refused = std::any_of(tasks_.begin(), tasks_.end(), [](const auto& task) {
+                return task->tally().refused.get() != 0;
+            });
+            if (last_totals_.sent != moved || !refused) {
                 moved = last_totals_.sent;
                 moved_at = now;
             }
