@@ -59,6 +59,10 @@ public:
     // For benchmarks, which bring programs of their own.
     [[nodiscard]] const Programs& programs() const { return *programs_; }
     [[nodiscard]] std::uint32_t node_ifindex() const { return node_ifindex_; }
+    [[nodiscard]] std::uint32_t pod_ifindex() const { return pod_ifindex_; }
+    // For who publishes into the image by itself.
+    [[nodiscard]] const image::Tables& tables() const { return image_->tables(); }
+    [[nodiscard]] const image::Capacities& capacities() const { return image_->capacities(); }
     [[nodiscard]] std::uint64_t drops(std::uint32_t reason) const;
     [[nodiscard]] sluice_service_counters counters(std::uint32_t service) const;
 

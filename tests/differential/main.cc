@@ -1,0 +1,100 @@
+// differential: random states and packets through the oracle, the native pipeline and the BPF programs.
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include "tests/differential/compare.h"
+
+namespace {
+
+using sluice::differential::Comparison;
+using sluice::differential::Side;
+
+constexpr std::size_t kTries = 4000;
+constexpr const char* kReasons[] = {
+#define NAME(enumerator, name, text) name,
+    SLUICE_DROP_REASONS(NAME)
+#undef NAME
+};
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+void print_totals(const Comparison& comparison, double seconds) {
+    const auto& totals = comparison.totals();
+    std::printf("%llu packets in %.1f s, %.0f/s: %llu sent, %llu to the stack, %llu dropped\n",
+                static_cast<unsigned long long>(totals.packets), seconds,
+                static_cast<double>(totals.packets) / seconds, static_cast<unsigned long long>(totals.sent),
+                static_cast<unsigned long long>(totals.stack), static_cast<unsigned long long>(totals.dropped));
+    for (std::size_t reason = 1; reason < SLUICE_DROP_REASON_COUNT; ++reason) {
+        if (totals.reasons[reason] != 0) {
+            std::printf("  %s %llu\n", kReasons[reason], static_cast<unsigned long long>(totals.reasons[reason]));
+        }
+    }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    CLI::App app{"Compares engines with the oracle, packet by packet.\n"
+                 "Exits 1 at the first difference, with the seed and the fewest steps that show it."};
+    std::uint64_t seed = 1;
+    std::uint64_t packets = 1000000;
+    std::size_t steps = 2000;
+    std::string engines = "native";
+    app.add_option("--seed", seed, "of the first scenario; the next ones count on")->capture_default_str();
+    app.add_option("--packets", packets, "in all")->capture_default_str();
+    app.add_option("--steps", steps, "packets a scenario")->capture_default_str()->check(CLI::Range(1, 5000));
+    app.add_option("--engines", engines, "to compare with the oracle, and with each other")
+        ->capture_default_str()
+        ->check(CLI::IsMember({"native", "ebpf", "both"}));
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        return app.exit(error) == 0 ? 0 : 2;
+    }
+    std::vector<std::unique_ptr<Side>> held;
+    if (engines != "native") {
+        held.push_back(sluice::differential::make_ebpf());
+        if (!held.back()) {
+            return 1;
+        }
+    }
+    if (engines != "ebpf") {
+        held.push_back(sluice::differential::make_native());
+    }
+    std::vector<Side*> sides;
+    for (const auto& side : held) {
+        sides.push_back(side.get());
+    }
+    Comparison comparison(sides);
+    const auto start = std::chrono::steady_clock::now();
+    double said = 0;
+    while (comparison.totals().packets < packets) {
+        if (const auto mismatch = comparison.run(seed, steps)) {
+            const auto fewest = comparison.minimise(seed, comparison.steps(), kTries);
+            auto last = comparison.replay(seed, fewest);
+            std::printf("%s", report(seed, fewest, last ? *last : *mismatch).c_str());
+            std::printf("to repeat: differential --engines %s --seed %llu --steps %zu --packets 1\n", engines.c_str(),
+                        static_cast<unsigned long long>(seed), steps);
+            return 1;
+        }
+        ++seed;
+        const double now = seconds_since(start);
+        if (now - said > 60) {
+            said = now;
+            std::fprintf(stderr, "%llu packets, %.0f/s, next seed %llu\n",
+                         static_cast<unsigned long long>(comparison.totals().packets),
+                         static_cast<double>(comparison.totals().packets) / now,
+                         static_cast<unsigned long long>(seed));
+        }
+    }
+    print_totals(comparison, seconds_since(start));
+    return 0;
+}
