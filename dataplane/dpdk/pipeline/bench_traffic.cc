@@ -27,7 +27,8 @@ image::Service make_service(const Shape& shape, std::uint32_t number) {
     for (std::uint32_t i = 0; i < backends; ++i) {
         const std::uint32_t host = (number * backends + i) % 250 + 1;
         const std::string at = shape.v6 ? fmt::format("fd02::{:x}", host) : fmt::format("10.244.2.{}", host);
-        out.internal.backends.push_back({ip_of(at), static_cast<std::uint16_t>(8000 + number % 1000), false, false, ""});
+        out.internal.backends.push_back(
+            {ip_of(at), static_cast<std::uint16_t>(8000 + number % 1000), false, false, ""});
     }
     std::sort(out.internal.backends.begin(), out.internal.backends.end());
     out.external = out.internal;
@@ -55,8 +56,8 @@ std::unique_ptr<World> make_world(const Shape& shape) {
     const image::Node node = world_node();
     image::Capacities least;
     least.counter_rows = 8;
-    auto world = std::make_unique<World>(
-        1, node, std::max(1U << 16U, shape.flows * 2), image::capacities_for(image::usage_of(node, services), least));
+    auto world = std::make_unique<World>(1, node, std::max(1U << 16U, shape.flows * 2),
+                                         image::capacities_for(image::usage_of(node, services), least));
     for (const image::Service& service : services) world->upsert(service);
     return world;
 }
@@ -72,9 +73,11 @@ Templates make_templates(const Shape& shape, std::size_t first, std::size_t coun
         const std::size_t high = client / 250;
         const std::size_t low = client % 250 + 1;
         if (shape.mode == Mode::kNat) {
-            spec.src = shape.v6 ? fmt::format("fd01::{:x}:{:x}", high + 1, low) : fmt::format("10.244.{}.{}", 128 + high, low);
+            spec.src = shape.v6 ? fmt::format("fd01::{:x}:{:x}", high + 1, low)
+                                : fmt::format("10.244.{}.{}", 128 + high, low);
         } else {
-            spec.src = shape.v6 ? fmt::format("2001:db8:1::{:x}:{:x}", high + 1, low) : fmt::format("198.18.{}.{}", high, low);
+            spec.src = shape.v6 ? fmt::format("2001:db8:1::{:x}:{:x}", high + 1, low)
+                                : fmt::format("198.18.{}.{}", high, low);
         }
         spec.sport = static_cast<std::uint16_t>(32768 + number % kClientPorts);
         spec.dst = service_address(shape, static_cast<std::uint32_t>(number % shape.services));

@@ -21,7 +21,8 @@ constexpr std::size_t kFramesAhead = 4;  // whose first bytes are fetched while 
     std::uint64_t high = 0;
     std::memcpy(&low, ip, 8);
     std::memcpy(&high, ip + 8, 8);
-    std::uint64_t sum = (low & 0xffffffffU) + (low >> 32U) + (high & 0xffffffffU) + (high >> 32U) + sluice_load32(ip + 16);
+    std::uint64_t sum =
+        (low & 0xffffffffU) + (low >> 32U) + (high & 0xffffffffU) + (high >> 32U) + sluice_load32(ip + 16);
     sum = (sum & 0xffffU) + (sum >> 16U);
     sum = (sum & 0xffffU) + (sum >> 16U);
     sum = (sum & 0xffffU) + (sum >> 16U);
@@ -100,8 +101,7 @@ template <int V6>
         if (ip[0] != 0x45 || (sluice_load16(ip + 6) & SLUICE_HTON16(0x3fff)) != 0) return;
         step.total = SLUICE_NTOH16(sluice_load16(ip + 2));
         step.protocol = ip[9];
-        if (step.total < 20 || l3 + step.total > frame.length ||
-            !look_at_transport(ip + 20, step.total - 20, step) ||
+        if (step.total < 20 || l3 + step.total > frame.length || !look_at_transport(ip + 20, step.total - 20, step) ||
             (!frame.ip_checksum_good && !sums_to_all_ones(ip))) {
             return;
         }
@@ -129,8 +129,8 @@ template <int V6>
 [[gnu::always_inline]] inline void aim(Step& step) {
     step.slots = static_cast<std::uint8_t>(slots_with_tag(*step.set, sluice_flow_tag_of(step.hash)));
     if (step.slots == 0) return;
-    const auto* record = static_cast<const char*>(
-        record_at<V6>(step.set, static_cast<std::uint32_t>(__builtin_ctz(step.slots))));
+    const auto* record =
+        static_cast<const char*>(record_at<V6>(step.set, static_cast<std::uint32_t>(__builtin_ctz(step.slots))));
     __builtin_prefetch(record);
     __builtin_prefetch(record + (V6 != 0 ? 95 : 47));
 }
@@ -167,8 +167,7 @@ template <int V6>
 template <int V6>
 [[gnu::noinline]] bool follow(Work& work, Step& step, sluice_flow_hit& hit) {
     if (sluice_flow_usable_by(&work.flows, step.tcp_flags, &work.image, &hit) == 0 ||
-        ((hit.meta.flags & SLUICE_FLOW_OPTION) != 0 &&
-         sluice_carries_option(step.protocol, step.tcp_flags) != 0) ||
+        ((hit.meta.flags & SLUICE_FLOW_OPTION) != 0 && sluice_carries_option(step.protocol, step.tcp_flags) != 0) ||
         sluice_flow_follow(&work.flows, &hit, step.tcp_flags, V6) == 0) {
         return false;
     }
@@ -243,8 +242,8 @@ template <int V6>
     if constexpr (V6 != 0) {
         sluice_build_outer6(outer, &node, &backend, step.total, ports.port_be[SLUICE_DESTINATION], first_be);
     } else {
-        sluice_build_outer4(outer, node.word_be[3], backend.word_be[3], step.total,
-                            ports.port_be[SLUICE_DESTINATION], static_cast<__u8>(SLUICE_NTOH32(first_be) >> 16U));
+        sluice_build_outer4(outer, node.word_be[3], backend.word_be[3], step.total, ports.port_be[SLUICE_DESTINATION],
+                            static_cast<__u8>(SLUICE_NTOH32(first_be) >> 16U));
     }
     move_head(frame, -static_cast<std::int32_t>(kGrowth));
     std::memcpy(frame.data + step.l3, outer, kGrowth);

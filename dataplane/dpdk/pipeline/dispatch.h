@@ -25,8 +25,9 @@ PortShare share_of_ports(std::uint16_t first, std::uint16_t last, std::uint32_t 
 
 // What tells, beyond the image, whose a packet is that is addressed to no frontend.
 struct DispatchFlows {
-    // Of all forwarding lcores, in their order; read only. Without them these go astray: a connection whose frontend was
-    // removed, and a direct connection from the very port by which its client also reaches that backend by a service.
+    // Of all forwarding lcores, in their order; read only. Without them these go astray: a connection whose frontend
+    // was removed, and a direct connection from the very port by which its client also reaches that backend by a
+    // service.
     std::span<const FlowMemory> tables;
     Now now;  // without it later fragments are told by datagrams that may be long over
 };

@@ -96,11 +96,14 @@ TEST(Dispatch, BothDirectionsAndErrorsOfEveryFlowMeet) {
             for (const From from : {From::kPod, From::kOutside, From::kNode}) {
                 for (int i = 0; i < 12; ++i) {
                     // Beyond the range of the SNAT ports, and in it.
-                    const auto sport = static_cast<std::uint16_t>(i % 2 == 0 ? 32768 + random() % 32000 : 1024 + random() % 28000);
+                    const auto sport =
+                        static_cast<std::uint16_t>(i % 2 == 0 ? 32768 + random() % 32000 : 1024 + random() % 28000);
                     SCOPED_TRACE(label(shape) + " of " + std::to_string(static_cast<int>(from)) + " port " +
                                  std::to_string(sport) + " on " + std::to_string(count));
                     const bool node_port = i % 3 == 0 && from == From::kOutside;
-                    const std::string to = node_port ? node_ip(shape.v6) : i % 3 == 1 ? cluster_ip(shape.v6) : external_ip(shape.v6);
+                    const std::string to = node_port    ? node_ip(shape.v6)
+                                           : i % 3 == 1 ? cluster_ip(shape.v6)
+                                                        : external_ip(shape.v6);
                     check_connection(lcores, shape, client_of(from, shape.v6), to, node_port ? kNodePort : 80, sport);
                     if (::testing::Test::HasFailure()) return;
                 }
@@ -115,8 +118,9 @@ TEST(Dispatch, FragmentsGoWhereTheirFirstWent) {
         for (const bool snat : {false, true}) {
             Lcores lcores(5, v6, Protocol::kUdp);
             for (std::uint16_t i = 0; i < 30; ++i) {
-                Spec spec = packet({v6, Protocol::kUdp}, snat ? outside(v6) : other_local_pod(v6),
-                                   snat ? external_ip(v6) : cluster_ip(v6), static_cast<std::uint16_t>(40000 + i), 80);
+                Spec spec =
+                    packet({v6, Protocol::kUdp}, snat ? outside(v6) : other_local_pod(v6),
+                           snat ? external_ip(v6) : cluster_ip(v6), static_cast<std::uint16_t>(40000 + i), 80);
                 spec.payload = std::string(3000, 'z');
                 const auto parts = packets::cut(packets::build(spec), 1000, 100U + i);
                 // Spread before any is processed.
@@ -124,7 +128,8 @@ TEST(Dispatch, FragmentsGoWhereTheirFirstWent) {
                 for (const Bytes& part : parts) to.push_back(lcores.lcore_for(part));
                 for (std::size_t n = 0; n < parts.size(); ++n) {
                     EXPECT_EQ(to[n], to[0]);
-                    EXPECT_EQ(lcores.world.run(parts[n], snat ? kUplink : kPods, false, to[n]).verdict, Verdict::kForward);
+                    EXPECT_EQ(lcores.world.run(parts[n], snat ? kUplink : kPods, false, to[n]).verdict,
+                              Verdict::kForward);
                 }
             }
         }
@@ -153,7 +158,8 @@ TEST(Dispatch, DirectReturnMeetsAtTheBackendsNode) {
                     balancer.run(packet({v6, Protocol::kTcp}, outside(v6), external_ip(v6), sport, 80), kUplink);
                 const Outcome given = lcores.run(sent.frame, kUplink);
                 expect_tuple(given, outside(v6), sport, local_pod(v6), 8080);
-                const Outcome back = lcores.run(packet({v6, Protocol::kTcp}, local_pod(v6), outside(v6), 8080, sport, kAck), kPods);
+                const Outcome back =
+                    lcores.run(packet({v6, Protocol::kTcp}, local_pod(v6), outside(v6), 8080, sport, kAck), kPods);
                 expect_tuple(back, external_ip(v6), 80, outside(v6), sport);
             }
         }
@@ -170,8 +176,9 @@ TEST(Dispatch, AConnectionOutlivesItsFrontend) {
         }
         lcores.world.remove({"default/web", "", shape.protocol, shape.v6 ? IpFamily::kIpv6 : IpFamily::kIpv4});
         for (std::uint16_t i = 0; i < 20; ++i) {
-            const Outcome out = lcores.run(
-                packet(shape, outside(shape.v6), external_ip(shape.v6), static_cast<std::uint16_t>(36000 + i), 80, kAck), kUplink);
+            const Outcome out = lcores.run(packet(shape, outside(shape.v6), external_ip(shape.v6),
+                                                  static_cast<std::uint16_t>(36000 + i), 80, kAck),
+                                           kUplink);
             EXPECT_EQ(out.verdict, Verdict::kForward) << label(shape);
             EXPECT_EQ(out.view.dst, sent[i].view.dst);
         }
@@ -185,12 +192,14 @@ TEST(Dispatch, ADirectConnectionFromAFlowsPortIsTakenApart) {
             const bool v6 = shape.v6;
             Lcores lcores(count, v6, shape.protocol);
             for (std::uint16_t sport = 37000; sport < 37012; ++sport) {
-                const Outcome by_service = lcores.run(packet(shape, other_local_pod(v6), cluster_ip(v6), sport, 80), kPods);
+                const Outcome by_service =
+                    lcores.run(packet(shape, other_local_pod(v6), cluster_ip(v6), sport, 80), kPods);
                 const std::string backend = by_service.view.dst;
                 const Outcome direct = lcores.run(packet(shape, other_local_pod(v6), backend, sport, 8080), kPods);
                 ASSERT_EQ(direct.verdict, Verdict::kForward) << label(shape) << count;
                 EXPECT_NE(direct.view.sport, sport);
-                const Outcome more = lcores.run(packet(shape, other_local_pod(v6), backend, sport, 8080, kAck), kPods);
+                const Outcome more =
+                    lcores.run(packet(shape, other_local_pod(v6), backend, sport, 8080, kAck), kPods);
                 EXPECT_EQ(more.view.sport, direct.view.sport);
                 Spec answer = packet(shape, backend, other_local_pod(v6), 8080, direct.view.sport, kAck);
                 if (direct.out == kTagged) answer.vlans = {kTag};

@@ -33,8 +33,8 @@ struct Frame {
     std::uint16_t headroom = 0;    // bytes before data that may be used; `data` moves when they are
     std::uint16_t tailroom = 0;
     std::uint16_t interface = 0;   // where it came in (routing/interfaces.h)
-    // By the exception path of `interface`: the node's own, about to leave there. What is none of ours is then forwarded
-    // as it is by that interface.
+    // By the exception path of `interface`: the node's own, about to leave there. What is none of ours is then
+    // forwarded as it is by that interface.
     bool from_kernel = false;
     bool ip_checksum_good = false;  // the port has checked the IPv4 header
     // The answer. `reason` also with kReply, of what is answered.

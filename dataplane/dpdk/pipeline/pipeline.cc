@@ -1,6 +1,8 @@
 // The pipeline of one lcore: what it works on, and how that changes between bursts.
 #include "dataplane/dpdk/pipeline/pipeline.h"
 
+#include <bit>
+
 #include "dataplane/dpdk/pipeline/burst.h"
 #include "dataplane/dpdk/pipeline/dispatch.h"
 #include "dataplane/dpdk/pipeline/work.h"
@@ -48,7 +50,8 @@ public:
 
     void use(const image::Tables& tables) override {
         ready_ = tables.header != nullptr && tables.header->magic == SLUICE_IMAGE_MAGIC &&
-                 tables.header->layout_version == SLUICE_LAYOUT_VERSION;
+                 tables.header->layout_version == SLUICE_LAYOUT_VERSION &&
+                 std::has_single_bit(tables.header->counter_rows);
         work_.tables = tables;
         if (!ready_) return;
         const sluice_header& header = *tables.header;

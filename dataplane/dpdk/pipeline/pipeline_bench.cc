@@ -119,9 +119,9 @@ public:
         fmt::print("{:<44} {:7.1f} ns  {:6.1f} - {:6.1f}   {:5.1f} x control {:.1f}\n", figure.name, figure.median,
                    figure.least, figure.most, figure.median / control, control);
         std::fflush(stdout);
-        rows_.push_back(fmt::format(
-            R"({{"name":"{}","unit":"ns","median":{:.2f},"min":{:.2f},"max":{:.2f},"control":{:.2f}}})",
-            figure.name, figure.median, figure.least, figure.most, control));
+        rows_.push_back(
+            fmt::format(R"({{"name":"{}","unit":"ns","median":{:.2f},"min":{:.2f},"max":{:.2f},"control":{:.2f}}})",
+                        figure.name, figure.median, figure.least, figure.most, control));
     }
     void write() const {
         if (settings_.json.empty()) return;
@@ -136,8 +136,9 @@ private:
 
 // The figures of one shape: with flows that are there, or each packet a new one.
 void measure(const Shape& shape, bool fresh, const Settings& settings, Report& report) {
-    const std::string name = fmt::format("{} {} {} flows {} services {}", fresh ? "new" : "established", name_of(shape.mode),
-                                         shape.v6 ? "v6" : "v4", fresh ? 0 : shape.flows, shape.services);
+    const std::string name =
+        fmt::format("{} {} {} flows {} services {}", fresh ? "new" : "established", name_of(shape.mode),
+                    shape.v6 ? "v6" : "v4", fresh ? 0 : shape.flows, shape.services);
     if (name.find(settings.only) == std::string::npos) return;
     auto world = make_world(shape);
     Bench bench;

@@ -26,7 +26,8 @@ TEST_P(PipelineDirect, FromOneNodeToTheOthersPodAndStraightBack) {
             if (GetParam() == Forwarding::kTunnel) {
                 // The client's packet, untouched, behind an outer header.
                 EXPECT_EQ(sent.frame.size(), client.size() + (v6 ? 40 : 20));
-                EXPECT_TRUE(std::equal(client.begin() + 14, client.end(), sent.frame.end() - static_cast<std::ptrdiff_t>(client.size()) + 14));
+                EXPECT_TRUE(std::equal(client.begin() + 14, client.end(),
+                                       sent.frame.end() - static_cast<std::ptrdiff_t>(client.size()) + 14));
             } else {
                 EXPECT_EQ(sent.view.error, "");
                 EXPECT_EQ(sent.view.src, outside(v6));
@@ -89,7 +90,8 @@ TEST_P(PipelineDirect, WithoutRoomBeforeTheFrameItIsCountedAndLost) {
     world.headroom = 0;
     world.upsert(web(false, Protocol::kUdp, {remote_pod(false)}, false, GetParam()));
     for (int time = 0; time < 2; ++time) {
-        const Outcome out = world.run(packet({false, Protocol::kUdp}, outside(false), external_ip(false), 40000, 80), kUplink);
+        const Outcome out =
+            world.run(packet({false, Protocol::kUdp}, outside(false), external_ip(false), 40000, 80), kUplink);
         EXPECT_EQ(out.verdict, Verdict::kDrop);
         EXPECT_EQ(out.reason, SLUICE_DROP_REWRITE_FAILED);
     }
@@ -103,7 +105,8 @@ TEST(PipelineTunnel, WhatNamesAPodOfNoServiceIsDropped) {
         for (auto* set : {&there.internal, &there.external, &there.inside}) set->backends[0].local = false;
         balancer.upsert(there);
         backend.upsert(web(v6, Protocol::kTcp, {other_local_pod(v6)}, false, Forwarding::kTunnel));
-        const Outcome sent = balancer.run(packet({v6, Protocol::kTcp}, outside(v6), external_ip(v6), 40000, 80), kUplink);
+        const Outcome sent =
+            balancer.run(packet({v6, Protocol::kTcp}, outside(v6), external_ip(v6), 40000, 80), kUplink);
         const Outcome out = backend.run(sent.frame, kUplink);
         EXPECT_EQ(out.verdict, Verdict::kDrop);
         EXPECT_EQ(out.reason, SLUICE_DROP_BAD_TUNNEL);

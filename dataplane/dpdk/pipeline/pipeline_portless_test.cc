@@ -4,8 +4,12 @@
 namespace sluice::dpdk {
 namespace {
 
-constexpr std::uint8_t too_big(bool v6) { return v6 ? 2 : 3; }
-constexpr std::uint8_t unreachable(bool v6) { return v6 ? 1 : 3; }
+constexpr std::uint8_t too_big(bool v6) {
+    return v6 ? 2 : 3;
+}
+constexpr std::uint8_t unreachable(bool v6) {
+    return v6 ? 1 : 3;
+}
 
 // RFC 5508, 4: an error is about the packet as its reader knows it.
 TEST(PipelinePortless, AnErrorOfARouterReachesTheClientAboutItsOwnPacket) {
@@ -76,12 +80,13 @@ TEST(PipelinePortless, ErrorsAboutNothingAreDroppedAtAServiceAndPassElsewhere) {
         World world;
         world.upsert(web(v6, Protocol::kTcp, {remote_pod(v6)}));
         const Bytes about = packets::build(packet({v6, Protocol::kTcp}, cluster_ip(v6), local_pod(v6), 80, 40000));
-        const Outcome out = world.run(
-            packets::icmp_error(local_pod(v6), cluster_ip(v6), unreachable(v6), 0, 0, about), kPods);
+        const Outcome out =
+            world.run(packets::icmp_error(local_pod(v6), cluster_ip(v6), unreachable(v6), 0, 0, about), kPods);
         EXPECT_EQ(out.verdict, Verdict::kDrop);
         EXPECT_EQ(out.reason, SLUICE_DROP_NO_FLOW);
-        EXPECT_EQ(world.run(packets::icmp_error(outside(v6), node_ip(v6), unreachable(v6), 0, 0, about), kUplink).verdict,
-                  Verdict::kKernel);
+        EXPECT_EQ(
+            world.run(packets::icmp_error(outside(v6), node_ip(v6), unreachable(v6), 0, 0, about), kUplink).verdict,
+            Verdict::kKernel);
         if (v6) {
             Spec neighbour = packet({true, Protocol::kTcp}, local_pod(true), cluster_ip(true), 0, 0);
             neighbour.protocol = 58;

@@ -12,11 +12,13 @@ TEST(PipelineSend, TagsArePutOnAndTakenOff) {
         World world;
         world.upsert(web(v6, Protocol::kTcp, {pod_behind(3, v6)}));
         for (const std::uint8_t flags : kBoth) {
-            const Outcome out = world.run(packet({v6, Protocol::kTcp}, local_pod(v6), cluster_ip(v6), 40000, 80, flags), kPods);
+            const Outcome out =
+                world.run(packet({v6, Protocol::kTcp}, local_pod(v6), cluster_ip(v6), 40000, 80, flags), kPods);
             ASSERT_EQ(out.verdict, Verdict::kForward);
             EXPECT_EQ(out.out, kTagged);
             EXPECT_EQ(Bytes(out.frame.begin() + 12, out.frame.begin() + 18),
-                      (Bytes{0x81, 0, 0, kTag, static_cast<std::uint8_t>(v6 ? 0x86 : 8), static_cast<std::uint8_t>(v6 ? 0xdd : 0)}));
+                      (Bytes{0x81, 0, 0, kTag, static_cast<std::uint8_t>(v6 ? 0x86 : 8),
+                             static_cast<std::uint8_t>(v6 ? 0xdd : 0)}));
             expect_tuple(out, local_pod(v6), 40000, pod_behind(3, v6), 8080);
             Spec answer = packet({v6, Protocol::kTcp}, pod_behind(3, v6), local_pod(v6), 8080, 40000, kAck);
             answer.vlans = {kTag};
@@ -32,7 +34,8 @@ TEST(PipelineSend, TagsArePutOnAndTakenOff) {
 TEST(PipelineSend, OtherNetworksTagsAreLeftAlone) {
     World world;
     world.upsert(web(false, Protocol::kTcp, {remote_pod(false)}));
-    for (const std::vector<std::uint16_t>& tags : std::vector<std::vector<std::uint16_t>>{{7}, {0, 7}, {kTag, kTag}}) {
+    for (const std::vector<std::uint16_t>& tags :
+         std::vector<std::vector<std::uint16_t>>{{7}, {0, 7}, {kTag, kTag}}) {
         Spec spec = packet({false, Protocol::kTcp}, outside(false), node_ip(false), 40000, kNodePort);
         spec.vlans = tags;
         const Bytes frame = packets::build(spec);
@@ -75,7 +78,8 @@ TEST(PipelineSend, TooBigIsAnsweredOrLeftToTheStack) {
                 World world;
                 world.upsert(web(v6, Protocol::kUdp, {pod_behind(4, v6)}));
                 for (int time = 0; time < 2; ++time) {
-                    Spec spec = packet({v6, Protocol::kUdp}, local_pod(v6), snat ? external_ip(v6) : cluster_ip(v6), 20000, 80);
+                    Spec spec = packet({v6, Protocol::kUdp}, local_pod(v6), snat ? external_ip(v6) : cluster_ip(v6),
+                                       20000, 80);
                     spec.payload = std::string(1300, 'x');
                     if (!v6 && whole) spec.fragment = 0x4000;
                     const Outcome out = world.run(spec, kPods);
@@ -119,11 +123,13 @@ TEST(PipelineSend, WithoutARouteTheStackDecidesUnlessTheSourceIsTheNodes) {
         World world;
         world.upsert(web(v6, Protocol::kTcp, {pod_behind(6, v6)}));
         for (const std::uint8_t flags : kBoth) {
-            const Outcome out = world.run(packet({v6, Protocol::kTcp}, local_pod(v6), cluster_ip(v6), 40000, 80, flags), kPods);
+            const Outcome out =
+                world.run(packet({v6, Protocol::kTcp}, local_pod(v6), cluster_ip(v6), 40000, 80, flags), kPods);
             ASSERT_EQ(out.verdict, Verdict::kKernel);
             expect_tuple(out, local_pod(v6), 40000, pod_behind(6, v6), 8080);
             EXPECT_EQ(out.view.ttl, 64);
-            const Outcome own = world.run(packet({v6, Protocol::kTcp}, node_ip(v6), cluster_ip(v6), 40000, 80, flags), kUplink, true);
+            const Outcome own =
+                world.run(packet({v6, Protocol::kTcp}, node_ip(v6), cluster_ip(v6), 40000, 80, flags), kUplink, true);
             EXPECT_EQ(own.verdict, Verdict::kDrop);
             EXPECT_EQ(own.reason, SLUICE_DROP_NO_ROUTE);
         }
@@ -153,7 +159,8 @@ TEST(PipelineSend, ABackendOnTheNodeItselfGetsItsPacketsByTheStack) {
 TEST(PipelineSend, WhatTheStackForwardsItselfIsNotTouched) {
     World world;
     world.upsert(web(false, Protocol::kTcp, {local_pod(false)}));
-    const Bytes frame = packets::build(packet({false, Protocol::kTcp}, outside(false), local_pod(false), 40000, 8080));
+    const Bytes frame =
+        packets::build(packet({false, Protocol::kTcp}, outside(false), local_pod(false), 40000, 8080));
     const Outcome out = world.run(frame, kPods, true);
     EXPECT_EQ(out.verdict, Verdict::kForward);
     EXPECT_EQ(out.out, kPods);

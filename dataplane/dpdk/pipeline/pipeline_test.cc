@@ -19,7 +19,8 @@ TEST(Pipeline, ClusterIpFromAPodKeepsItsSourceAndTheAnswerFindsBack) {
             expect_macs(out, v6 ? 1 : 0, kUplink);
             EXPECT_EQ(out.view.ttl, 63);
             const Outcome back = world.run(
-                packet(shape, remote_pod(v6), local_pod(v6), 8080, 40000, flags == kSyn ? kSyn | kAck : kAck), kUplink);
+                packet(shape, remote_pod(v6), local_pod(v6), 8080, 40000, flags == kSyn ? kSyn | kAck : kAck),
+                kUplink);
             ASSERT_EQ(back.verdict, Verdict::kForward);
             EXPECT_EQ(back.out, kPods);
             expect_tuple(back, cluster_ip(v6), 80, local_pod(v6), 40000);
@@ -30,12 +31,13 @@ TEST(Pipeline, ClusterIpFromAPodKeepsItsSourceAndTheAnswerFindsBack) {
     }
 }
 
-TEST(Pipeline, BytesAreCountedWithoutTags) {
+TEST(Pipeline, BytesAreCountedWithoutTagsAndPadding) {
     World world;
     world.upsert(web(false, Protocol::kTcp, {remote_pod(false)}));
     Spec spec = packet({false, Protocol::kTcp}, outside(false), node_ip(false), 40000, kNodePort);
     const std::size_t plain = packets::build(spec).size();
     spec.vlans = {kTag};
+    spec.padding = 9;
     world.run(spec, kTagged);
     EXPECT_EQ(world.served().bytes, plain);
     spec.tcp_flags = kAck;
@@ -53,10 +55,16 @@ TEST(Pipeline, MasqueradeTable) {
         bool snat;
     };
     const std::vector<Row> rows = {
-        {From::kPod, false, false, false},    {From::kPod, true, false, true},     {From::kPod, true, true, false},
-        {From::kOutside, false, false, true}, {From::kOutside, true, false, true}, {From::kOutside, true, true, false},
+        {From::kPod, false, false, false},
+        {From::kPod, true, false, true},
+        {From::kPod, true, true, false},
+        {From::kOutside, false, false, true},
+        {From::kOutside, true, false, true},
+        {From::kOutside, true, true, false},
         // The node's own address is what source NAT would give it.
-        {From::kNode, false, false, true},    {From::kNode, true, false, true},    {From::kNode, true, true, true},
+        {From::kNode, false, false, true},
+        {From::kNode, true, false, true},
+        {From::kNode, true, true, true},
     };
     for (const Shape shape : shapes()) {
         const bool v6 = shape.v6;
@@ -94,14 +102,16 @@ TEST(Pipeline, ASourcePortOfTheNodesOwnIsReplaced) {
         std::vector<std::uint16_t> ports;
         for (std::uint16_t client = 0; client < 20; ++client) {
             const Outcome out = world.run(
-                packet(shape, outside(v6), node_ip(v6), static_cast<std::uint16_t>(50000 + client), kNodePort), kUplink);
+                packet(shape, outside(v6), node_ip(v6), static_cast<std::uint16_t>(50000 + client), kNodePort),
+                kUplink);
             ASSERT_EQ(out.verdict, Verdict::kForward);
             EXPECT_EQ(out.view.src, node_ip(v6));
             EXPECT_EQ(out.view.error, "");
             EXPECT_GE(out.view.sport, 1024);
             EXPECT_LE(out.view.sport, 29999);
             ports.push_back(out.view.sport);
-            const Outcome back = world.run(packet(shape, remote_pod(v6), node_ip(v6), 8080, out.view.sport, kAck), kUplink);
+            const Outcome back =
+                world.run(packet(shape, remote_pod(v6), node_ip(v6), 8080, out.view.sport, kAck), kUplink);
             expect_tuple(back, node_ip(v6), kNodePort, outside(v6), static_cast<std::uint16_t>(50000 + client));
         }
         std::sort(ports.begin(), ports.end());
@@ -150,7 +160,8 @@ TEST(Pipeline, NoEndpointIsRefusedWithinTheBudget) {
             EXPECT_EQ(late.verdict, Verdict::kDrop);
             EXPECT_EQ(world.drops(SLUICE_DROP_REPLY_RATE_LIMITED), 1U);
             world.now.tick++;
-            EXPECT_EQ(world.run(packet(shape, outside(v6), external_ip(v6), 40000, 80), kUplink).verdict, Verdict::kReply);
+            EXPECT_EQ(world.run(packet(shape, outside(v6), external_ip(v6), 40000, 80), kUplink).verdict,
+                      Verdict::kReply);
         }
     }
 }
@@ -180,7 +191,8 @@ TEST(Pipeline, AddressesOfServicesAreOwned) {
         const Outcome port = world.run(packet(shape, local_pod(v6), cluster_ip(v6), 40000, 81), kPods);
         EXPECT_EQ(port.verdict, Verdict::kReply);
         EXPECT_EQ(port.reason, SLUICE_DROP_PORT_NOT_SERVED);
-        const Outcome nobody = world.run(packet(shape, local_pod(v6), v6 ? "fd00::99" : "10.96.0.99", 40000, 80), kPods);
+        const Outcome nobody =
+            world.run(packet(shape, local_pod(v6), v6 ? "fd00::99" : "10.96.0.99", 40000, 80), kPods);
         EXPECT_EQ(nobody.verdict, Verdict::kDrop);
         EXPECT_EQ(nobody.reason, SLUICE_DROP_UNALLOCATED);
         Spec ping = packet(shape, local_pod(v6), cluster_ip(v6), 0, 0);
@@ -203,7 +215,8 @@ TEST(Pipeline, ClientsOutsideOfTheSourceRangesAreDropped) {
         service.sources = {{ip_of(outside(v6)), ip_of(outside(v6))}};
         world.upsert(service);
         const Shape shape{v6, Protocol::kTcp};
-        EXPECT_EQ(world.run(packet(shape, outside(v6), external_ip(v6), 40000, 80), kUplink).verdict, Verdict::kForward);
+        EXPECT_EQ(world.run(packet(shape, outside(v6), external_ip(v6), 40000, 80), kUplink).verdict,
+                  Verdict::kForward);
         const Outcome out =
             world.run(packet(shape, v6 ? "2001:db8:1::8" : "198.51.100.8", external_ip(v6), 40000, 80), kUplink);
         EXPECT_EQ(out.verdict, Verdict::kDrop);
@@ -222,7 +235,8 @@ TEST(Pipeline, ClientIpAffinityKeepsTheBackendUntilItLeaves) {
         for (std::uint16_t port = 40001; port < 40020; ++port) {
             EXPECT_EQ(world.run(packet(shape, local_pod(v6), cluster_ip(v6), port, 80), kPods).view.dst, first);
         }
-        std::erase_if(service.internal.backends, [&](const auto& backend) { return backend.address == ip_of(first); });
+        std::erase_if(service.internal.backends,
+                      [&](const auto& backend) { return backend.address == ip_of(first); });
         service.external = service.internal;
         service.inside = service.internal;
         world.upsert(service);

@@ -22,17 +22,31 @@ inline std::vector<Shape> shapes() {
     return {{false, Protocol::kTcp}, {false, Protocol::kUdp}, {false, Protocol::kSctp},
             {true, Protocol::kTcp},  {true, Protocol::kUdp},  {true, Protocol::kSctp}};
 }
-inline std::string cluster_ip(bool v6) { return v6 ? "fd00::10" : "10.96.0.10"; }
-inline std::string external_ip(bool v6) { return v6 ? "2001:db8:ff::10" : "203.0.113.10"; }
-inline std::string local_pod(bool v6) { return v6 ? "fd01::5" : "10.244.1.5"; }
-inline std::string other_local_pod(bool v6) { return v6 ? "fd01::9" : "10.244.1.9"; }
-inline std::string remote_pod(bool v6) { return v6 ? "fd02::9" : "10.244.2.9"; }
+inline std::string cluster_ip(bool v6) {
+    return v6 ? "fd00::10" : "10.96.0.10";
+}
+inline std::string external_ip(bool v6) {
+    return v6 ? "2001:db8:ff::10" : "203.0.113.10";
+}
+inline std::string local_pod(bool v6) {
+    return v6 ? "fd01::5" : "10.244.1.5";
+}
+inline std::string other_local_pod(bool v6) {
+    return v6 ? "fd01::9" : "10.244.1.9";
+}
+inline std::string remote_pod(bool v6) {
+    return v6 ? "fd02::9" : "10.244.2.9";
+}
 // Behind interface 1, 3, one without a neighbour, and one without a route.
 inline std::string pod_behind(int net, bool v6) {
     return v6 ? "fd0" + std::to_string(net) + "::9" : "10.244." + std::to_string(net) + ".9";
 }
-inline std::string node_ip(bool v6) { return v6 ? "2001:db8::1" : "192.0.2.1"; }
-inline std::string outside(bool v6) { return v6 ? "2001:db8:1::7" : "198.51.100.7"; }
+inline std::string node_ip(bool v6) {
+    return v6 ? "2001:db8::1" : "192.0.2.1";
+}
+inline std::string outside(bool v6) {
+    return v6 ? "2001:db8:1::7" : "198.51.100.7";
+}
 
 inline constexpr std::uint16_t kNodePort = 30080;
 
@@ -43,9 +57,10 @@ inline image::Service web(bool v6, Protocol protocol, const std::vector<std::str
     out.key = {"default/web", "", protocol, v6 ? IpFamily::kIpv6 : IpFamily::kIpv4};
     out.port = 80;
     const IpAddress any = v6 ? IpAddress{} : IpAddress::from_v4_be(0);
-    out.frontends = {{ip_of(cluster_ip(v6)), 80, image::Scope::kAddress, false, false, false, image::Forwarding::kNat},
-                     {any, kNodePort, image::Scope::kNodePort, true, !local, false, forwarding},
-                     {ip_of(external_ip(v6)), 80, image::Scope::kAddress, true, !local, false, forwarding}};
+    out.frontends = {
+        {ip_of(cluster_ip(v6)), 80, image::Scope::kAddress, false, false, false, image::Forwarding::kNat},
+        {any, kNodePort, image::Scope::kNodePort, true, !local, false, forwarding},
+        {ip_of(external_ip(v6)), 80, image::Scope::kAddress, true, !local, false, forwarding}};
     std::sort(out.frontends.begin(), out.frontends.end());
     for (const std::string& text : backends) {
         const bool here = text == local_pod(v6) || text == other_local_pod(v6);
@@ -67,7 +82,11 @@ inline Spec packet(Shape shape, const std::string& src, const std::string& dst, 
     spec.protocol = static_cast<std::uint8_t>(shape.protocol);
     spec.tcp_flags = flags;
     // The chunk that does in SCTP what the flags do in TCP.
-    spec.sctp_chunk = (flags & kRst) != 0 ? 6 : (flags & kFin) != 0 ? 7 : flags == kSyn ? 1 : (flags & kSyn) != 0 ? 2 : 0;
+    spec.sctp_chunk = (flags & kRst) != 0   ? 6
+                      : (flags & kFin) != 0 ? 7
+                      : flags == kSyn       ? 1
+                      : (flags & kSyn) != 0 ? 2
+                                            : 0;
     return spec;
 }
 

@@ -1,12 +1,12 @@
 // A small world for tests and measurements of the pipeline: an image, routes, memory, and one pipeline a lcore.
 //
-//   interface 0  uplink      192.0.2.1, 2001:db8::1    other nodes' pods 10.244.2.0/24 fd02::/64; outside 198.51.100.0/24,
-//                                                      2001:db8:1::/64, all by a gateway (neighbours 0, 1)
-//   interface 1  VLAN 100    192.0.3.1, 2001:db8:3::1  10.244.3.0/24 fd03::/64 by a gateway (neighbours 2, 3)
+//   interface 0  uplink      192.0.2.1, 2001:db8::1    other nodes' pods 10.244.2.0/24 fd02::/64; outside
+//                                                      198.51.100.0/24, 2001:db8:1::/64, all by a gateway (0, 1)
+//   interface 1  VLAN 100    192.0.3.1, 2001:db8:3::1  10.244.3.0/24 fd03::/64 by a gateway (2, 3)
 //   interface 2  pods        10.244.1.1, fd01::1       10.244.1.5, 10.244.1.9, fd01::5, fd01::9 are there (4 to 7)
-//   interface 3  MTU 1280    192.0.4.1, 2001:db8:4::1  10.244.4.0/24 fd04::/64 by a gateway (neighbours 8, 9)
+//   interface 3  MTU 1280    192.0.4.1, 2001:db8:4::1  10.244.4.0/24 fd04::/64 by a gateway (8, 9)
 //   10.244.5.0/24 fd05::/64 are behind a gateway of interface 0 that has not answered (10, 11); there is no route to
-//   10.244.6.0/24 and fd06::/64
+//   10.244.6.0/24 and fd06::/64. The numbers are those of neighbours.
 #pragma once
 
 #include <cstdio>
@@ -87,7 +87,8 @@ inline std::unique_ptr<Forwarding> world_routes(std::uint64_t generation = 1) {
     const auto route = [&](const char* prefix, const char* gateway, std::uint16_t out) {
         routes.push_back({IpPrefix::parse(prefix).value(), ip_of(gateway), out, 0});
     };
-    for (const char* prefix : {"10.244.2.0/24", "198.51.100.0/24", "198.18.0.0/15"}) route(prefix, "192.0.2.2", kUplink);
+    for (const char* prefix : {"10.244.2.0/24", "198.51.100.0/24", "198.18.0.0/15"})
+        route(prefix, "192.0.2.2", kUplink);
     for (const char* prefix : {"fd02::/64", "2001:db8:1::/64"}) route(prefix, "2001:db8::2", kUplink);
     route("10.244.3.0/24", "192.0.3.2", kTagged);
     route("fd03::/64", "2001:db8:3::2", kTagged);
@@ -97,7 +98,8 @@ inline std::unique_ptr<Forwarding> world_routes(std::uint64_t generation = 1) {
     route("fd05::/64", "2001:db8::5", kUplink);
     std::vector<Neighbour> neighbours;
     const auto neighbour = [&](std::uint16_t out, const char* at, bool resolved) {
-        neighbours.push_back({out, ip_of(at), Mac{2, 0, 0, 0, 2, static_cast<std::uint8_t>(neighbours.size())}, resolved});
+        neighbours.push_back(
+            {out, ip_of(at), Mac{2, 0, 0, 0, 2, static_cast<std::uint8_t>(neighbours.size())}, resolved});
     };
     neighbour(kUplink, "192.0.2.2", true);
     neighbour(kUplink, "2001:db8::2", true);
@@ -128,7 +130,10 @@ class World {
 public:
     explicit World(std::uint32_t lcores = 1, const image::Node& node = world_node(), std::uint32_t flows = 1U << 12U,
                    image::Capacities capacities = roomy())
-        : image_(capacities), lanes_(lcores), affinity_(SLUICE_AFFINITY_BUCKETS(4096)), datagrams_(SLUICE_DATAGRAM_SETS) {
+        : image_(capacities),
+          lanes_(lcores),
+          affinity_(SLUICE_AFFINITY_BUCKETS(4096)),
+          datagrams_(SLUICE_DATAGRAM_SETS) {
         must(image::write_header(image_.tables(), capacities, {node, 1024, 29999, 0x9e3779b97f4a7c15ULL, 8}, 1));
         publisher_ = std::make_unique<image::Publisher>(image_.tables(), image::Carried{});
         must(publisher_->set_node_addresses(node.nodeport_addresses));
@@ -158,9 +163,9 @@ public:
     Outcome run(const Spec& spec, std::uint16_t interface, bool from_kernel = false) {
         return run(packets::build(spec), interface, from_kernel);
     }
-    // Each frame in memory of exactly its size with some room around it, so that a sanitizer sees what is read beside it.
-    std::vector<Outcome> run_burst(const std::vector<Bytes>& bursts, std::uint16_t interface, bool from_kernel = false,
-                                   std::uint32_t lcore = 0) {
+    // Each frame in memory of its size and some room around it, so that a sanitizer sees what is read beside it.
+    std::vector<Outcome> run_burst(const std::vector<Bytes>& bursts, std::uint16_t interface,
+                                   bool from_kernel = false, std::uint32_t lcore = 0) {
         std::vector<Bytes> memory;
         std::vector<Frame> frames(bursts.size());
         for (std::size_t i = 0; i < bursts.size(); ++i) {
@@ -178,11 +183,17 @@ public:
         std::vector<Outcome> out(frames.size());
         for (std::size_t i = 0; i < frames.size(); ++i) {
             const Frame& frame = frames[i];
-            out[i] = {frame.verdict, frame.reason, frame.out, frame.neighbour, Bytes(frame.data, frame.data + frame.length), {}};
+            out[i] = {frame.verdict,
+                      frame.reason,
+                      frame.out,
+                      frame.neighbour,
+                      Bytes(frame.data, frame.data + frame.length),
+                      {}};
             // The reader is for what has all its headers.
             sluice_packet packet{};
             const int parsed = sluice_parse_frame(frame.data, frame.data + frame.length, frame.length, &packet);
-            if (parsed == SLUICE_PARSE_OK || parsed == SLUICE_PARSE_NO_PORTS) out[i].view = packets::read(out[i].frame);
+            if (parsed == SLUICE_PARSE_OK || parsed == SLUICE_PARSE_NO_PORTS)
+                out[i].view = packets::read(out[i].frame);
         }
         return out;
     }
