@@ -111,8 +111,8 @@ SLUICE_ALWAYS_INLINE __u32 sluice_datagram_slot(const struct sluice_flow_view *v
 }
 
 /*
- * Notes the ports of a first fragment for a use. If another CPU takes the slot at the same moment nothing is remembered,
- * and the datagram's rest is dropped.
+ * Notes the ports of a first fragment for a use. If another CPU takes the slot at the same moment nothing is
+ * remembered, and the datagram's rest is dropped.
  */
 SLUICE_ALWAYS_INLINE void sluice_datagram_note(const struct sluice_flow_view *view,
 					       const struct sluice_packet *packet, __u8 use, const int v6)
