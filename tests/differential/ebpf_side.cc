@@ -56,6 +56,7 @@ public:
             return false;
         }
         state_.flow_config->tick_shift = kStandingClock;
+        state_.flow_config->seed = kFlowSeed;
         state_.flows4 = map_of<sluice_flow_bucket4>("sluice_flows4", state_.flow_config->bucket_count4);
         state_.flows6 = map_of<sluice_flow_bucket6>("sluice_flows6", state_.flow_config->bucket_count6);
         state_.affinity_config = map_of<sluice_affinity_config>("sluice_aff_cfg", 1);

@@ -96,7 +96,7 @@ private:
 class Native : public Side {
 public:
     Native() : memory_(capacities()), room_(kHeadroom + kLargest + kTailroom) {
-        flow_config_.seed = 0x5eed0f10e5ULL;
+        flow_config_.seed = kFlowSeed;
         flow_config_.bucket_count4 = flow_config_.bucket_count6 = SLUICE_FLOW_BUCKETS(kFlows);
         flows4_.resize(flow_config_.bucket_count4);
         flows6_.resize(flow_config_.bucket_count6);

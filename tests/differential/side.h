@@ -57,6 +57,8 @@ private:
 // The capacities that scenarios need, with which every engine's image is made.
 image::Capacities capacities();
 inline constexpr std::uint64_t kHashSeed = 42;
+// Of the flow tables: which bucket a flow is in decides which source ports a search passes over.
+inline constexpr std::uint64_t kFlowSeed = 0x5eed0f10e5ULL;
 
 // An IP packet in a frame that may have a tag; empty if there is none.
 View packet_of(View frame);
