@@ -187,7 +187,8 @@ Result<std::unique_ptr<Capture>> Capture::make(const CaptureFilter& filter, std:
     out->ready_ = make_ring("captured");
     out->free_ = make_ring("capturing");
     if (out->ready_ == nullptr || out->free_ == nullptr) {
-        return make_error(Code::kResourceExhausted, "no memory for the rings of a capture: {}", rte_strerror(rte_errno));
+        return make_error(Code::kResourceExhausted, "no memory for the rings of a capture: {}",
+                          rte_strerror(rte_errno));
     }
     for (std::uint32_t slot = 0; slot < kCaptureSlots; ++slot) {
         rte_ring_enqueue(out->free_, out->slots_.get() + std::size_t{slot} * out->slot_bytes_);

@@ -95,7 +95,9 @@ Result<void> RealEngine::take_state() {
     auto calls = EngineCalls::to(options_.socket);
     const auto asked = calls->hand_over(kHandOverPatience);
     if (!asked && asked.error().code != Code::kUnavailable) return asked.error().with_context("--take-over");
-    if (!asked) log::warn(kComponent, "--take-over: no engine runs at {}; beginning with what one left", options_.socket);
+    if (!asked) {
+        log::warn(kComponent, "--take-over: no engine runs at {}; beginning with what one left", options_.socket);
+    }
     auto lock = lock_after_predecessor(options_.state_directory);
     if (!lock) return lock.error().with_context("--take-over");
     state_lock_ = std::move(*lock);

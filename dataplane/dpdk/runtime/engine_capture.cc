@@ -42,7 +42,8 @@ Result<void> check(const CaptureOptions& options) {
                           kMaxCapturePackets);
     }
     if (options.snap_length == 0 || options.snap_length > kMaxSnapLength) {
-        return make_error(Code::kInvalidArgument, "snap_length: {} is not 1 to {}", options.snap_length, kMaxSnapLength);
+        return make_error(Code::kInvalidArgument, "snap_length: {} is not 1 to {}", options.snap_length,
+                          kMaxSnapLength);
     }
     return {};
 }

@@ -13,8 +13,8 @@ constexpr auto kLook = std::chrono::microseconds(50);
 constexpr auto kDrainLook = std::chrono::milliseconds(100);
 constexpr auto kDrainScan = std::chrono::seconds(1);
 
-// Its services as they are, without endpoints: who comes anew is refused, and goes elsewhere. Flows have their backends'
-// own records, so they go on. A service that the agent adds meanwhile is not in the copy, which refuses as well.
+// Its services as they are, without endpoints: who comes anew is refused, and goes elsewhere. Flows have the records
+// of their backends, so they go on. A service that the agent adds meanwhile is not in the copy, which refuses as well.
 void make_drained(LiveImage* live) {
     const image::Tables& tables = live->segment->tables();
     live->drained.assign(tables.services, tables.services + tables.header->service_capacity);

@@ -43,7 +43,8 @@ Result<void> Grace::wait(std::chrono::milliseconds limit) {
     const std::uint64_t token = begin();
     while (!passed(token)) {
         if (std::chrono::steady_clock::now() > deadline) {
-            return make_error(Code::kDeadlineExceeded, "a lcore has not passed a quiescent state in {} ms", limit.count());
+            return make_error(Code::kDeadlineExceeded, "a lcore has not passed a quiescent state in {} ms",
+                              limit.count());
         }
         std::this_thread::sleep_for(kLook);
     }

@@ -141,8 +141,8 @@ Result<Port> inspect_port(std::uint16_t id, std::uint16_t mtu, std::size_t lcore
     const std::uint16_t own = kernel_mtu(info.if_index);
     port.mtu = mtu != 0 ? mtu : own != 0 ? own : kDefaultMtu;
     if (info.max_mtu != 0 && port.mtu > info.max_mtu) {
-        return make_error(Code::kInvalidArgument, "--port {}: mtu: {} is more than the {} that it can have", port.device,
-                          port.mtu, info.max_mtu);
+        return make_error(Code::kInvalidArgument, "--port {}: mtu: {} is more than the {} that it can have",
+                          port.device, port.mtu, info.max_mtu);
     }
     port.rx_checksum = (info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_IPV4_CKSUM) != 0;
     port.rss = port.rx_queues > 1 && (info.flow_type_rss_offloads & kRssFields) != 0;

@@ -104,7 +104,8 @@ inline constexpr char kSender[] = "02:00:00:00:05:05";
 class Rig {
 public:
     explicit Rig(std::size_t count = 1) : image_(node()) {
-        image_.upsert(image::service(1, {image::backend(0)}, {image::cluster_ip("10.96.0.10"), image::node_port(30080)}));
+        image_.upsert(image::service(1, {image::backend(0)},
+                                     {image::cluster_ip("10.96.0.10"), image::node_port(30080)}));
         // Its backend is on the uplink's link, and nobody knows it.
         image_.upsert(image::service(2, {image::Backend{image::ip("192.0.2.77"), 8080, false, false, ""}},
                                      {image::cluster_ip("10.96.0.11")}));
