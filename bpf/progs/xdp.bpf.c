@@ -268,7 +268,7 @@ SLUICE_ALWAYS_INLINE int sluice_unwrap(struct xdp_md *ctx, struct sluice_xdp_wor
 	/* tc judges what the outer header says wrongly. */
 	length = SLUICE_NTOH16(sluice_load16(ip + (v6 ? 4 : 2))) + (v6 ? 40 : 0);
 	if (length < outer || SLUICE_ETH_HEADER + length > (__u32)(end - frame) ||
-	    (!v6 && !sluice_ipv4_sum_right(ip, 20, end)))
+	    (v6 ? (ip[0] >> 4) != 6 : !sluice_ipv4_sum_right(ip, 20, end)))
 		return XDP_PASS;
 	if (v6) {
 		for (i = 0; i < 4; i++)
