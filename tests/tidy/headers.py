@@ -13,7 +13,7 @@ import tidy
 
 CXX_FLAGS = ["-std=c++20", "-c", "-O0", "-w", '-DSLUICE_BPF_DIR=""']
 # Libraries whose headers are not where every compiler looks.
-PACKAGES = ["libnl-3.0", "libnl-route-3.0"]
+PACKAGES = ["libdpdk", "libnl-3.0", "libnl-route-3.0"]
 # Headers that want the tables defined before them: those that define them natively, and what else they build on.
 _TABLES = ["bpf/lib/view_memory.h", "bpf/lib/flow_memory.h"]
 _AFFINITY = [*_TABLES, "bpf/lib/select.h", "bpf/lib/affinity_memory.h"]
@@ -33,7 +33,8 @@ struct sluice_datagram_set *sluice_datagrams_at(const struct sluice_flow_view *,
 PRELUDES = {"bpf/lib/lookup.h": _TABLES[:1], "bpf/lib/select.h": _TABLES[:1], "bpf/lib/hook_path.h": _TABLES[:1],
             "bpf/lib/flow_insert.h": [*_TABLES, "bpf/lib/flow.h"],
             "bpf/lib/flow_move.h": [*_TABLES, "bpf/lib/flow.h"], "bpf/lib/flow_port.h": [*_TABLES, "bpf/lib/flow.h"],
-            "bpf/lib/affinity.h": _AFFINITY, "bpf/lib/decide.h": _ENGINE, "bpf/lib/direct.h": _ENGINE,
+            "bpf/lib/affinity.h": _AFFINITY,
+            **{f"bpf/lib/{name}.h": _ENGINE for name in ("decide", "direct", "onward", "portless")},
             "bpf/lib/fragment.h": _DATAGRAMS,
             **{f"bpf/lib/{name}.h": _TABLES for name in ("flow", "case", "glance", "icmp", "reply")}}
 
