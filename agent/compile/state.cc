@@ -26,41 +26,43 @@ void State::upsert(const corev1::Service& service) {
         return;
     }
     const auto known = entries_.find(key);
-    const bool is_new = known == entries_.end() || !known->second.facts;
+    const bool is_new = known == entries_.end() || !known->second.service;
     if (is_new && services_ >= kMaxServices) {
         notes_.push_back(fmt::format("service {}: more than {} services; left out", key, kMaxServices));
         return;
     }
     Node& node = *entries_.try_emplace(key).first;
     Entry& entry = node.second;
+    Packed packed = pack(*facts);
+    std::vector<std::string> told;
     if (is_new) {
         ++services_;
-    } else if (*entry.facts == *facts) {
+    } else if (entry.service == packed) {
         return;
+    } else {
+        told = facts_of(node)->notes;
     }
     for (const auto& note : facts->notes) {
-        if (is_new || std::find(entry.facts->notes.begin(), entry.facts->notes.end(), note) ==
-                          entry.facts->notes.end()) {
-            notes_.push_back(note);
-        }
+        if (std::find(told.begin(), told.end(), note) == told.end()) notes_.push_back(note);
     }
-    entry.facts = std::move(*facts);
+    entry.service = std::move(packed);
     mark(node);
 }
 
 void State::remove_service(const std::string& key) {
     const auto found = entries_.find(key);
-    if (found == entries_.end() || !found->second.facts) return;
-    found->second.facts.reset();
+    if (found == entries_.end() || !found->second.service) return;
+    found->second.service = {};
     --services_;
     mark(*found);
 }
 
-namespace {
-
-bool named_before(const NamedSlice& slice, std::string_view name) { return slice.name < name; }
-
-}  // namespace
+std::vector<State::StoredSlice>::iterator State::place_in(std::vector<StoredSlice>& slices,
+                                                          const std::string& name) {
+    return std::lower_bound(
+        slices.begin(), slices.end(), name,
+        [](const StoredSlice& slice, const std::string& wanted) { return *slice.name < wanted; });
+}
 
 void State::upsert(const discoveryv1::EndpointSlice& slice) {
     const std::string key = slice.metadata().namespace_() + "/" + slice.metadata().name();
@@ -79,13 +81,14 @@ void State::upsert(const discoveryv1::EndpointSlice& slice) {
     Node& node = *entries_.try_emplace(owned->service).first;
     const auto named = slice_owner_.insert_or_assign(key, &node).first;
     auto& slices = node.second.slices;
-    const auto place = std::lower_bound(slices.begin(), slices.end(), key, named_before);
-    if (place == slices.end() || place->name != key) {
-        slices.insert(place, {named->first, std::move(owned->slice)});
-    } else if (place->slice == owned->slice) {
+    const auto place = place_in(slices, key);
+    Packed packed = pack(owned->slice);
+    if (place == slices.end() || *place->name != key) {
+        slices.insert(place, {&named->first, std::move(packed)});
+    } else if (place->packed == packed) {
         return;
     } else {
-        place->slice = std::move(owned->slice);
+        place->packed = std::move(packed);
     }
     notes_.insert(notes_.end(), notes.begin(), notes.end());
     mark(node);
@@ -97,8 +100,8 @@ void State::drop_slice(const std::string& key) {
     const auto owner = slice_owner_.find(key);
     if (owner == slice_owner_.end()) return;
     auto& slices = owner->second->second.slices;
-    const auto place = std::lower_bound(slices.begin(), slices.end(), key, named_before);
-    SLUICE_ASSERT(place != slices.end() && place->name == key);
+    const auto place = place_in(slices, key);
+    SLUICE_ASSERT(place != slices.end() && *place->name == key);
     slices.erase(place);
     mark(*owner->second);
     slice_owner_.erase(owner);
@@ -109,8 +112,8 @@ void State::set_zone(const std::string& zone) {
     node_.zone = zone;
     for (auto& node : entries_) {
         const auto& slices = node.second.slices;
-        const bool hinted = std::any_of(slices.begin(), slices.end(), [](const NamedSlice& s) {
-            return !s.slice.zone_hints.empty();
+        const bool hinted = std::any_of(slices.begin(), slices.end(), [](const StoredSlice& s) {
+            return !unpack_slice(s.packed).zone_hints.empty();
         });
         if (hinted) mark(node);
     }
@@ -121,8 +124,23 @@ void State::set_addresses(std::vector<IpAddress> addresses) {
     if (addresses == node_.addresses) return;
     node_.addresses = std::move(addresses);
     for (auto& node : entries_) {
-        if (node.second.facts && !node.second.facts->sources.empty()) mark(node);
+        const auto facts = facts_of(node);
+        if (facts && !facts->sources.empty()) mark(node);
     }
+}
+
+std::optional<ServiceFacts> State::facts_of(const Node& node) {
+    if (!node.second.service) return std::nullopt;
+    return unpack_service(node.second.service, node.first);
+}
+
+Slices State::slices_of(const Node& node) {
+    Slices out;
+    out.reserve(node.second.slices.size());
+    for (const auto& slice : node.second.slices) {
+        out.push_back({*slice.name, unpack_slice(slice.packed)});
+    }
+    return out;
 }
 
 image::ServiceKey State::key_of(const Node& node, const Record& record) {
@@ -146,15 +164,16 @@ void State::withdraw(const Node& node, Record& record, Progress* progress) {
 
 void State::claim(Node& node, Progress* progress) {
     Entry& entry = node.second;
+    const auto facts = facts_of(node);
     std::vector<Wish> wishes;
-    if (entry.facts) wishes = read_wishes(*entry.facts, node_);
+    if (facts) wishes = read_wishes(*facts, node_);
     const auto same_port = [](const Wish& wish, const Record& record) {
         return wish.key.port == record.port && wish.key.protocol == record.protocol &&
                wish.key.family == record.family;
     };
     // The usual case, an endpoint change: nobody else can be concerned.
     const bool same =
-        entry.facts && entry.facts->created_s == entry.claimed_created_s &&
+        facts && facts->created_s == entry.claimed_created_s &&
         std::equal(wishes.begin(), wishes.end(), entry.records.begin(), entry.records.end(),
                    [&](const Wish& wish, const Record& record) {
                        return same_port(wish, record) && wish.frontends == record.claimed;
@@ -184,7 +203,7 @@ void State::claim(Node& node, Progress* progress) {
         entry.records.push_back(std::move(made));
     }
     while (old != former.end()) withdraw(node, *old++, progress);
-    entry.claimed_created_s = entry.facts ? entry.facts->created_s : 0;
+    entry.claimed_created_s = facts ? facts->created_s : 0;
     for (const auto& record : entry.records) {
         for (const auto& frontend : record.claimed) {
             const Place place = place_of(record, frontend);
@@ -231,18 +250,21 @@ void State::count(const Record& record, int sign) {
     if (record.drops_external) no_local_external_ += sign;
 }
 
-bool State::update_health_check(const std::string& key, const Entry& entry) {
-    if (!entry.facts || entry.facts->health_check_port == 0) return health_checks_.erase(key) > 0;
-    const HealthCheck wanted{entry.facts->health_check_port, count_local_ready(entry.slices)};
+bool State::update_health_check(const std::string& key, const std::optional<ServiceFacts>& facts,
+                                const Slices& slices) {
+    if (!facts || facts->health_check_port == 0) return health_checks_.erase(key) > 0;
+    const HealthCheck wanted{facts->health_check_port, count_local_ready(slices)};
     return std::exchange(health_checks_[key], wanted) != wanted;
 }
 
 void State::compile(Node& node, Report report, Progress* progress) {
     auto& [key, entry] = node;
     ++progress->compiled;
-    if (update_health_check(key, entry)) progress->health_checks_changed = true;
+    const auto facts = facts_of(node);
+    const Slices slices = facts ? slices_of(node) : Slices{};
+    if (update_health_check(key, facts, slices)) progress->health_checks_changed = true;
     std::vector<image::Service> compiled;
-    if (entry.facts) compiled = compile_service(*entry.facts, entry.slices, node_);
+    if (facts) compiled = compile_service(*facts, slices, node_);
     std::vector<std::string> lost = settle(key, &compiled);
     if (lost != entry.lost) {
         progress->notes.insert(progress->notes.end(), lost.begin(), lost.end());
@@ -283,7 +305,7 @@ Progress State::take(Report report) {
         node->second.dirty = false;
         compile(*node, report, &progress);
         const Entry& entry = node->second;
-        if (!entry.facts && entry.slices.empty()) entries_.erase(entries_.find(node->first));
+        if (!entry.service && entry.slices.empty()) entries_.erase(entries_.find(node->first));
     }
     const auto by_key = [](const image::Service& a, const image::Service& b) { return a.key < b.key; };
     std::sort(progress.change.upserts.begin(), progress.change.upserts.end(), by_key);
@@ -297,10 +319,11 @@ std::vector<image::Service> State::all() const {
     SLUICE_ASSERT(!dirty());
     std::vector<image::Service> out;
     out.reserve(services_);
-    for (const auto& [key, entry] : entries_) {
-        if (!entry.facts) continue;
-        std::vector<image::Service> compiled = compile_service(*entry.facts, entry.slices, node_);
-        settle(key, &compiled);
+    for (const auto& node : entries_) {
+        const auto facts = facts_of(node);
+        if (!facts) continue;
+        std::vector<image::Service> compiled = compile_service(*facts, slices_of(node), node_);
+        settle(node.first, &compiled);
         std::move(compiled.begin(), compiled.end(), std::back_inserter(out));
     }
     std::sort(out.begin(), out.end(),

@@ -13,6 +13,7 @@
 #include "agent/compile/compile.h"
 #include "agent/compile/fingerprint.h"
 #include "agent/compile/model.h"
+#include "agent/compile/packed.h"
 #include "dataplane/image/desired.h"
 
 namespace sluice::compile {
@@ -87,9 +88,13 @@ private:
         Fingerprint fingerprint;                // of what was reported
         std::vector<image::Frontend> claimed;   // in claims_
     };
+    struct StoredSlice {
+        const std::string* name;  // "namespace/name", in slice_owner_
+        Packed packed;
+    };
     struct Entry {
-        std::optional<ServiceFacts> facts;
-        Slices slices;
+        Packed service;                   // none: only slices are there
+        std::vector<StoredSlice> slices;  // sorted by name
         std::vector<Record> records;    // sorted by key; their names are pointed to by claims_
         std::int64_t claimed_created_s = 0;
         std::vector<std::string> lost;  // notes about claims that others have
@@ -100,6 +105,11 @@ private:
     using Node = Entries::value_type;
 
     static image::ServiceKey key_of(const Node& node, const Record& record);
+    // What the entry holds; nullopt: no service.
+    static std::optional<ServiceFacts> facts_of(const Node& node);
+    static Slices slices_of(const Node& node);
+    static std::vector<StoredSlice>::iterator place_in(std::vector<StoredSlice>& slices,
+                                                       const std::string& name);
     static Place place_of(const Record& record, const image::Frontend& frontend);
     void mark(Node& node);
     void mark_other(const Claim& claim, const Node& node);
@@ -113,7 +123,8 @@ private:
     void drop_slice(const std::string& key);
     void count(const Record& record, int sign);
     // Brings health_checks_ in line with the entry; true if it was not.
-    bool update_health_check(const std::string& key, const Entry& entry);
+    bool update_health_check(const std::string& key, const std::optional<ServiceFacts>& facts,
+                             const Slices& slices);
 
     NodeFacts node_;
     Entries entries_;

@@ -4,8 +4,10 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <map>
 #include <random>
 
@@ -279,6 +281,35 @@ TEST(State, AnyWalkEndsEqualToAFreshCompile) {
         }
         walk.check();
     }
+}
+
+// What the agent's memory is made of in a large cluster; bench/scale measures the whole of it.
+TEST(State, AServiceWithFiveEndpointsTakesLessThanAKilobyte) {
+    constexpr std::size_t kMany = 5'000;
+    const std::size_t before = mallinfo2().uordblks;
+    State state("n1");
+    for (std::size_t i = 0; i < kMany; ++i) {
+        const std::string name = fmt::format("checkout-backend-{}", i);
+        auto made = service(name, fmt::format("10.96.{}.{}", i / 250, i % 250 + 1));
+        made.mutable_metadata()->set_namespace_("production");
+        state.upsert(made);
+        auto endpoints = slice(name + "-x7k2p", name, {});
+        endpoints.mutable_metadata()->set_namespace_("production");
+        for (std::size_t k = 0; k < 5; ++k) {
+            auto* endpoint = endpoints.add_endpoints();
+            endpoint->add_addresses(fmt::format("10.{}.{}.{}", k, i / 250, i % 250 + 1));
+            endpoint->mutable_targetref()->set_namespace_("production");
+            endpoint->mutable_targetref()->set_name(fmt::format("{}-6d4cf56db6-{:05}", name, k));
+        }
+        state.upsert(endpoints);
+    }
+    EXPECT_EQ(state.take(Report::kNothing).compiled, kMany);
+    const std::size_t held = mallinfo2().uordblks - before;
+    ASSERT_EQ(state.all().size(), kMany);
+    // Nothing is counted where another allocator is at work, as under a sanitizer.
+    if (held == 0) GTEST_SKIP() << "this allocator does not count";
+    EXPECT_LE(held / kMany, 1024U);
+    std::printf("%zu bytes a service\n", held / kMany);
 }
 
 }  // namespace
