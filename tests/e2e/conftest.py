@@ -11,7 +11,38 @@ import pytest
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 
 from harness import cluster as harness  # noqa: E402
-from harness import realnode  # noqa: E402
+from harness import dpdk, realnode  # noqa: E402
+
+NODES = {"ebpf": harness.Node, "dpdk": dpdk.DpdkNode}
+NO_HOOKS = "the DPDK engine has no socket hooks: a pod's packets come by its link, as in the case beside this one"
+# What DPDK has not by design: a test's parameters with their values, and why the case is left out.
+NOT_OF_DPDK = (({"hooked": True}, NO_HOOKS), ({"place": "pod-hook"}, NO_HOOKS),
+               ({"ground": "native"}, "the DPDK engine has no XDP"),
+               ({"place": "node", "frontend": "nodeport"},
+                "what a node sends to an address of its own stays in its kernel, where the DPDK engine is not"))
+
+
+def pytest_addoption(parser):
+    parser.addoption("--engine", choices=sorted(NODES), default="ebpf", help="dataplane of the nodes in namespaces")
+
+
+def pytest_configure(config):
+    harness.Cluster.node_type = NODES[config.getoption("--engine")]
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--engine") != "dpdk":
+        return
+    for item in items:
+        asked = item.callspec.params if hasattr(item, "callspec") else {}
+        for case, reason in NOT_OF_DPDK:
+            if all(asked.get(name) == value for name, value in case.items()):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def engine(request):
+    return request.config.getoption("--engine")
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ FRONTENDS = ("cluster", "nodeport", "external", "loadbalancer")
 
 
 class Ground:
-    def __init__(self, xdp):
+    def __init__(self, xdp, engine):
         self.cluster = harness.Cluster(nodes=2)
         self.one, self.two = self.cluster.nodes
         self.a, self.client = self.one.pod("a"), self.one.pod("client")
@@ -35,7 +35,7 @@ class Ground:
         if xdp != "off":
             self.make_wire_like()
         for node in (self.one, self.two):
-            node.start_agent(more=("--xdp", xdp))
+            node.start_agent(more=("--xdp", xdp) if engine == "ebpf" else ())
         self.cluster.outside.ip("route", "add", "10.96.0.0/16", "via", self.one.v4)
         self.cluster.outside.ip("-6", "route", "add", "fd00:10:96::/112", "via", self.one.v6)
         self.made = {}
@@ -102,8 +102,8 @@ class _Outside:
 
 
 @pytest.fixture(scope="module", params=("native", "off"), ids=("xdp", "no-xdp"))
-def ground(request):
-    made = Ground(request.param)
+def ground(request, engine):
+    made = Ground(request.param, engine)
     try:
         yield made
     finally:
@@ -158,13 +158,16 @@ def test_without_endpoints_every_frontend_refuses(ground, frontend, place, famil
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("frontend", FRONTENDS[1:])
-def test_external_policy_local_without_a_local_endpoint_is_silent_outside_and_open_inside(ground, frontend, family):
+def test_external_policy_local_without_a_local_endpoint_is_silent_outside_and_open_inside(
+        ground, frontend, family, engine):
     ground.make("away", [ground.b], externalTrafficPolicy="Local")
     before = ground.drops("no_local_endpoint")
     result = ground.load("away", frontend, "outside", family, count=1, timeout_ms=200)
     assert result["errors"] == {"connect: Connection timed out": 1}, result
     assert ground.drops("no_local_endpoint") > before
-    for place in ("pod-hook", "pod-tc", "node"):
+    # What a node sends to its own address stays in its kernel, where sluice-dpdk is not.
+    inside = ("pod-tc",) if engine == "dpdk" and frontend == "nodeport" else ("pod-hook", "pod-tc", "node")
+    for place in inside:
         result = ground.load("away", frontend, place, family, count=5)
         assert result["failed"] == 0 and set(result["servers"]) == {"b"}, (place, result)
 

@@ -88,10 +88,12 @@ def test_nodeport_from_pod(two_nodes, service, family, mode, number, hooked):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_nodeport_from_node_is_never_on_loopback(two_nodes, service, family):
+def test_nodeport_from_node_is_never_on_loopback(two_nodes, service, family, engine):
     node = two_nodes.node
     port = service["ports"]["TCP"]
-    check(node.load(node.address(family), port, count=100))
+    if engine == "ebpf":  # what a node sends to its own address stays in its kernel, where sluice-dpdk is not
+        check(node.load(node.address(family), port, count=100))
+    check(node.load(two_nodes.nodes[1].address(family), port, count=100))
     loopback = "127.0.0.1" if family == 4 else "::1"
     result = node.load(loopback, port, count=1)
     assert result["errors"] == {"connect: Connection refused": 1}, result

@@ -71,7 +71,7 @@ class Pod:
         self.cgroup = os.path.join(node.cgroup, name)
         os.makedirs(self.cgroup, exist_ok=True)
         self.device = f"pod{index}"
-        netns.veth(node.ns, self.device, self.ns, "eth0")
+        node.link(self)
         node.ns.ip("addr", "add", "169.254.1.1/32", "dev", self.device, "scope", "link")
         node.ns.ip("-6", "addr", "add", "fe80::1/64", "dev", self.device, "nodad")
         self.ns.ip("addr", "add", f"{self.v4}/32", "dev", "eth0")
@@ -99,6 +99,8 @@ class Pod:
 
 
 class Node:
+    """A node whose dataplane is eBPF. harness/dpdk.py has the other one; the methods that differ are overridden."""
+
     def __init__(self, cluster, number):
         self.cluster = cluster
         self.number = number
@@ -113,11 +115,19 @@ class Node:
         self.agent = None
         self.agent_log = os.path.join(cluster.directory, f"agent-{self.name}.log")
         self.pods = []
-        cluster.net.plug(self.ns, self.v4, self.v6)
+        self.connect()
         self.ns.ip("route", "add", "default", "via", "172.30.0.254")
         self.ns.ip("-6", "route", "add", "default", "via", "fd00:30::254")
         self.ns.sysctl("net.ipv4.ip_forward", 1)
         self.ns.sysctl("net.ipv6.conf.all.forwarding", 1)
+
+    def connect(self):
+        """To the fabric, as eth0."""
+        self.cluster.net.plug(self.ns, self.v4, self.v6)
+
+    def link(self, pod):
+        """Makes the pod's link: eth0 in the pod, pod.device in the node."""
+        netns.veth(self.ns, pod.device, pod.ns, "eth0")
 
     def address(self, family):
         return self.v4 if family == 4 else self.v6
@@ -160,6 +170,9 @@ class Node:
         with open(self.agent_log) as log:
             return "".join(log.readlines()[-lines:])
 
+    def logs(self):
+        return [self.agent_log]
+
     def sluice(self, *args, check=True):
         return self.ns.run([os.path.join(BIN, "sluice"), *args, "--bpffs", self.bpffs], check=check)
 
@@ -198,12 +211,16 @@ class Fabric:
         self.outside = netns.Namespace(f"{prefix}-outside")
         self.plug(self.outside, OUTSIDE_V4, OUTSIDE_V6)
 
-    def plug(self, ns, v4, v6):
-        """An eth0 on the fabric."""
+    def attach(self, ns, device):
+        """A device on the fabric, without addresses."""
         self._ports += 1
         port = f"port{self._ports}"
-        netns.veth(self.ns, port, ns, "eth0")
+        netns.veth(self.ns, port, ns, device)
         self.ns.ip("link", "set", port, "master", "br0")
+
+    def plug(self, ns, v4, v6):
+        """An eth0 on the fabric."""
+        self.attach(ns, "eth0")
         ns.ip("addr", "add", f"{v4}/24", "dev", "eth0")
         ns.ip("-6", "addr", "add", f"{v6}/64", "dev", "eth0", "nodad")
 
@@ -214,6 +231,7 @@ class Fabric:
 
 class Cluster:
     _count = 0
+    node_type = Node  # of every cluster: what `pytest --engine` says
 
     def __init__(self, nodes=1, control=True):
         Cluster._count += 1
@@ -226,7 +244,7 @@ class Cluster:
         self.control_log = os.path.join(self.directory, "control.log")
         self.net = Fabric(self.prefix)
         self.outside = self.net.outside
-        self.nodes = [Node(self, i + 1) for i in range(nodes)]
+        self.nodes = [self.node_type(self, i + 1) for i in range(nodes)]
         for node in self.nodes:
             for other in self.nodes:
                 if other is not node:
@@ -324,7 +342,7 @@ class Cluster:
                             f"{service}-v{family}")
 
     def logs(self):
-        paths = [self.control_log] + [node.agent_log for node in self.nodes]
+        paths = [self.control_log] + [path for node in self.nodes for path in node.logs()]
         return [path for path in paths if os.path.exists(path)]
 
     def close(self):
