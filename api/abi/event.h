@@ -23,6 +23,7 @@ enum sluice_event_kind {
 #define SLUICE_EVENT_TUNNEL 0x4   /* the backend's node answers the client itself */
 #define SLUICE_EVENT_OPTION 0x8   /* the same, by an IP option */
 #define SLUICE_EVENT_AFFINITY 0x10 /* the service keeps clients with their backend */
+#define SLUICE_EVENT_LINK 0x20    /* as SLUICE_EVENT_TUNNEL, in a frame to the backend's node */
 
 /* event.place beside those of enum sluice_place (bpf/lib/case.h): a socket hook. */
 #define SLUICE_EVENT_PLACE_SOCKET 0x80

@@ -40,7 +40,10 @@ enum sluice_flow_state {
 /* Direct server return: nothing comes back through here, so there is one half, which is its own peer. */
 #define SLUICE_FLOW_TUNNEL 0x10
 #define SLUICE_FLOW_OPTION 0x20
-#define SLUICE_FLOW_ONE_WAY (SLUICE_FLOW_TUNNEL | SLUICE_FLOW_OPTION)
+#define SLUICE_FLOW_LINK 0x80 /* goes on to the frontend as it came, in a frame to the backend's node */
+#define SLUICE_FLOW_ONE_WAY (SLUICE_FLOW_TUNNEL | SLUICE_FLOW_OPTION | SLUICE_FLOW_LINK)
+/* Those whose packets say which backend was chosen, and grow by it. */
+#define SLUICE_FLOW_NAMED (SLUICE_FLOW_TUNNEL | SLUICE_FLOW_OPTION)
 /* The backend's node of a flow by option: of the client only packets with the option are seen under its key. */
 #define SLUICE_FLOW_RETURN 0x40
 

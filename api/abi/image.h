@@ -48,6 +48,11 @@ enum sluice_scope {
 /* Direct server return: the backend's node answers the client itself. Traffic from outside only. */
 #define SLUICE_FRONTEND_DSR_TUNNEL 0x20 /* IP in IP to the backend's address */
 #define SLUICE_FRONTEND_DSR_OPTION 0x40 /* an IPv4 option, or an IPv6 destination option */
+/* In a frame to the next hop towards the backend, whose node chooses the same by its own ring. */
+#define SLUICE_FRONTEND_DSR_LINK 0x80
+/* Those whose packets say which backend was chosen. */
+#define SLUICE_FRONTEND_DSR_NAMED (SLUICE_FRONTEND_DSR_TUNNEL | SLUICE_FRONTEND_DSR_OPTION)
+#define SLUICE_FRONTEND_DSR (SLUICE_FRONTEND_DSR_NAMED | SLUICE_FRONTEND_DSR_LINK)
 
 struct sluice_frontend_key {
 	struct sluice_address address;

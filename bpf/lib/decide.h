@@ -94,12 +94,14 @@ SLUICE_ALWAYS_INLINE __u32 sluice_direct_return(const struct sluice_case *now)
 {
 	__u32 frontend = now->match.frontend_flags;
 
-	if (!(frontend & (SLUICE_FRONTEND_DSR_TUNNEL | SLUICE_FRONTEND_DSR_OPTION)) ||
+	if (!(frontend & SLUICE_FRONTEND_DSR) ||
 	    now->place != SLUICE_PLACE_NODE_INGRESS || (now->selection.flags & SLUICE_BACKEND_LOCAL))
 		return 0;
 	/* Nobody answers himself under another name: hairpin goes through this node, both ways. */
 	if (sluice_address_equal(&now->packet.tuple.src, &now->selection.address))
 		return 0;
+	if (frontend & SLUICE_FRONTEND_DSR_LINK)
+		return SLUICE_FLOW_LINK;
 	return frontend & SLUICE_FRONTEND_DSR_TUNNEL ? SLUICE_FLOW_TUNNEL : SLUICE_FLOW_OPTION;
 }
 
@@ -112,8 +114,7 @@ SLUICE_ALWAYS_INLINE int sluice_wants_snat(const struct sluice_case *now, const 
 	if (sluice_address_equal(&now->packet.tuple.src, &now->selection.address))
 		return 1;
 	/* Whose answers need not come back through this node keeps its address. */
-	if ((frontend & (SLUICE_FRONTEND_DSR_TUNNEL | SLUICE_FRONTEND_DSR_OPTION)) &&
-	    now->place == SLUICE_PLACE_NODE_INGRESS)
+	if ((frontend & SLUICE_FRONTEND_DSR) && now->place == SLUICE_PLACE_NODE_INGRESS)
 		return 0;
 	if (frontend & SLUICE_FRONTEND_MASQUERADE)
 		return 1;

@@ -115,7 +115,7 @@ SLUICE_ALWAYS_INLINE void sluice_direct_ask(struct sluice_case *now, const struc
 	sluice_ask(now, tuple->ports.port_be[SLUICE_DESTINATION], tuple->protocol, 0);
 	tuple->dst = now->pair.forward.dst;
 	if (now->key.scope != SLUICE_SCOPE_NODEPORT ||
-	    !(now->match.frontend_flags & (SLUICE_FRONTEND_DSR_TUNNEL | SLUICE_FRONTEND_DSR_OPTION)))
+	    !(now->match.frontend_flags & SLUICE_FRONTEND_DSR_NAMED))
 		now->match.has_service = 0;
 }
 

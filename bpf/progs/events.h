@@ -95,6 +95,8 @@ SLUICE_SUBPROGRAM int sluice_log_packet(const struct sluice_case *now, __u32 kin
 			event->flags |= SLUICE_EVENT_TUNNEL;
 		if (now->pair.flags & SLUICE_FLOW_OPTION)
 			event->flags |= SLUICE_EVENT_OPTION;
+		if (now->pair.flags & SLUICE_FLOW_LINK)
+			event->flags |= SLUICE_EVENT_LINK;
 	} else {
 		event->reason = (__u8)now->reason;
 	}

@@ -102,7 +102,7 @@ SLUICE_ALWAYS_INLINE int sluice_insert_option(struct __sk_buff *ctx, struct slui
 	return 1;
 }
 
-/* A packet of a one-way flow. */
+/* A packet of a flow by tunnel or option. */
 SLUICE_ALWAYS_INLINE int sluice_direct_send(struct __sk_buff *ctx, struct sluice_scratch *scratch,
 					    const struct sluice_view *image, const int v6)
 {

@@ -125,7 +125,6 @@ SLUICE_ALWAYS_INLINE int sluice_translate(struct __sk_buff *ctx, struct sluice_s
 	int route = SLUICE_ROUTE_LOCAL;
 	__u32 reason;
 
-	to.ports_be = hit->new_ports.both_be;
 	to.ttl = now->packet.ttl;
 	/* By option it was counted as the client sent it. */
 	if (!sluice_counted_direct(now))
@@ -147,6 +146,8 @@ SLUICE_ALWAYS_INLINE int sluice_translate(struct __sk_buff *ctx, struct sluice_s
 		if (route != SLUICE_ROUTE_FORWARD && sluice_must_route(now))
 			return sluice_drop_packet(now, SLUICE_DROP_NO_ROUTE);
 	}
+	sluice_keep_frontend(now);
+	to.ports_be = hit->new_ports.both_be;
 	reason = sluice_rewrite(ctx, &now->packet, &to, &scratch->quote, v6);
 	if (reason)
 		return sluice_drop_packet(now, reason);
@@ -201,7 +202,7 @@ SLUICE_ALWAYS_INLINE int sluice_process(struct __sk_buff *ctx, struct sluice_scr
 	if (decision == SLUICE_DECIDE_PASS)
 		return TC_ACT_OK;
 	if (decision == SLUICE_DECIDE_TRANSLATE) {
-		if (now->hit.meta.flags & SLUICE_FLOW_ONE_WAY)
+		if (now->hit.meta.flags & SLUICE_FLOW_NAMED)
 			return v6 ? sluice_direct_send6(ctx, scratch) : sluice_direct_send4(ctx, scratch);
 		if (now->packet.fragment == SLUICE_FIRST_FRAGMENT)
 			sluice_datagram_remember(&now->flows, &now->packet, v6);

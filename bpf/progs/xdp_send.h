@@ -72,7 +72,7 @@ SLUICE_ALWAYS_INLINE int sluice_can_send(const struct sluice_hop *hop, const str
 
 	if (hop->kind != SLUICE_HOP_FORWARD)
 		return 0;
-	if (flags & SLUICE_FLOW_ONE_WAY)
+	if (flags & SLUICE_FLOW_NAMED)
 		growth = sluice_direct_growth(!!(flags & SLUICE_FLOW_TUNNEL),
 					      sluice_carries_option(protocol, plain->tcp_flags), v6);
 	/* Too big: tc tells the client. */
@@ -80,7 +80,7 @@ SLUICE_ALWAYS_INLINE int sluice_can_send(const struct sluice_hop *hop, const str
 		return 0;
 	if (flags & SLUICE_FLOW_TUNNEL)
 		return 1;
-	if (protocol == SLUICE_IPPROTO_SCTP && ports_change)
+	if (protocol == SLUICE_IPPROTO_SCTP && ports_change && !(flags & SLUICE_FLOW_LINK))
 		return 0;
 	return plain->ttl > 1;
 }
@@ -239,6 +239,25 @@ SLUICE_ALWAYS_INLINE int sluice_send_rewritten(struct xdp_md *ctx, const struct 
 	return sluice_leave(ctx, hop);
 }
 
+/* To the next hop towards the backend as it came, but for the hop. */
+SLUICE_ALWAYS_INLINE int sluice_send_by_link(struct xdp_md *ctx, const struct sluice_tuple *tuple,
+					     const struct sluice_hop *hop, const struct sluice_plain *plain,
+					     const int v6)
+{
+	__u8 *frame = (__u8 *)(long)ctx->data;
+	__u8 *ip = frame + SLUICE_ETH_HEADER;
+
+	if (ip + 20 > (__u8 *)(long)ctx->data_end)
+		return XDP_PASS;
+	if (v6)
+		ip[7] = (__u8)(plain->ttl - 1);
+	else
+		sluice_rewrite_ipv4_by(ip, tuple->src.word_be[3], tuple->dst.word_be[3],
+				       (__u8)(plain->ttl - 1), 0);
+	sluice_put_macs(frame, hop);
+	return sluice_leave(ctx, hop);
+}
+
 /* Sends a packet of the flow in `hit` on. REQUIRES: sluice_can_send said so. */
 SLUICE_ALWAYS_INLINE int sluice_send(struct xdp_md *ctx, const struct sluice_tuple *tuple,
 				     const struct sluice_flow_hit *hit, const struct sluice_view *image,
@@ -252,6 +271,8 @@ SLUICE_ALWAYS_INLINE int sluice_send(struct xdp_md *ctx, const struct sluice_tup
 	}
 	if (hit->meta.flags & SLUICE_FLOW_TUNNEL)
 		return sluice_send_tunnel(ctx, hit, image, hop, plain, v6);
+	if (hit->meta.flags & SLUICE_FLOW_LINK)
+		return sluice_send_by_link(ctx, tuple, hop, plain, v6);
 	return sluice_send_rewritten(ctx, tuple, hit, hop, plain,
 				     (hit->meta.flags & SLUICE_FLOW_OPTION) &&
 					     sluice_carries_option(tuple->protocol, plain->tcp_flags),

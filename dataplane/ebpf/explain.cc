@@ -195,7 +195,7 @@ std::string source_reason(const sluice_case& now, const sluice_view& view, bool 
             return "kept: it is the node's already, or the endpoint is on the node's own address";
         }
         if (external) {
-            return (frontend & (SLUICE_FRONTEND_DSR_TUNNEL | SLUICE_FRONTEND_DSR_OPTION)) != 0
+            return (frontend & SLUICE_FRONTEND_DSR) != 0
                        ? "kept: direct return needs no way back through here"
                        : "kept: external traffic with policy Local";
         }
@@ -218,6 +218,7 @@ std::string source_reason(const sluice_case& now, const sluice_view& view, bool 
 
 const char* forwarding_of(std::uint32_t flow_flags) {
     if ((flow_flags & SLUICE_FLOW_TUNNEL) != 0) return "tunnel";
+    if ((flow_flags & SLUICE_FLOW_LINK) != 0) return "link";
     return (flow_flags & SLUICE_FLOW_OPTION) != 0 ? "option" : "nat";
 }
 
@@ -300,7 +301,9 @@ void list_candidates(const Tables& tables, const sluice_view& view, const Questi
         if (candidate.forwarding == "nat") continue;
         out->steps.push_back(fmt::format(
             "direct return: the packet goes on {}, and the endpoint's node answers the client itself",
-            candidate.forwarding == "tunnel" ? "in an IP tunnel" : "with an IP option"));
+            candidate.forwarding == "tunnel" ? "in an IP tunnel"
+            : candidate.forwarding == "link" ? "as it is to the endpoint's node, by its MAC address"
+                                             : "with an IP option"));
         break;
     }
     if (out->masquerade) {

@@ -162,7 +162,8 @@ TEST_F(ExplainTest, SourceRangesAreSaidToHoldTheClientOrNot) {
 
 TEST_F(ExplainTest, DirectReturnIsForOtherNodesEndpointsAndOutsideClients) {
     for (const auto& [way, name] : {std::pair{image::Forwarding::kTunnel, "tunnel"},
-                                    std::pair{image::Forwarding::kOption, "option"}}) {
+                                    std::pair{image::Forwarding::kOption, "option"},
+                                    std::pair{image::Forwarding::kLink, "link"}}) {
         image::Service service;
         service.key = {"default/direct", "", Protocol::kTcp, IpFamily::kIpv4};
         service.port = 80;

@@ -38,7 +38,7 @@ struct FrontendView {
     bool external = false;
     bool masquerade = false;
     bool restricted = false;         // only ServiceView::sources may come in
-    std::string forwarding = "nat";  // "nat", "tunnel", "option"
+    std::string forwarding = "nat";  // "nat", "tunnel", "option", "link"
 };
 
 struct ServiceView {

@@ -70,6 +70,7 @@ EventView to_view(const sluice_event& event) {
     out.backend_index = event.backend_index;
     if ((event.flags & SLUICE_EVENT_TUNNEL) != 0) out.forwarding = "tunnel";
     if ((event.flags & SLUICE_EVENT_OPTION) != 0) out.forwarding = "option";
+    if ((event.flags & SLUICE_EVENT_LINK) != 0) out.forwarding = "link";
     return out;
 }
 

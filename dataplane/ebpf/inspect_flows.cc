@@ -111,6 +111,7 @@ bool is_active(const sluice_flow_view& view, const sluice_flow_hit& hit) {
 
 const char* forwarding_of(std::uint8_t flags) {
     if ((flags & SLUICE_FLOW_TUNNEL) != 0) return "tunnel";
+    if ((flags & SLUICE_FLOW_LINK) != 0) return "link";
     return (flags & SLUICE_FLOW_OPTION) != 0 ? "option" : "nat";
 }
 

@@ -41,6 +41,7 @@ bool drops_when_empty(std::uint64_t word) {
 
 const char* forwarding_of(std::uint32_t flags) {
     if ((flags & SLUICE_FRONTEND_DSR_TUNNEL) != 0) return "tunnel";
+    if ((flags & SLUICE_FRONTEND_DSR_LINK) != 0) return "link";
     return (flags & SLUICE_FRONTEND_DSR_OPTION) != 0 ? "option" : "nat";
 }
 

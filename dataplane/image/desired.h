@@ -30,6 +30,7 @@ enum class Forwarding : std::uint8_t {
     kNat,     // through this node both ways
     kTunnel,  // IP in IP; the backend's node answers the client itself
     kOption,  // the same with an IP option instead of a tunnel
+    kLink,    // the same in a frame to that node, which chooses anew: REQUIRES a consistent hash, the same everywhere
 };
 
 // Which backend a new flow gets.

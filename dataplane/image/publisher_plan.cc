@@ -31,6 +31,7 @@ std::uint32_t flags_of(const Frontend& frontend) {
         case Forwarding::kNat: break;
         case Forwarding::kTunnel: flags |= SLUICE_FRONTEND_DSR_TUNNEL; break;
         case Forwarding::kOption: flags |= SLUICE_FRONTEND_DSR_OPTION; break;
+        case Forwarding::kLink: flags |= SLUICE_FRONTEND_DSR_LINK; break;
     }
     return flags;
 }

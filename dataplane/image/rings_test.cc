@@ -241,11 +241,11 @@ TEST(SourcesTest, ForwardingIsInTheFrontendsFlags) {
             frontend.forwarding = frontend.external ? forwarding : Forwarding::kNat;
         }
         image.upsert(one);
-        return image.ask("198.51.100.1", 80).frontend_flags &
-               (SLUICE_FRONTEND_DSR_TUNNEL | SLUICE_FRONTEND_DSR_OPTION);
+        return image.ask("198.51.100.1", 80).frontend_flags & SLUICE_FRONTEND_DSR;
     };
     EXPECT_EQ(flags(Forwarding::kTunnel), std::uint32_t{SLUICE_FRONTEND_DSR_TUNNEL});
     EXPECT_EQ(flags(Forwarding::kOption), std::uint32_t{SLUICE_FRONTEND_DSR_OPTION});
+    EXPECT_EQ(flags(Forwarding::kLink), std::uint32_t{SLUICE_FRONTEND_DSR_LINK});
     EXPECT_EQ(flags(Forwarding::kNat), 0U);
 }
 

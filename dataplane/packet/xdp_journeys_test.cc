@@ -393,6 +393,68 @@ TEST_P(Xdp, TcUnwrapsATunnelAndDeliversToThePod) {
     EXPECT_EQ(harness_->drops(SLUICE_DROP_BAD_TUNNEL), before + 1);
 }
 
+// By link: the client's packet, one hop older, in a frame to the next hop towards the backend; from XDP and from tc.
+TEST_P(Xdp, DirectReturnByLinkChangesNothingButTheFrame) {
+    const Shape shape = GetParam();
+    harness_->upsert(service(shape, image::Forwarding::kLink, {backend(remote(shape.v6), false)}));
+    const std::uint64_t before = harness_->drops(SLUICE_DROP_TTL_EXPIRED);
+    for (const std::uint8_t flags : {kSyn, kAck, kAck}) {
+        Spec spec = packet(shape, balancer(shape.v6), 80, flags);
+        const Bytes frame = packets::build(spec);
+        const Outcome out = harness_->run_xdp(frame);
+        const Outcome tc = harness_->run(TcProgram::kNodeIngress, frame);
+        --spec.ttl;
+        const Bytes older = packets::build(spec);
+        ASSERT_EQ(out.action, kXdpTx);
+        EXPECT_EQ(slice(out.frame, 0, 6), kNeighbour);
+        EXPECT_EQ(slice(out.frame, 12, out.frame.size() - 12), slice(older, 12, older.size() - 12));
+        ASSERT_EQ(tc.action, kActionRedirect);
+        EXPECT_EQ(slice(tc.frame, 12, tc.frame.size() - 12), slice(older, 12, older.size() - 12));
+        // Too old for another hop: tc says so.
+        spec.ttl = 1;
+        expect_untouched(spec);
+        EXPECT_EQ(harness_->run(TcProgram::kNodeIngress, spec).view.dst, client(shape.v6));
+    }
+    EXPECT_EQ(harness_->drops(SLUICE_DROP_TTL_EXPIRED), before + 3);
+}
+
+TEST_P(Xdp, ByLinkOnlyWhatIsLargerThanTheLinkIsTooBig) {
+    const Shape shape = GetParam();
+    harness_->upsert(service(shape, image::Forwarding::kLink, {backend(remote(shape.v6), false)}));
+    Spec spec = packet(shape, balancer(shape.v6), 80, kAck);
+    spec.payload = std::string(1400, 'x');
+    const std::size_t rest = 1500 - (packets::build(spec).size() - 14);
+    spec.payload += std::string(rest, 'x');
+    const Outcome fits = harness_->run(TcProgram::kNodeIngress, spec);
+    EXPECT_EQ(fits.view.dst, balancer(shape.v6));
+    EXPECT_EQ(harness_->run_xdp(packets::build(spec)).action, kXdpTx);
+    // Without DF too, for the stack would send it to the frontend.
+    spec.payload += "x";
+    const Outcome out = harness_->run(TcProgram::kNodeIngress, spec);
+    ASSERT_EQ(out.action, kActionRedirect);
+    EXPECT_EQ(out.view.dst, client(shape.v6));
+    EXPECT_EQ(out.view.icmp_type, shape.v6 ? 2 : 3);
+    EXPECT_EQ(at16(out.frame, out.view.l4 + 6), 1500U);
+}
+
+TEST_P(Xdp, WhatCameByLinkIsTranslatedForAPodHere) {
+    const Shape shape = GetParam();
+    harness_->upsert(service(shape, image::Forwarding::kLink, {backend(local(shape.v6), true)}));
+    const Spec spec = packet(shape, balancer(shape.v6), 80);
+    expect_untouched(spec);
+    const Outcome in = harness_->run(TcProgram::kNodeIngress, spec);
+    EXPECT_EQ(in.view.src, client(shape.v6));
+    EXPECT_EQ(in.view.dst, local(shape.v6));
+    EXPECT_EQ(in.view.dport, 8080);
+    Spec answer = packet(shape, client(shape.v6), port_, kSyn | kAck);
+    answer.src = local(shape.v6);
+    answer.sport = 8080;
+    const Outcome back = harness_->run(TcProgram::kPodIngress, answer);
+    EXPECT_EQ(back.view.src, balancer(shape.v6));
+    EXPECT_EQ(back.view.sport, 80);
+    EXPECT_EQ(back.view.dst, client(shape.v6));
+}
+
 TEST_P(Xdp, OptionFromOneNodeIsTakenOffByTheOther) {
     const Shape shape = GetParam();
     // As the load balancer's node, which does not have the pod.

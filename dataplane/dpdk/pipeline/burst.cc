@@ -216,7 +216,7 @@ template <int V6>
     now.hit.new_ports.both_be = step.new_ports_be;
     now.hit.meta.backend = step.backend;
     now.hit.meta.flags = step.flags;
-    if ((step.flags & SLUICE_FLOW_ONE_WAY) != 0) {
+    if ((step.flags & SLUICE_FLOW_NAMED) != 0) {
         send_direct(work, frame, V6 != 0);
     } else {
         translate(work, frame, V6 != 0);
@@ -250,6 +250,26 @@ template <int V6>
     return leave_by(frame, hop, step.l3, V6 != 0);
 }
 
+// As it came, but for the hop, to the backend's node. False, and nothing changed, if it is not to be had here.
+template <int V6>
+[[gnu::noinline]] bool send_by_link(Work& work, Frame& frame, const Step& step, const Hop& hop) {
+    std::uint8_t* const ip = frame.data + step.l3;
+    const std::uint8_t ttl = ip[V6 != 0 ? 7 : 8];
+
+    if (hop.kind != HopKind::kForward || ttl <= 1 || (hop.mtu != 0 && step.total > hop.mtu) ||
+        hop.l2_length > step.l3 + frame.headroom) {
+        return false;
+    }
+    count_packet(work, step.backend, SLUICE_ETH_HEADER + step.total);
+    const auto older = static_cast<std::uint8_t>(ttl - 1);
+    if constexpr (V6 != 0) {
+        ip[7] = older;
+    } else {
+        sluice_rewrite_ipv4_by(ip, sluice_load32(ip + 12), sluice_load32(ip + 16), older, 0);
+    }
+    return leave_by(frame, hop, step.l3, V6 != 0);
+}
+
 // The rest of a plain packet's way. REQUIRES: take() has said so.
 template <int V6>
 [[gnu::always_inline]] inline void send(Work& work, Frame& frame, const Step& step) {
@@ -258,8 +278,10 @@ template <int V6>
     std::uint8_t* const ip = frame.data + step.l3;
     const std::uint8_t ttl = ip[V6 != 0 ? 7 : 8];
 
-    if ((step.flags & SLUICE_FLOW_TUNNEL) != 0) {
-        if (!send_in_tunnel<V6>(work, frame, step, hop)) send_otherwise<V6>(work, frame, step);
+    if ((step.flags & (SLUICE_FLOW_TUNNEL | SLUICE_FLOW_LINK)) != 0) {
+        const bool sent = (step.flags & SLUICE_FLOW_LINK) != 0 ? send_by_link<V6>(work, frame, step, hop)
+                                                               : send_in_tunnel<V6>(work, frame, step, hop);
+        if (!sent) send_otherwise<V6>(work, frame, step);
         return;
     }
     if (hop.kind != HopKind::kForward || ttl <= 1 || (hop.mtu != 0 && step.total > hop.mtu) ||

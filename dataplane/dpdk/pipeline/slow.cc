@@ -37,7 +37,7 @@ void process_ported(Work& work, Frame& frame, bool v6) {
         pass_frame(frame);
     } else if (decision != SLUICE_DECIDE_TRANSLATE) {
         turn_away(work, frame, decision == SLUICE_DECIDE_REFUSE, v6);
-    } else if ((now.hit.meta.flags & SLUICE_FLOW_ONE_WAY) != 0) {
+    } else if ((now.hit.meta.flags & SLUICE_FLOW_NAMED) != 0) {
         send_direct(work, frame, v6);
     } else {
         if (now.packet.fragment == SLUICE_FIRST_FRAGMENT) {

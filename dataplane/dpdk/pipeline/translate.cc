@@ -92,6 +92,7 @@ void translate(Work& work, Frame& frame, bool v6) {
             return;
         }
     }
+    sluice_keep_frontend(&now);
     const std::uint32_t reason =
         rewrite(work, frame, hit.new_src, hit.new_dst, hit.new_ports.both_be, ttl, v6);
     if (reason != 0) {

@@ -25,7 +25,7 @@ void translate(Work& work, Frame& frame, bool v6);
 std::uint32_t rewrite(Work& work, Frame& frame, const sluice_address& src, const sluice_address& dst,
                       std::uint32_t ports_be, std::uint8_t ttl, bool v6);
 
-// direct.cc. A packet of a one-way flow: to the node of its backend.
+// direct.cc. A packet of a flow by tunnel or option: to the node of its backend.
 void send_direct(Work& work, Frame& frame, bool v6);
 enum class Received : std::uint8_t { kAsIs, kAgain, kDropped };
 // A packet from outside that another node sent for direct return. kAgain: it has changed, or its record has: parse it
