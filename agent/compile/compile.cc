@@ -105,9 +105,9 @@ image::BackendSet backend_set(const EndpointSets& sets, bool policy_local) {
 }  // namespace
 
 EndpointSets choose_endpoints(const Slices& slices, const image::ServiceKey& key,
-                              const NodeFacts& node) {
+                              const NodeFacts& node, Hints hints) {
     const std::vector<Candidate> candidates = merge(slices, key);
-    const Topology topology = topology_of(candidates, node);
+    const Topology topology = hints == Hints::kFollow ? topology_of(candidates, node) : Topology::kNone;
     const auto leaving = [](const Candidate& c) { return usable_when_terminating(*c.endpoint); };
     EndpointSets sets;
     sets.any = std::any_of(candidates.begin(), candidates.end(), [&](const Candidate& c) {
@@ -196,8 +196,10 @@ std::vector<image::Frontend> frontends_of(const ServiceFacts& service, const Ser
     for (const auto& address : service.load_balancer_ips) add(address, restricted);
     for (const auto& address : service.external_ips) add(address, false);
     if (port.node_port != 0) {
+        // By link a packet keeps its destination, and this node's address is no other node's frontend.
+        const bool by_link = forwarding == image::Forwarding::kLink;
         out.push_back({IpAddress{}, port.node_port, image::Scope::kNodePort, true,
-                       !service.external_local, false, forwarding});
+                       !service.external_local, false, by_link ? image::Forwarding::kNat : forwarding});
     }
     std::sort(out.begin(), out.end());
     return out;
@@ -228,7 +230,7 @@ std::vector<image::Service> compile_service(const ServiceFacts& service, const S
     std::vector<Wish> wishes = read_wishes(service, node);
     out.reserve(wishes.size());
     for (auto& wish : wishes) {
-        const EndpointSets sets = choose_endpoints(slices, wish.key, node);
+        EndpointSets sets = choose_endpoints(slices, wish.key, node, Hints::kFollow);
         image::Service& entry = out.emplace_back();
         entry.key = std::move(wish.key);
         entry.port = wish.port;
@@ -242,6 +244,10 @@ std::vector<image::Service> compile_service(const ServiceFacts& service, const S
         entry.internal = backend_set(sets, service.internal_local);
         // Without an external frontend nothing follows the external sets.
         if (entry.frontends.size() > 1) {
+            // By link all nodes choose from one ring, wherever they are: hints would give each zone its own.
+            if (service.forwarding == image::Forwarding::kLink) {
+                sets = choose_endpoints(slices, entry.key, node, Hints::kIgnore);
+            }
             entry.external = backend_set(sets, service.external_local);
             entry.inside = backend_set(sets, false);
         }

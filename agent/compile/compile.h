@@ -24,9 +24,10 @@ struct EndpointSets {
     std::vector<image::Backend> local;    // ready here, else serving and terminating here
     bool any = false;  // a usable endpoint exists somewhere, topology aside
 };
+enum class Hints { kFollow, kIgnore };  // the topology's
 // Cost: O(n log n) in the endpoints of the port.
 [[nodiscard]] EndpointSets choose_endpoints(const Slices& slices, const image::ServiceKey& key,
-                                            const NodeFacts& node);
+                                            const NodeFacts& node, Hints hints);
 
 // What a service port wants to be reached at, whoever gets it; sorted and unique.
 struct Wish {

@@ -67,6 +67,7 @@ std::string text_of(const std::vector<image::Service>& services) {
             if (frontend.restricted) out += " restricted";
             if (frontend.forwarding == image::Forwarding::kTunnel) out += " tunnel";
             if (frontend.forwarding == image::Forwarding::kOption) out += " option";
+            if (frontend.forwarding == image::Forwarding::kLink) out += " link";
             out += "\n";
         }
         out += "  internal " + text_of(service.internal) + "\n";

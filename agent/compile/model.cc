@@ -166,6 +166,25 @@ void read_load_balancer_ips(const corev1::Service& service, ServiceFacts* facts)
     }
 }
 
+// By link a packet does not say which endpoint was chosen: the endpoint's node has to choose the same. What each node
+// draws or remembers for itself would send packets to and fro between nodes.
+void read_link(ServiceFacts* facts) {
+    const char* lacks = nullptr;
+    if (facts->choice == image::Choice::kRandom) {
+        lacks = "needs a consistent hash, by which all nodes choose alike";
+    } else if (facts->affinity_timeout_s != 0) {
+        lacks = "cannot be with sessionAffinity ClientIP, which each node remembers for itself";
+    }
+    if (lacks == nullptr) {
+        facts->forwarding = image::Forwarding::kLink;
+        return;
+    }
+    facts->forwarding = image::Forwarding::kNat;
+    facts->notes.push_back(fmt::format("service {}: annotation {}: \"link\" {}; nat is used", facts->key,
+                                       kForwardingAnnotation, lacks));
+}
+
+// REQUIRES: the affinity is known.
 void read_annotations(const corev1::Service& service, ServiceFacts* facts) {
     const auto& annotations = service.metadata().annotations();
     if (const auto hash = annotations.find(kHashAnnotation); hash != annotations.end()) {
@@ -186,10 +205,12 @@ void read_annotations(const corev1::Service& service, ServiceFacts* facts) {
             facts->forwarding = image::Forwarding::kTunnel;
         } else if (how->second == "option") {
             facts->forwarding = image::Forwarding::kOption;
+        } else if (how->second == "link") {
+            read_link(facts);
         } else {
             facts->notes.push_back(
-                fmt::format("service {}: annotation {}: \"{}\" is none of nat, tunnel, option; the node's "
-                            "default is used", facts->key, kForwardingAnnotation, how->second));
+                fmt::format("service {}: annotation {}: \"{}\" is none of nat, tunnel, option, link; the "
+                            "node's default is used", facts->key, kForwardingAnnotation, how->second));
         }
     }
 }
@@ -280,7 +301,6 @@ std::optional<ServiceFacts> read_service(const corev1::Service& service) {
         if (address) facts.external_ips.push_back(*address);
     }
     read_load_balancer_ips(service, &facts);
-    read_annotations(service, &facts);
     facts.internal_local = spec.internaltrafficpolicy() == "Local";
     facts.external_local = spec.externaltrafficpolicy() == "Local";
     if (spec.type() == "LoadBalancer" && facts.external_local && spec.healthchecknodeport() != 0) {
@@ -297,6 +317,7 @@ std::optional<ServiceFacts> read_service(const corev1::Service& service) {
         facts.affinity_timeout_s = given ? static_cast<std::uint32_t>(client_ip.timeoutseconds())
                                          : kDefaultAffinityTimeoutS;
     }
+    read_annotations(service, &facts);
     return facts;
 }
 

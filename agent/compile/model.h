@@ -34,7 +34,7 @@ inline constexpr std::uint32_t kMaxWeight = 1000;
 
 // What people ask of us beyond the API's fields. An invalid value is as none, and a note names object and annotation.
 inline constexpr char kHashAnnotation[] = "sluice.dev/consistent-hash";  // Service: "tuple", "client"
-inline constexpr char kForwardingAnnotation[] = "sluice.dev/forwarding";  // Service: "nat", "tunnel", "option"
+inline constexpr char kForwardingAnnotation[] = "sluice.dev/forwarding";  // Service: one of nat, tunnel, option, link
 inline constexpr char kWeightAnnotation[] = "sluice.dev/weight";  // EndpointSlice: 1 to kMaxWeight
 
 inline constexpr std::uint32_t kDefaultAffinityTimeoutS = 10'800;
