@@ -3,6 +3,7 @@
 #include <rte_telemetry.h>
 
 #include <mutex>
+#include <string>
 
 namespace sluice::dpdk {
 namespace {
@@ -21,6 +22,14 @@ bool state_of(EngineState* out) {
 
 void add(rte_tel_data* data, const char* name, std::uint64_t value) {
     rte_tel_data_add_dict_u64(data, name, value);
+}
+
+// An array cannot have them: DPDK 22.11 takes only arrays of numbers and texts into one. Names are of letters, digits,
+// `_` and `/`, which those of devices on a bus are not.
+bool add_entry(rte_tel_data* data, const std::string& name, rte_tel_data* entry) {
+    if (rte_tel_data_add_dict_container(data, name.c_str(), entry, 0) == 0) return true;
+    rte_tel_data_free(entry);
+    return false;
 }
 
 int tell_status(const char*, const char*, rte_tel_data* data) {
@@ -46,7 +55,7 @@ int tell_status(const char*, const char*, rte_tel_data* data) {
 int tell_lcores(const char*, const char*, rte_tel_data* data) {
     EngineState state;
     if (!state_of(&state)) return -1;
-    rte_tel_data_start_array(data, RTE_TEL_CONTAINER);
+    rte_tel_data_start_dict(data);
     for (const auto& lcore : state.lcores) {
         rte_tel_data* entry = rte_tel_data_alloc();
         if (entry == nullptr) return -1;
@@ -58,7 +67,7 @@ int tell_lcores(const char*, const char*, rte_tel_data* data) {
         add(entry, "bursts", lcore.bursts);
         add(entry, "dispatched", lcore.dispatched);
         add(entry, "dispatch_failed", lcore.dispatch_failed);
-        rte_tel_data_add_array_container(data, entry, 0);
+        if (!add_entry(data, std::to_string(lcore.lcore), entry)) return -1;
     }
     return 0;
 }
@@ -66,7 +75,8 @@ int tell_lcores(const char*, const char*, rte_tel_data* data) {
 int tell_ports(const char*, const char*, rte_tel_data* data) {
     EngineState state;
     if (!state_of(&state)) return -1;
-    rte_tel_data_start_array(data, RTE_TEL_CONTAINER);
+    rte_tel_data_start_dict(data);
+    std::size_t number = 0;
     for (const auto& port : state.ports) {
         rte_tel_data* entry = rte_tel_data_alloc();
         if (entry == nullptr) return -1;
@@ -82,7 +92,7 @@ int tell_ports(const char*, const char*, rte_tel_data* data) {
         add(entry, "missed", port.missed);
         add(entry, "send_failed", port.send_failed);
         add(entry, "no_buffer", port.no_buffer);
-        rte_tel_data_add_array_container(data, entry, 0);
+        if (!add_entry(data, std::to_string(number++), entry)) return -1;
     }
     return 0;
 }
