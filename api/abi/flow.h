@@ -155,12 +155,9 @@ SLUICE_STATIC_ASSERT(sizeof(struct sluice_flow_mover) == 72, "flow mover");
 #define SLUICE_FLOW_PROTECTED_TICKS 60
 
 /*
- * The search for a free source port. A CPU begins in its own share of the range, so that CPUs seldom try the same; then
- * it walks the whole range from a random place, in rounds. 64 rounds of 32 ports: when one
- * port in a hundred is free, all are
- * taken in one search of 10^9.
+ * The search for a free source port walks the range from a random place, in rounds. 64 rounds of 32 ports: when one
+ * port in a hundred is free, all are taken in one search of 10^9.
  */
-#define SLUICE_SNAT_SHARES 64
 #define SLUICE_SNAT_ROUND 32
 #define SLUICE_SNAT_ROUNDS 64
 

@@ -10,7 +10,6 @@
  *   struct sluice_flow_bucket4 *sluice_flow_at4(const struct sluice_flow_view *, __u32 index);
  *   struct sluice_flow_bucket6 *sluice_flow_at6(const struct sluice_flow_view *, __u32 index);
  *   ... sluice_flow_other4, sluice_flow_other6: the same for the second table, while flows move
- *   __u32 sluice_flow_cpu(const struct sluice_flow_view *);
  *   void *sluice_flow_room_at(void);    SLUICE_FLOW_ROOM bytes of this CPU's, aligned to 8; or NULL
  *
  * which return NULL when the index is outside the table. `v6` is a constant in every call, so each

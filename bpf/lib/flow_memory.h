@@ -15,7 +15,6 @@ struct sluice_flow_view {
 	__u32 other_count6;
 	__u16 now; /* tick */
 	__u16 mode; /* enum sluice_flow_mode */
-	__u32 cpu;  /* whose share of the source ports is tried first */
 	struct sluice_flow_bucket4 *buckets4; /* [bucket_count4] */
 	struct sluice_flow_bucket6 *buckets6; /* [bucket_count6] */
 	struct sluice_flow_bucket4 *others4;  /* [other_count4] */
@@ -31,11 +30,6 @@ SLUICE_ALWAYS_INLINE void *sluice_flow_room_at(void)
 
 	return room;
 #endif
-}
-
-SLUICE_ALWAYS_INLINE __u32 sluice_flow_cpu(const struct sluice_flow_view *view)
-{
-	return view->cpu;
 }
 
 SLUICE_ALWAYS_INLINE struct sluice_flow_bucket4 *

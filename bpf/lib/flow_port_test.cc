@@ -93,7 +93,6 @@ TEST_P(BothFamilies, NearlyAllPortsTowardsABackendCanBeUsedFromTwoThreads) {
     for (std::uint32_t t = 0; t < 2; ++t) {
         threads.emplace_back([&, t] {
             sluice_flow_view view = table->view();
-            view.cpu = t;
             for (std::uint32_t i = 0; i < kEach; ++i) {
                 sluice_flow_pair pair = hidden(v6, t * kEach + i, (t * kEach + i) * 2654435761U);
                 int result = SLUICE_FLOW_CLAIMED;
@@ -164,19 +163,78 @@ TEST(FlowPort, EveryPortOfASmallRangeIsFoundAndThenNoneIsSaid) {
     EXPECT_EQ(table.occupied(), 2000U);
 }
 
-TEST(FlowPort, CpusBeginInSharesOfTheirOwn) {
+// A search that began in a part of the range would be slow once that part is full.
+TEST(FlowPort, PortsAreTakenFromTheWholeRangeFromTheStart) {
     Table table(4096);
-    constexpr std::uint32_t kShare = (29999 - 1024 + 1) / SLUICE_SNAT_SHARES;
-    for (const std::uint32_t cpu : {0U, 1U, 63U, 64U}) {
-        sluice_flow_view view = table.view();
-        view.cpu = cpu;
-        for (std::uint32_t i = 0; i < 50; ++i) {
-            sluice_flow_pair pair = hidden(false, cpu * 1000 + i, i * 2654435761U);
-            ASSERT_EQ(sluice_flow_insert4(&view, &pair), SLUICE_FLOW_INSERTED);
-            const std::uint32_t port = SLUICE_NTOH16(pair.reverse.ports.port_be[1]);
-            EXPECT_EQ((port - 1024) / kShare, cpu % SLUICE_SNAT_SHARES) << port;
+    constexpr std::uint32_t kParts = 16;
+    constexpr std::uint32_t kPart = (29999 - 1024 + 1) / kParts;
+    std::set<std::uint32_t> parts;
+    for (std::uint32_t client = 0; client < 200; ++client) {
+        sluice_flow_pair pair = hidden(false, client, client * 2654435761U);
+        ASSERT_EQ(table.insert(pair, false), SLUICE_FLOW_INSERTED);
+        parts.insert((SLUICE_NTOH16(pair.reverse.ports.port_be[1]) - 1024U) / kPart);
+    }
+    EXPECT_EQ(parts.size(), kParts);
+}
+
+// All 64 ports of a small range, one client each from `client` on; returns how many got one.
+std::size_t fill(Table& table, bool v6, std::uint32_t client, std::uint8_t protocol,
+                 std::vector<sluice_flow_pair>* pairs = nullptr) {
+    std::size_t given = 0;
+    for (std::uint32_t i = 0; i < 64; ++i) {
+        sluice_flow_pair pair = hidden(v6, client + i, (client + i) * 2654435761U);
+        pair.forward.protocol = pair.reverse.protocol = protocol;
+        pair.port_min = 2000;
+        pair.port_max = 2063;
+        if (table.insert(pair, v6) == SLUICE_FLOW_INSERTED) {
+            ++given;
+            if (pairs != nullptr) {
+                pairs->push_back(pair);
+            }
         }
     }
+    return given;
+}
+
+TEST_P(BothFamilies, PortsOfForgottenFlowsAreGivenAgain) {
+    Table table(4096);
+    for (std::uint32_t round = 0; round < 5; ++round) {
+        std::vector<sluice_flow_pair> pairs;
+        ASSERT_EQ(fill(table, GetParam(), 1000 * round, 6, &pairs), 64U) << "round " << round;
+        EXPECT_EQ(fill(table, GetParam(), 1000 * round + 500, 6), 0U) << "all are taken";
+        for (const sluice_flow_pair& pair : pairs) {
+            sluice_flow_hit hit{};
+            ASSERT_TRUE(table.find(pair.forward, hit, GetParam()));
+            sluice_flow_forget(&table.view(), &hit, GetParam() ? 1 : 0);
+        }
+    }
+}
+
+TEST_P(BothFamilies, PortsOfExpiredFlowsAreGivenAgainAndNotBefore) {
+    for (const std::uint8_t protocol : std::initializer_list<std::uint8_t>{6, 17}) {
+        const std::uint16_t timeout = protocol == 6 ? SLUICE_FLOW_TIMEOUT_NEW : SLUICE_FLOW_TIMEOUT_NEW_UDP;
+        Table table(4096);
+        ASSERT_EQ(fill(table, GetParam(), 0, protocol), 64U);
+        table.set_now(static_cast<std::uint16_t>(1000 + timeout));
+        EXPECT_EQ(fill(table, GetParam(), 1000, protocol), 0U) << "protocol " << int{protocol};
+        table.set_now(static_cast<std::uint16_t>(1001 + timeout));
+        EXPECT_EQ(fill(table, GetParam(), 2000, protocol), 64U) << "protocol " << int{protocol};
+    }
+}
+
+TEST_P(BothFamilies, PortsOfClosedFlowsAreGivenAgainAndNotBefore) {
+    Table table(4096);
+    std::vector<sluice_flow_pair> pairs;
+    ASSERT_EQ(fill(table, GetParam(), 0, 6, &pairs), 64U);
+    for (const sluice_flow_pair& pair : pairs) {
+        sluice_flow_hit hit{};
+        ASSERT_TRUE(table.find(pair.forward, hit, GetParam()));
+        ASSERT_EQ(table.follow(hit, SLUICE_TCP_RST, GetParam()), 1);
+    }
+    table.set_now(1000 + SLUICE_FLOW_TIMEOUT_CLOSED);
+    EXPECT_EQ(fill(table, GetParam(), 1000, 6), 0U);
+    table.set_now(1001 + SLUICE_FLOW_TIMEOUT_CLOSED);
+    EXPECT_EQ(fill(table, GetParam(), 2000, 6), 64U);
 }
 
 }  // namespace

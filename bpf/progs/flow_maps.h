@@ -128,9 +128,4 @@ sluice_flow_other6(const struct sluice_flow_view *view, __u32 index)
 	return bpf_map_lookup_elem(&sluice_flows6_old, &index);
 }
 
-SLUICE_ALWAYS_INLINE __u32 sluice_flow_cpu(const struct sluice_flow_view *view)
-{
-	return bpf_get_smp_processor_id();
-}
-
 #endif

@@ -263,14 +263,14 @@ bool Oracle::reverse_free(const Tuple& reverse) const {
 }
 
 bool Oracle::exhausted(const Tuple& reverse) const {
-    constexpr std::size_t kOverlooked = 2;
-    const std::size_t few = std::max<std::size_t>(kOverlooked, (world_.port_max - world_.port_min) / 100U);
+    constexpr std::size_t kSearched = 2048;
+    const std::size_t span = world_.port_max - world_.port_min + std::size_t{1};
+    const std::size_t few = span <= kSearched ? 0 : span / 100;
     std::size_t free = 0;
     Tuple one = reverse;
     for (std::uint32_t port = world_.port_min; free <= few && port <= world_.port_max; ++port) {
         one.dport = static_cast<std::uint16_t>(port);
-        // The search goes by what the table's buckets hold, also of flows that are over (docs/differential.md).
-        free += used_.contains(one) ? 0 : 1;
+        free += reverse_free(one) ? 1 : 0;
     }
     return free <= few;
 }
@@ -308,7 +308,6 @@ bool Oracle::insert(Job& job, std::shared_ptr<Flow> flow, Ports ports) {
     }
     halves_[flow->forward] = {flow, false};
     halves_[flow->reverse] = {flow, true};
-    used_.insert(flow->reverse);
     return true;
 }
 

@@ -153,8 +153,7 @@ private:
     enum class Ports : std::uint8_t { kOwn, kOwnOrOther, kFixed };
     bool insert(Job& job, std::shared_ptr<Flow> flow, Ports ports);
     [[nodiscard]] bool reverse_free(const Tuple& reverse) const;
-    // No source port is left towards reverse.src, but perhaps one or two that the search passes over by mistake, for
-    // their neighbours' sake.
+    // No source port is left towards reverse.src; of a range too large to be searched, hardly one.
     [[nodiscard]] bool exhausted(const Tuple& reverse) const;
 
     void with_ports(Job& job);
@@ -199,7 +198,6 @@ private:
     std::map<std::tuple<bool, std::uint16_t, std::uint8_t>, Claim> node_ports_;  // v6, port, protocol
     std::set<IpAddress> owned_;
     std::map<Tuple, Half> halves_;
-    std::set<Tuple> used_;  // reverse halves that there were
     struct Remembered {
         std::shared_ptr<ServiceLife> service;  // so that the key is no other's meanwhile
         std::shared_ptr<BackendLife> backend;

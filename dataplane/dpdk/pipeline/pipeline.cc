@@ -37,7 +37,6 @@ public:
             view.bucket_count6 = flows.buckets6 != nullptr ? flows.config->bucket_count6 : 0;
             view.buckets4 = flows.buckets4;
             view.buckets6 = flows.buckets6;
-            view.cpu = options.lcore;
         }
         if (shared.affinity_config != nullptr) {
             work_.datagram_view.seed = seed_of(shared.affinity_config->seed, work_.random);
