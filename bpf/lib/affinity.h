@@ -2,13 +2,15 @@
  * ClientIP affinity: a client keeps its backend of a service while that backend serves and the
  * client comes back
  * within the service's timeout, which each new connection renews. Whatever frontend of the service
- * it comes through.
+ * it comes through, as long as the policy of that traffic lets it use the backend; else it chooses anew, which is then
+ * remembered.
  *
  * The includer defines BEFORE including this header, beside the view of lookup.h
  * (bpf/progs/affinity.h for BPF maps,
  * bpf/lib/affinity_memory.h natively):
  *
  *   struct sluice_affinity_view { __u64 seed; __u32 bucket_count; __u32 now; ... };
+ *   int sluice_view_open(struct sluice_view *);   the image, for functions of their own (as decide.h)
  *   int sluice_affinity_open(struct sluice_affinity_view *);      0: no table, nothing is remembered
  *   struct sluice_affinity_bucket *sluice_affinity_at(const struct sluice_affinity_view *, __u32
  * index);
@@ -278,10 +280,36 @@ SLUICE_SUBPROGRAM int sluice_affinity_await(const struct sluice_affinity_view *v
 	return 0;
 }
 
-/* Fills the selection with the client's remembered backend. Returns 0 if there is none that serves. */
+/*
+ * Whether the remembered backend is in the set of `word`: policies Local narrow the choice of some of a service's
+ * traffic, and what the rest of it chose is abandoned there. Where no policy does, all sets are one, and none is searched.
+ */
+SLUICE_SUBPROGRAM int sluice_affinity_may_use(const struct sluice_affinity_case *now, __u64 word)
+{
+	const struct sluice_service *service;
+	struct sluice_view view;
+	__u64 differ;
+
+	if (!now || !sluice_view_open(&view))
+		return 0;
+	service = sluice_view_service(&view, now->entry.service);
+	if (!service)
+		return 0;
+	differ = (SLUICE_READ_ONCE(service->word[SLUICE_TRAFFIC_INTERNAL]) ^ word) |
+		 (SLUICE_READ_ONCE(service->word[SLUICE_TRAFFIC_EXTERNAL]) ^ word) |
+		 (SLUICE_READ_ONCE(service->word[SLUICE_TRAFFIC_INSIDE]) ^ word);
+	if (!(differ & ((1ULL << SLUICE_WORD_GENERATION_SHIFT) - 1)))
+		return 1;
+	return sluice_set_holds(&view, word, now->entry.backend);
+}
+
+/*
+ * Fills the selection with the client's remembered backend. Returns 0 if there is none that serves and that traffic of
+ * the set in `word` may use.
+ */
 SLUICE_ALWAYS_INLINE int sluice_affinity_recall(const struct sluice_view *view,
 						const struct sluice_affinity_view *table,
-						struct sluice_affinity_case *now,
+						struct sluice_affinity_case *now, __u64 word,
 						struct sluice_selection *selection)
 {
 	const struct sluice_backend *backend;
@@ -290,7 +318,8 @@ SLUICE_ALWAYS_INLINE int sluice_affinity_recall(const struct sluice_view *view,
 	    !sluice_backend_serves(view, now->entry.backend, now->entry.incarnation))
 		return 0;
 	backend = sluice_view_backend(view, now->entry.backend);
-	if (!backend || backend->service != now->entry.service)
+	if (!backend || backend->service != now->entry.service ||
+	    !sluice_affinity_may_use(now, word))
 		return 0;
 	selection->address = backend->address;
 	selection->port_be = backend->port_be;
@@ -319,7 +348,7 @@ SLUICE_ALWAYS_INLINE int sluice_select_affine(const struct sluice_view *view,
 	now.entry.client = *client;
 	now.entry.service = match->service;
 	now.entry.timeout = sluice_affinity_units(match->affinity_timeout_s);
-	if (sluice_affinity_recall(view, &table, &now, selection))
+	if (sluice_affinity_recall(view, &table, &now, match->word, selection))
 		return 1;
 	if (!sluice_select(view, match->word, point, selection))
 		return 0;
@@ -329,7 +358,7 @@ SLUICE_ALWAYS_INLINE int sluice_select_affine(const struct sluice_view *view,
 		return 1;
 	/* Two connections of a new client at once: both go where the first to be remembered goes. */
 	if (sluice_affinity_await(&table, &now) &&
-	    sluice_affinity_recall(view, &table, &now, selection))
+	    sluice_affinity_recall(view, &table, &now, match->word, selection))
 		return 1;
 	if (!sluice_select(view, match->word, point, selection))
 		return 0;

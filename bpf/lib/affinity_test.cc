@@ -2,6 +2,14 @@
 // clang-format off: the views must come before what uses them.
 #include "bpf/lib/view_memory.h"
 #include "bpf/lib/affinity_memory.h"
+
+// The image that the tests look at.
+static const sluice_view* opened_view = nullptr;
+static inline int sluice_view_open(sluice_view* view) {
+    *view = *opened_view;
+    return 1;
+}
+
 #include "bpf/lib/affinity.h"
 // clang-format on
 
@@ -32,11 +40,19 @@ protected:
             slots_[i] = {i, 1};
             backends_[i].incarnation = 1;
             backends_[i].service = i / kBackends;
-            backends_[i].address.word_be[3] = i;
+            backends_[i].address.word_be[3] = SLUICE_HTON32(i);
         }
         view_.header = header_.get();
         view_.set_slots = slots_.data();
         view_.backends = backends_.data();
+        view_.services = services_.data();
+        header_->service_capacity = static_cast<std::uint32_t>(services_.size());
+        for (std::uint32_t s = 0; s < 3; ++s) {
+            for (auto& word : services_[s].word) {
+                word = set_of(s * kBackends, kBackends);
+            }
+        }
+        opened_view = &view_;
         resize(1024);
     }
     void resize(std::uint32_t buckets) {
@@ -56,13 +72,20 @@ protected:
     static sluice_address client(std::uint32_t number) {
         return {{0, 0, SLUICE_HTON32(0xffff), SLUICE_HTON32(0x0a000000U + number)}};
     }
+    static std::uint64_t set_of(std::uint32_t first, std::uint32_t count) {
+        return std::uint64_t{count} << SLUICE_WORD_COUNT_SHIFT | first;
+    }
     // The backend that a new connection gets; -1: none.
     int connect(std::uint32_t number, std::uint32_t service, std::uint32_t timeout_s,
                 std::uint32_t point) {
+        return connect_among(set_of(service * kBackends, kBackends), number, service, timeout_s, point);
+    }
+    int connect_among(std::uint64_t word, std::uint32_t number, std::uint32_t service,
+                      std::uint32_t timeout_s, std::uint32_t point) {
         sluice_match match{};
         match.service = service;
         match.affinity_timeout_s = timeout_s;
-        match.word = std::uint64_t{kBackends} << SLUICE_WORD_COUNT_SHIFT | service * kBackends;
+        match.word = word;
         sluice_selection selection{};
         const sluice_address from = client(number);
         return sluice_select_affine(&view_, &match, &from, point, &selection)
@@ -88,6 +111,7 @@ protected:
     std::unique_ptr<sluice_header> header_;
     std::array<sluice_set_slot, 3 * kBackends> slots_{};
     std::array<sluice_backend, 3 * kBackends> backends_{};
+    std::array<sluice_service, 3> services_{};
     sluice_view view_{};
     std::vector<sluice_affinity_bucket> buckets_;
     sluice_affinity_config config_{};
@@ -151,6 +175,38 @@ TEST_F(AffinityTest, UnusableBackendIsAbandonedForANewOneThatIsKept) {
     backends_[7].service = 2;
     backends_[7].incarnation = 1;
     EXPECT_EQ(connect(1, 0, 10800, 0x40000000U), 2);
+}
+
+// SERVICE-SEMANTICS: an endpoint that the traffic may not use is abandoned, as policy Local has it.
+TEST_F(AffinityTest, BackendOutsideOfTheTrafficsSetIsAbandonedForOneInside) {
+    const std::uint64_t all = set_of(0, 8);
+    const std::uint64_t local = set_of(2, 3);  // backends 2, 3, 4
+    services_[0].word[SLUICE_TRAFFIC_EXTERNAL] = local;
+    for (std::uint32_t remembered = 0; remembered < kBackends; ++remembered) {
+        resize(16);
+        const std::uint32_t point = remembered << 29U;
+        ASSERT_EQ(connect_among(all, 1, 0, 10800, point), static_cast<int>(remembered));
+        const int inside = remembered >= 2 && remembered <= 4 ? static_cast<int>(remembered) : 4;
+        EXPECT_EQ(connect_among(local, 1, 0, 10800, kLast), inside) << remembered;
+        EXPECT_EQ(connect_among(local, 1, 0, 10800, kFirst), inside) << "and that is kept";
+        EXPECT_EQ(connect_among(all, 1, 0, 10800, kFirst), inside) << "by all that may use it";
+        EXPECT_EQ(live_of(1, 0), 1U);
+    }
+}
+
+// Two backends of one address are told apart by their ports, in the order of ports and not of their bytes.
+TEST_F(AffinityTest, BackendsOfOneAddressAreFoundInTheirSetByPort) {
+    for (std::uint32_t i = 0; i < kBackends; ++i) {
+        backends_[i].address = backends_[0].address;
+        backends_[i].port_be = SLUICE_HTON16(250 + i);  // 250 to 257: the low byte turns over
+    }
+    services_[0].word[SLUICE_TRAFFIC_EXTERNAL] = set_of(1, 7);
+    for (std::uint32_t remembered = 1; remembered < kBackends; ++remembered) {
+        resize(16);
+        ASSERT_EQ(connect_among(set_of(0, 8), 1, 0, 10800, remembered << 29U),
+                  static_cast<int>(remembered));
+        EXPECT_EQ(connect_among(set_of(1, 7), 1, 0, 10800, kFirst), static_cast<int>(remembered));
+    }
 }
 
 TEST_F(AffinityTest, FullBucketForgetsTheOldestAndCountsIt) {

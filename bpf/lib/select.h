@@ -123,6 +123,42 @@ SLUICE_ALWAYS_INLINE int sluice_select(const struct sluice_view *view, __u64 wor
 	return 1;
 }
 
+/* Enough halvings for SLUICE_MAX_SET_SIZE backends. */
+#define SLUICE_SET_STEPS 20
+
+/* Whether the backend with this index is in the set of `word`. Binary search: sets are sorted by address and port. */
+SLUICE_ALWAYS_INLINE int sluice_set_holds(const struct sluice_view *view, __u64 word, __u32 index)
+{
+	const struct sluice_backend *wanted = sluice_view_backend(view, index);
+	__u32 low = sluice_word_first(word);
+	__u32 high = low + sluice_word_count(word);
+	const struct sluice_set_slot *slot;
+	const struct sluice_backend *at;
+	__u32 middle;
+	int i, order;
+
+	if (!wanted)
+		return 0;
+	for (i = 0; i < SLUICE_SET_STEPS && low < high; i++) {
+		middle = low + (high - low) / 2;
+		slot = sluice_view_set_slot(view, middle);
+		if (!slot)
+			return 0;
+		if (slot->backend == index)
+			return 1;
+		at = sluice_view_backend(view, slot->backend);
+		if (!at)
+			return 0;
+		order = sluice_address_compare(&wanted->address, &at->address);
+		if (order < 0 ||
+		    (!order && SLUICE_NTOH16(wanted->port_be) < SLUICE_NTOH16(at->port_be)))
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return 0;
+}
+
 /* Whether the backend that a flow or a socket remembers still serves. One load. */
 SLUICE_ALWAYS_INLINE int sluice_backend_serves(const struct sluice_view *view, __u32 backend,
 					       __u32 incarnation)

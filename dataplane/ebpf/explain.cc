@@ -65,7 +65,8 @@ static inline int sluice_select_affine(const sluice_view* view, const sluice_mat
     if (!asked.found) return sluice_select(view, match->word, point, selection);
     const sluice_backend* backend = sluice_view_backend(view, asked.found->backend);
     if (backend == nullptr || backend->service != match->service ||
-        sluice_backend_serves(view, asked.found->backend, asked.found->incarnation) == 0) {
+        sluice_backend_serves(view, asked.found->backend, asked.found->incarnation) == 0 ||
+        sluice_set_holds(view, match->word, asked.found->backend) == 0) {
         asked.found.reset();
         return sluice_select(view, match->word, point, selection);
     }

@@ -103,9 +103,8 @@ image::Service Generator::make_service(std::size_t number) {
     // What is remembered of a connection that could not be made is not seen: not where many cannot.
     const bool may_fail = world_.node.masquerade_v4.is_unspecified() || world_.port_min == kFewPorts;
     const bool affine = random_.chance(20) && !may_fail;
-    // One set for all traffic of a client that is remembered (docs/differential.md).
-    const bool external_local = random_.chance(30) && !affine;
-    const bool internal_local = random_.chance(20) && !affine;
+    const bool external_local = random_.chance(30);
+    const bool internal_local = random_.chance(20);
     const bool sources = random_.chance(30);
     const auto frontend = [&](const IpAddress& address, std::uint16_t port, image::Scope scope, bool external,
                               bool restricted) {
@@ -180,6 +179,7 @@ Step Generator::change() {
         const image::Service fresh = step.service;
         step.service = *same;
         const bool external_local = step.service.external.backends != step.service.inside.backends;
+        const bool internal_local = step.service.internal.backends != step.service.inside.backends;
         std::vector<image::Backend> all = fresh.inside.backends;
         if (random_.chance(50)) {
             all = step.service.inside.backends;
@@ -190,8 +190,9 @@ Step Generator::change() {
         std::vector<image::Backend> local;
         std::copy_if(all.begin(), all.end(), std::back_inserter(local), [](const auto& b) { return b.local; });
         step.service.inside = {all, false};
-        step.service.internal = {all, false};
-        step.service.external = {external_local ? local : all, external_local && local.empty() && !all.empty()};
+        const bool only_elsewhere = local.empty() && !all.empty();
+        step.service.internal = {internal_local ? local : all, internal_local && only_elsewhere};
+        step.service.external = {external_local ? local : all, external_local && only_elsewhere};
     }
     *same = step.service;
     return step;
