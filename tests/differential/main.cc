@@ -1,5 +1,6 @@
 // differential: random states and packets through the oracle, the native pipeline and the BPF programs.
 #include <chrono>
+#include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <memory>
@@ -22,6 +23,8 @@ constexpr const char* kReasons[] = {
 #undef NAME
 };
 
+volatile std::sig_atomic_t stopped = 0;
+
 double seconds_since(std::chrono::steady_clock::time_point start) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
@@ -43,7 +46,8 @@ void print_totals(const Comparison& comparison, double seconds) {
 
 int main(int argc, char** argv) {
     CLI::App app{"Compares engines with the oracle, packet by packet.\n"
-                 "Exits 1 at the first difference, with the seed and the fewest steps that show it."};
+                 "Exits 1 at the first difference, with the seed and the fewest steps that show it.\n"
+                 "SIGTERM and SIGINT end it after the scenario at hand, with what it has counted."};
     std::uint64_t seed = 1;
     std::uint64_t packets = 1000000;
     std::size_t steps = 2000;
@@ -73,10 +77,13 @@ int main(int argc, char** argv) {
     for (const auto& side : held) {
         sides.push_back(side.get());
     }
+    for (const int signal : {SIGTERM, SIGINT}) {
+        std::signal(signal, [](int) { stopped = 1; });
+    }
     Comparison comparison(sides);
     const auto start = std::chrono::steady_clock::now();
     double said = 0;
-    while (comparison.totals().packets < packets) {
+    while (stopped == 0 && comparison.totals().packets < packets) {
         if (const auto mismatch = comparison.run(seed, steps)) {
             const auto fewest = comparison.minimise(seed, comparison.steps(), kTries);
             auto last = comparison.replay(seed, fewest);
@@ -95,6 +102,7 @@ int main(int argc, char** argv) {
                          static_cast<unsigned long long>(seed));
         }
     }
+    std::printf("seeds up to %llu, no difference\n", static_cast<unsigned long long>(seed - 1));
     print_totals(comparison, seconds_since(start));
     return 0;
 }
