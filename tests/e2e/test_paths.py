@@ -20,6 +20,9 @@ from harness import endpoint, netns
 from harness.cluster import OUTSIDE_V4, OUTSIDE_V6, eventually
 
 FAMILIES = (4, 6)
+FORWARDINGS = ("nat", "tunnel", "option", "link")
+# By link the pods' node has to choose as node 1 did.
+ANNOTATIONS = {"link": {"sluice.dev/consistent-hash": "tuple"}}
 PROTOCOLS = ("TCP", "UDP")
 OUTSIDE = {4: OUTSIDE_V4, 6: OUTSIDE_V6}
 SERVER_PORT = 9000
@@ -61,7 +64,8 @@ class Ground:
             self.outside.ip(f"-{family}", "route", "add", external[family], "via", self.one.address(family))
         made = self.cluster.api.create("/api/v1/namespaces/default/services", {
             "apiVersion": "v1", "kind": "Service",
-            "metadata": {"name": name, "annotations": {"sluice.dev/forwarding": forwarding}},
+            "metadata": {"name": name, "annotations": ANNOTATIONS.get(forwarding, {}) | {
+                "sluice.dev/forwarding": forwarding}},
             "spec": {"type": "NodePort", "ipFamilyPolicy": "RequireDualStack", "ports": ports,
                      "externalIPs": list(external.values())}})
         self.cluster.slices(name, self.backends, ports=[
@@ -94,6 +98,11 @@ class Ground:
         """Bytes that have gone in or out by the node's device."""
         stats = json.loads(node.ns.run(["ip", "-j", "-s", "link", "show", "eth0"]).stdout)[0]["stats64"]
         return stats["rx"]["bytes"] + stats["tx"]["bytes"]
+
+    def served(self, node, name):
+        """Bytes of the service's TCP, either way, that the node has translated or sent on."""
+        services = json.loads(node.sluice("service", "list", "-o", "json").stdout)
+        return sum(s["bytes"] for s in services if s["name"] == f"default/{name}:tcp")
 
     def go_narrow(self):
         """From now on node 1 and node 2 reach each other by a router, whose link to node 2 takes NARROW_MTU bytes."""
@@ -129,10 +138,10 @@ class Ground:
 def ground():
     made = Ground()
     try:
-        for name in ("nat", "tunnel", "option"):
+        for name in FORWARDINGS:
             made.make(name, name)
         made.make("deaf", port=DEAF_PORT)
-        for name, family in ((n, f) for n in ("nat", "tunnel", "option") for f in FAMILIES):
+        for name, family in ((n, f) for n in FORWARDINGS for f in FAMILIES):
             made.until_ready(name, "external", family)
         yield made
     finally:
@@ -147,28 +156,30 @@ def narrow(ground):
     return ground
 
 
-DIRECT = pytest.mark.parametrize("forwarding", ("tunnel", "option"))
+# A NodePort is no other node's, so it does not go by link.
+DIRECT = pytest.mark.parametrize("forwarding, frontend", (
+    ("tunnel", "nodeport"), ("tunnel", "external"), ("option", "nodeport"), ("option", "external"),
+    ("link", "external")))
 BY_FAMILY = pytest.mark.parametrize("family", FAMILIES)
 BY_FRONTEND = pytest.mark.parametrize("frontend", ("cluster", "nodeport"))
 
 
 @BY_FAMILY
 @DIRECT
-@pytest.mark.parametrize("frontend", ("nodeport", "external"))
 def test_direct_return_answers_go_straight_from_the_pods_node(ground, forwarding, frontend, family):
     target = ground.target(forwarding, frontend, family, "TCP")
     size = 8 << 20
-    before = ground.passed(ground.one)
+    before, served = ground.passed(ground.one), ground.served(ground.two, forwarding)
     greeting, got = ground.call(frontend, endpoint.pull, target, size)
     assert got == size
     assert greeting[1] == OUTSIDE[family], "the client's address is kept"
     # What passes node 1 are the client's acknowledgements, in a tunnel or not.
     assert ground.passed(ground.one) - before < size / 4
+    assert ground.served(ground.two, forwarding) - served > size, "node 2 has translated the answers itself"
 
 
 @BY_FAMILY
 @DIRECT
-@pytest.mark.parametrize("frontend", ("nodeport", "external"))
 def test_direct_return_takes_large_requests(ground, forwarding, frontend, family):
     """Segments as large as the client's link takes no longer fit once the tunnel's header is added."""
     target = ground.target(forwarding, frontend, family, "TCP")
@@ -179,11 +190,11 @@ def test_direct_return_takes_large_requests(ground, forwarding, frontend, family
 
 @BY_FAMILY
 @DIRECT
-def test_direct_return_of_datagrams_keeps_the_clients_address(ground, forwarding, family):
-    target = ground.target(forwarding, "nodeport", family, "UDP")
+def test_direct_return_of_datagrams_keeps_the_clients_address(ground, forwarding, frontend, family):
+    target = ground.target(forwarding, frontend, family, "UDP")
     served = set()
     for size in (1, 100, 1200) * 10:
-        greeting, got = ground.call("nodeport", endpoint.ask, target, size)
+        greeting, got = ground.call(frontend, endpoint.ask, target, size)
         assert greeting[1] == OUTSIDE[family] and got == max(size, len(" ".join(greeting)) + 1)
         served.add(greeting[0])
     assert served == {"a", "b"}
@@ -235,6 +246,15 @@ def test_fragmented_datagrams_both_ways(ground, frontend, family, size):
         assert greeting[1] == (ground.client.address(family) if frontend == "cluster" else ground.one.address(family))
         served.add(greeting[0])
     assert served == {"a", "b"}
+
+
+@BY_FAMILY
+def test_fragments_by_link_keep_the_clients_address(ground, family):
+    """Later fragments name no port: both nodes remember what the first one said."""
+    target = ground.target("link", "external", family, "UDP")
+    for size in (1472, 4000, 20000):
+        greeting, got = ground.call("external", endpoint.ask, target, size)
+        assert got == size and greeting[1] == OUTSIDE[family]
 
 
 @BY_FAMILY
