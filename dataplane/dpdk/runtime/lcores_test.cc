@@ -1,6 +1,7 @@
 // Frames in by a port, frames out by a port: bytes, ways and counters of the lcores' loop.
 #include <gtest/gtest.h>
 
+#include "dataplane/dpdk/runtime/capture_internal.h"
 #include "dataplane/dpdk/runtime/test_rig.h"
 
 namespace sluice::dpdk {
@@ -66,6 +67,72 @@ TEST(Lcores, AFrameInPiecesIsPutTogether) {
     EXPECT_EQ(view.error, "");
     EXPECT_EQ(view.dst, "10.0.0.1");
     EXPECT_EQ(view.payload.size(), 900U);
+}
+
+TEST(Lcores, PiecesThatFitNoBufferAreDroppedAndCounted) {
+    Rig rig;
+    Spec spec = from_pod();
+    spec.payload = std::string(4000, 'x');
+    rig.pod.put(rig.pool(), rig.framed(packets::build(spec), rig.pod), 500);
+    rig.put(rig.pod, from_pod());
+    rig.turn();
+    EXPECT_EQ(rig.uplink.take().size(), 1U);  // the one behind it is none the worse
+    EXPECT_EQ(rig.sum(&WorkerCounters::malformed), 1U);
+    EXPECT_EQ(rig.buffers_in_use(), 0U);
+}
+
+TEST(Lcores, ACaptureHasFramesAsTheyComeAndAsTheyLeave) {
+    Rig rig;
+    CaptureFilter filter;
+    filter.source_port = 40000;
+    filter.protocol = 6;
+    auto capture = Capture::make(filter, 64);
+    ASSERT_TRUE(capture) << capture.error().to_string();
+    rig.lcores->publish(capture->get());
+    rig.put(rig.pod, from_pod());
+    rig.put(rig.pod, from_pod(40001));
+    rig.turn();
+    rig.put(rig.uplink, answer());
+    rig.turn();
+    rig.lcores->publish(static_cast<Capture*>(nullptr));
+    rig.put(rig.pod, from_pod());
+    rig.turn();
+    struct Seen {
+        std::uint16_t port;
+        bool sent;
+        std::string src, dst;
+    };
+    const std::vector<Seen> expected{{rig.pod.id(), false, "10.244.1.5", "10.96.0.10"},
+                                     {rig.uplink.id(), true, "10.244.1.5", "10.0.0.1"},
+                                     {rig.uplink.id(), false, "10.0.0.1", "10.244.1.5"},
+                                     {rig.pod.id(), true, "10.96.0.10", "10.244.1.5"}};
+    for (const Seen& seen : expected) {
+        CaptureRecord* record = (*capture)->take();
+        ASSERT_NE(record, nullptr);
+        EXPECT_EQ(record->port, seen.port);
+        EXPECT_EQ(record->sent != 0, seen.sent);
+        const auto* bytes = reinterpret_cast<const std::uint8_t*>(record + 1);
+        EXPECT_EQ(record->captured, std::min<std::uint32_t>(record->length, 64));
+        const View view = packets::read(Bytes(bytes, bytes + record->captured));
+        EXPECT_EQ(view.src, seen.src);
+        EXPECT_EQ(view.dst, seen.dst);
+        (*capture)->done(record);
+    }
+    EXPECT_EQ((*capture)->take(), nullptr);
+}
+
+TEST(Lcores, ACaptureThatNobodyReadsMissesFramesAndHoldsNoneUp) {
+    Rig rig;
+    auto capture = Capture::make({}, 64);
+    ASSERT_TRUE(capture) << capture.error().to_string();
+    rig.lcores->publish(capture->get());
+    constexpr std::uint32_t kFrames = kCaptureSlots;  // each is offered twice
+    for (std::uint32_t i = 0; i < kFrames; ++i) {
+        rig.put(rig.pod, from_pod(static_cast<std::uint16_t>(1024 + i % 256)));
+        rig.turn();
+        ASSERT_EQ(rig.uplink.take().size(), 1U);
+    }
+    EXPECT_EQ((*capture)->missed(), 2 * kFrames - kCaptureSlots);
 }
 
 TEST(Lcores, FramesForOthersAreDroppedAndCounted) {
