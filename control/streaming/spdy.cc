@@ -254,7 +254,7 @@ public:
         stream_.avail_out = static_cast<uInt>(out.size());
         const int result = ::deflate(&stream_, Z_SYNC_FLUSH);
         SLUICE_ASSERT(result == Z_OK && stream_.avail_in == 0 && stream_.avail_out > 0);
-        out.resize(out.size() - stream_.avail_out);
+        out.erase(out.size() - stream_.avail_out);
         return out;
     }
 
