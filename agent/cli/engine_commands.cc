@@ -56,6 +56,9 @@ json::object engine_json(const dpdk::EngineState& engine) {
     for (const auto& lcore : engine.lcores) lcores.push_back(lcore_json(lcore));
     out["ports"] = std::move(ports);
     out["lcores"] = std::move(lcores);
+    json::object routing;
+    for (const auto& counter : dpdk::kRoutingCounters) routing[counter.name] = engine.routing.*counter.field;
+    out["routing"] = std::move(routing);
     out["missing"] = json::array(engine.missing.begin(), engine.missing.end());
     return out;
 }
@@ -84,6 +87,12 @@ std::string render_engine(const dpdk::EngineState& engine, Format format) {
                         std::to_string(lcore.dispatch_failed)});
     }
     out += table(rows);
+    rows = {{"ROUTING", "", ""}};
+    for (const auto& counter : dpdk::kRoutingCounters) {
+        const std::uint64_t value = engine.routing.*counter.field;
+        if (value != 0) rows.push_back({std::string(counter.name), std::to_string(value), std::string(counter.help)});
+    }
+    if (rows.size() > 1) out += table(rows);
     for (const std::string& what : engine.missing) out += fmt::format("Missing: {}\n", what);
     return out;
 }

@@ -88,6 +88,10 @@ void render_engine(const EngineState& engine, std::string* out) {
         fmt::format_to(std::back_inserter(*out), "sluice_engine_table_refused_total{{table=\"{}\"}} {}\n",
                        escaped(table.name), table.refused);
     }
+    for (const auto& counter : dpdk::kRoutingCounters) {
+        const std::string name = fmt::format("sluice_routing_{}_total", counter.name);
+        single(out, name.c_str(), "counter", counter.help.data(), engine.routing.*counter.field);
+    }
 }
 
 void collect_engine(const std::string& socket, std::string* out) {

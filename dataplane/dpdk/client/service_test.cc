@@ -41,6 +41,9 @@ TEST_F(Service, TellsWhatTheEngineSays) {
     ASSERT_EQ(said->tables.size(), 1U);
     EXPECT_EQ(said->tables[0].refused, 2U);
     EXPECT_EQ(said->missing, std::vector<std::string>{"nothing"});
+    EXPECT_EQ(said->routing.arp_answered, 70U);
+    EXPECT_EQ(said->routing.snapshots, 0U);
+    EXPECT_EQ(said->routing.kernel_skipped, 80U);
 }
 
 TEST_F(Service, IsForRootAlone) {

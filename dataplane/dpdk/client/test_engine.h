@@ -57,6 +57,8 @@ public:
         out.lcores.push_back({0, 1, 10, 20, 30, 40, 50, 60});
         out.tables.push_back({"flows4", 100, 10, 1, 2});
         out.missing = {"nothing"};
+        out.routing.arp_answered = 70;
+        out.routing.kernel_skipped = 80;
         return out;
     }
     Result<void> attach(std::uint32_t image, const Patience& patience) override {

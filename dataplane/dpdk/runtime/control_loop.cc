@@ -71,6 +71,7 @@ Result<void> ControlLoop::open() {
                                        },
                                        monotonic()));
     if (controller_->fd() >= 0) SLUICE_TRY(watch(poll_, controller_->fd()));
+    note_routing();
     return {};
 }
 
@@ -93,6 +94,7 @@ void ControlLoop::run(const std::stop_token& stop) {
         if (news || controller_->next_tick(now) <= now) controller_->tick(now);
         send_frames();
         free_retired();
+        note_routing();
         for (const auto& complaint : controller_->take_complaints()) log::warn(kComponent, "{}", complaint);
     }
     {
@@ -195,6 +197,16 @@ void ControlLoop::replaced(const Forwarding* now, std::unique_ptr<const Forwardi
 
 void ControlLoop::free_retired() {
     while (!retired_.empty() && setup_.lcores.grace().passed(retired_.front().first)) retired_.pop_front();
+}
+
+void ControlLoop::note_routing() {
+    const std::lock_guard lock(routing_mutex_);
+    routing_ = controller_->counters();
+}
+
+RoutingCounters ControlLoop::routing() const {
+    const std::lock_guard lock(routing_mutex_);
+    return routing_;
 }
 
 bool ControlLoop::call(std::function<void(Controller&)> work) {

@@ -49,6 +49,8 @@ public:
     // Runs the call on the control thread, and waits until it has. False: the thread is at its end, or kMaxPosted wait.
     bool call(std::function<void(Controller&)> work);
     [[nodiscard]] const ControlCounters& counters() const { return counters_; }
+    // As they were at the end of the control thread's last turn; it counts nowhere else. Any thread, without waiting.
+    [[nodiscard]] RoutingCounters routing() const;
 
 private:
     explicit ControlLoop(Setup setup);
@@ -61,6 +63,7 @@ private:
     void send_frames();
     void replaced(const Forwarding* now, std::unique_ptr<const Forwarding> before);
     void free_retired();
+    void note_routing();
     [[nodiscard]] int timeout_ms(Milliseconds now) const;
 
     Setup setup_;
@@ -70,6 +73,8 @@ private:
     std::mutex mutex_;
     std::vector<std::function<void()>> posted_;  // under mutex_
     bool ended_ = false;                         // under mutex_
+    mutable std::mutex routing_mutex_;           // the copy alone
+    RoutingCounters routing_;                    // under routing_mutex_
     ControlCounters counters_;
     std::jthread thread_;
 };

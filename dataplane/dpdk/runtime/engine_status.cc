@@ -150,6 +150,7 @@ EngineState RealEngine::status() const {
                               counters.dispatched.value(), counters.dispatch_failed.value()});
     }
     out.tables = sample_tables();
+    out.routing = control_->routing();
     return out;
 }
 

@@ -105,6 +105,16 @@ int tell_drops(const char*, const char*, rte_tel_data* data) {
     return 0;
 }
 
+int tell_routing(const char*, const char*, rte_tel_data* data) {
+    EngineState state;
+    if (!state_of(&state)) return -1;
+    rte_tel_data_start_dict(data);
+    for (const auto& counter : kRoutingCounters) {
+        add(data, std::string(counter.name).c_str(), state.routing.*counter.field);
+    }
+    return 0;
+}
+
 }  // namespace
 
 std::unique_ptr<Telemetry> Telemetry::start(Status status, Drops drops) {
@@ -117,6 +127,8 @@ std::unique_ptr<Telemetry> Telemetry::start(Status status, Drops drops) {
     rte_telemetry_register_cmd("/sluice/status", tell_status, "What the engine is and does. No parameters.");
     rte_telemetry_register_cmd("/sluice/lcores", tell_lcores, "What each lcore has done. No parameters.");
     rte_telemetry_register_cmd("/sluice/ports", tell_ports, "What each port has seen. No parameters.");
+    rte_telemetry_register_cmd("/sluice/routing", tell_routing,
+                               "ARP, ND, neighbours, routes of the kernel. No parameters.");
     rte_telemetry_register_cmd("/sluice/drops", tell_drops, "Dropped frames by reason. No parameters.");
     return std::unique_ptr<Telemetry>(new Telemetry());
 }

@@ -1,5 +1,5 @@
-// The engine's figures by rte_telemetry: /sluice/status, /sluice/lcores, /sluice/ports, /sluice/drops. The same as over
-// gRPC, for tools that know DPDK (dpdk-telemetry.py). With --no-telemetry nobody asks.
+// The engine's figures by rte_telemetry: /sluice/status, /lcores, /ports, /routing, /drops. The same as over gRPC,
+// for tools that know DPDK (dpdk-telemetry.py). With --no-telemetry nobody asks.
 #pragma once
 
 #include <cstdint>

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "dataplane/dpdk/routing/counters.h"
 #include "dataplane/engine.h"
 
 namespace sluice::dpdk {
@@ -29,6 +30,7 @@ struct EngineState {
     std::uint64_t uptime_seconds = 0;
     std::uint32_t node_interface = 0;
     std::vector<std::string> missing;  // what the ports or this machine lack, and what follows
+    RoutingCounters routing;
 };
 
 }  // namespace sluice::dpdk

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "api/base/ip_address.h"
 #include "dataplane/dpdk/service/wire_internal.h"
 
@@ -92,6 +94,11 @@ void to_wire(const EngineState& state, wire::StatusReply& out) {
     for (const std::string& what : state.missing) {
         out.add_missing(what);
     }
+    for (const RoutingCounterInfo& counter : kRoutingCounters) {
+        wire::RoutingCounter& to = *out.add_routing();
+        to.set_name(std::string(counter.name));
+        to.set_value(state.routing.*counter.field);
+    }
 }
 
 EngineState from_wire(const wire::StatusReply& message) {
@@ -122,6 +129,14 @@ EngineState from_wire(const wire::StatusReply& message) {
     out.uptime_seconds = message.uptime_seconds();
     out.node_interface = message.node_interface();
     out.missing.assign(message.missing().begin(), message.missing().end());
+    // By name, so that an engine of another version tells what both know.
+    for (const wire::RoutingCounter& counter : message.routing()) {
+        const auto known = std::find_if(kRoutingCounters.begin(), kRoutingCounters.end(),
+                                        [&](const RoutingCounterInfo& info) { return info.name == counter.name(); });
+        if (known != kRoutingCounters.end()) {
+            out.routing.*known->field = counter.value();
+        }
+    }
     return out;
 }
 
