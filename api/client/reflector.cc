@@ -1,7 +1,9 @@
 // See reflector.h.
 #include "api/client/reflector.h"
 
+#include <fmt/format.h>
 #include <google/protobuf/message.h>
+#include <xxhash.h>
 
 #include <chrono>
 #include <condition_variable>
@@ -36,12 +38,22 @@ const FieldDescriptor* items_field(const Message& list) {
     return field;
 }
 
-// What is remembered of an object: enough to see that it changed, or that it is another of the same name.
+// What is remembered of an object: enough to see that it changed, or that it is another of the same name. A digest of
+// uid and resourceVersion, for of all that is held for each object these two were the most. XXH3, 128 bits: that a
+// changed object looks like the old one has a chance of 2^-128.
 struct Known {
-    std::string uid;
-    std::string version;
-    auto operator<=>(const Known&) const = default;
+    std::uint64_t low = 0;
+    std::uint64_t high = 0;
+    bool operator==(const Known&) const = default;
 };
+
+Known known_of(const meta::ObjectMeta& metadata) {
+    // The first part behind its length, so that no two pairs are written alike.
+    const std::string text =
+        fmt::format("{} {}{}", metadata.uid().size(), metadata.uid(), metadata.resourceversion());
+    const XXH128_hash_t digest = XXH3_128bits(text.data(), text.size());
+    return {digest.low64, digest.high64};
+}
 
 class Reflector {
 public:
@@ -190,11 +202,11 @@ private:
         for (auto& object : objects) {
             const meta::ObjectMeta& metadata = codec::object_meta(std::as_const(*object));
             std::string key = key_of(metadata);
-            Known known{metadata.uid(), metadata.resourceversion()};
+            const Known known = known_of(metadata);
             const auto before = known_.find(key);
             const bool same = before != known_.end() && before->second == known &&
-                              !known.version.empty();
-            if (!now.emplace(key, std::move(known)).second) continue;
+                              !metadata.resourceversion().empty();
+            if (!now.emplace(key, known).second) continue;
             if (!same) batch.deltas.push_back({std::move(key), std::move(object)});
         }
         for (const auto& [key, known] : known_) {
@@ -314,7 +326,7 @@ private:
             if (known_.size() >= kMaxObjects && !known_.contains(key)) {
                 return tl::unexpected(too_many());
             }
-            known_.insert_or_assign(key, Known{metadata.uid(), metadata.resourceversion()});
+            known_.insert_or_assign(key, known_of(metadata));
             delta.object = std::move(event.object);
         }
         const auto [known, is_new] = place->emplace(std::move(key), batch->deltas.size());

@@ -128,6 +128,17 @@ TEST(Reflector, AnExpiredVersionLeadsToAListAtTheLastVersionAndDeletesAreNoticed
     EXPECT_THAT(run.told, ElementsAre("+d/a@3", "+d/b@4", "synced", "+d/c@25", "-d/a"));
 }
 
+// Told again is what has another version, and what has the version of old but is another object (a store that was
+// restored counts anew); also of what was last heard of by the watch.
+TEST(Reflector, ANewListTellsOfWhatChangedMeanwhileAndOfNothingElse) {
+    std::string other = object("d", 6);
+    other.replace(other.find("u-d"), 3, "v-d");
+    const Played run = play({list(7, {object("a", 3), object("b", 4), object("d", 6)}),
+                          watch({event("MODIFIED", object("a", 8)), event("ERROR", status(410, "Expired"))}),
+                          list(30, {object("a", 8), object("b", 5), other})});
+    EXPECT_THAT(run.told, ElementsAre("+d/a@3", "+d/b@4", "+d/d@6", "synced", "+d/a@8", "+d/b@5", "+d/d@6"));
+}
+
 TEST(Reflector, AListThatIsExpiredTooAsksForTheNewest) {
     const Played run = play({list(7, {}), refused(410, "Expired"), refused(410, "Expired"), list(90, {})});
     EXPECT_THAT(run.targets[2], HasSubstr("resourceVersion=7"));
