@@ -462,6 +462,57 @@ TEST_F(Journey, RemovedBackendKeepsTcpAndLosesUdp) {
 }
 
 // Kubernetes 70747: a SYN on a closed flow selects again.
+// A client that uses one port again and again, over two services with the same backend: closed connections are in
+// nobody's way, whoever of the two they belonged to.
+TEST_F(Journey, PortUsedAgainOverAnotherServiceIsAnsweredByThatService) {
+    struct Name {
+        std::string address;
+        std::uint16_t port;
+    };
+    for (const Shape shape : {Shape{false, Protocol::kTcp}, Shape{true, Protocol::kTcp}}) {
+        const bool v6 = shape.v6;
+        image::Service first = service(v6, shape.protocol, {remote_pod(v6)});
+        image::Service second = first;
+        second.key.service = "default/other";
+        for (auto& frontend : second.frontends) {
+            const bool by_node = frontend.scope == image::Scope::kNodePort;
+            frontend.port = by_node ? 30'090 : 81;
+        }
+        harness_->upsert(first);
+        harness_->upsert(second);
+        for (const bool snat : {false, true}) {
+            const std::string client = snat ? outside(v6) : pod(v6);
+            const TcProgram in = snat ? TcProgram::kNodeIngress : TcProgram::kPodIngress;
+            const std::string own = snat ? node(v6) : cluster_ip(v6);
+            const Name names[] = {{own, static_cast<std::uint16_t>(snat ? 30'080 : 80)},
+                                  {own, static_cast<std::uint16_t>(snat ? 30'090 : 81)}};
+            for (int i = 0; i < 40; ++i) {
+                SCOPED_TRACE(std::string(snat ? "snat " : "kept ") + client + " " + std::to_string(i));
+                const Name& name = names[i % 2];
+                const auto ask = [&](std::uint8_t flags) {
+                    return harness_->run(in, packet(shape, client, name.address, port_, name.port, flags));
+                };
+                const Outcome syn = ask(kSyn);
+                ASSERT_EQ(syn.action, kActionRedirect);
+                ASSERT_EQ(syn.view.dst, remote_pod(v6));
+                ASSERT_EQ(syn.view.dport, 8080);
+                ASSERT_EQ(syn.view.src, snat ? node(v6) : client);
+                const auto answer = [&](std::uint8_t flags) {
+                    return harness_->run(TcProgram::kNodeIngress,
+                                         packet(shape, remote_pod(v6), syn.view.src, 8080,
+                                                syn.view.sport, flags));
+                };
+                expect(answer(kSyn | kAck), name.address, name.port, client, port_);
+                EXPECT_EQ(ask(kAck).view.sport, syn.view.sport);
+                EXPECT_EQ(ask(kFin | kAck).view.sport, syn.view.sport);
+                expect(answer(kFin | kAck), name.address, name.port, client, port_);
+                EXPECT_EQ(ask(kAck).view.sport, syn.view.sport);
+            }
+        }
+        harness_->remove(second.key);
+    }
+}
+
 TEST_F(Journey, SynOnClosedFlowSelectsAgain) {
     const Shape shape{false, Protocol::kTcp};
     harness_->upsert(service(false, Protocol::kTcp, {remote_pod(false)}));
