@@ -282,7 +282,8 @@ SLUICE_SUBPROGRAM int sluice_affinity_await(const struct sluice_affinity_view *v
 
 /*
  * Whether the remembered backend is in the set of `word`: policies Local narrow the choice of some of a service's
- * traffic, and what the rest of it chose is abandoned there. Where no policy does, all sets are one, and none is searched.
+ * traffic, and what the rest of it chose is abandoned there. Where no policy does, all sets are one, and none is
+ * searched.
  */
 SLUICE_SUBPROGRAM int sluice_affinity_may_use(const struct sluice_affinity_case *now, __u64 word)
 {
