@@ -441,3 +441,40 @@ def test_virtio_user_is_a_way_to_the_kernel(tmp_path):
     finally:
         host.close()
         shutil.rmtree(state, ignore_errors=True)
+
+
+def test_memif_joins_two_engines(tmp_path):
+    """What the second one announces, the first one receives."""
+    link = tmp_path / "memif.sock"
+    services = str(tmp_path / "services.json")
+    with open(services, "w") as file:
+        json.dump(ways.services(), file)
+    engines, states = [], []
+    try:
+        for role, address, lcore in (("server", "172.30.0.1", "0"), ("client", "172.30.0.3", "1")):
+            path, state = state_of_its_own(tmp_path, f"memif{role}")
+            states.append((path, state))
+            engines.append(subprocess.Popen(
+                [ways.ENGINE, "--port", f"net_memif0,address={address}/24,announce={'on' if lcore == '1' else 'off'}",
+                 "--socket", path, "--state-dir", state, "--flows", "1024", "--", "-l", lcore, "--no-pci",
+                 "--no-telemetry", "--no-huge", "-m", "128", "--log-level", "error", "--file-prefix",
+                 f"memif{role}{os.getpid()}",
+                 f"--vdev=net_memif0,role={role},id=0,socket={link},socket-abstract=no"]))
+            subprocess.run([ways.PUBLISH, path, state, services], check=True, timeout=30)
+
+        def received():
+            path, state = states[0]
+            ports = json.loads(subprocess.run(
+                [os.path.join(harness.BIN, "sluice"), "status", "-o", "json", "--engine", "dpdk", "--dpdk-socket", path,
+                 "--dpdk-state-dir", state], stdout=subprocess.PIPE, check=True).stdout)["engine"]["ports"]
+            return ports[0]["linkUp"] and ports[0]["received"] > 0
+        eventually(received, 20, "an announcement", 0.1)
+        for engine in engines:
+            engine.send_signal(signal.SIGTERM)
+        assert [engine.wait(20) for engine in engines] == [0, 0]
+    finally:
+        for engine in engines:
+            engine.kill()
+            engine.wait()
+        for _, state in states:
+            shutil.rmtree(state, ignore_errors=True)

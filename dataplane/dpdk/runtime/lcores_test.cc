@@ -84,6 +84,7 @@ TEST(Lcores, PiecesThatFitNoBufferAreDroppedAndCounted) {
 TEST(Lcores, ACaptureHasFramesAsTheyComeAndAsTheyLeave) {
     Rig rig;
     CaptureFilter filter;
+    filter.source = IpAddress::parse("10.244.1.5").value();
     filter.source_port = 40000;
     filter.protocol = 6;
     auto capture = Capture::make(filter, 64);
