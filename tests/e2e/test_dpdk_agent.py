@@ -194,7 +194,9 @@ def under_traffic(gateway, seconds, act):
         talks = [pool.submit(gateway.client.call, lambda: talk_on(gateway.address, seconds)) for _ in range(4)]
         time.sleep(1)
         act()
-        return [talk.result() for talk in talks]
+        seen = [talk.result() for talk in talks]
+    print("answers, longest silence in seconds, error:", seen)
+    return seen
 
 
 def test_clients_reach_both_backends(site):

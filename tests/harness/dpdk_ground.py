@@ -55,9 +55,10 @@ class Ground:
     _count = 0
 
     def __init__(self, driver="af_packet", memory=NO_HUGEPAGES, lcores="0", telemetry=False, vlan=False, pod_mtu=0,
-                 number=1, beside=None):
+                 number=1, beside=None, flows=8192):
         self.driver, self.memory, self.lcores, self.telemetry = driver, memory, lcores, telemetry
         self.vlan, self.pod_mtu, self.number, self.beside = vlan, pod_mtu, number, beside
+        self.flows = flows  # of each family; the table does not grow, and from a third of that a bucket may be full
         Ground._count += 1
         self.prefix = f"sd{os.getpid()}x{Ground._count}"
         self.directory = tempfile.mkdtemp(prefix="sluice-dpdk-")
@@ -152,7 +153,7 @@ class Ground:
                  "--port", f"{inside},interface=pod,role=pod,address=169.254.1.1/32,address=fe80::1/64"
                  + (f",mtu={self.pod_mtu}" if self.pod_mtu else ""),
                  "--route", f"{pod[4]}/32 via {pod[4]} dev pod", "--route", f"{pod[6]}/128 via {pod[6]} dev pod",
-                 "--socket", self.socket, "--state-dir", self.state, "--flows", "8192"]
+                 "--socket", self.socket, "--state-dir", self.state, "--flows", str(self.flows)]
         if self.vlan:
             ports += ["--port", f"{up},interface=tagged,role=uplink,vlan={VLAN},"
                       f"address={VLAN_NODE[4]}/24,address={VLAN_NODE[6]}/64"]

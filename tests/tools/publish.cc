@@ -4,12 +4,16 @@
 //    "services": [{"name": "default/web", "protocol": "TCP", "port": 80, "cluster_ip": "10.96.0.10",
 //                  "node_port": 30080, "external_ip": "192.0.2.50", "forwarding": "nat" | "tunnel",
 //                  "backends": [{"address": "10.0.0.1", "port": 8080, "local": false}]}]}
+//
+// With a service's name it goes on to change that one's backends, so many times and so often.
 #include <algorithm>
 #include <boost/json.hpp>
+#include <chrono>
 #include <cstdio>
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "dataplane/dpdk/client/dpdk_client.h"
@@ -80,7 +84,45 @@ image::Service read_service(const json::object& object) {
     return out;
 }
 
-int publish(const std::string& socket, const std::string& directory, const std::string& file) {
+// What to do after the state of the file is in force: nothing, or `count` changes in steady time.
+struct Churn {
+    std::string service;
+    std::uint32_t count = 0;
+    std::uint32_t per_second = 1;
+};
+
+// Each service of the name has all its backends and its first one alone, by turns; at the end all of them.
+Result<void> churn(dataplane::Engine& engine, const std::vector<image::Service>& services, const Churn& what) {
+    using Clock = std::chrono::steady_clock;
+    std::vector<image::Service> whole;
+    for (const auto& service : services) {
+        if (service.key.service == what.service && service.internal.backends.size() > 1) whole.push_back(service);
+    }
+    if (whole.empty()) return make_error(Code::kInvalidArgument, "{}: no service of two backends", what.service);
+    std::printf("publishing\n");
+    std::fflush(stdout);
+    const auto begin = Clock::now();
+    auto longest = Clock::duration::zero();
+    for (std::uint32_t i = 0; i < what.count; ++i) {
+        std::this_thread::sleep_until(begin + std::chrono::nanoseconds(std::chrono::seconds(i)) / what.per_second);
+        image::Service changed = whole[i / 2 % whole.size()];
+        if (i % 2 == 0) {
+            for (auto* set : {&changed.internal, &changed.external, &changed.inside}) set->backends.resize(1);
+        }
+        const auto before = Clock::now();
+        image::Change change;
+        change.upserts.push_back(std::move(changed));
+        SLUICE_TRY(engine.apply(change));
+        longest = std::max(longest, Clock::now() - before);
+        engine.reclaim();
+    }
+    const std::chrono::duration<double> took = Clock::now() - begin;
+    const std::chrono::duration<double, std::micro> slowest = longest;
+    std::printf("{\"publishes\":%u,\"seconds\":%.3f,\"slowest_us\":%.1f}\n", what.count, took.count(), slowest.count());
+    return {};
+}
+
+int publish(const std::string& socket, const std::string& directory, const std::string& file, const Churn& what) {
     std::ifstream source(file);
     const std::string content((std::istreambuf_iterator<char>(source)), std::istreambuf_iterator<char>());
     const auto root = json::parse(content).as_object();
@@ -91,7 +133,8 @@ int publish(const std::string& socket, const std::string& directory, const std::
     options.socket = socket;
     options.state_directory = directory;
     auto engine = dpdk::open_dpdk_engine(options);
-    const auto done = engine ? (*engine)->replace_all(read_node(node), services) : Result<void>(engine.error());
+    auto done = engine ? (*engine)->replace_all(read_node(node), services) : Result<void>(engine.error());
+    if (done && what.count != 0) done = churn(**engine, services, what);
     if (!done) std::fprintf(stderr, "publish: %s\n", done.error().to_string().c_str());
     return done ? 0 : 1;
 }
@@ -99,12 +142,17 @@ int publish(const std::string& socket, const std::string& directory, const std::
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc != 4) {
-        std::fputs("usage: publish SOCKET STATE_DIRECTORY FILE\n", stderr);
+    if (argc != 4 && argc != 7) {
+        std::fputs("usage: publish SOCKET STATE_DIRECTORY FILE [SERVICE COUNT PER_SECOND]\n", stderr);
         return 2;
     }
     try {
-        return publish(argv[1], argv[2], argv[3]);
+        Churn what;
+        if (argc == 7) {
+            what = {argv[4], static_cast<std::uint32_t>(std::stoul(argv[5])),
+                    static_cast<std::uint32_t>(std::max(1UL, std::stoul(argv[6])))};
+        }
+        return publish(argv[1], argv[2], argv[3], what);
     } catch (const std::exception& error) {
         std::fprintf(stderr, "publish: %s: %s\n", argv[3], error.what());
         return 1;
