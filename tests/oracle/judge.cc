@@ -145,7 +145,8 @@ void Oracle::with_ports(Job& job) {
             return;
         }
     }
-    if (half->flow->direct != Direct::kNo && !half->reverse) {
+    const Direct direct = half->flow->direct;
+    if ((direct == Direct::kTunnel || direct == Direct::kOption) && !half->reverse) {
         send_direct(job, *half);
         return;
     }
@@ -229,7 +230,9 @@ std::shared_ptr<Oracle::Flow> Oracle::plan(const Job& job, const Match& match, c
     const bool hairpin = tuple.src == backend.address;
     if (match.frontend.forwarding != image::Forwarding::kNat && job.place == Place::kUplink && !backend.local &&
         !hairpin) {
-        flow->direct = match.frontend.forwarding == image::Forwarding::kTunnel ? Direct::kTunnel : Direct::kOption;
+        flow->direct = match.frontend.forwarding == image::Forwarding::kTunnel   ? Direct::kTunnel
+                       : match.frontend.forwarding == image::Forwarding::kOption ? Direct::kOption
+                                                                                 : Direct::kLink;
     }
     // A backend on the node itself answers through its stack, which takes no packet that claims to come from the node.
     const IpAddress node = node_address(job.packet.v6);
@@ -337,6 +340,8 @@ void Oracle::send_on(Job& job, const Half& half, const Quote* quote) {
         // The end itself is hidden behind the service, or behind the node; a router on the way is not.
         to.src = packet.tuple.src == quote->tuple.dst ? to.src : packet.tuple.src;
     }
+    // Goes on to the frontend, by the way to the backend; an error about such a flow is for the backend itself.
+    const bool by_link = flow.direct == Direct::kLink && quote == nullptr;
     const std::size_t length = packet.end - packet.l3;
     std::uint8_t ttl = packet.ttl;
     Way way;
@@ -353,16 +358,19 @@ void Oracle::send_on(Job& job, const Half& half, const Quote* quote) {
         }
         // Without DF it is the stack's to cut up, but only under its sender's own address.
         if (way.hop == Hop::kTooBig &&
-            (packet.whole_only || job.place == Place::kKernel || to.src != packet.tuple.src)) {
+            (packet.whole_only || job.place == Place::kKernel || to.src != packet.tuple.src || by_link)) {
             drop(job, SLUICE_DROP_TOO_BIG);
             reply(job, too_big(way.mtu, packet.v6));
             return;
         }
-        const bool must_route = job.place == Place::kKernel ? !half.reverse : flow.snat && !half.reverse;
+        const bool must_route = job.place == Place::kKernel ? !half.reverse : (flow.snat && !half.reverse) || by_link;
         if (way.hop != Hop::kForward && must_route) {
             drop(job, SLUICE_DROP_NO_ROUTE);
             return;
         }
+    }
+    if (by_link) {
+        to = packet.tuple;
     }
     const bool ports_change = to.sport != packet.tuple.sport || to.dport != packet.tuple.dport;
     if (quote == nullptr && packet.tuple.protocol == kSctp && packet.fragment == Fragment::kFirst && ports_change) {

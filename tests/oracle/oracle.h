@@ -91,7 +91,7 @@ public:
 
 private:
     enum class State : std::uint8_t { kNew, kAnswered, kEstablished, kClosing, kClosed };
-    enum class Direct : std::uint8_t { kNo, kTunnel, kOption };
+    enum class Direct : std::uint8_t { kNo, kTunnel, kOption, kLink };
     struct Flow {
         Tuple forward;
         Tuple reverse;  // what the backend answers with

@@ -155,7 +155,9 @@ Oracle::Accepted Oracle::accept(Job& job, const Packet& inner, const IpAddress& 
         match = {};
         if (!in_cluster(tuple.dst)) {
             Match own = classify(node_address(inner.v6), tuple.dport, tuple.protocol, false);
-            if (own.node_port && own.service && own.frontend.forwarding != image::Forwarding::kNat) {
+            const image::Forwarding way = own.frontend.forwarding;
+            if (own.node_port && own.service &&
+                (way == image::Forwarding::kTunnel || way == image::Forwarding::kOption)) {
                 match = own;
             }
         }
