@@ -4,6 +4,7 @@
     server  172.30.0.2   ---- fabric --- eth0 | engine | pod0 --- pod 10.244.1.10
 """
 
+import glob
 import json
 import os
 import shutil
@@ -205,5 +206,7 @@ class Ground:
             self.fabric.close()
         else:
             self.fabric.ns.ip("link", "del", f"node{self.number}", check=False)
+        for left in glob.glob(f"/var/run/dpdk/{self.prefix}*"):  # EAL leaves them
+            shutil.rmtree(left, ignore_errors=True)
         shutil.rmtree(self.state, ignore_errors=True)
         shutil.rmtree(self.directory, ignore_errors=True)
