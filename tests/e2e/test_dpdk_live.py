@@ -33,7 +33,7 @@ def services():
 
 @pytest.fixture(scope="module")
 def ground():
-    made = dpdk_ground.Ground(flows=65536)
+    made = dpdk_ground.Ground(flows=262144)
     try:
         made.start()
         made.address_tap()
