@@ -17,7 +17,7 @@ BUILD = os.environ.get("SLUICE_BUILD", os.path.join(os.path.dirname(__file__), "
 GOAL = "NAT established, 1 flows, 1 service, IPv4"
 LEAST_MPPS = 20
 # Of the pipeline's figures, those that packet_bench has of XDP: the same translation of the same kind of packet.
-XDP = {f"{age} {mode} {version} {flows} flows services 1": f"{name}{of}, {family}"
+XDP = {f"{age} {mode} {version} flows {flows} services 1": f"{name}{of}, {family}"
        for mode, name in (("snat", "NAT"), ("tunnel", "tunnel"))
        for version, family in (("v4", "IPv4"), ("v6", "IPv6"))
        for age, flows, of in (("established", 1, " established, 1 flow"),
@@ -61,7 +61,7 @@ def engine_rows(engine):
         mpps = 1000 / median
         goal = f"ours >= {LEAST_MPPS}" if name == GOAL else ""
         rows.append(Row(f"lcore: {name}, rate", "Mpps", mpps, 1000 / control, "MACs swapped, same ports and stamps",
-                        goal=goal))
+                        goal=goal, met=mpps >= LEAST_MPPS if goal else None))
     return rows
 
 
@@ -109,5 +109,12 @@ def run(log, quick=False):
     log("a second lcore, and publishes")
     lcores = measured("lcores_bench", "3" if quick else "11")
     log("packets through XDP, by test runs")
-    xdp = measured("packet_bench", *(["2", "--quick"] if quick else ["5"]))
-    return engine_rows(engine["cases"]) + pipeline_rows(figures, xdp["cases"]) + lcore_rows(lcores)
+    rows = []
+    try:
+        xdp = measured("packet_bench", *(["2", "--quick"] if quick else ["5"]))["cases"]
+    except RuntimeError as error:
+        # The engine's own figures are kept; what stands beside XDP has not met its goal.
+        log(str(error))
+        xdp = {}
+        rows.append(Row(f"beside XDP, not measured: {error}", "ns", 0, goal="ratio <= 0.5", met=False))
+    return engine_rows(engine["cases"]) + pipeline_rows(figures, xdp) + lcore_rows(lcores) + rows
