@@ -129,6 +129,7 @@ void Seen::add(const Sample& sample) {
         received += sample.received;
         lost += sample.lost;
         connections += sample.connections;
+        behind += sample.behind;
     }
     if (sent_history.size() == kHistory) {
         sent_history.erase(sent_history.begin());
@@ -142,6 +143,12 @@ std::string display_frame(const Seen& seen, const DisplayOptions& options) {
     frame.line(head_of(seen), "1");
     frame.line(fmt::format("  {:<9}{:>12}{:>14}{:>20}", "", "rate", "layer 1", "packets"), "2");
     frame.line(row("sent", last.sent, last.sent_bytes, last.interval_s, seen.sent));
+    if (seen.behind > 0) {
+        frame.line(fmt::format("  {:<9}{:>12}{:>14}{:>20}", "behind",
+                               with_prefix(per_second(last.behind, last.interval_s), "/s"), "",
+                               grouped(seen.behind)),
+                   "33");
+    }
     frame.line(row("received", last.received, last.received_bytes, last.interval_s, seen.received));
     frame.line(fmt::format("  {:<9}{:>12}{:>14}{:>20}  {}", "lost",
                            with_prefix(per_second(last.lost, last.interval_s), "pps"), "",
@@ -191,6 +198,9 @@ std::string display_line(const Seen& seen) {
         with_prefix(bits_per_second(last.sent, last.sent_bytes, last.interval_s), "bit/s"),
         with_prefix(per_second(last.received, last.interval_s), "pps"), grouped(last.lost),
         grouped(seen.lost));
+    if (seen.behind > 0) {
+        out += fmt::format(", behind {} ({} in all)", grouped(last.behind), grouped(seen.behind));
+    }
     if (last.p99_ns > 0) {
         out += fmt::format(", p50 {}, p99 {}", time_text(static_cast<double>(last.p50_ns)),
                            time_text(static_cast<double>(last.p99_ns)));

@@ -30,7 +30,7 @@ struct Seen {
     std::string title;      // the profile, or the trial
     double duration_s = 0;  // 0: not known, or by count
     Sample last;
-    std::uint64_t sent = 0, received = 0, lost = 0, connections = 0;
+    std::uint64_t sent = 0, received = 0, lost = 0, connections = 0, behind = 0;
     std::uint64_t samples = 0;
     std::vector<double> sent_history;  // packets a second, the newest last; at most kHistory
     static constexpr std::size_t kHistory = 60;

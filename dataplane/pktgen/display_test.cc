@@ -61,6 +61,17 @@ TEST(Display, AFrameHasRatesLossLatencyAndPorts) {
               "  net_ring0        3,000,000        2,998,000     12.3 k          0          0\n");
 }
 
+TEST(Display, WhatWasNotSentIsThere) {
+    Seen seen = two_seconds();
+    EXPECT_THAT(display_line(seen), testing::Not(HasSubstr("behind")));
+    Sample sample = second_of(3);
+    sample.behind = 1'234;
+    seen.add(sample);
+    EXPECT_THAT(display_line(seen), HasSubstr("behind 1,234 (1,234 in all)"));
+    EXPECT_THAT(display_frame(seen, {true, false, 80, 24}),
+                HasSubstr("  behind       1.23 k/s                             1,234\n"));
+}
+
 std::string without_escapes(const std::string& text) {
     std::string out;
     for (std::size_t i = 0; i < text.size(); ++i) {

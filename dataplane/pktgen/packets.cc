@@ -87,6 +87,7 @@ Frames::Frames(const Profile& profile, const FlowSpace& flows, const FrameOption
             fin_.push_back(make(profile, options, share.frame_bytes, Segment::kFin));
         }
     }
+    one_step_ = data_.size() == 1 && data_[0].frame.bytes <= kCopyStep;
     if (profile.l4 == L4::kTcp) {
         syn_ = make(profile, options, kMinFrame, Segment::kSyn);
         bare_ = make(profile, options, kMinFrame, Segment::kBare);
@@ -196,6 +197,29 @@ const Frames::Template& Frames::template_of(std::uint32_t size, Segment segment)
     return data_[size];
 }
 
+// Addresses and ports, and the IPv4 header's checksum; returns what they add to the sum of layer 4.
+template <bool kV6>
+std::uint64_t Frames::write_tuple(std::uint8_t* out, const Template& from, std::uint64_t flow) const {
+    if constexpr (kV6) {
+        const PatchV6 patch = patches_v6_.empty() ? patch_v6(flow) : patches_v6_[flow];
+        std::memcpy(out + from.ip_at + 8, patch.addresses, sizeof patch.addresses);
+        std::memcpy(out + from.frame.l4_at, &patch.ports, 4);
+        std::uint64_t sum = patch.ports;
+        for (const std::uint64_t word : patch.addresses) {
+            sum += sum_word(word);
+        }
+        return sum;
+    } else {
+        const PatchV4 patch = patches_v4_.empty() ? patch_v4(flow) : patches_v4_[flow];
+        const std::uint64_t addresses = std::uint64_t{patch.source} + patch.destination;
+        const auto check = static_cast<std::uint16_t>(~fold(from.ip_sum + addresses));
+        std::memcpy(out + from.ip_at + 10, &check, 2);
+        // There are no options, so the ports follow the addresses.
+        std::memcpy(out + from.ip_at + 12, &patch, sizeof patch);
+        return addresses + patch.ports;
+    }
+}
+
 BuiltFrame Frames::build(std::uint8_t* out, std::uint64_t flow, std::uint32_t size,
                          Segment segment) const {
     const Template& from = template_of(size, segment);
@@ -204,25 +228,46 @@ BuiltFrame Frames::build(std::uint8_t* out, std::uint64_t flow, std::uint32_t si
     if (frame.bytes > kCopyStep) {
         std::memcpy(out + kCopyStep, from.bytes.data() + kCopyStep, frame.bytes - kCopyStep);
     }
-    if (!flows_.v6()) {
-        const PatchV4 patch = patches_v4_.empty() ? patch_v4(flow) : patches_v4_[flow];
-        const std::uint64_t addresses = std::uint64_t{patch.source} + patch.destination;
-        const auto check = static_cast<std::uint16_t>(~fold(from.ip_sum + addresses));
-        std::memcpy(out + from.ip_at + 10, &check, 2);
-        std::memcpy(out + from.ip_at + 12, &patch.source, 4);
-        std::memcpy(out + from.ip_at + 16, &patch.destination, 4);
-        std::memcpy(out + frame.l4_at, &patch.ports, 4);
-        frame.sum += addresses + patch.ports;
-        return frame;
-    }
-    const PatchV6 patch = patches_v6_.empty() ? patch_v6(flow) : patches_v6_[flow];
-    std::memcpy(out + from.ip_at + 8, patch.addresses, sizeof patch.addresses);
-    std::memcpy(out + frame.l4_at, &patch.ports, 4);
-    for (const std::uint64_t word : patch.addresses) {
-        frame.sum += sum_word(word);
-    }
-    frame.sum += patch.ports;
+    frame.sum += flows_.v6() ? write_tuple<true>(out, from, flow) : write_tuple<false>(out, from, flow);
     return frame;
+}
+
+template <bool kV6, bool kOneStep>
+void Frames::build_all(std::uint8_t* const* out, const std::uint64_t* flows, const std::uint32_t* sizes,
+                       unsigned count, BuiltFrame* built) const {
+    // Bytes may alias anything, so what stays the same is loaded before the first one is stored.
+    using Word = std::uint64_t __attribute__((vector_size(16)));
+    Word words[kCopyStep / sizeof(Word)];
+    std::memcpy(words, data_[0].bytes.data(), sizeof words);
+    const bool finish = data_[0].frame.probe_at == 0;
+    for (unsigned i = 0; i < count; ++i) {
+        const Template& from = data_[kOneStep ? 0 : sizes[i]];
+        BuiltFrame frame = from.frame;
+        if constexpr (kOneStep) {
+            std::memcpy(out[i], words, sizeof words);
+        } else {
+            std::memcpy(out[i], from.bytes.data(), kCopyStep);
+            if (frame.bytes > kCopyStep) {
+                std::memcpy(out[i] + kCopyStep, from.bytes.data() + kCopyStep, frame.bytes - kCopyStep);
+            }
+        }
+        frame.sum += write_tuple<kV6>(out[i], from, flows[i]);
+        if (finish) {
+            put_check(out[i], frame, frame.sum);
+        }
+        built[i] = frame;
+    }
+}
+
+void Frames::build_burst(std::uint8_t* const* out, const std::uint64_t* flows, const std::uint32_t* sizes,
+                         unsigned count, BuiltFrame* built) const {
+    if (flows_.v6()) {
+        one_step_ ? build_all<true, true>(out, flows, sizes, count, built)
+                  : build_all<true, false>(out, flows, sizes, count, built);
+    } else {
+        one_step_ ? build_all<false, true>(out, flows, sizes, count, built)
+                  : build_all<false, false>(out, flows, sizes, count, built);
+    }
 }
 
 void Frames::set_tcp(std::uint8_t* out, BuiltFrame& frame, std::uint32_t sequence,

@@ -45,6 +45,10 @@ public:
     // by set_tcp() where sequence numbers matter and by finish().
     BuiltFrame build(std::uint8_t* out, std::uint64_t flow, std::uint32_t size,
                      Segment segment = Segment::kData) const;
+    // `count` data segments at once: of flows[i] and sizes[i] into out[i]. Those without a probe are
+    // finished as well, the others are to be. All of a profile's have one or none has.
+    void build_burst(std::uint8_t* const* out, const std::uint64_t* flows, const std::uint32_t* sizes,
+                     unsigned count, BuiltFrame* built) const;
     // TCP only; without it the numbers are 1 and 1, and the flags the segment's.
     static void set_tcp(std::uint8_t* out, BuiltFrame& frame, std::uint32_t sequence,
                         std::uint32_t acknowledged);
@@ -82,6 +86,11 @@ private:
 
     Template make(const Profile& profile, const FrameOptions& options, std::uint32_t frame_bytes,
                   Segment segment) const;
+    template <bool kV6, bool kOneStep>
+    void build_all(std::uint8_t* const* out, const std::uint64_t* flows, const std::uint32_t* sizes,
+                   unsigned count, BuiltFrame* built) const;
+    template <bool kV6>
+    std::uint64_t write_tuple(std::uint8_t* out, const Template& from, std::uint64_t flow) const;
     [[nodiscard]] const Template& template_of(std::uint32_t size, Segment segment) const;
     [[nodiscard]] PatchV4 patch_v4(std::uint64_t flow) const;
     [[nodiscard]] PatchV6 patch_v6(std::uint64_t flow) const;
@@ -89,6 +98,7 @@ private:
     const FlowSpace& flows_;
     bool reversed_;
     std::size_t room_ = 0;
+    bool one_step_ = false;  // there is one size, and no data segment is longer than kCopyStep
     std::vector<Template> data_, fin_;
     Template syn_, bare_;
     std::vector<PatchV4> patches_v4_;

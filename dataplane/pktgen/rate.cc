@@ -1,17 +1,14 @@
 #include "dataplane/pktgen/rate.h"
 
-#include <algorithm>
-
 namespace sluice::pktgen {
 
-// The burst bucket must hold what falls due in one turn of an lcore's loop, or it would lower the rate.
-Pacer::Pacer(double units_per_second, double max_cost, std::uint64_t hz, std::uint64_t now)
+Pacer::Pacer(double units_per_second, double max_cost, std::uint64_t hz, std::uint64_t start)
     : unlimited_(units_per_second <= 0),
       per_tick_(units_per_second / static_cast<double>(hz)),
       most_behind_(std::max(units_per_second * kMaxBehind_s, max_cost)),
-      most_burst_(std::max(units_per_second * kBurst_s, 2 * max_cost)),
-      start_(now),
-      last_(now),
+      most_burst_(std::max(units_per_second * kTurn_s, kPauseBurst * max_cost)),
+      start_(start),
+      last_(start),
       burst_(max_cost) {}
 
 void Pacer::poll(std::uint64_t now) {

@@ -48,22 +48,61 @@ TEST(Pacer, BitsAreOfLayer1) {
     EXPECT_NEAR(static_cast<double>(sent), 1'488'095, 2);
 }
 
-TEST(Pacer, CatchesUpSlowlyAndOnlySoMuch) {
+TEST(Pacer, CatchesUpInBoundedBursts) {
     Pacer pacer(1e6, 1, kHz, 0);
     std::uint64_t sent = take_all(pacer, 0, 1);
-    // Away for a second: what was missed beyond the bound is given up, the rest comes at 1.25 of the rate.
-    sent += take_all(pacer, kHz, 1);
-    EXPECT_LE(sent, 1 + 1e6 * Pacer::kBurst_s + 1);
+    // Away for a second: what is late beyond the bound is given up; of the rest a burst goes at once
+    // and what remains at twice the rate.
+    const std::uint64_t at_once = take_all(pacer, kHz, 1);
+    EXPECT_EQ(at_once, static_cast<std::uint64_t>(Pacer::kPauseBurst));
     EXPECT_NEAR(pacer.given_up(), 1e6 * (1 - Pacer::kMaxBehind_s), 2);
+    EXPECT_NEAR(pacer.missed_by(kHz), 1e6 - 1 - Pacer::kPauseBurst, 2);
     std::uint64_t last = 0;
     for (std::uint64_t now = kHz + 1000; now <= kHz + 1'000'000; now += 1000) {
         last += take_all(pacer, now, 1);
     }
-    EXPECT_NEAR(static_cast<double>(last), 1250, 3);
+    EXPECT_NEAR(static_cast<double>(last), 2000, 3);
     for (std::uint64_t now = kHz + 1'001'000; now <= 2 * kHz; now += 1000) {
         sent += take_all(pacer, now, 1);
     }
-    EXPECT_NEAR(static_cast<double>(sent + last), 1e6 * (1 + Pacer::kMaxBehind_s), 3);
+    EXPECT_NEAR(static_cast<double>(sent + at_once + last), 1e6 * (1 + Pacer::kMaxBehind_s), 3);
+    EXPECT_NEAR(pacer.missed_by(2 * kHz), pacer.given_up(), 1.01);
+}
+
+// A lcore that has a tenth of a CPU, in slices of 2 ms, sends all of a rate that its bursts allow for.
+TEST(Pacer, KeepsTheRateInShortSlices) {
+    constexpr double kRate = 10'000;
+    Pacer pacer(kRate, 1, kHz, 0);
+    std::uint64_t sent = 0;
+    for (std::uint64_t slice = 0; slice < 50; ++slice) {
+        for (std::uint64_t at = 0; at < 2'000'000; at += 10'000) {
+            const std::uint64_t taken = take_all(pacer, slice * 20'000'000 + at, 1);
+            ASSERT_LE(taken, static_cast<std::uint64_t>(Pacer::kPauseBurst));
+            sent += taken;
+        }
+    }
+    EXPECT_EQ(pacer.given_up(), 0);
+    EXPECT_NEAR(static_cast<double>(sent), kRate * (49 * 0.02 + 0.002), 2);
+}
+
+// Many at once are as many as one by one.
+RC_GTEST_PROP(Pacer, ManyAtOnceAreAsOneByOne, ()) {
+    const auto rate = *rc::gen::inRange(1, 10'000'000);
+    const double cost = *rc::gen::inRange(1, 12'000);
+    Pacer one(rate, cost, kHz, 0);
+    Pacer many(rate, cost, kHz, 0);
+    std::uint64_t now = 0;
+    for (int i = 0; i < 50; ++i) {
+        now += static_cast<std::uint64_t>(*rc::gen::inRange(0, 40'000'000));
+        const auto most = static_cast<unsigned>(*rc::gen::inRange(0, 64));
+        one.poll(now);
+        many.poll(now);
+        unsigned taken = 0;
+        while (taken < most && one.take(cost)) {
+            ++taken;
+        }
+        RC_ASSERT(many.take(cost, most) == taken);
+    }
 }
 
 TEST(Pacer, WithoutALimitNothingWaits) {

@@ -31,6 +31,7 @@ constexpr std::array kColumns{
     "corrupted_packets",
     "foreign_packets",
     "late_packets",
+    "behind",
     "sent_pps",
     "received_pps",
     "sent_bps",
@@ -101,6 +102,7 @@ void add_run(Row& row, const RunResult& run) {
     row.set("corrupted_packets", run.corrupted);
     row.set("foreign_packets", run.foreign);
     row.set("late_packets", run.late);
+    row.set("behind", run.behind);
     row.set("sent_pps", run.sent_pps);
     row.set("received_pps", run.received_pps);
     row.set("sent_bps", run.sent_bps);

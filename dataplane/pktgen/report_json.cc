@@ -107,6 +107,7 @@ json::object run_json(const RunResult& run, bool whole) {
                      {"corrupted_packets", run.corrupted},
                      {"foreign_packets", run.foreign},
                      {"late_packets", run.late},
+                     {"behind", run.behind},
                      {"offered_pps", number(run.offered_pps)},
                      {"sent_pps", number(run.sent_pps)},
                      {"received_pps", number(run.received_pps)},

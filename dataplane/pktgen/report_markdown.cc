@@ -100,6 +100,9 @@ std::string body(const RunResult& run) {
     if (run.sent_pps < kReached * run.offered_pps) {
         out += fmt::format("| asked for | | | {} | |\n", with_prefix(run.offered_pps));
     }
+    if (run.behind > 0) {
+        out += fmt::format("| behind | {} | | | |\n", grouped(run.behind));
+    }
     out +=
         fmt::format("| lost | {} ({}) | | | |\n", grouped(run.lost), percent_text(loss_share(run)));
     for (const auto& [name, count] : {std::pair{"duplicated", run.duplicated},

@@ -129,7 +129,7 @@ TEST(ReportJson, NamesStay) {
         names(run.at("run")),
         "seconds sent_packets sent_bytes received_packets received_bytes lost_packets loss_share "
         "duplicated_packets reordered_packets corrupted_packets foreign_packets late_packets "
-        "offered_pps "
+        "behind offered_pps "
         "sent_pps received_pps sent_bps received_bps latency connections ports samples ");
     EXPECT_EQ(names(run.at("run").at("latency")),
               "count min_ns mean_ns standard_deviation_ns p50_ns p90_ns p99_ns p99_9_ns p99_99_ns "

@@ -31,6 +31,10 @@ std::string body(const RunResult& run) {
         out += fmt::format("    of {} that were asked for: the sender was not fast enough\n",
                            with_prefix(run.offered_pps, "pps"));
     }
+    if (run.behind > 0) {
+        out += fmt::format("  {:<12}{:>16} {}, due and not sent\n", "behind", grouped(run.behind),
+                           run.profile.life_cycle == LifeCycle::kStateful ? "connections" : "packets");
+    }
     out += amount("received", run.received, run.received_pps, run.received_bps);
     const bool known = run.profile.probe && run.profile.pcap.empty();
     if (known) {

@@ -18,7 +18,7 @@ struct PortCounts {
     // As the port counted, over the same time: ours must agree.
     std::uint64_t port_sent = 0, port_sent_bytes = 0, port_received = 0, port_received_bytes = 0;
     std::uint64_t port_missed = 0, port_errors = 0;
-    std::uint64_t refused = 0;  // offered to the port, which took no more
+    std::uint64_t refused = 0;  // not taken by the port when first offered; sent later, as a rule
     std::uint64_t starved = 0;  // bursts that were not built because all buffers were under way
 };
 
@@ -32,6 +32,7 @@ struct Sample {
     std::uint64_t received_bytes = 0, sent_bytes = 0;
     std::uint64_t p50_ns = 0, p99_ns = 0;
     std::uint64_t connections = 0;  // closed as they should
+    std::uint64_t behind = 0;       // given up; what can still be caught up with shows at the end
     // Since the run began. Only the observer's samples have them, not the ones of RunResult.
     std::vector<PortCounts> ports;
 };
@@ -54,6 +55,10 @@ struct RunResult {
     std::uint64_t corrupted = 0;    // a probe whose payload or checksum is wrong
     std::uint64_t foreign = 0;      // not ours
     std::uint64_t late = 0;         // behind the window in which duplicates are told: not told
+    // Of a rate that was asked for: packets (of kStateful connections) that were due in the counted time
+    // and not sent, because the lcore was away longer than can be caught up with, or the port full. Sent
+    // and behind together are the rate times the time, but for a fraction of a packet a sender.
+    std::uint64_t behind = 0;
     double offered_pps = 0, sent_pps = 0, received_pps = 0;
     double sent_bps = 0, received_bps = 0;            // of layer 1
     // ns, one way; clocks are one machine's. Of kStateful: from SYN to SYN-ACK, at the client.

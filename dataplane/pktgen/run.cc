@@ -52,6 +52,7 @@ Run::Totals Run::totals() const {
         out.sent += counts->sent.get();
         out.sent_bytes += counts->sent_bytes.get();
         out.connections += counts->closed.get();
+        out.behind += counts->behind.get();
     }
     for (const Receiver* receiver : receivers_) {
         const ReceiveCounts& counts = receiver->counts();
@@ -66,6 +67,7 @@ Run::Totals Run::totals() const {
         out.sent_bytes += view.counts->sent_bytes.get() - view.base->sent_bytes.get();
         out.received += view.counts->received.get() - view.base->received.get();
         out.received_bytes += view.counts->received_bytes.get() - view.base->received_bytes.get();
+        out.behind += view.counts->behind.get();
         if (view.client != nullptr) {
             out.connections += view.client->counts().closed.get() - view.base->closed.get();
         }
@@ -142,6 +144,7 @@ bool Run::take_sample(const Observer& observer, std::uint64_t now) {
     sample.received = totals_now.received - last_totals_.received;
     sample.received_bytes = totals_now.received_bytes - last_totals_.received_bytes;
     sample.lost = totals_now.missing - std::min(totals_now.missing, last_totals_.missing);
+    sample.behind = totals_now.behind - last_totals_.behind;
     sample.connections = totals_now.connections - last_totals_.connections;
     sample.p50_ns = latency.percentile(50);
     sample.p99_ns = latency.percentile(99);
@@ -164,6 +167,7 @@ void Run::enter(Phase phase, std::uint64_t now) {
         last_totals_ = totals();
     }
     last_sample_ = phase == Phase::kDrain ? last_sample_ : now;
+    control_.phase_at.store(now, std::memory_order_relaxed);
     control_.phase.store(phase, std::memory_order_release);
 }
 
@@ -218,6 +222,9 @@ RunResult Run::go(const Observer& observer, const std::vector<PortCounts>& neigh
             phase_end = profile_.count != 0 ? never : now + ticks(profile_.duration_s);
         } else if (phase_ == Phase::kCounted) {
             counted_to_ = now;
+            // Senders end before the sample is taken, whose gathering goes on with their turns.
+            control_.phase_at.store(now, std::memory_order_relaxed);
+            control_.phase.store(Phase::kDrain, std::memory_order_release);
             // The rest of an interval is a sample of its own, so that the samples add up.
             if (now > last_sample_ && !samples_.empty()) {
                 take_sample(Observer{}, now);
@@ -249,6 +256,7 @@ void Run::fill_counts(RunResult& out) const {
         out.sent_bytes += counts->sent_bytes.get();
         out.connections.opened += counts->opened.get();
         out.connections.closed += counts->closed.get();
+        out.behind += counts->behind.get();
     }
     for (const Receiver* receiver : receivers_) {
         const ReceiveCounts& counts = receiver->counts();
@@ -271,6 +279,7 @@ void Run::fill_counts(RunResult& out) const {
         out.received_bytes += view.counts->received_bytes.get() - base.received_bytes.get();
         out.corrupted += view.counts->corrupted.get() - base.corrupted.get();
         out.foreign += view.counts->foreign.get() - base.foreign.get();
+        out.behind += view.counts->behind.get();
         if (view.client == nullptr) {
             continue;
         }

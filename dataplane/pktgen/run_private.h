@@ -25,7 +25,7 @@ private:
     // Sums over the tasks at one moment.
     struct Totals {
         std::uint64_t sent = 0, sent_bytes = 0, received = 0, received_bytes = 0, missing = 0;
-        std::uint64_t connections = 0;
+        std::uint64_t connections = 0, behind = 0;
     };
     struct Work {
         std::vector<Task*> tasks;

@@ -16,6 +16,8 @@ constexpr unsigned kPoolCache = 256;
 constexpr unsigned kMailSlots = 256;
 // What devices may hold besides their queues: a device under test in the same memory, with a delay.
 constexpr std::uint32_t kSpareBuffers = 16384;
+// Of a receive queue: net_af_xdp gives the kernel 2,048 of them, whatever its descriptors are.
+constexpr std::uint32_t kDriverBuffers = 4096;
 constexpr std::uint16_t kMinDescriptors = 64;
 constexpr std::uint16_t kMaxDescriptors = 16384;
 constexpr std::uint32_t kPlainFrame = 1518;
@@ -35,6 +37,23 @@ Result<rte_eth_dev_info> info_of(const Port& port) {
     return info;
 }
 
+// `wanted` buffers, and what lcores keep to themselves.
+Result<std::unique_ptr<rte_mempool, PoolFree>> make_pool(const char* what, std::uint32_t wanted,
+                                                         std::uint32_t room) {
+    wanted += rte_lcore_count() * (kPoolCache + 4U * kBurst);
+    const std::uint32_t buffers = std::bit_ceil(wanted) - 1;  // what rte_mempool stores best
+    std::unique_ptr<rte_mempool, PoolFree> out(
+        rte_pktmbuf_pool_create(unique_name(what).c_str(), buffers, kPoolCache, 0,
+                                static_cast<std::uint16_t>(room), SOCKET_ID_ANY));
+    if (out == nullptr) {
+        return make_error(Code::kResourceExhausted,
+                          "runner: no memory for {} buffers of {} bytes ({}); give the EAL more "
+                          "(-m, hugepages)",
+                          buffers, room, rte_strerror(rte_errno));
+    }
+    return out;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Ports>> Ports::make(const RunnerOptions& options) {
@@ -50,7 +69,7 @@ Result<std::unique_ptr<Ports>> Ports::make(const RunnerOptions& options) {
     SLUICE_TRY(out->choose_roles(options));
     SLUICE_TRY(out->choose_lcores(options));
     SLUICE_TRY(out->choose_queues());
-    SLUICE_TRY(out->make_pool(options));
+    SLUICE_TRY(out->make_pools(options));
     for (Port& port : out->ports_) {
         SLUICE_TRY(out->configure(port, options));
     }
@@ -175,24 +194,18 @@ Result<void> Ports::choose_queues() {
     return {};
 }
 
-Result<void> Ports::make_pool(const RunnerOptions& options) {
-    std::uint32_t buffers = kSpareBuffers + rte_lcore_count() * (kPoolCache + 4U * kBurst);
+Result<void> Ports::make_pools(const RunnerOptions& options) {
+    std::uint32_t sending = kSpareBuffers;
+    std::uint32_t receiving = 0;
     for (const Port& port : ports_) {
-        const auto queues = static_cast<std::uint32_t>(port.send_queues + port.receive_queues);
-        buffers += std::uint32_t{options.descriptors} * queues + kMailSlots;
+        sending += std::uint32_t{options.descriptors} * port.send_queues + kMailSlots;
+        receiving += (std::uint32_t{options.descriptors} + kDriverBuffers) * port.receive_queues;
     }
-    buffers = std::bit_ceil(buffers) - 1;  // what rte_mempool stores best
     // Templates are copied in steps of 64 bytes, so a frame may write to the end of its last step.
     const std::uint32_t room = std::max<std::uint32_t>(
         RTE_PKTMBUF_HEADROOM + (options.max_frame_bytes + 63) / 64 * 64, RTE_MBUF_DEFAULT_BUF_SIZE);
-    pool_.reset(rte_pktmbuf_pool_create(unique_name("pool").c_str(), buffers, kPoolCache, 0,
-                                        static_cast<std::uint16_t>(room), SOCKET_ID_ANY));
-    if (pool_ == nullptr) {
-        return make_error(Code::kResourceExhausted,
-                          "runner: no memory for {} buffers of {} bytes ({}); give the EAL more "
-                          "(-m, hugepages)",
-                          buffers, room, rte_strerror(rte_errno));
-    }
+    SLUICE_TRY_ASSIGN(pool_, make_pool("send", sending, room));
+    SLUICE_TRY_ASSIGN(receive_pool_, make_pool("receive", receiving, room));
     return {};
 }
 
@@ -226,7 +239,8 @@ Result<void> Ports::configure(Port& port, const RunnerOptions& options) {
     }
     const auto socket = static_cast<unsigned>(SOCKET_ID_ANY);
     for (std::uint16_t queue = 0; queue < port.receive_queues; ++queue) {
-        error = rte_eth_rx_queue_setup(port.id, queue, receive_slots, socket, nullptr, pool_.get());
+        error = rte_eth_rx_queue_setup(port.id, queue, receive_slots, socket, nullptr,
+                                       receive_pool_.get());
         if (error != 0) {
             return errno_error(-error, "port {}: receive queue {} is refused", port.name, queue);
         }

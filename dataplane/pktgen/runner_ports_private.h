@@ -50,6 +50,7 @@ public:
     Ports& operator=(const Ports&) = delete;
 
     [[nodiscard]] std::vector<Port>& all() { return ports_; }
+    // Buffers to send.
     [[nodiscard]] rte_mempool* pool() const { return pool_.get(); }
     // kUnavailable: a link is down after so long.
     Result<void> wait_for_links(double seconds) const;
@@ -64,11 +65,14 @@ private:
     Result<void> choose_roles(const RunnerOptions& options);
     Result<void> choose_lcores(const RunnerOptions& options);
     Result<void> choose_queues();
-    Result<void> make_pool(const RunnerOptions& options);
+    Result<void> make_pools(const RunnerOptions& options);
     Result<void> configure(Port& port, const RunnerOptions& options);
 
     std::vector<Port> ports_;
-    std::unique_ptr<rte_mempool, PoolFree> pool_;
+    // Ports fill buffers of their own: one that invents packets, as net_null does, would otherwise
+    // hand out what was sent before, with its probes. A port that passes buffers on, such as a ring,
+    // brings back those that were sent.
+    std::unique_ptr<rte_mempool, PoolFree> pool_, receive_pool_;
     unsigned senders_ = 1, receivers_ = 1;
 };
 

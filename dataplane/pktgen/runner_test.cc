@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "dataplane/pktgen/capture.h"
@@ -30,6 +31,9 @@ Profile small_profile() {
     profile.drain_s = 0.3;
     return profile;
 }
+
+// A step of the histogram is less than a hundredth of its values wide.
+constexpr double kHistogramError = 1.01;
 
 RunnerOptions quick_options() {
     RunnerOptions options;
@@ -265,6 +269,108 @@ TEST_F(DeviceTest, KnownDelayIsTheLatency) {
     EXPECT_GE(result.latency.percentile(50), kDelay_ns);
     // A machine that is busy adds to it, but not to the luckiest one of 10,000.
     EXPECT_LE(result.latency.min(), kDelay_ns * 3 / 2);
+}
+
+struct Delay {
+    std::uint64_t ns, slow_every, slow_ns;
+};
+
+// Each latency lies between what the device saw of that frame before it gave it and after it was taken,
+// so each percentile lies between theirs, however busy the machine is.
+TEST_F(DeviceTest, PercentilesAreWithinTheDevicesRecord) {
+    for (const Delay delay : {Delay{100'000, 0, 0}, {1'000'000, 0, 0}, {100'000, 2'000, 5'000'000}}) {
+        there_.delay_ns = delay.ns;
+        there_.slow_every = delay.slow_every;
+        there_.slow_ns = delay.slow_ns;
+        there_.record = true;
+        there_.given_age.clear();
+        there_.taken_age.clear();
+        there_.forget();
+        const RunResult result = run_through(small_profile());
+        ASSERT_EQ(result.received, 20'000U);
+        ASSERT_EQ(result.latency.count(), 20'000U);
+        ASSERT_EQ(there_.given_age.size(), 20'000U);
+        // Of the last ones it is not known when they were taken.
+        there_.taken_age.resize(20'000, UINT64_MAX / 4);
+        std::sort(there_.given_age.begin(), there_.given_age.end());
+        std::sort(there_.taken_age.begin(), there_.taken_age.end());
+        const double ns_per_tick = 1e9 / static_cast<double>(rte_get_tsc_hz());
+        for (const int percent : {10, 50, 90, 95, 99}) {
+            const auto at = static_cast<std::size_t>(20'000 / 100 * percent - 1);
+            const double low = static_cast<double>(there_.given_age[at]) * ns_per_tick;
+            const double high = static_cast<double>(there_.taken_age[at]) * ns_per_tick;
+            const auto measured = static_cast<double>(result.latency.percentile(percent));
+            EXPECT_GE(measured, low - 1) << percent;
+            EXPECT_LE(measured, high * kHistogramError + 1) << percent;
+            EXPECT_GE(low + 1, static_cast<double>(delay.ns)) << percent;
+        }
+        EXPECT_GE(result.latency.min() + 1, delay.ns);
+        // Of two modes the slower is there too: every slow frame, and those behind it.
+        if (delay.slow_every != 0) {
+            EXPECT_GE(result.latency.max() + 1, delay.ns + delay.slow_ns);
+            EXPECT_GE(result.latency.percentile(100 - 100.0 * 9 / 20'000) + 1,
+                      static_cast<double>(delay.ns + delay.slow_ns));
+        }
+    }
+}
+
+// Sent and behind together are what was asked for, whatever the machine had to spare.
+TEST_F(RunnerTest, WhatWasNotSentIsBehind) {
+    rte_ring* ring = make_ring(4096);
+    const RingPort port(ring, ring);
+    Profile profile = small_profile();
+    profile.count = 0;
+    profile.duration_s = 0.5;
+    profile.warmup_s = 0.1;
+    for (const double rate : {5'000.0, 100e6}) {
+        profile.packets_per_second = rate;
+        const RunResult result = run(profile);
+        EXPECT_NEAR(static_cast<double>(result.sent + result.behind), rate * result.seconds, 2);
+        EXPECT_EQ(result.behind > 0, result.sent + 2 < static_cast<std::uint64_t>(rate * result.seconds));
+        EXPECT_EQ(result.lost, 0U);
+        if (rate > 1e6) {
+            EXPECT_GT(result.behind, 0U);
+        }
+    }
+    profile.packets_per_second = 0;
+    profile.bits_per_second = 20e6;
+    profile.sizes = {{128, 1}, {594, 1}};
+    const RunResult result = run(profile);
+    const double bits = 8 * (static_cast<double>(result.sent_bytes) + 20 * static_cast<double>(result.sent)) +
+                        static_cast<double>(result.behind) * 8 * ((128 + 594) / 2.0 + 20);
+    EXPECT_NEAR(bits, 20e6 * result.seconds, 3.0 * 8 * 614);
+}
+
+// A port that invents packets, from whatever lies in the buffers that it is given, brings none of ours.
+TEST_F(RunnerTest, InventedPacketsAreForeign) {
+    ASSERT_EQ(rte_vdev_init("net_null_test", ""), 0);
+    Profile profile = small_profile();
+    for (int again = 0; again < 2; ++again) {
+        const RunResult result = run(profile);
+        EXPECT_EQ(result.sent, 20'000U);
+        EXPECT_EQ(result.received, 0U);
+        EXPECT_EQ(result.lost, 20'000U);
+        EXPECT_EQ(result.duplicated + result.corrupted + result.late, 0U);
+        EXPECT_GT(result.foreign, 0U);
+        expect_ports_agree(result);
+    }
+    ASSERT_EQ(rte_vdev_uninit("net_null_test"), 0);
+}
+
+// A ring that nobody empties: each frame is refused once, not as often as it is offered.
+TEST_F(RunnerTest, FullRingIsNotAskedAllTheTime) {
+    rte_ring* full = make_ring(256);
+    rte_ring* empty = make_ring(256);
+    const RingPort port(empty, full);
+    Profile profile = small_profile();
+    profile.packets_per_second = 0;
+    profile.count = 0;
+    profile.duration_s = 0.3;
+    const RunResult result = run(profile);
+    EXPECT_EQ(result.sent, 255U);
+    EXPECT_EQ(result.ports[0].refused, 32U);
+    EXPECT_EQ(result.behind, 0U);
+    RingDevice::drain(full);
 }
 
 TEST_F(DeviceTest, WarmupIsSentAndNotCounted) {

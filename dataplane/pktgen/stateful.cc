@@ -45,9 +45,10 @@ public:
             publish(sample);
         }
         deliver_mail();
-        const Phase phase = control.phase.load(std::memory_order_relaxed);
+        control_ = &control;
+        const Phase phase = control.phase.load(std::memory_order_acquire);
         if (phase != phase_) {
-            begin(phase, now);
+            begin(phase, control.phase_at.load(std::memory_order_relaxed));
         }
         for (std::uint16_t queue = 0; queue < port_.receive_queues; ++queue) {
             for (int i = 0; i < kMaxBursts && read_burst(queue, now_ns); ++i) {
@@ -67,6 +68,9 @@ public:
     }
 
     void finish() override {
+        if (phase_ == Phase::kCounted) {
+            begin(Phase::kDrain, control_->phase_at.load(std::memory_order_relaxed));
+        }
         if (client_ != nullptr) {
             client_->abandon();
             turn();
@@ -93,6 +97,9 @@ private:
 
     // What the warm-up opened is not to end among the counted connections.
     void begin(Phase phase, std::uint64_t now) {
+        if (phase_ == Phase::kCounted) {
+            count_behind(quota_ != 0 ? pacer_.missed_by(now) : pacer_.given_up());
+        }
         if (phase == Phase::kWarmup || phase == Phase::kCounted) {
             pacer_ = Pacer(plan_.connections_per_second, 1, rte_get_tsc_hz(), now);
         }
@@ -119,14 +126,24 @@ private:
         phase_ = phase;
     }
 
+    void count_behind(double connections) {
+        const auto behind = static_cast<std::uint64_t>(connections);
+        counts_.behind.add(behind - std::min(behind, counts_.behind.get()));
+    }
+
     void open(std::uint64_t now, std::uint64_t now_ns) {
-        pacer_.poll(now);
         const bool counted = phase_ == Phase::kCounted;
+        if (counted && quota_ == 0) {
+            return;
+        }
+        pacer_.poll(now);
+        if (counted) {
+            count_behind(pacer_.given_up());
+        }
         for (std::size_t i = 0; i < kMaxOpens && (!counted || quota_ != 0); ++i) {
             const std::uint32_t connection = find_free();
             if (connection == plan_.flows) {
-                counts_.busy.add(1);
-                return;
+                return;  // stays due; given up if none is free for long
             }
             if (!pacer_.take(1)) {
                 spare_ = connection;
@@ -298,6 +315,7 @@ private:
     std::uint64_t quota_;
     std::uint32_t spare_;  // a free connection that was found and not used; plan_.flows: none
     std::atomic<bool> done_{false};
+    const Control* control_ = nullptr;
     Phase phase_ = Phase::kReady;
     StatefulCounts counts_;
     StatefulBase base_;

@@ -23,6 +23,7 @@ enum class Phase : std::uint8_t { kReady, kWarmup, kCounted, kDrain, kEnd };
 
 struct Control {
     std::atomic<Phase> phase{Phase::kReady};
+    std::atomic<std::uint64_t> phase_at{0};  // time stamp counter when it began; written before it
     std::atomic<std::uint32_t> sample{0};  // raised to have Task::published() made anew
 };
 
@@ -34,6 +35,7 @@ struct Tally {
 // Of the counted time.
 struct SendCounts {
     Counter sent, sent_bytes, opened, closed;
+    Counter behind;  // packets that were due and not sent
 };
 
 class Task {
@@ -115,7 +117,7 @@ struct StatefulPlan {
 };
 struct StatefulCounts {
     Counter sent, sent_bytes, received, received_bytes, corrupted, foreign;
-    Counter busy;  // connections that were due while no flow was free
+    Counter behind;  // connections that were due and not opened
 };
 // The counts when counting began: what the warm-up did is to be taken off.
 struct StatefulBase {

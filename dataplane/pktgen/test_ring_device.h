@@ -12,6 +12,7 @@
 #include <rte_ring.h>
 #include <sched.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <deque>
@@ -20,6 +21,7 @@
 #include <thread>
 #include <vector>
 
+#include "dataplane/pktgen/probe.h"
 #include "dataplane/pktgen/runner.h"
 
 namespace sluice::pktgen {
@@ -60,12 +62,19 @@ struct Wire {
     rte_ring* from = nullptr;
     rte_ring* to = nullptr;
     std::uint64_t delay_ns = 0;
+    std::uint64_t slow_every = 0, slow_ns = 0;  // such a frame, and what comes behind it, so much more
+    bool record = false;                        // probes' ages, below
     std::uint64_t lose_every = 0, double_every = 0;
     std::uint64_t hold_every = 0, hold_for = 0;  // such a frame is let go after so many others
     std::uint64_t corrupt_every = 0;             // a byte of the payload is changed
     std::function<void(rte_mbuf*)> rewrite;      // like a device that translates
 
+    // [frame]: how old it was, in ticks, when it was about to be given, and when the receiver had come
+    // back for more than one burst after it: its time of receipt lies between the two.
+    std::vector<std::uint64_t> given_age, taken_age;
     std::uint64_t seen = 0, lost = 0, doubled = 0, held = 0, corrupted = 0, overflown = 0;
+
+    void forget() { sent_at.clear(); }
 
 private:
     friend class RingDevice;
@@ -74,6 +83,7 @@ private:
         std::uint64_t due;  // of the delay
     };
     std::deque<Waiting> waiting;
+    std::vector<std::uint64_t> sent_at;  // [frame], of the probe
     std::deque<Waiting> holding;  // due: the number of the frame after which it goes
 };
 
@@ -134,7 +144,7 @@ private:
     static bool take(Wire& wire) {
         void* mbufs[32];
         const unsigned count = rte_ring_dequeue_burst(wire.from, mbufs, 32, nullptr);
-        const std::uint64_t due = rte_rdtsc() + wire.delay_ns * rte_get_tsc_hz() / 1'000'000'000;
+        const std::uint64_t due = rte_rdtsc() + ticks(wire.delay_ns);
         for (unsigned i = 0; i < count; ++i) {
             auto* mbuf = static_cast<rte_mbuf*>(mbufs[i]);
             const std::uint64_t number = ++wire.seen;
@@ -155,7 +165,8 @@ private:
                 wire.holding.push_back({mbuf, number + wire.hold_for});
                 continue;
             }
-            wire.waiting.push_back({mbuf, due});
+            const bool slow = wire.slow_every != 0 && number % wire.slow_every == 0;
+            wire.waiting.push_back({mbuf, slow ? due + ticks(wire.slow_ns) : due});
             if (wire.double_every != 0 && number % wire.double_every == 0) {
                 ++wire.doubled;
                 wire.waiting.push_back({rte_pktmbuf_copy(mbuf, mbuf->pool, 0, UINT32_MAX), due});
@@ -168,9 +179,33 @@ private:
         return count != 0;
     }
 
+    static std::uint64_t ticks(std::uint64_t ns) { return ns * rte_get_tsc_hz() / 1'000'000'000; }
+
+    // Bursts have at most so many frames, so that one which is so far behind the last one that was
+    // taken was stamped before that.
+    static void watch(Wire& wire) {
+        constexpr std::size_t kMostInABurst = 32;
+        const std::size_t given = wire.sent_at.size();
+        const std::size_t gone = given - std::min<std::size_t>(given, rte_ring_count(wire.to));
+        const std::uint64_t now = rte_rdtsc();
+        while (wire.taken_age.size() + kMostInABurst < gone) {
+            wire.taken_age.push_back(probe_age(now, wire.sent_at[wire.taken_age.size()]));
+        }
+    }
+
     static void give(Wire& wire) {
+        if (wire.record) {
+            watch(wire);
+        }
         const std::uint64_t now = rte_rdtsc();
         while (!wire.waiting.empty() && wire.waiting.front().due <= now) {
+            if (wire.record && rte_ring_full(wire.to) == 0) {
+                // Of a frame of UDP over IPv4 without a tag.
+                const auto* payload = rte_pktmbuf_mtod_offset(wire.waiting.front().mbuf, const std::uint8_t*, 42);
+                const std::uint64_t at = read_probe(payload).time;
+                wire.sent_at.push_back(at);
+                wire.given_age.push_back(probe_age(now, at));
+            }
             if (rte_ring_enqueue(wire.to, wire.waiting.front().mbuf) != 0) {
                 return;
             }

@@ -102,7 +102,7 @@ def test_all_that_goes_into_a_ring_comes_back(tmp_path):
 
 
 def test_what_never_comes_back_is_lost(tmp_path):
-    """net_null takes all that it is given. (Without no-rx it hands out old buffers, with probes in them.)"""
+    """net_null takes all that it is given. (Without no-rx it also hands out empty buffers.)"""
     lost = ("run", *FLOW, "--destination-mac", "02:00:00:00:00:02", "--count", "5000", "--packets-per-second", "50k")
     out = measured(tmp_path, *lost, "--max-loss", "99%", ports=("--vdev=net_null0,no-rx=1",), status=3)
     assert out["run"]["lost_packets"] == 5000 and out["run"]["received_packets"] == 0
