@@ -150,8 +150,9 @@ std::optional<std::string> Comparison::take_frame(const Step& step) {
         const auto verdict = seen_from(step.place, outcomes[i].verdict);
         const View got = trimmed(outcomes[i].packet);
         if (verdict != expected) {
-            return fmt::format("{}: {}, expected {}", sides_[i]->name(), kVerdicts[static_cast<int>(verdict)],
-                               kVerdicts[static_cast<int>(expected)]);
+            return fmt::format("{}: {}, expected {}: got{}\n    expected{}", sides_[i]->name(),
+                               kVerdicts[static_cast<int>(verdict)], kVerdicts[static_cast<int>(expected)], hex(got),
+                               hex(wanted));
         }
         if (verdict != oracle::Verdict::kDrop && !same(got, wanted)) {
             return fmt::format("{}: other bytes: got{}\n    expected{}", sides_[i]->name(), hex(got), hex(wanted));
