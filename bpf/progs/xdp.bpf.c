@@ -132,7 +132,9 @@ SLUICE_ALWAYS_INLINE int sluice_begin(struct xdp_md *ctx, struct sluice_xdp_work
 		sluice_log_event(now, SLUICE_EVENT_DROPPED);
 		return XDP_DROP;
 	}
-	if (decision != SLUICE_DECIDE_ESTABLISH || !sluice_has_tunnel(&image, now->pair.flags, v6) ||
+	/* What ends a flow and begins one may be passed to tc after all, which would follow it and find an end. */
+	if (decision != SLUICE_DECIDE_ESTABLISH || (now->packet.tcp_flags & SLUICE_TCP_FIN) ||
+	    !sluice_has_tunnel(&image, now->pair.flags, v6) ||
 	    !sluice_serves_new(ctx, work, &plain, v6)) {
 		/* tc decides anew, and draws what was drawn here. */
 		if (random)
