@@ -20,8 +20,9 @@ SLUICE_ALWAYS_INLINE int sluice_turn_quote(struct sluice_case *now, struct sluic
 	struct sluice_address *src = &now->pair.forward.src;
 	struct sluice_flow_hit *hit = &now->hit;
 
-	/* It is told to who sent the packet in question, or it is not honest. */
-	if (!sluice_quote_parse(quote, v6) || !sluice_address_equal(&outer->dst, &quote->quoted.src))
+	/* It is told to who sent the packet in question, and by one host, or it is not honest. */
+	if (!sluice_source_is_host(&now->packet) || !sluice_quote_parse(quote, v6) ||
+	    !sluice_address_equal(&outer->dst, &quote->quoted.src))
 		return 0;
 	/* An error follows no flow, so it need not bring one over either. */
 	if (!sluice_flow_find_any(&now->flows, &quote->turned, sluice_flow_hash(&now->flows, &quote->turned, v6),

@@ -56,10 +56,10 @@ void Oracle::portless(Job& job) {
 }
 
 // Whether it is an ICMP error about a flow: the quoted packet turned round is what would come back, so the error is
-// treated as that would be. It is told to who sent the packet in question, or it is not honest.
+// treated as that would be. It is told to who sent the packet in question, and by one host, or it is not honest.
 bool Oracle::turn_error(Job& job) {
     const Quote quote = read_quote(job.frame, job.packet);
-    if (!quote.usable || job.packet.tuple.dst != quote.tuple.src) {
+    if (!quote.usable || job.packet.tuple.dst != quote.tuple.src || !is_host(job.packet.tuple.src)) {
         return false;
     }
     const Half* half = find(quote.tuple.turned());

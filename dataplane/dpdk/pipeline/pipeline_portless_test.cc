@@ -96,6 +96,22 @@ TEST(PipelinePortless, ErrorsAboutNothingAreDroppedAtAServiceAndPassElsewhere) {
     }
 }
 
+// RFC 1122, 3.2.2.1: what claims to come from a group is no host's word about a packet.
+TEST(PipelinePortless, AnErrorFromAGroupIsLeftAlone) {
+    for (const bool v6 : {false, true}) {
+        World world;
+        world.upsert(web(v6, Protocol::kTcp, {remote_pod(v6)}));
+        const Shape shape{v6, Protocol::kTcp};
+        const Outcome sent = world.run(packet(shape, local_pod(v6), cluster_ip(v6), 40000, 80), kPods);
+        ASSERT_EQ(sent.verdict, Verdict::kForward);
+        const Bytes error = packets::icmp_error(v6 ? "ff01::8" : "224.0.0.9", local_pod(v6), too_big(v6), v6 ? 0 : 4,
+                                                1400, sent.frame);
+        const Outcome out = world.run(error, kUplink);
+        EXPECT_EQ(out.verdict, Verdict::kKernel);
+        EXPECT_EQ(out.frame, error);
+    }
+}
+
 TEST(PipelinePortless, FragmentsFollowTheirFirst) {
     for (const bool v6 : {false, true}) {
         for (const bool snat : {false, true}) {
