@@ -16,7 +16,8 @@ CXX_FLAGS = ["-std=c++20", "-c", "-O0", "-w", '-DSLUICE_BPF_DIR=""']
 PACKAGES = ["libdpdk", "libnl-3.0", "libnl-route-3.0"]
 # Headers that want the tables defined before them: those that define them natively, and what else they build on.
 _TABLES = ["bpf/lib/view_memory.h", "bpf/lib/flow_memory.h"]
-_AFFINITY = [*_TABLES, "bpf/lib/select.h", "bpf/lib/affinity_memory.h"]
+_AFFINITY = [*_TABLES, "bpf/lib/select.h", "bpf/lib/affinity_memory.h",
+             "int sluice_view_open(struct sluice_view *);\n"]
 # What an engine lends to the decisions (bpf/lib/decide.h).
 _ENGINE = [*_TABLES, "bpf/lib/case.h", """typedef void *sluice_env;
 __u32 sluice_env_random(void);
