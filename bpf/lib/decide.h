@@ -100,6 +100,9 @@ SLUICE_ALWAYS_INLINE __u32 sluice_direct_return(const struct sluice_case *now)
 	/* Nobody answers himself under another name: hairpin goes through this node, both ways. */
 	if (sluice_address_equal(&now->packet.tuple.src, &now->selection.address))
 		return 0;
+	/* Another node could not answer. */
+	if (sluice_is_link_local(&now->packet.tuple.src))
+		return 0;
 	if (frontend & SLUICE_FRONTEND_DSR_LINK)
 		return SLUICE_FLOW_LINK;
 	return frontend & SLUICE_FRONTEND_DSR_TUNNEL ? SLUICE_FLOW_TUNNEL : SLUICE_FLOW_OPTION;
@@ -155,9 +158,11 @@ SLUICE_ALWAYS_INLINE __u32 sluice_plan_flow(sluice_env env, struct sluice_case *
 		return SLUICE_DROP_NONE;
 	/*
 	 * A backend on the node's own address answers through the stack, whatever the source is; and the stack would
-	 * not take a packet from outside that claims to come from the node.
+	 * not take a packet from outside that claims to come from the node. A link-local source keeps to its link: the
+	 * stack delivers what is for the node and tells the client of the rest, to the address that it has.
 	 */
-	if (now->place != SLUICE_PLACE_NODE_EGRESS && sluice_env_stays(env, now, v6))
+	if (now->place != SLUICE_PLACE_NODE_EGRESS &&
+	    ((v6 && sluice_is_link_local(&tuple->src)) || sluice_env_stays(env, now, v6)))
 		return SLUICE_DROP_NONE;
 	if (v6 ? (node->word_be[0] | node->word_be[1] | node->word_be[2] | node->word_be[3]) == 0 :
 		 node->word_be[3] == 0)

@@ -301,6 +301,12 @@ SLUICE_ALWAYS_INLINE int sluice_source_is_host(const struct sluice_packet *packe
 				 SLUICE_NTOH32(src->word_be[3]) > 1);
 }
 
+/* Whether the source means something on its own link alone (RFC 4291, 2.5.6): routers do not send such packets on. */
+SLUICE_ALWAYS_INLINE int sluice_is_link_local(const struct sluice_address *src)
+{
+	return (src->word_be[0] & SLUICE_HTON32(0xffc00000U)) == SLUICE_HTON32(0xfe800000U);
+}
+
 /* An IP packet whose header is at packet->l3. REQUIRES: the rest of *packet zeroed. */
 SLUICE_ALWAYS_INLINE int sluice_parse_ip(const void *data, const void *data_end, __u32 frame_len,
 					 __u16 ethertype, struct sluice_packet *packet)

@@ -216,6 +216,9 @@ SLUICE_ALWAYS_INLINE int sluice_plain_packet(struct xdp_md *ctx, const struct sl
 	__u32 zero = 0;
 	__u64 hash;
 
+	/* It goes no further than this node, and next hops are known here by their destination alone. */
+	if (v6 && sluice_is_link_local(&tuple->src))
+		return XDP_PASS;
 	if (!sluice_view_open(&image) || image.header->magic != SLUICE_IMAGE_MAGIC ||
 	    !sluice_flow_view_open(&flows))
 		return XDP_PASS;

@@ -46,7 +46,7 @@ IpAddress Generator::client(bool v6, Place place) {
     };
     if (random_.chance(2)) {
         constexpr const char* kBad4[] = {"127.0.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255", "192.0.2.1"};
-        constexpr const char* kBad6[] = {"::1", "::", "ff02::1", "2001:db8::1", "ff05::3"};
+        constexpr const char* kBad6[] = {"::1", "::", "ff02::1", "2001:db8::1", "fe80::7", "fe81::8"};
         return ip(v6 ? random_.pick(kBad6) : random_.pick(kBad4));
     }
     switch (place) {

@@ -97,12 +97,13 @@ image::Service Generator::make_service(std::size_t number) {
                v6 ? IpFamily::kIpv6 : IpFamily::kIpv4};
     out.port = 80;
     const auto last = [&](std::size_t n) { return v6 ? fmt::format("{:x}", 0x10 + n) : fmt::format("{}", 10 + n); };
-    const auto forwarding = random_.chance(30)
-                                ? (random_.chance(50) ? image::Forwarding::kTunnel : image::Forwarding::kOption)
-                                : image::Forwarding::kNat;
+    constexpr image::Forwarding kDirect[] = {image::Forwarding::kTunnel, image::Forwarding::kOption,
+                                             image::Forwarding::kLink};
+    const auto forwarding = random_.chance(35) ? random_.pick(kDirect) : image::Forwarding::kNat;
+    const bool by_link = forwarding == image::Forwarding::kLink;
     // What is remembered of a connection that could not be made is not seen: not where many cannot.
     const bool may_fail = world_.node.masquerade_v4.is_unspecified() || world_.port_min == kFewPorts;
-    const bool affine = random_.chance(20) && !may_fail;
+    const bool affine = random_.chance(20) && !may_fail && !by_link;
     const bool external_local = random_.chance(30);
     const bool internal_local = random_.chance(20);
     const bool sources = random_.chance(30);
@@ -149,7 +150,8 @@ image::Service Generator::make_service(std::size_t number) {
     if (affine) {
         out.affinity_timeout_s = random_.pick(kTimeouts);
     }
-    if (random_.chance(30)) {
+    // Two nodes must choose the same for what goes by link.
+    if (by_link || random_.chance(30)) {
         out.choice = random_.chance(50) ? image::Choice::kTuple : image::Choice::kClient;
     }
     return out;
@@ -226,6 +228,7 @@ std::string describe(const image::Service& service) {
                            frontend.restricted ? " restricted" : "",
                            frontend.forwarding == image::Forwarding::kTunnel   ? " tunnel"
                            : frontend.forwarding == image::Forwarding::kOption ? " option"
+                           : frontend.forwarding == image::Forwarding::kLink   ? " link"
                                                                                : "");
     }
     const auto set = [&](const char* name, const image::BackendSet& backends) {

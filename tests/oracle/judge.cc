@@ -228,15 +228,18 @@ std::shared_ptr<Oracle::Flow> Oracle::plan(const Job& job, const Match& match, c
     flow->forward = tuple;
     flow->reverse = {backend.address, tuple.src, backend.port, tuple.sport, tuple.protocol};
     const bool hairpin = tuple.src == backend.address;
+    // Such a source is known on its own link alone: no router sends it on (RFC 4291, 2.5.6), nobody elsewhere answers it.
+    const bool keeps_to_link = !tuple.src.is_v4() && tuple.src.is_link_local();
     if (match.frontend.forwarding != image::Forwarding::kNat && job.place == Place::kUplink && !backend.local &&
-        !hairpin) {
+        !hairpin && !keeps_to_link) {
         flow->direct = match.frontend.forwarding == image::Forwarding::kTunnel   ? Direct::kTunnel
                        : match.frontend.forwarding == image::Forwarding::kOption ? Direct::kOption
                                                                                  : Direct::kLink;
     }
     // A backend on the node itself answers through its stack, which takes no packet that claims to come from the node.
     const IpAddress node = node_address(job.packet.v6);
-    const bool stays = job.place != Place::kKernel && route(backend.address, 0).hop == Hop::kStay;
+    const bool stays =
+        job.place != Place::kKernel && (keeps_to_link || route(backend.address, 0).hop == Hop::kStay);
     if (wants_snat(job, match, backend) && tuple.src != node && !stays) {
         *lacks_address = node.is_unspecified() || node == IpAddress::from_v4_be(0);
         flow->snat = true;
@@ -347,7 +350,9 @@ void Oracle::send_on(Job& job, const Half& half, const Quote* quote) {
     Way way;
     // An answer of the node's own stack was routed for its client already.
     if (job.place != Place::kKernel || !half.reverse) {
-        way = route(to.dst, length);
+        if (to.src.is_v4() || !to.src.is_link_local()) {
+            way = route(to.dst, length);
+        }
         if (way.hop == Hop::kForward && job.place != Place::kKernel) {
             if (ttl <= 1) {
                 drop(job, SLUICE_DROP_TTL_EXPIRED);

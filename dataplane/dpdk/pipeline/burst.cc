@@ -116,6 +116,8 @@ template <int V6>
         std::uint32_t word[8];
         std::memcpy(word, ip + 8, sizeof word);
         if (sluice_words_are_mapped(word) != 0 || sluice_words_are_mapped(word + 4) != 0) return;
+        // Next hops are looked up by their destination alone; what may not be sent on is told apart elsewhere.
+        if ((word[0] & SLUICE_HTON32(0xffc00000U)) == SLUICE_HTON32(0xfe800000U)) return;
         step.kind = Step::Kind::kPlain6;
         fetch_bucket<1>(work, ip, step);
     } else {

@@ -156,6 +156,22 @@ TEST(PipelineSend, ABackendOnTheNodeItselfGetsItsPacketsByTheStack) {
     }
 }
 
+// RFC 4291, 2.5.6: such a source is known on its own link alone. The stack refuses to send it on, and tells the client.
+TEST(PipelineSend, ALinkLocalSourceIsNotSentOn) {
+    for (const image::Forwarding forwarding :
+         {image::Forwarding::kNat, image::Forwarding::kTunnel, image::Forwarding::kOption}) {
+        World world;
+        world.upsert(web(true, Protocol::kTcp, {remote_pod(true)}, false, forwarding));
+        for (const std::uint8_t flags : kBoth) {
+            const Outcome out = world.run(
+                packet({true, Protocol::kTcp}, "fe80::7", external_ip(true), 40000, 80, flags), kUplink);
+            ASSERT_EQ(out.verdict, Verdict::kKernel);
+            expect_tuple(out, "fe80::7", 40000, remote_pod(true), 8080);
+            EXPECT_EQ(out.view.ttl, 64);
+        }
+    }
+}
+
 TEST(PipelineSend, WhatTheStackForwardsItselfIsNotTouched) {
     World world;
     world.upsert(web(false, Protocol::kTcp, {local_pod(false)}));

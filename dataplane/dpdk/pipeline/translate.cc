@@ -73,7 +73,9 @@ void translate(Work& work, Frame& frame, bool v6) {
     // By option it was counted as the client sent it.
     if (sluice_counted_direct(&now) == 0) count_packet(work, hit.meta.backend, counted_bytes(now.packet));
     if (sluice_may_route(&now) != 0) {
-        way = route(work, hit.new_dst, now.packet.end - now.packet.l3, v6);
+        if (!v6 || sluice_is_link_local(&hit.new_src) == 0) {
+            way = route(work, hit.new_dst, now.packet.end - now.packet.l3, v6);
+        }
         if (way == Way::kForward && now.place != SLUICE_PLACE_NODE_EGRESS) {
             if (ttl <= 1) {
                 sluice_answer_time_exceeded(&work.answer, v6 ? 1 : 0);
