@@ -7,6 +7,8 @@
 #include <algorithm>
 
 #include "api/kubernetes/apps/v1/apps.pb.h"
+#include "api/kubernetes/autoscaling/v1/horizontalpodautoscaler.pb.h"
+#include "api/kubernetes/autoscaling/v2/horizontalpodautoscaler.pb.h"
 #include "api/kubernetes/batch/v1/job.pb.h"
 #include "api/kubernetes/certificates/v1/certificatesigningrequest.pb.h"
 #include "api/kubernetes/coordination/v1/lease.pb.h"
@@ -29,6 +31,8 @@ namespace {
 
 namespace corev1 = ::k8s::io::api::core::v1;
 namespace appsv1 = ::k8s::io::api::apps::v1;
+namespace autoscalingv1 = ::k8s::io::api::autoscaling::v1;
+namespace autoscalingv2 = ::k8s::io::api::autoscaling::v2;
 namespace batchv1 = ::k8s::io::api::batch::v1;
 namespace certificatesv1 = ::k8s::io::api::certificates::v1;
 namespace rbacv1 = ::k8s::io::api::rbac::v1;
@@ -130,6 +134,15 @@ const std::vector<KindInfo>& table() {
         row<appsv1::ReplicaSet, appsv1::ReplicaSetList>(
             "apps", "v1", {"replicasets", "replicaset", {"rs"}, {"all"}}, kNamespaced, kServed,
             {"scale"}),
+        // The preferred version of a group comes first.
+        row<autoscalingv2::HorizontalPodAutoscaler, autoscalingv2::HorizontalPodAutoscalerList>(
+            "autoscaling", "v2",
+            {"horizontalpodautoscalers", "horizontalpodautoscaler", {"hpa"}, {"all"}}, kNamespaced,
+            kServed),
+        row<autoscalingv1::HorizontalPodAutoscaler, autoscalingv1::HorizontalPodAutoscalerList>(
+            "autoscaling", "v1",
+            {"horizontalpodautoscalers", "horizontalpodautoscaler", {"hpa"}, {"all"}}, kNamespaced,
+            kServed),
         row<batchv1::Job, batchv1::JobList>("batch", "v1", {"jobs", "job", {}, {"all"}},
                                             kNamespaced, kServed),
         row<certificatesv1::CertificateSigningRequest,
@@ -201,6 +214,16 @@ std::span<const KindInfo> all_kinds() {
 std::span<const ActionResource> action_resources() {
     static const std::vector<ActionResource> resources = {
         {{"", "v1", "Binding"}, "bindings", "binding", true},
+        {{"authentication.k8s.io", "v1", "SelfSubjectReview"}, "selfsubjectreviews",
+         "selfsubjectreview", false},
+        {{"authorization.k8s.io", "v1", "LocalSubjectAccessReview"}, "localsubjectaccessreviews",
+         "localsubjectaccessreview", true},
+        {{"authorization.k8s.io", "v1", "SelfSubjectAccessReview"}, "selfsubjectaccessreviews",
+         "selfsubjectaccessreview", false},
+        {{"authorization.k8s.io", "v1", "SelfSubjectRulesReview"}, "selfsubjectrulesreviews",
+         "selfsubjectrulesreview", false},
+        {{"authorization.k8s.io", "v1", "SubjectAccessReview"}, "subjectaccessreviews",
+         "subjectaccessreview", false},
     };
     return resources;
 }

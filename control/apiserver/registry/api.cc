@@ -130,6 +130,7 @@ void ApiImpl::handle(std::shared_ptr<const http::Request> request,
     call->strategy = &strategies_.of(*info->kind);
     call->info = std::move(*info);
     call->format = std::move(*format);
+    if (call->info.kind != &call->strategy->kind()) call->format.served = call->info.kind;
     call->rows = row_object(*request);
     call->request = std::move(request);
     call->responder = std::move(responder);

@@ -114,7 +114,8 @@ Answer<Change> bind(const CallPtr& call, const corev1::Binding& binding,
 void serve_binding(const CallPtr& call) {
     auto options = parse_write_options(*call->request, "CreateOptions");
     if (!options) return call->respond(std::move(options).error());
-    auto body = read_body(*call->request, binding_strategy(), options->validation, &call->warnings);
+    auto body = read_body(*call->request, binding_strategy(), binding_kind(),
+                          options->validation, &call->warnings);
     if (!body) return call->respond(std::move(body).error());
     if (auto ok = place_in_namespace(call->info, body->get()); !ok) {
         return call->respond(std::move(ok).error());

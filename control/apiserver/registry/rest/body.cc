@@ -8,6 +8,7 @@
 #include "api/codec/json.h"
 #include "api/codec/protobuf.h"
 #include "api/codec/yaml.h"
+#include "control/apiserver/registry/conversion/conversion.h"
 #include "control/apiserver/registry/rest/negotiate.h"
 
 namespace sluice::registry {
@@ -17,26 +18,26 @@ namespace {
 // Bytes of a broken body that the answer repeats.
 constexpr std::size_t kMaxShownBody = 128;
 
-StatusError unrecognized(const Strategy& strategy, std::string_view why, std::string_view body) {
+StatusError unrecognized(const codec::KindInfo& served, std::string_view why, std::string_view body) {
     const std::string shown(body.substr(0, kMaxShownBody));
     return bad_request(
         fmt::format("the object provided is unrecognized (must be of type {}): {} ({})",
-                    strategy.kind().gvk.kind, why, shown));
+                    served.gvk.kind, why, shown));
 }
 
-StatusError cannot_handle(const Strategy& strategy, std::string_view kind,
+StatusError cannot_handle(const codec::KindInfo& served, std::string_view kind,
                           std::string_view version, std::string_view why) {
     return bad_request(fmt::format("{} in version {} cannot be handled as a {}: {}", kind,
-                                   go_quote(version), strategy.kind().gvk.kind, why));
+                                   go_quote(version), served.gvk.kind, why));
 }
 
-StatusError cannot_handle(const Strategy& strategy, std::string_view why) {
-    const auto& gvk = strategy.kind().gvk;
-    return cannot_handle(strategy, gvk.kind, gvk.version, why);
+StatusError cannot_handle(const codec::KindInfo& served, std::string_view why) {
+    return cannot_handle(served, served.gvk.kind, served.gvk.version, why);
 }
 
-Answer<void> check_kind(const Strategy& strategy, const codec::GroupVersionKind& given) {
-    const auto& gvk = strategy.kind().gvk;
+Answer<void> check_kind(const Strategy& strategy, const codec::KindInfo& served,
+                        const codec::GroupVersionKind& given) {
+    const auto& gvk = served.gvk;
     codec::GroupVersionKind claimed = given;
     if (claimed.version.empty()) {
         claimed.group = gvk.group;
@@ -52,33 +53,33 @@ Answer<void> check_kind(const Strategy& strategy, const codec::GroupVersionKind&
     }
     if (codec::find_kind(claimed) == nullptr) {
         return refuse(cannot_handle(
-            strategy, claimed.kind, claimed.version,
+            served, claimed.kind, claimed.version,
             fmt::format("no kind {} is registered for version {} in scheme",
                         go_quote(claimed.kind), go_quote(claimed.api_version()))));
     }
     return refuse(
-        cannot_handle(strategy, claimed.kind, claimed.version,
+        cannot_handle(served, claimed.kind, claimed.version,
                       fmt::format("converting ({}.{}) to ({}.{}): unknown conversion",
                                   claimed.version, claimed.kind, strategy.go_package(), gvk.kind)));
 }
 
-Answer<void> apply_field_validation(const Strategy& strategy, codec::FieldWarnings found,
+Answer<void> apply_field_validation(const codec::KindInfo& served, codec::FieldWarnings found,
                                     FieldValidation validation,
                                     std::vector<std::string>* warnings) {
     if (found.empty() || validation == FieldValidation::kIgnore) return {};
     if (validation == FieldValidation::kStrict) {
         return refuse(cannot_handle(
-            strategy, fmt::format("strict decoding error: {}", fmt::join(found, ", "))));
+            served, fmt::format("strict decoding error: {}", fmt::join(found, ", "))));
     }
     warnings->insert(warnings->end(), found.begin(), found.end());
     return {};
 }
 
-Answer<codec::GroupVersionKind> kind_of_document(const Strategy& strategy,
+Answer<codec::GroupVersionKind> kind_of_document(const codec::KindInfo& served,
                                                  const boost::json::value& document) {
     const auto* object = document.if_object();
     if (object == nullptr) {
-        return refuse(cannot_handle(strategy,
+        return refuse(cannot_handle(served,
                                     "json: cannot unmarshal into Go value of type an object"));
     }
     std::string fields[2];
@@ -95,63 +96,74 @@ Answer<codec::GroupVersionKind> kind_of_document(const Strategy& strategy,
     return std::move(*gvk);
 }
 
+// Converted to the version that is stored, if that is another.
+Answer<std::unique_ptr<Message>> as_stored(const codec::KindInfo& served,
+                                           std::unique_ptr<Message> message) {
+    auto converted = to_stored(served, std::move(message));
+    if (!converted) return refuse(cannot_handle(served, converted.error().message));
+    return std::move(*converted);
+}
+
 Answer<std::unique_ptr<Message>> read_protobuf(const http::Request& request,
-                                               const Strategy& strategy) {
+                                               const Strategy& strategy,
+                                               const codec::KindInfo& served) {
     auto envelope = codec::open_envelope(request.body);
     if (!envelope) return refuse(bad_request(envelope.error().message));
-    if (auto fits = check_kind(strategy, envelope->gvk); !fits) {
+    if (auto fits = check_kind(strategy, served, envelope->gvk); !fits) {
         return refuse(std::move(fits).error());
     }
-    auto message = strategy.kind().new_object();
+    auto message = served.new_object();
     if (auto done = codec::decode_protobuf_raw(envelope->raw, message.get()); !done) {
-        return refuse(cannot_handle(strategy, done.error().message));
+        return refuse(cannot_handle(served, done.error().message));
     }
-    return message;
+    return as_stored(served, std::move(message));
 }
 
 }  // namespace
 
 Answer<std::unique_ptr<Message>> read_body(const http::Request& request, const Strategy& strategy,
+                                           const codec::KindInfo& served,
                                            FieldValidation validation,
                                            std::vector<std::string>* warnings) {
     auto encoding = negotiate_input(request.header("content-type"));
     if (!encoding) return refuse(std::move(encoding).error());
-    if (*encoding == Encoding::kProtobuf) return read_protobuf(request, strategy);
+    if (*encoding == Encoding::kProtobuf) return read_protobuf(request, strategy, served);
     if (*encoding == Encoding::kYaml) {
         auto document = codec::yaml_to_json(request.body);
-        if (!document) return refuse(unrecognized(strategy, document.error().message, request.body));
-        return read_document(*document, strategy, validation, warnings);
+        if (!document) return refuse(unrecognized(served, document.error().message, request.body));
+        return read_document(*document, strategy, served, validation, warnings);
     }
     auto claimed = codec::peek_json_kind(request.body);
-    if (!claimed) return refuse(unrecognized(strategy, claimed.error().message, request.body));
-    if (auto fits = check_kind(strategy, *claimed); !fits) return refuse(std::move(fits).error());
-    auto message = strategy.kind().new_object();
+    if (!claimed) return refuse(unrecognized(served, claimed.error().message, request.body));
+    if (auto fits = check_kind(strategy, served, *claimed); !fits) return refuse(std::move(fits).error());
+    auto message = served.new_object();
     codec::FieldWarnings found;
     if (auto done = codec::decode_json(request.body, message.get(), &found); !done) {
-        return refuse(cannot_handle(strategy, done.error().message));
+        return refuse(cannot_handle(served, done.error().message));
     }
-    if (auto ok = apply_field_validation(strategy, std::move(found), validation, warnings); !ok) {
+    if (auto ok = apply_field_validation(served, std::move(found), validation, warnings); !ok) {
         return refuse(std::move(ok).error());
     }
-    return message;
+    return as_stored(served, std::move(message));
 }
 
 Answer<std::unique_ptr<Message>> read_document(const boost::json::value& document,
                                                const Strategy& strategy,
+                                               const codec::KindInfo& served,
                                                FieldValidation validation,
                                                std::vector<std::string>* warnings) {
-    auto claimed = kind_of_document(strategy, document);
+    auto claimed = kind_of_document(served, document);
     if (!claimed) return refuse(std::move(claimed).error());
-    if (auto fits = check_kind(strategy, *claimed); !fits) return refuse(std::move(fits).error());
-    auto message = strategy.kind().new_object();
+    if (auto fits = check_kind(strategy, served, *claimed); !fits) return refuse(std::move(fits).error());
+    auto message = served.new_object();
     codec::FieldWarnings found;
     if (auto done = codec::from_json_value(document, message.get(), &found); !done) {
-        return refuse(cannot_handle(strategy, done.error().message));
+        return refuse(cannot_handle(served, done.error().message));
     }
-    if (auto ok = apply_field_validation(strategy, std::move(found), validation, warnings); !ok) {
+    if (auto ok = apply_field_validation(served, std::move(found), validation, warnings); !ok) {
         return refuse(std::move(ok).error());
     }
-    return message;
+    return as_stored(served, std::move(message));
 }
 
 }  // namespace sluice::registry

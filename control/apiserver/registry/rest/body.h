@@ -14,15 +14,18 @@ class value;
 
 namespace sluice::registry {
 
-// The object in the body, which must be of the strategy's kind (kind and apiVersion may be absent). Unknown and
-// duplicate fields are refused, added to *warnings or passed over, as asked. Defaults are not yet set.
+// The object in the body, which must be of the kind `served` (kind and apiVersion may be absent); what is returned is
+// of the strategy's kind, the version in which it is stored. Unknown and duplicate fields are refused, added to
+// *warnings or passed over, as asked. Defaults are not yet set.
 Answer<std::unique_ptr<Message>> read_body(const http::Request& request, const Strategy& strategy,
+                                           const codec::KindInfo& served,
                                            FieldValidation validation,
                                            std::vector<std::string>* warnings);
 
 // A patched document into a typed object, with the same field validation.
 Answer<std::unique_ptr<Message>> read_document(const boost::json::value& document,
                                                const Strategy& strategy,
+                                               const codec::KindInfo& served,
                                                FieldValidation validation,
                                                std::vector<std::string>* warnings);
 

@@ -97,6 +97,15 @@ std::string cell_json(const Cell& cell) {
     return "null";
 }
 
+// The object in the version that was asked for.
+const StoredObject& shown(const StoredObject& object, const OutputFormat& format) {
+    return format.served == nullptr ? object : object.as(*format.served);
+}
+
+const codec::KindInfo& shown_kind(const Strategy& strategy, const OutputFormat& format) {
+    return format.served == nullptr ? strategy.kind() : *format.served;
+}
+
 std::string row_json(const Strategy& strategy, const StoredObject& object,
                      const OutputFormat& format, RowObject rows) {
     std::string out = R"({"cells":[)";
@@ -107,8 +116,9 @@ std::string row_json(const Strategy& strategy, const StoredObject& object,
         out += cell_json(cell);
     }
     out += ']';
-    if (rows == RowObject::kMetadata) out += R"(,"object":)" + partial_json(object, format);
-    if (rows == RowObject::kFull) out += R"(,"object":)" + object_json(object);
+    const StoredObject& carried = shown(object, format);
+    if (rows == RowObject::kMetadata) out += R"(,"object":)" + partial_json(carried, format);
+    if (rows == RowObject::kFull) out += R"(,"object":)" + object_json(carried);
     return out + "}";
 }
 
@@ -192,24 +202,25 @@ std::string wrap_protobuf(const codec::GroupVersionKind& gvk, std::string_view r
 std::string encode_object(const Strategy& strategy, const StoredObject& object,
                           const OutputFormat& format, RowObject rows) {
     if (format.encoding == Encoding::kProtobuf) {
+        const StoredObject& wanted = shown(object, format);
         if (format.form == Form::kPartialMetadata) {
             return wrap_protobuf({"meta.k8s.io", format.form_version, "PartialObjectMetadata"},
-                                 partial_raw(object));
+                                 partial_raw(wanted));
         }
-        return wrap_protobuf(object.kind().gvk, object.raw());
+        return wrap_protobuf(wanted.kind().gvk, wanted.raw());
     }
     std::string json;
     switch (format.form) {
-        case Form::kObject: json = object_json(object); break;
+        case Form::kObject: json = object_json(shown(object, format)); break;
         case Form::kTable: json = single_row_table(strategy, object, format, rows, true); break;
-        case Form::kPartialMetadata: json = partial_json(object, format); break;
+        case Form::kPartialMetadata: json = partial_json(shown(object, format), format); break;
     }
     return format.encoding == Encoding::kYaml ? as_yaml(json) : json + "\n";
 }
 
 std::string encode_list(const Strategy& strategy, const ListPage& page, const OutputFormat& format,
                         RowObject rows) {
-    const codec::KindInfo& kind = strategy.kind();
+    const codec::KindInfo& kind = shown_kind(strategy, format);
     const bool partial = format.form == Form::kPartialMetadata;
     if (format.encoding == Encoding::kProtobuf) {
         metav1::ListMeta meta;
@@ -217,7 +228,8 @@ std::string encode_list(const Strategy& strategy, const ListPage& page, const Ou
         std::string raw;
         append_field(&raw, 1, meta.SerializeAsString());
         for (const ObjectPtr& item : page.items) {
-            append_field(&raw, 2, partial ? partial_raw(*item) : item->raw());
+            const StoredObject& wanted = shown(*item, format);
+            append_field(&raw, 2, partial ? partial_raw(wanted) : wanted.raw());
         }
         return wrap_protobuf(
             partial ? codec::GroupVersionKind{"meta.k8s.io", format.form_version,
@@ -235,7 +247,8 @@ std::string encode_list(const Strategy& strategy, const ListPage& page, const Ou
                            list_meta_json(page));
         for (std::size_t i = 0; i < page.items.size(); ++i) {
             if (i != 0) json += ',';
-            json += partial ? partial_json(*page.items[i], format) : page.items[i]->json();
+            const StoredObject& wanted = shown(*page.items[i], format);
+            json += partial ? partial_json(wanted, format) : wanted.json();
         }
         json += "]}";
     }
@@ -257,23 +270,25 @@ std::string encode_event(EventType type, const Strategy& strategy, const StoredO
         return protobuf_frame(name, encode_object(strategy, object, format, rows));
     }
     switch (format.form) {
-        case Form::kObject: return text_frame(name, object_json(object), format.encoding);
+        case Form::kObject:
+            return text_frame(name, object_json(shown(object, format)), format.encoding);
         case Form::kTable:
             return text_frame(name, single_row_table(strategy, object, format, rows, columns),
                               format.encoding);
         case Form::kPartialMetadata:
-            return text_frame(name, partial_json(object, format), format.encoding);
+            return text_frame(name, partial_json(shown(object, format), format), format.encoding);
     }
     return {};
 }
 
 std::string encode_bookmark(const Strategy& strategy, store::Revision revision, bool initial_end,
                             const OutputFormat& format, bool columns) {
-    auto message = strategy.kind().new_object();
+    const codec::KindInfo& kind = shown_kind(strategy, format);
+    auto message = kind.new_object();
     auto& meta = codec::object_meta(*message);
     meta.set_resourceversion(std::to_string(revision));
     if (initial_end) (*meta.mutable_annotations())["k8s.io/initial-events-end"] = "true";
-    const StoredObject object(strategy.kind(), std::move(message), revision);
+    const StoredObject object(kind, std::move(message), revision);
     if (format.form == Form::kTable && format.encoding != Encoding::kProtobuf) {
         // A bookmark's row would show an object that is not there, so the Table has none.
         const std::string json = fmt::format(

@@ -8,6 +8,10 @@
 
 #include "control/apiserver/registry/rest/status_error.h"
 
+namespace sluice::codec {
+struct KindInfo;
+}
+
 namespace sluice::registry {
 
 // Media ranges read from one Accept header; later ones are ignored.
@@ -20,6 +24,8 @@ struct OutputFormat {
     Encoding encoding = Encoding::kJson;
     Form form = Form::kObject;
     std::string form_version = "v1";  // of meta.k8s.io: v1 or v1beta1
+    // The version of the kind that the client asked for; null: the stored one.
+    const codec::KindInfo* served = nullptr;
 
     auto operator<=>(const OutputFormat&) const = default;
 };

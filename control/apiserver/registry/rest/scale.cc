@@ -59,6 +59,7 @@ void answer_scale(const CallPtr& call, const ObjectPtr& object) {
     const StoredObject shown(scale_kind(), scale_from(*call->strategy, *object), object->revision());
     Call answer = *call;
     answer.strategy = &scale_strategy();
+    answer.format.served = nullptr;
     answer.respond(200, shown);
 }
 
@@ -111,7 +112,8 @@ std::shared_ptr<const scalev1::Scale> as_scale(std::unique_ptr<Message> message)
 void put_scale(const CallPtr& call) {
     auto options = parse_write_options(*call->request, "UpdateOptions");
     if (!options) return call->respond(std::move(options).error());
-    auto body = read_body(*call->request, scale_strategy(), options->validation, &call->warnings);
+    auto body = read_body(*call->request, scale_strategy(), scale_kind(),
+                          options->validation, &call->warnings);
     if (!body) return call->respond(std::move(body).error());
     if (auto ok = place_in_namespace(call->info, body->get()); !ok) {
         return call->respond(std::move(ok).error());
@@ -134,8 +136,8 @@ void patch_scale(const CallPtr& call) {
                      auto document = apply_patch_to(*before, scale_kind().gvk, patch);
                      if (!document) return refuse(std::move(document).error());
                      call->warnings.clear();
-                     auto after = read_document(*document, scale_strategy(), validation,
-                                                &call->warnings);
+                     auto after = read_document(*document, scale_strategy(), scale_kind(),
+                                                validation, &call->warnings);
                      if (!after) return refuse(std::move(after).error());
                      if (auto ok = place_in_namespace(call->info, after->get()); !ok) {
                          return refuse(std::move(ok).error());

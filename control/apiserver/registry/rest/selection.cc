@@ -5,14 +5,27 @@
 #include <algorithm>
 
 #include "api/kubernetes/meta/v1/meta.pb.h"
+#include "control/apiserver/registry/conversion/conversion.h"
 #include "control/apiserver/registry/rest/core.h"
 
 namespace sluice::registry {
+
+namespace {
+
+// The name under which the strategy knows a field.
+std::string_view stored_name(const Conversion* conversion, std::string_view field) {
+    if (conversion == nullptr || conversion->stored_field == nullptr) return field;
+    if (field == "metadata.name" || field == "metadata.namespace") return field;
+    return conversion->stored_field(field);
+}
+
+}  // namespace
 
 Answer<Selection> Selection::make(const Strategy& strategy, const RequestInfo& info,
                                   const ListOptions& options) {
     Selection out;
     out.strategy_ = &strategy;
+    out.conversion_ = conversion_of(*info.kind);
     auto labels = codec::LabelSelector::parse(options.label_selector);
     if (!labels) return refuse(bad_request(labels.error().message));
     out.labels_ = std::move(*labels);
@@ -23,7 +36,8 @@ Answer<Selection> Selection::make(const Strategy& strategy, const RequestInfo& i
     for (const auto& term : out.fields_.terms()) {
         if (term.field == "metadata.name") continue;
         if (term.field == "metadata.namespace" && info.kind->namespaced) continue;
-        if (std::find(offered.begin(), offered.end(), term.field) == offered.end()) {
+        if (std::find(offered.begin(), offered.end(), stored_name(out.conversion_, term.field)) ==
+            offered.end()) {
             return refuse(bad_request(strategy.unknown_field_message(term.field)));
         }
     }
@@ -53,7 +67,7 @@ bool Selection::matches(const StoredObject& object) const {
         return false;
     }
     return fields_.matches([this, &object](std::string_view field) {
-        return strategy_->field_value(object.message(), field);
+        return strategy_->field_value(object.message(), stored_name(conversion_, field));
     });
 }
 

@@ -12,6 +12,8 @@
 
 namespace sluice::registry {
 
+struct Conversion;
+
 // Immutable; thread-safe.
 class Selection {
 public:
@@ -32,6 +34,7 @@ public:
 
 private:
     const Strategy* strategy_ = nullptr;
+    const Conversion* conversion_ = nullptr;  // of the version whose field names are used
     std::string prefix_;
     bool single_ = false;
     codec::LabelSelector labels_;

@@ -6,6 +6,7 @@
 #include "api/codec/json.h"
 #include "api/codec/protobuf.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
+#include "control/apiserver/registry/conversion/conversion.h"
 
 namespace sluice::registry {
 
@@ -13,7 +14,7 @@ StoredObject::StoredObject(const codec::KindInfo& kind, std::unique_ptr<Message>
                            store::Revision revision)
     : kind_(kind), message_(std::move(message)), revision_(revision) {}
 
-StoredObject::~StoredObject() = default;
+StoredObject::~StoredObject() { delete other_version_.load(std::memory_order_acquire); }
 
 const codec::metav1::ObjectMeta& StoredObject::meta() const {
     return codec::object_meta(*message_);
@@ -29,19 +30,52 @@ const std::string& StoredObject::raw() const {
     return raw_;
 }
 
+const StoredObject& StoredObject::as(const codec::KindInfo& served) const {
+    const StoredObject* last = this;
+    while (&last->kind_ != &served) {
+        const StoredObject* next = last->other_version_.load(std::memory_order_acquire);
+        if (next == nullptr) {
+            auto made = std::make_unique<StoredObject>(served, to_served(served, *message_),
+                                                       revision_);
+            // Another thread may have been first, with this version or another: then next is its object.
+            if (last->other_version_.compare_exchange_strong(next, made.get(),
+                                                             std::memory_order_acq_rel)) {
+                next = made.release();
+            }
+        }
+        last = next;
+    }
+    return *last;
+}
+
+namespace {
+
+// The version in the envelope: an older server may have stored another one than this does.
+const codec::KindInfo& written_kind(const codec::KindInfo& kind,
+                                    const codec::GroupVersionKind& written) {
+    if (written == kind.gvk) return kind;
+    const codec::KindInfo* other = codec::find_kind(written);
+    return other != nullptr && &stored_kind(*other) == &kind ? *other : kind;
+}
+
+}  // namespace
+
 Answer<ObjectPtr> decode_stored(const codec::KindInfo& kind, std::string_view value,
                                 store::Revision revision) {
+    const auto unreadable = [&kind, revision](std::string_view why) {
+        return refuse(internal_error(fmt::format("stored {} at revision {} cannot be read: {}",
+                                                 kind.gvk.kind, revision, why)));
+    };
     auto envelope = codec::open_envelope(value);
     if (!envelope) return refuse(from_error(envelope.error()));
-    auto message = kind.new_object();
+    const codec::KindInfo& written = written_kind(kind, envelope->gvk);
+    auto message = written.new_object();
     const auto decoded = codec::decode_protobuf_raw(envelope->raw, message.get());
-    if (!decoded) {
-        return refuse(internal_error(
-            fmt::format("stored {} at revision {} cannot be read: {}", kind.gvk.kind, revision,
-                        decoded.error().message)));
-    }
-    codec::object_meta(*message).set_resourceversion(std::to_string(revision));
-    return std::make_shared<const StoredObject>(kind, std::move(message), revision);
+    if (!decoded) return unreadable(decoded.error().message);
+    auto converted = to_stored(written, std::move(message));
+    if (!converted) return unreadable(converted.error().message);
+    codec::object_meta(**converted).set_resourceversion(std::to_string(revision));
+    return std::make_shared<const StoredObject>(kind, std::move(*converted), revision);
 }
 
 std::string encode_stored(const codec::KindInfo& kind, const Message& object) {

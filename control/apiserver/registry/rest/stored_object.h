@@ -5,6 +5,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -39,6 +40,9 @@ public:
     [[nodiscard]] const std::string& json() const;
     // The message's own protobuf encoding, without the envelope.
     [[nodiscard]] const std::string& raw() const;
+    // The same object in another version of its kind (conversion/); *this for its own. Made on first use and kept as
+    // long as this object.
+    [[nodiscard]] const StoredObject& as(const codec::KindInfo& served) const;
 
 private:
     const codec::KindInfo& kind_;
@@ -48,11 +52,13 @@ private:
     mutable std::once_flag raw_once_;
     mutable std::string json_;
     mutable std::string raw_;
+    // The next of the versions made so far, owned; the list only grows.
+    mutable std::atomic<const StoredObject*> other_version_{nullptr};
 };
 
 using ObjectPtr = std::shared_ptr<const StoredObject>;
 
-// Reads a store's value; sets metadata.resourceVersion to `revision`.
+// Reads a store's value, in whatever version it was written; sets metadata.resourceVersion to `revision`.
 Answer<ObjectPtr> decode_stored(const codec::KindInfo& kind, std::string_view value,
                                 store::Revision revision);
 // The bytes to store: the Kubernetes protobuf envelope, without a resourceVersion.

@@ -73,10 +73,12 @@ struct PatchRequest {
 Answer<Change> apply_patch(PatchRequest& request, const ObjectPtr& existing) {
     const Strategy& strategy = *request.call->strategy;
     if (existing == nullptr) return refuse(not_found(strategy.kind(), request.call->info.name));
-    auto document = apply_patch_to(existing->message(), strategy.kind().gvk, request.patch);
+    const codec::KindInfo& served = *request.call->info.kind;
+    auto document =
+        apply_patch_to(existing->as(served).message(), served.gvk, request.patch);
     if (!document) return refuse(std::move(document).error());
     request.call->warnings.clear();
-    auto object = read_document(*document, strategy, request.options.validation,
+    auto object = read_document(*document, strategy, served, request.options.validation,
                                 &request.call->warnings);
     if (!object) return refuse(std::move(object).error());
     if (auto ok = place_in_namespace(request.call->info, object->get()); !ok) {
@@ -157,8 +159,8 @@ Answer<void> check_namespace(Core& core, const codec::KindInfo& kind, std::strin
 void serve_create(const CallPtr& call) {
     auto options = parse_write_options(*call->request, "CreateOptions");
     if (!options) return call->respond(std::move(options).error());
-    auto object =
-        read_body(*call->request, *call->strategy, options->validation, &call->warnings);
+    auto object = read_body(*call->request, *call->strategy, *call->info.kind,
+                            options->validation, &call->warnings);
     if (!object) return call->respond(std::move(object).error());
     if (auto ok = place_in_namespace(call->info, object->get()); !ok) {
         return call->respond(std::move(ok).error());
@@ -181,8 +183,8 @@ void serve_create(const CallPtr& call) {
 void serve_update(const CallPtr& call) {
     auto options = parse_write_options(*call->request, "UpdateOptions");
     if (!options) return call->respond(std::move(options).error());
-    auto object =
-        read_body(*call->request, *call->strategy, options->validation, &call->warnings);
+    auto object = read_body(*call->request, *call->strategy, *call->info.kind,
+                            options->validation, &call->warnings);
     if (!object) return call->respond(std::move(object).error());
     if (auto ok = place_in_namespace(call->info, object->get()); !ok) {
         return call->respond(std::move(ok).error());

@@ -1,6 +1,7 @@
 #include "control/apiserver/registry/strategies/strategies.h"
 
 #include "control/apiserver/registry/api.h"
+#include "control/apiserver/registry/conversion/conversion.h"
 #include "control/apiserver/registry/strategies/kinds.h"
 
 namespace sluice::registry {
@@ -52,15 +53,23 @@ std::unique_ptr<Strategy> make_strategy(const codec::KindInfo& kind, ServiceAllo
 }  // namespace
 
 StrategySet::StrategySet(ServiceAllocator& allocator, const ApiOptions& options) {
-    for (const codec::KindInfo& kind : codec::all_kinds()) {
+    const auto kinds = codec::all_kinds();
+    by_kind_.resize(kinds.size());
+    for (const codec::KindInfo& kind : kinds) {
+        if (&stored_kind(kind) != &kind) continue;
         strategies_.push_back(make_strategy(kind, allocator, options));
+        by_kind_[static_cast<std::size_t>(&kind - kinds.data())] = strategies_.back().get();
+    }
+    for (std::size_t i = 0; i < kinds.size(); ++i) {
+        const auto stored = &stored_kind(kinds[i]) - kinds.data();
+        by_kind_[i] = by_kind_[static_cast<std::size_t>(stored)];
     }
 }
 
 const Strategy& StrategySet::of(const codec::KindInfo& kind) const {
     const auto index = &kind - codec::all_kinds().data();
-    SLUICE_ASSERT(index >= 0 && static_cast<std::size_t>(index) < strategies_.size());
-    return *strategies_[static_cast<std::size_t>(index)];
+    SLUICE_ASSERT(index >= 0 && static_cast<std::size_t>(index) < by_kind_.size());
+    return *by_kind_[static_cast<std::size_t>(index)];
 }
 
 }  // namespace sluice::registry

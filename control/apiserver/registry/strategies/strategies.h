@@ -1,4 +1,4 @@
-// All strategies, one for each kind of the scheme.
+// All strategies, one for each kind that is stored.
 #pragma once
 
 #include <memory>
@@ -16,12 +16,13 @@ struct ApiOptions;
 class StrategySet {
 public:
     StrategySet(ServiceAllocator& allocator, const ApiOptions& options);
-    // REQUIRES: a kind of the scheme.
+    // That of the version in which `kind` is stored (conversion/). REQUIRES: a kind of the scheme.
     [[nodiscard]] const Strategy& of(const codec::KindInfo& kind) const;
     [[nodiscard]] std::span<const std::unique_ptr<Strategy>> all() const { return strategies_; }
 
 private:
-    std::vector<std::unique_ptr<Strategy>> strategies_;  // in the order of codec::all_kinds()
+    std::vector<std::unique_ptr<Strategy>> strategies_;
+    std::vector<const Strategy*> by_kind_;  // in the order of codec::all_kinds()
 };
 
 }  // namespace sluice::registry
