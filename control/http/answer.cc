@@ -1,8 +1,26 @@
 #include "control/http/answer.h"
 
+#include <atomic>
+
+#include "control/http/exchange.h"
 #include "control/http/status_body.h"
 
 namespace sluice::http {
+namespace {
+
+// What the streams of the whole process hold for their readers.
+std::atomic<std::size_t> queued_bytes{0};
+
+}  // namespace
+
+void Answer::hold(std::size_t bytes) {
+    // Small queues come and go with every event and cannot add up to much: they are not counted, as the counter is
+    // one that all threads share.
+    const std::size_t counted = bytes > kLowQueuedStreamBytes ? bytes : 0;
+    if (counted == held_bytes_) return;
+    queued_bytes.fetch_add(counted - held_bytes_, std::memory_order_relaxed);
+    held_bytes_ = counted;
+}
 
 void Answer::wake_locked() {
     if (woken_ || sink_ == nullptr) return;
@@ -11,6 +29,7 @@ void Answer::wake_locked() {
 }
 
 void Answer::send(Response response) {
+    code_body(&response, gzip_accepted_);
     const std::lock_guard lock(mutex_);
     if (phase_ != Phase::kPending) return;
     phase_ = Phase::kReady;
@@ -33,9 +52,13 @@ bool Answer::write(std::string_view chunk) {
     if (chunk.empty()) return true;
     const std::size_t queued = data_.size() + in_flight_bytes_;
     // A lone chunk above the limit passes: it is one event, which no queueing could have made smaller.
-    if (queued > 0 && queued + chunk.size() > kMaxQueuedStreamBytes) {
+    const bool crowded =
+        queued > kLowQueuedStreamBytes &&
+        queued_bytes.load(std::memory_order_relaxed) + chunk.size() > kMaxQueuedBytesOfAllStreams;
+    if (crowded || (queued > 0 && queued + chunk.size() > kMaxQueuedStreamBytes)) {
         phase_ = Phase::kAborted;
         data_ = {};
+        hold(in_flight_bytes_);
         // A wake() may be pending that waits for the write to end, which this one must not.
         woken_ = false;
         wake_locked();
@@ -46,6 +69,7 @@ bool Answer::write(std::string_view chunk) {
         data_.assign(kFramingBytes, '0');
     }
     data_.append(chunk);
+    hold(data_.size() + in_flight_bytes_);
     wake_locked();
     return true;
 }
@@ -150,6 +174,7 @@ void Answer::written() {
     {
         const std::lock_guard lock(mutex_);
         in_flight_bytes_ = 0;
+        hold(data_.size());
         if (data_.size() <= kLowQueuedStreamBytes) writable = std::exchange(writable_, nullptr);
     }
     if (writable) writable();
@@ -172,6 +197,7 @@ void Answer::finish() {
         phase_ = Phase::kOver;
         sink_ = nullptr;
         data_ = {};
+        hold(0);
         callback = std::exchange(callback_, nullptr);
         writable = std::exchange(writable_, nullptr);
         on_open = std::exchange(on_open_, nullptr);

@@ -1,9 +1,10 @@
 // One request's answer, between the handler (any thread) and the connection (its loop's thread).
-// The protocol is the connection's affair: HTTP/1.1 today, and a stream of HTTP/2 can take the same role.
+// The protocol is the sink's affair: a connection of HTTP/1.1, or a stream of HTTP/2.
 //
-//   handler --Responder--> Answer --wake()--> AnswerSink (the connection), which then calls take()
+//   handler --Responder--> Answer --wake()--> AnswerSink, which then calls take()
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -46,7 +47,12 @@ public:
     // without copying.
     static constexpr std::size_t kFramingBytes = 10;
 
-    explicit Answer(AnswerSink* sink) : sink_(sink) {}
+    // gzip_accepted: the client takes large bodies compressed, which is done in send(), on the handler's thread.
+    explicit Answer(AnswerSink* sink, bool gzip_accepted = false)
+        : sink_(sink), gzip_accepted_(gzip_accepted) {}
+    ~Answer() { hold(0); }
+    Answer(const Answer&) = delete;
+    Answer& operator=(const Answer&) = delete;
 
     // The handler's side: as Responder says. Calls that make no sense in the present state do nothing, since
     // a time-out may have come first.
@@ -73,14 +79,18 @@ public:
 private:
     enum class Phase { kPending, kReady, kTaken, kStreaming, kEnded, kAborted, kOver };
     void wake_locked();
+    // Notes how many bytes of a stream this Answer holds, here and in the sum over all of them.
+    void hold(std::size_t bytes);
 
     std::mutex mutex_;
     Phase phase_ = Phase::kPending;
     AnswerSink* sink_;  // null once finished
+    const bool gzip_accepted_;
     Response response_;
     bool begins_ = false;
     std::string data_;  // kFramingBytes, then what write() was given since the last take()
     std::size_t in_flight_bytes_ = 0;
+    std::size_t held_bytes_ = 0;
     bool woken_ = false;  // a wake() is under way that no take() has answered
     std::function<void()> callback_;
     std::function<void()> writable_;
@@ -90,8 +100,16 @@ private:
 // What handlers hold.
 class AnswerResponder final : public Responder {
 public:
-    explicit AnswerResponder(std::shared_ptr<Answer> answer) : answer_(std::move(answer)) {}
-    ~AnswerResponder() override { answer_->abandon(); }
+    // running: counts the responders that handlers hold, if given.
+    explicit AnswerResponder(std::shared_ptr<Answer> answer,
+                             std::shared_ptr<std::atomic<std::uint32_t>> running = nullptr)
+        : answer_(std::move(answer)), running_(std::move(running)) {
+        if (running_) running_->fetch_add(1, std::memory_order_relaxed);
+    }
+    ~AnswerResponder() override {
+        if (running_) running_->fetch_sub(1, std::memory_order_relaxed);
+        answer_->abandon();
+    }
     AnswerResponder(const AnswerResponder&) = delete;
     AnswerResponder& operator=(const AnswerResponder&) = delete;
 
@@ -111,6 +129,7 @@ public:
 
 private:
     std::shared_ptr<Answer> answer_;
+    std::shared_ptr<std::atomic<std::uint32_t>> running_;
 };
 
 }  // namespace sluice::http

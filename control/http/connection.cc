@@ -15,7 +15,9 @@
 #include <utility>
 
 #include "api/base/log.h"
+#include "control/http/exchange.h"
 #include "control/http/gzip.h"
+#include "control/http/http2_private.h"
 #include "control/http/socket_stream_private.h"
 #include "control/http/status_body.h"
 #include "control/http/uri.h"
@@ -37,26 +39,6 @@ constexpr std::size_t kMaxDiscardBytes = 2 * kMaxBodyBytes;
 constexpr std::size_t kSlowestBytesPerSecond = 64U << 10U;
 
 std::string_view view(boost::beast::string_view text) { return {text.data(), text.size()}; }
-
-bool is_bearer(std::string_view authorization) {
-    static constexpr std::string_view kBearer = "bearer ";
-    if (authorization.size() < kBearer.size()) return false;
-    for (std::size_t i = 0; i < kBearer.size(); ++i) {
-        const char c = authorization[i];
-        if ((c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c) != kBearer[i]) return false;
-    }
-    return true;
-}
-
-std::string lower_case(std::string_view name) {
-    std::string out(name);
-    for (char& c : out) {
-        if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
-    }
-    return out;
-}
-
-Response unauthorized() { return status_response(401, "Unauthorized", "Unauthorized"); }
 
 }  // namespace
 
@@ -97,7 +79,20 @@ void Connection::on_handshake(const ErrorCode& error) {
         close_gracefully();
         return;
     }
+    if (speaks_http2(stream_.native_handle())) {
+        hand_over();
+        return;
+    }
     await_request();
+}
+
+// The socket goes on as a connection of HTTP/2, which counts in this one's place.
+void Connection::hand_over() {
+    const auto self = shared_from_this();
+    state_ = State::kClosed;
+    clear_deadline();
+    start_http2(loop_, std::move(stream_), remote_, std::move(certificate_));
+    loop_->connections.erase(self);
 }
 
 void Connection::check_deadline(Clock::time_point now) {
@@ -111,9 +106,7 @@ void Connection::check_deadline(Clock::time_point now) {
             if (answer_ && answer_->expire()) {
                 shared_->counters.timed_out_requests.fetch_add(1, std::memory_order_relaxed);
                 keep_alive_ = false;
-                write_response(status_response(
-                    504, "Timeout",
-                    "Timeout: request did not complete within the allotted timeout"));
+                write_response(timed_out());
             }
             return;
         case State::kClosing:
@@ -197,10 +190,7 @@ void Connection::close() {
         stream_.next_layer().close(ignored);
     }
     loop_->connections.erase(self);
-    if (shared_->counters.connections.fetch_sub(1) == 1 && shared_->draining.load()) {
-        const std::lock_guard lock(shared_->drained_mutex);
-        shared_->drained.notify_all();
-    }
+    shared_->connection_ended();
 }
 
 // Reading ------------------------------------------------------------------------------------------
@@ -318,12 +308,10 @@ void Connection::parse() {
 void Connection::parse_failed(const ErrorCode& error) {
     if (error == beast_http::error::body_limit) {
         shared_->counters.oversized_requests.fetch_add(1, std::memory_order_relaxed);
-        refuse(status_response(
-            413, "RequestEntityTooLarge",
-            fmt::format("Request entity too large: limit is {}", kMaxBodyBytes)));
+        refuse(body_too_large());
     } else if (error == beast_http::error::header_limit) {
         shared_->counters.oversized_requests.fetch_add(1, std::memory_order_relaxed);
-        refuse(text_response(431, "431 Request Header Fields Too Large"));
+        refuse(header_too_large());
     } else {
         shared_->counters.malformed_requests.fetch_add(1, std::memory_order_relaxed);
         refuse(text_response(400, fmt::format("400 Bad Request: {}", error.message())));
@@ -385,30 +373,14 @@ void Connection::send_continue() {
 }
 
 bool Connection::authenticate() {
-    const auto& message = parser_->get();
-    if (!certificate_.identity.user.empty() &&
-        static_cast<std::int64_t>(std::time(nullptr)) <= certificate_.not_after_s) {
-        identity_ = certificate_.identity;
-        return true;
-    }
-    const std::string_view authorization = view(message[beast_http::field::authorization]);
-    if (is_bearer(authorization)) {
-        std::optional<Identity> found;
-        if (shared_->authenticate_token) {
-            found = shared_->authenticate_token(authorization.substr(authorization.find(' ') + 1));
-        }
-        if (!found) {
-            refuse(unauthorized());
-            return false;
-        }
-        identity_ = std::move(*found);
-        return true;
-    }
-    if (certificate_.presented) {
+    auto found = http::authenticate(
+        *shared_, certificate_, view(parser_->get()[beast_http::field::authorization]));
+    if (!found) {
         refuse(unauthorized());
         return false;
     }
-    return true;  // anonymous; what that may do is the handler's to say
+    identity_ = std::move(*found);
+    return true;
 }
 
 void Connection::dispatch() {
@@ -434,7 +406,7 @@ void Connection::dispatch() {
 
     state_ = State::kHandling;
     set_deadline(shared_->timeouts.request_ms);
-    answer_ = std::make_shared<Answer>(this);
+    answer_ = std::make_shared<Answer>(this, gzip_accepted_ && !head_only_);
     in_handler_ = true;
     try {
         shared_->handler(std::move(request), std::make_shared<AnswerResponder>(answer_));
@@ -487,21 +459,6 @@ void Connection::pull() {
 void Connection::write_response(Response response) {
     const bool no_body = response.status == 204 || response.status == 304;
     if (no_body) response.body.clear();
-    if (response.body.size() > kMinGzipBytes) {
-        bool coded = false;
-        for (const auto& [name, value] : response.headers) {
-            coded = coded || lower_case(name) == "content-encoding";
-        }
-        if (!coded) {
-            response.headers.emplace_back("Vary", "Accept-Encoding");
-            if (gzip_accepted_ && !head_only_) {
-                if (auto packed = gzip(response.body)) {
-                    response.body = std::move(*packed);
-                    response.headers.emplace_back("Content-Encoding", "gzip");
-                }
-            }
-        }
-    }
     state_ = State::kWriting;
     last_write_ = true;
     append_head(&out_, response, no_body ? Framing::kNoBody : Framing::kLength,
@@ -642,7 +599,6 @@ void Connection::request_done() {
 void Connection::refuse(Response response) {
     keep_alive_ = false;
     discard_after_write_ = true;
-    gzip_accepted_ = false;
     write_response(std::move(response));
 }
 

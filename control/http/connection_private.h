@@ -7,6 +7,7 @@
 //   kHandshake -> kIdle -> kHeader -> kBody -> kHandling -> kWriting -> kIdle ...
 //                                                       `-> kStreaming -'
 //                                       kHandling -> kWriting -> kUpgraded: the socket is a SocketStream's
+//   kHandshake -> kClosed: the client speaks HTTP/2, and the socket went to http2_private.h
 //   every state -> kClosing (TLS close, or discarding what was not read) -> kClosed
 #pragma once
 
@@ -29,22 +30,19 @@
 
 namespace sluice::http {
 
-class Connection final : public AnswerSink, public std::enable_shared_from_this<Connection> {
+class Connection final : public Peer,
+                         public AnswerSink,
+                         public std::enable_shared_from_this<Connection> {
 public:
-    using Clock = std::chrono::steady_clock;
-
     Connection(Loop* loop, boost::asio::ip::tcp::socket socket);
     ~Connection() override = default;
-    Connection(const Connection&) = delete;
-    Connection& operator=(const Connection&) = delete;
 
     // All on the loop's thread. The loop owns the connection from start() to close().
     void start();
-    void check_deadline(Clock::time_point now);
-    [[nodiscard]] bool is_late(Clock::time_point now) const { return now >= deadline_; }
-    // Ends what is idle or streaming and lets a request in flight finish.
-    void drain();
-    void close();
+    void check_deadline(Clock::time_point now) override;
+    [[nodiscard]] bool is_late(Clock::time_point now) const override { return now >= deadline_; }
+    void drain() override;
+    void close() override;
 
     // From any thread, under the Answer's lock.
     void wake() override;
@@ -67,6 +65,7 @@ private:
         boost::beast::http::request_parser<boost::beast::http::string_body>;
 
     void on_handshake(const ErrorCode& error);
+    void hand_over();
     void await_request();
     void read();
     void watch_client();

@@ -16,11 +16,10 @@
 #include <thread>
 #include <unordered_set>
 
+#include "control/http/peer_private.h"
 #include "control/http/server.h"
 
 namespace sluice::http {
-
-class Connection;
 
 struct Counters {
     std::atomic<std::uint64_t> connections{0};
@@ -35,12 +34,21 @@ struct Counters {
     std::atomic<std::uint64_t> overflowed_streams{0};
     std::atomic<std::uint64_t> upgraded{0};
     std::atomic<std::uint64_t> upgrades{0};
+    std::atomic<std::uint64_t> http2_connections{0};
+    std::atomic<std::uint64_t> http2_requests{0};
+    std::atomic<std::uint64_t> client_resets{0};
+    std::atomic<std::uint64_t> slow_streams{0};
+    std::atomic<std::uint64_t> flooded_connections{0};
+    std::atomic<std::uint64_t> broken_connections{0};
+    std::atomic<std::uint64_t> goaways{0};
 };
 
 // Read-only while the loops run, but for the atomics.
 struct Shared {
     Timeouts timeouts;
     std::size_t max_connections = kMaxConnections;
+    std::uint32_t max_concurrent_streams = kMaxConcurrentStreams;
+    double goaway_chance = 0;
     std::function<std::optional<Identity>(std::string_view token)> authenticate_token;
     Handler handler;
     boost::asio::ssl::context tls;
@@ -50,6 +58,13 @@ struct Shared {
     std::condition_variable drained;  // told when the last connection goes while draining
 
     explicit Shared(SSL_CTX* context) : tls(context) {}
+
+    // A connection of any protocol is over.
+    void connection_ended() {
+        if (counters.connections.fetch_sub(1) != 1 || !draining.load()) return;
+        const std::lock_guard lock(drained_mutex);
+        drained.notify_all();
+    }
 };
 
 struct Loop {
@@ -57,7 +72,7 @@ struct Loop {
 
     Shared* shared;
     // Declared before the io_context, so that handlers destroyed with it still find it.
-    std::unordered_set<std::shared_ptr<Connection>> connections;
+    std::unordered_set<std::shared_ptr<Peer>> connections;
     std::string date;  // for the Date header; refreshed by the tick
     std::thread::id thread;
     boost::asio::io_context context{1};

@@ -35,6 +35,8 @@ public:
         : shared_(context.release()) {
         shared_.timeouts = options.timeouts;
         shared_.max_connections = options.max_connections;
+        shared_.max_concurrent_streams = std::max<std::uint32_t>(1, options.max_concurrent_streams);
+        shared_.goaway_chance = options.goaway_chance;
         shared_.authenticate_token = options.authenticate_token;
         shared_.handler = std::move(handler);
         const Timeouts& t = options.timeouts;
@@ -106,9 +108,9 @@ public:
             acceptor_->close(ignored);
             pause_->cancel();
         });
-        each_connection([](Connection& connection) { connection.drain(); });
+        each_connection([](Peer& connection) { connection.drain(); });
         wait_until_drained(grace_ms);
-        each_connection([](Connection& connection) { connection.close(); });
+        each_connection([](Peer& connection) { connection.close(); });
         wait_until_drained(kForceCloseMs);
         for (auto& loop : loops_) loop->context.stop();
         for (auto& thread : threads_) thread.join();
@@ -116,7 +118,7 @@ public:
         // No loop runs any more, so closing what a race left behind here touches nobody. It detaches the answers
         // that handlers may still hold.
         for (auto& loop : loops_) {
-            const std::vector<std::shared_ptr<Connection>> left(loop->connections.begin(),
+            const std::vector<std::shared_ptr<Peer>> left(loop->connections.begin(),
                                                                 loop->connections.end());
             for (const auto& connection : left) connection->close();
         }
@@ -132,7 +134,11 @@ public:
                 get(c.failed_handshakes),   get(c.timed_out_connections),
                 get(c.timed_out_requests),  get(c.malformed_requests),
                 get(c.oversized_requests),  get(c.overflowed_streams),
-                get(c.upgraded),            get(c.upgrades)};
+                get(c.upgraded),            get(c.upgrades),
+                get(c.http2_connections),   get(c.http2_requests),
+                get(c.client_resets),       get(c.slow_streams),
+                get(c.flooded_connections), get(c.broken_connections),
+                get(c.goaways)};
     }
 
 private:
@@ -187,8 +193,8 @@ private:
         loop->tick.async_wait([this, loop](const error_code& error) {
             if (error) return;
             loop->date = http_date(std::time(nullptr));
-            const auto now = Connection::Clock::now();
-            std::vector<std::shared_ptr<Connection>> late;
+            const auto now = Peer::Clock::now();
+            std::vector<std::shared_ptr<Peer>> late;
             for (const auto& connection : loop->connections) {
                 if (connection->is_late(now)) late.push_back(connection);
             }
@@ -201,7 +207,7 @@ private:
     void each_connection(Action action) {
         for (auto& loop : loops_) {
             asio::post(loop->context, [raw = loop.get(), action] {
-                const std::vector<std::shared_ptr<Connection>> all(raw->connections.begin(),
+                const std::vector<std::shared_ptr<Peer>> all(raw->connections.begin(),
                                                                    raw->connections.end());
                 for (const auto& connection : all) action(*connection);
             });

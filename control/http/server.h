@@ -1,5 +1,5 @@
-// HTTPS as the API server sees it: requests come in whole, answers go out whole or as a stream.
-// Beast, Asio and OpenSSL stay behind server.cc.
+// HTTPS as the API server sees it: requests come in whole, answers go out whole or as a stream, by HTTP/1.1 or HTTP/2.
+// Beast, Asio, nghttp2 and OpenSSL stay behind server.cc.
 #pragma once
 
 #include <cstdint>
@@ -23,15 +23,32 @@ inline constexpr std::size_t kMaxHeaderBytes = 1U << 20U;       // 431; so is a 
 inline constexpr std::size_t kMaxConnections = 10'000;          // further ones are closed at once
 inline constexpr std::size_t kMaxQueuedStreamBytes = 8U << 20U; // a slower reader is closed
 inline constexpr std::size_t kLowQueuedStreamBytes = 1U << 20U; // Responder::when_writable
+// Together; then readers for whom more than kLowQueuedStreamBytes wait are closed.
+inline constexpr std::size_t kMaxQueuedBytesOfAllStreams = 512U << 20U;
 inline constexpr std::size_t kMaxHeaderFields = 1'000;           // 431
 inline constexpr std::size_t kMaxAnonymousBodyBytes = 64U << 10U;  // 401: strangers cannot fill memory
 inline constexpr std::size_t kMinGzipBytes = 128U << 10U;        // smaller answers are not compressed
+
+// Of HTTP/2, with the names that RFC 9113 gives to the answers.
+inline constexpr std::uint32_t kMaxConcurrentStreams = 100;  // REFUSED_STREAM; kube-apiserver's own number
+// Requests that were reset by the client and are still being answered, as a multiple of the streams allowed;
+// then ENHANCE_YOUR_CALM.
+inline constexpr std::uint32_t kMaxOrphansPerStream = 4;
+// Resets by the client, and frames that bring nothing forward (PING, SETTINGS, PRIORITY, empty DATA): so many at
+// once, and so many a second; then ENHANCE_YOUR_CALM.
+inline constexpr std::uint32_t kResetBurst = 1'000;
+inline constexpr std::uint32_t kResetsPerSecond = 100;
+inline constexpr std::uint32_t kControlFrameBurst = 1'000;
+inline constexpr std::uint32_t kControlFramesPerSecond = 100;
+inline constexpr std::uint32_t kMaxContinuations = 128;  // of one header; then the connection is closed
 
 // Who the client certificate or token says the client is. Empty user: anonymous.
 struct Identity {
     std::string user;
     std::vector<std::string> groups;
     std::string uid = {};  // as a token file gives it; empty when nobody does
+    // What else an authenticator or an impersonation says, by keys in lower case.
+    std::vector<std::pair<std::string, std::vector<std::string>>> extra = {};
 };
 
 struct Request {
@@ -108,6 +125,13 @@ struct ServerStats {
     std::uint64_t overflowed_streams = 0;    // beyond kMaxQueuedStreamBytes
     std::uint64_t upgraded = 0;              // upgraded connections, open now
     std::uint64_t upgrades = 0;
+    std::uint64_t http2_connections = 0;     // open now
+    std::uint64_t http2_requests = 0;
+    std::uint64_t client_resets = 0;         // streams of HTTP/2 that the client gave up
+    std::uint64_t slow_streams = 0;          // streams of HTTP/2 whose reader or writer was too slow
+    std::uint64_t flooded_connections = 0;   // ended with ENHANCE_YOUR_CALM
+    std::uint64_t broken_connections = 0;    // of HTTP/2, ended for breaking the protocol
+    std::uint64_t goaways = 0;               // told to come back by goaway_chance
 };
 
 struct ServerOptions {
@@ -118,6 +142,11 @@ struct ServerOptions {
     std::string client_ca_pem;  // client certificates are asked for and checked against it, not required
     int threads = 0;            // 0: one per CPU
     std::size_t max_connections = kMaxConnections;
+    bool http2 = true;          // offered in ALPN, before http/1.1
+    std::uint32_t max_concurrent_streams = kMaxConcurrentStreams;
+    // The probability with which a request of HTTP/2 makes its client connect anew, so that long connections spread
+    // over several servers: 0 to 0.02.
+    double goaway_chance = 0;
     Timeouts timeouts;
     // Bearer token to identity; nullopt refuses with 401.
     std::function<std::optional<Identity>(std::string_view token)> authenticate_token;

@@ -319,11 +319,11 @@ TEST(Server, TlsVersionsAndAlpn) {
     options.max_version = TLS1_2_VERSION;
     EXPECT_TRUE(TlsClient::connect(server->port(), options));
     options = {};
-    options.alpn = "\x02h2\x08http/1.1";
+    options.alpn = "\x08http/1.1";
     const auto client = TlsClient::connect(server->port(), options);
     ASSERT_TRUE(client);
     EXPECT_EQ(client->alpn(), "http/1.1");
-    options.alpn = "\x02h2";
+    options.alpn = "\x06spdy/3";
     EXPECT_FALSE(TlsClient::connect(server->port(), options));
 }
 

@@ -31,14 +31,19 @@ Owned<BIO> reader(const std::string& text) {
     return Owned<BIO>(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
 }
 
-// The first client protocol this server speaks. Without a common one the handshake is refused, as
+constexpr unsigned char kBothProtocols[] = {2,   'h', '2', 8,   'h', 't',
+                                           't', 'p', '/', '1', '.', '1'};
+constexpr std::size_t kHttp2Bytes = 3;  // of it
+
+// The first protocol of the server's that the client speaks too. Without a common one the handshake is refused, as
 // RFC 7301 wants it, rather than answered in a protocol that the client did not offer.
 int select_alpn(SSL* /*ssl*/, const unsigned char** out, unsigned char* out_length,
-                const unsigned char* in, unsigned int in_length, void* /*argument*/) {
-    static constexpr unsigned char kProtocols[] = {8, 'h', 't', 't', 'p', '/', '1', '.', '1'};
+                const unsigned char* in, unsigned int in_length, void* argument) {
+    const std::size_t skip = argument == nullptr ? kHttp2Bytes : 0;
     unsigned char* chosen = nullptr;
-    if (SSL_select_next_proto(&chosen, out_length, kProtocols, sizeof(kProtocols), in, in_length) !=
-        OPENSSL_NPN_NEGOTIATED) {
+    if (SSL_select_next_proto(&chosen, out_length, kBothProtocols + skip,
+                              static_cast<unsigned>(sizeof(kBothProtocols) - skip), in,
+                              in_length) != OPENSSL_NPN_NEGOTIATED) {
         return SSL_TLSEXT_ERR_ALERT_FATAL;
     }
     *out = chosen;
@@ -92,6 +97,13 @@ Result<void> use_client_ca(SSL_CTX* context, const std::string& pem) {
 
 }  // namespace
 
+bool speaks_http2(const ssl_st* ssl) {
+    const unsigned char* protocol = nullptr;
+    unsigned int length = 0;
+    SSL_get0_alpn_selected(ssl, &protocol, &length);
+    return length == 2 && protocol[0] == 'h' && protocol[1] == '2';
+}
+
 void SslContextDeleter::operator()(ssl_ctx_st* context) const { SSL_CTX_free(context); }
 
 Result<SslContext> make_server_context(const ServerOptions& options) {
@@ -111,7 +123,8 @@ Result<SslContext> make_server_context(const ServerOptions& options) {
     if (SSL_CTX_set_cipher_list(raw, "ECDHE+AESGCM:ECDHE+CHACHA20") != 1) {
         return make_error(Code::kInternal, "cannot choose TLS ciphers: {}", openssl_reason());
     }
-    SSL_CTX_set_alpn_select_cb(raw, select_alpn, nullptr);
+    static char with_http2 = 0;  // only its address matters
+    SSL_CTX_set_alpn_select_cb(raw, select_alpn, options.http2 ? &with_http2 : nullptr);
     SLUICE_TRY(use_certificate_chain(raw, options.certificate_pem));
     const auto bio = reader(options.private_key_pem);
     const Owned<EVP_PKEY> key(PEM_read_bio_PrivateKey(bio.get(), nullptr, nullptr, nullptr));

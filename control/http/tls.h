@@ -17,10 +17,13 @@ struct SslContextDeleter {
 };
 using SslContext = std::unique_ptr<ssl_ctx_st, SslContextDeleter>;
 
-// TLS 1.2 or later, ALPN http/1.1, client certificates asked for. A certificate that does not verify does
+// TLS 1.2 or later, ALPN h2 and http/1.1, client certificates asked for. A certificate that does not verify does
 // not end the handshake: as with kube-apiserver the client then gets a 401 that says so in HTTP.
 // Sessions are not resumed, so that every connection's certificate has been checked.
 Result<SslContext> make_server_context(const ServerOptions& options);
+
+// REQUIRES: the handshake is complete.
+[[nodiscard]] bool speaks_http2(const ssl_st* ssl);
 
 struct CertificateIdentity {
     Identity identity;       // CN and every O; empty without a certificate that verified
