@@ -71,6 +71,9 @@ Result<boost::json::value> parse_json(std::string_view text, FieldWarnings* warn
 // A tree as text: no white space, members in their order, numbers and escapes as Go writes them.
 [[nodiscard]] std::string write_json(const boost::json::value& value);
 
+// The same with the members of every object in the order of their names, so that equal values are equal texts.
+[[nodiscard]] std::string write_sorted_json(const boost::json::value& value);
+
 // The kind and apiVersion that a document claims; either may be empty.
 Result<GroupVersionKind> peek_json_kind(std::string_view text);
 Result<GroupVersionKind> json_kind_of(const boost::json::value& document);

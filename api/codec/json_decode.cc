@@ -14,6 +14,7 @@
 #include "api/codec/json_tree_internal.h"
 #include "api/codec/quantity.h"
 #include "api/codec/time.h"
+#include "api/kubernetes/apiextensions/v1/customresourcedefinition.pb.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
 #include "api/kubernetes/resource/quantity.pb.h"
 #include "api/kubernetes/runtime/runtime.pb.h"
@@ -26,6 +27,7 @@ namespace json = boost::json;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
+namespace apiextensionsv1 = ::k8s::io::apiextensions_apiserver::pkg::apis::apiextensions::v1;
 using PbIntOrString = ::k8s::io::apimachinery::pkg::util::intstr::IntOrString;
 using PbQuantity = ::k8s::io::apimachinery::pkg::api::resource::Quantity;
 using PbRawExtension = ::k8s::io::apimachinery::pkg::runtime::RawExtension;
@@ -159,11 +161,14 @@ private:
     // NOLINTNEXTLINE(misc-no-recursion): a parsed tree has at most kMaxJsonDepth levels.
     Result<void> members(const json::object& object, const MessagePlan& plan, Message* message,
                          bool typed) {
+        json::object rest(object.storage());
         for (const auto& member : object) {
             const std::string_view name{member.key().data(), member.key().size()};
             const auto found = plan.members.find(name);
             if (found == plan.members.end()) {
-                if (typed && (name == "kind" || name == "apiVersion")) {
+                if (plan.rest != nullptr && name != "kind" && name != "apiVersion") {
+                    rest.emplace(member.key(), member.value());
+                } else if (typed && (name == "kind" || name == "apiVersion")) {
                     SLUICE_TRY(type_meta(name, member.value(), plan));
                 } else {
                     warn_unknown(name);
@@ -183,6 +188,9 @@ private:
             steps_.pop_back();
         }
         if (plan.has_inlined) clear_empty_inlined(plan, message);
+        if (!rest.empty()) {
+            plan.reflection->SetString(message, plan.rest, write_sorted_json(std::move(rest)));
+        }
         return {};
     }
 
@@ -482,9 +490,73 @@ private:
                 static_cast<metav1::FieldsV1*>(message)->set_raw(write_json(value));
                 return {};
             case ValueKind::kStringList: return string_list(value, go_type, message);
+            case ValueKind::kJson:
+                if (!value.is_null()) {
+                    static_cast<apiextensionsv1::JSON*>(message)->set_raw(write_json(value));
+                }
+                return {};
+            case ValueKind::kSchemaOrBool:
+                return schema_or_bool(
+                    value, static_cast<apiextensionsv1::JSONSchemaPropsOrBool*>(message));
+            case ValueKind::kSchemaOrArray:
+                return schema_or_array(
+                    value, static_cast<apiextensionsv1::JSONSchemaPropsOrArray*>(message));
+            case ValueKind::kSchemaOrStrings:
+                return schema_or_strings(
+                    value, static_cast<apiextensionsv1::JSONSchemaPropsOrStringArray*>(message));
             default: break;
         }
         assertion_failed("a message with a form of its own", __FILE__, __LINE__);
+    }
+
+    // NOLINTNEXTLINE(misc-no-recursion)
+    Result<void> schema(const json::value& value, apiextensionsv1::JSONSchemaProps* schema) {
+        const MessagePlan& plan = plan_of(*schema->GetDescriptor());
+        SLUICE_TRY(charge(plan));
+        const auto* object = value.if_object();
+        if (object == nullptr) return mismatch(value, plan.go_type);
+        return members(*object, plan, schema, false);
+    }
+
+    // NOLINTNEXTLINE(misc-no-recursion)
+    Result<void> schema_or_bool(const json::value& value,
+                                apiextensionsv1::JSONSchemaPropsOrBool* either) {
+        if (const auto* truth = value.if_bool()) {
+            if (*truth) either->set_allows(true);
+            return {};
+        }
+        if (!value.is_object()) {
+            return make_error(Code::kInvalidArgument, "boolean or JSON schema expected");
+        }
+        either->set_allows(true);
+        return schema(value, either->mutable_schema());
+    }
+
+    // NOLINTNEXTLINE(misc-no-recursion)
+    Result<void> schema_or_array(const json::value& value,
+                                 apiextensionsv1::JSONSchemaPropsOrArray* either) {
+        if (value.is_object()) return schema(value, either->mutable_schema());
+        const auto* array = value.if_array();
+        if (array == nullptr) {
+            return make_error(Code::kInvalidArgument, "JSON schema or array of them expected");
+        }
+        for (const auto& one : *array) SLUICE_TRY(schema(one, either->add_jsonschemas()));
+        return {};
+    }
+
+    // NOLINTNEXTLINE(misc-no-recursion)
+    Result<void> schema_or_strings(const json::value& value,
+                                   apiextensionsv1::JSONSchemaPropsOrStringArray* either) {
+        if (value.is_object()) return schema(value, either->mutable_schema());
+        const auto* array = value.if_array();
+        if (array == nullptr) {
+            return make_error(Code::kInvalidArgument, "JSON schema or array of strings expected");
+        }
+        for (const auto& one : *array) {
+            SLUICE_TRY_ASSIGN(std::string text, string_of(one));
+            either->add_property(std::move(text));
+        }
+        return {};
     }
 
     Result<void> time(const json::value& value, metav1::Time* time) {

@@ -10,6 +10,7 @@
 #include "api/codec/json_plan_internal.h"
 #include "api/codec/json_text.h"
 #include "api/codec/time.h"
+#include "api/kubernetes/apiextensions/v1/customresourcedefinition.pb.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
 #include "api/kubernetes/resource/quantity.pb.h"
 #include "api/kubernetes/runtime/runtime.pb.h"
@@ -21,6 +22,7 @@ namespace {
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
+namespace apiextensionsv1 = ::k8s::io::apiextensions_apiserver::pkg::apis::apiextensions::v1;
 using PbIntOrString = ::k8s::io::apimachinery::pkg::util::intstr::IntOrString;
 using PbQuantity = ::k8s::io::apimachinery::pkg::api::resource::Quantity;
 using PbRawExtension = ::k8s::io::apimachinery::pkg::runtime::RawExtension;
@@ -45,6 +47,7 @@ public:
             }
         }
         members(message, plan, &first);
+        if (plan.rest != nullptr) rest(message, plan, &first);
         out_->push_back('}');
     }
 
@@ -84,6 +87,27 @@ public:
             case ValueKind::kStringList:
                 string_list(message);
                 return;
+            case ValueKind::kJson:
+                embedded(static_cast<const apiextensionsv1::JSON&>(message).raw());
+                return;
+            case ValueKind::kSchemaOrBool: {
+                const auto& either =
+                    static_cast<const apiextensionsv1::JSONSchemaPropsOrBool&>(message);
+                if (either.has_schema()) return schema(either.schema());
+                out_->append(either.allows() ? "true" : "false");
+                return;
+            }
+            case ValueKind::kSchemaOrArray:
+                return schemas(
+                    static_cast<const apiextensionsv1::JSONSchemaPropsOrArray&>(message));
+            case ValueKind::kSchemaOrStrings: {
+                const auto& either =
+                    static_cast<const apiextensionsv1::JSONSchemaPropsOrStringArray&>(message);
+                if (either.property_size() == 0 && either.has_schema()) {
+                    return schema(either.schema());
+                }
+                return strings(either.property());
+            }
             default: object(message, plan, nullptr); return;
         }
     }
@@ -331,6 +355,49 @@ private:
         out_->push_back('"');
         out_->append(format_micro_time({time.seconds(), time.nanos()}));
         out_->push_back('"');
+    }
+    // NOLINTNEXTLINE(misc-no-recursion): decoders limit the depth.
+    void schema(const apiextensionsv1::JSONSchemaProps& schema) {
+        object(schema, plan_of(*schema.GetDescriptor()), nullptr);
+    }
+    // NOLINTNEXTLINE(misc-no-recursion)
+    void schemas(const apiextensionsv1::JSONSchemaPropsOrArray& either) {
+        if (either.jsonschemas_size() == 0) {
+            if (either.has_schema()) return schema(either.schema());
+            out_->append("null");
+            return;
+        }
+        char separator = '[';
+        for (const auto& one : either.jsonschemas()) {
+            out_->push_back(separator);
+            schema(one);
+            separator = ',';
+        }
+        out_->push_back(']');
+    }
+    template <class Strings>
+    void strings(const Strings& list) {
+        if (list.empty()) {
+            out_->append("null");
+            return;
+        }
+        char separator = '[';
+        for (const std::string& text : list) {
+            out_->push_back(separator);
+            append_json_string(text, out_);
+            separator = ',';
+        }
+        out_->push_back(']');
+    }
+    // The text is what the decoder wrote: an object with at least one member.
+    void rest(const Message& message, const MessagePlan& plan, bool* first) {
+        if (!plan.reflection->HasField(message, plan.rest)) return;
+        const std::string& text =
+            plan.reflection->GetStringReference(message, plan.rest, &scratch_);
+        if (text.size() <= 2) return;
+        if (!*first) out_->push_back(',');
+        *first = false;
+        out_->append(text, 1, text.size() - 2);
     }
     void embedded(const std::string& document) {
         if (document.empty() || !append_embedded_json(document, out_)) out_->append("null");

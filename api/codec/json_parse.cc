@@ -181,23 +181,29 @@ Result<json::value> parse_tree(std::string_view text, FieldWarnings* warnings,
     return parser.handler().release();
 }
 
-void append_value(const json::value& value, std::string* out);
+void append_value(const json::value& value, bool sorted, std::string* out);
 
-void append_object(const json::object& object, std::string* out) {
+void append_object(const json::object& object, bool sorted, std::string* out) {
+    std::vector<const json::key_value_pair*> members;
+    members.reserve(object.size());
+    for (const auto& member : object) members.push_back(&member);
+    if (sorted) {
+        std::ranges::sort(members, {}, [](const auto* member) { return member->key(); });
+    }
     out->push_back('{');
     bool first = true;
-    for (const auto& member : object) {
+    for (const auto* member : members) {
         if (!first) out->push_back(',');
         first = false;
-        append_json_string({member.key().data(), member.key().size()}, out);
+        append_json_string({member->key().data(), member->key().size()}, out);
         out->push_back(':');
-        append_value(member.value(), out);
+        append_value(member->value(), sorted, out);
     }
     out->push_back('}');
 }
 
 // NOLINTNEXTLINE(misc-no-recursion): a parsed tree has at most kMaxJsonDepth levels.
-void append_value(const json::value& value, std::string* out) {
+void append_value(const json::value& value, bool sorted, std::string* out) {
     switch (value.kind()) {
         case json::kind::null: out->append("null"); return;
         case json::kind::bool_: out->append(value.get_bool() ? "true" : "false"); return;
@@ -213,12 +219,12 @@ void append_value(const json::value& value, std::string* out) {
             for (const auto& element : value.get_array()) {
                 if (!first) out->push_back(',');
                 first = false;
-                append_value(element, out);
+                append_value(element, sorted, out);
             }
             out->push_back(']');
             return;
         }
-        case json::kind::object: append_object(value.get_object(), out); return;
+        case json::kind::object: append_object(value.get_object(), sorted, out); return;
     }
 }
 
@@ -239,9 +245,15 @@ Result<json::value> parse_json(std::string_view text, FieldWarnings* warnings) {
     return parse_json_in(text, warnings, json::storage_ptr());
 }
 
+std::string write_sorted_json(const json::value& value) {
+    std::string out;
+    append_value(value, true, &out);
+    return out;
+}
+
 std::string write_json(const json::value& value) {
     std::string out;
-    append_value(value, &out);
+    append_value(value, false, &out);
     return out;
 }
 

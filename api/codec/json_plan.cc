@@ -20,6 +20,9 @@ using PbQuantity = ::k8s::io::apimachinery::pkg::api::resource::Quantity;
 // Upstream numbers its fields densely; the bound keeps the table by number small.
 constexpr std::size_t kMaxFieldNumber = 10'000;
 
+// The one field that keeps members nobody has declared.
+constexpr std::string_view kRestField = "sluice.api.custom.CustomObject.members";
+
 constexpr std::pair<std::string_view, ValueKind> kSpecialMessages[] = {
     {"k8s.io.apimachinery.pkg.apis.meta.v1.Time", ValueKind::kTime},
     {"k8s.io.apimachinery.pkg.apis.meta.v1.MicroTime", ValueKind::kMicroTime},
@@ -32,6 +35,13 @@ constexpr std::pair<std::string_view, ValueKind> kSpecialMessages[] = {
     {"k8s.io.apimachinery.pkg.api.resource.Quantity", ValueKind::kQuantity},
     {"k8s.io.apimachinery.pkg.util.intstr.IntOrString", ValueKind::kIntOrString},
     {"k8s.io.apimachinery.pkg.runtime.RawExtension", ValueKind::kRawExtension},
+    {"k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1.JSON", ValueKind::kJson},
+    {"k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrBool",
+     ValueKind::kSchemaOrBool},
+    {"k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrArray",
+     ValueKind::kSchemaOrArray},
+    {"k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrStringArray",
+     ValueKind::kSchemaOrStrings},
 };
 
 std::string go_type_of(const Descriptor& type) {
@@ -99,6 +109,7 @@ private:
         plan.fields.reserve(static_cast<std::size_t>(type.field_count()));
         for (int i = 0; i < type.field_count(); ++i) {
             plan.fields.push_back(field_plan(*type.field(i), plan));
+            if (type.field(i)->full_name() == kRestField) plan.rest = type.field(i);
         }
         for (const auto& field : plan.fields) {
             plan.has_inlined = plan.has_inlined || field.inlined;

@@ -33,6 +33,10 @@ enum class ValueKind : std::uint8_t {
     kRawExtension,
     kFieldsV1,
     kStringList,  // a list of strings that has a name in Go, such as metav1.Verbs
+    kJson,             // any JSON value, kept as text
+    kSchemaOrBool,     // JSON schemas of CustomResourceDefinitions, and what may stand in their place
+    kSchemaOrArray,
+    kSchemaOrStrings,
 };
 
 enum class FieldShape : std::uint8_t { kSingular, kList, kMap };
@@ -70,6 +74,8 @@ struct MessagePlan {
     std::size_t instance_bytes = 0;  // what an empty message takes
     bool is_list = false;  // a list kind: its items are objects with kind and apiVersion
     bool has_inlined = false;
+    // The field that keeps, as canonical text, all members that no other field has; null for most messages.
+    const google::protobuf::FieldDescriptor* rest = nullptr;
     std::vector<FieldPlan> fields;  // in the order of declaration, which is that of the Go struct
     boost::unordered_flat_map<std::string_view, MemberPlan> members;
     // [field number]; null where there is no field whose values are messages.

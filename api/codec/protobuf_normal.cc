@@ -8,6 +8,7 @@
 #include "api/codec/protobuf.h"
 #include "api/codec/quantity.h"
 #include "api/codec/time.h"
+#include "api/kubernetes/apiextensions/v1/customresourcedefinition.pb.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
 #include "api/kubernetes/resource/quantity.pb.h"
 #include "api/kubernetes/runtime/runtime.pb.h"
@@ -19,6 +20,7 @@ namespace {
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
+namespace apiextensionsv1 = ::k8s::io::apiextensions_apiserver::pkg::apis::apiextensions::v1;
 using PbIntOrString = ::k8s::io::apimachinery::pkg::util::intstr::IntOrString;
 using PbQuantity = ::k8s::io::apimachinery::pkg::api::resource::Quantity;
 using PbRawExtension = ::k8s::io::apimachinery::pkg::runtime::RawExtension;
@@ -70,7 +72,8 @@ public:
                 if (extension->raw().empty()) extension->clear_raw();
                 return {};
             }
-            case ValueKind::kFieldsV1: return fields(static_cast<metav1::FieldsV1*>(message_));
+            case ValueKind::kFieldsV1: return embedded(static_cast<metav1::FieldsV1*>(message_));
+            case ValueKind::kJson: return embedded(static_cast<apiextensionsv1::JSON*>(message_));
             case ValueKind::kStringList: return {};
             default: return message(message_, plan);
         }
@@ -189,17 +192,19 @@ private:
         return {};
     }
 
-    Result<void> fields(metav1::FieldsV1* fields) {
-        if (fields->raw().empty()) {
-            fields->clear_raw();
+    // A message that is JSON text: metav1.FieldsV1 and apiextensions' JSON.
+    template <class Text>
+    Result<void> embedded(Text* text) {
+        if (text->raw().empty()) {
+            text->clear_raw();
             return {};
         }
-        auto document = parse_json(fields->raw());
+        auto document = parse_json(text->raw());
         if (!document) return error(document.error().message);
         if (document->is_null()) {
-            fields->clear_raw();
+            text->clear_raw();
         } else {
-            fields->set_raw(write_json(*document));
+            text->set_raw(write_json(*document));
         }
         return {};
     }

@@ -42,7 +42,18 @@ struct Subresource {
     std::vector<std::string> verbs;  // in alphabetical order
 };
 
-// One kind. Lives as long as the program; compare by address.
+// What a kind that a CustomResourceDefinition makes (docs/adr/0014) has beyond its KindInfo. Immutable; thread-safe.
+class CustomForm {
+public:
+    virtual ~CustomForm() = default;
+    // The version in which objects are written to the store.
+    [[nodiscard]] virtual const GroupVersionKind& stored_gvk() const = 0;
+    // Makes an object as the store has it into one of this version: pruned, and with defaults.
+    virtual Result<void> complete(google::protobuf::Message* object) const = 0;
+};
+
+// One kind. Those of the scheme live as long as the program, a custom one as long as somebody holds it; compare by
+// address.
 struct KindInfo {
     GroupVersionKind gvk;
     std::string resource;  // plural: "services"
@@ -54,8 +65,12 @@ struct KindInfo {
     std::vector<Subresource> subresources{};      // by name, status among them
     const google::protobuf::Message* prototype;   // New() makes an empty object
     const google::protobuf::Message* list_prototype;
+    std::string list_name{};             // of a list, where it is not the kind with List behind it
+    const CustomForm* custom = nullptr;  // of custom kinds
 
-    [[nodiscard]] std::string list_kind() const { return gvk.kind + "List"; }
+    [[nodiscard]] std::string list_kind() const {
+        return list_name.empty() ? gvk.kind + "List" : list_name;
+    }
     [[nodiscard]] std::unique_ptr<google::protobuf::Message> new_object() const;
     [[nodiscard]] std::unique_ptr<google::protobuf::Message> new_list() const;
     // Null when the kind has none of that name.
@@ -78,6 +93,14 @@ struct ActionResource {
 [[nodiscard]] const KindInfo* find_resource(std::string_view group, std::string_view version,
                                             std::string_view resource);
 [[nodiscard]] const KindInfo* kind_of(const google::protobuf::Message& object);
+
+// The prototypes of every custom kind: objects that keep all but their metadata as text.
+[[nodiscard]] const google::protobuf::Message& custom_object_prototype();
+[[nodiscard]] const google::protobuf::Message& custom_list_prototype();
+// All members of a custom object but kind, apiVersion and metadata, as canonical JSON text: an object, "{}" when there
+// are none. REQUIRES: an object of a custom kind; members as write_sorted_json writes them.
+[[nodiscard]] std::string_view custom_members(const google::protobuf::Message& object);
+void set_custom_members(google::protobuf::Message* object, std::string members);
 
 // The object's `metadata`. REQUIRES: a message that has one (every kind and list in the scheme).
 [[nodiscard]] metav1::ObjectMeta& object_meta(google::protobuf::Message& object);
