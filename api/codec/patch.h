@@ -2,6 +2,7 @@
 // patch (keys and strategies from the message's options). Errors are worded as kube-apiserver words them.
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include "api/base/result.h"
@@ -28,5 +29,9 @@ Result<void> apply_json_patch(boost::json::value* target, const boost::json::val
 // $retainKeys as in Kubernetes. An element without its merge key is kInternal (a 500 there, too).
 Result<void> apply_strategic_merge_patch(boost::json::value* target, const boost::json::value& patch,
                                          const google::protobuf::Descriptor& type);
+
+// As Go prints a decoded document with %v, since such text stands in kube-apiserver's messages:
+// `map[image:q name:c]`, `[a b]`. Long values are cut.
+[[nodiscard]] std::string go_format(const boost::json::value& value);
 
 }  // namespace sluice::codec

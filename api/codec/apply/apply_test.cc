@@ -56,8 +56,11 @@ struct World {
 
     // Empty: done. Else "manager: field field; ...", or the error.
     std::string apply(const std::string& manager, const std::string& config, bool force = false) {
-        const auto done = apply_config(&object, parse(config), type, {manager, ManagerOperation::kApply, "v1", ""},
-                                       force, "now", &managers);
+        ApplyOptions options;
+        options.manager = {manager, ManagerOperation::kApply, "v1", ""};
+        options.force = force;
+        options.now = "now";
+        const auto done = apply_config(&object, parse(config), type, options, &managers);
         if (!done) return done.error().message;
         std::string out;
         for (const auto& conflict : *done) {
@@ -68,8 +71,11 @@ struct World {
     }
     void update(const std::string& manager, const std::string& written) {
         const json::value next = parse(written);
-        ASSERT_TRUE(record_update(object, next, type, {manager, ManagerOperation::kUpdate, "v1", ""}, "now",
-                                  &managers));
+        ApplySchema schema;
+        auto change = compared(object, next, type, schema);
+        ASSERT_TRUE(change);
+        record_update(owned_change(std::move(*change), {}), {manager, ManagerOperation::kUpdate, "v1", ""}, "now",
+                      &managers);
         object = next;
     }
     std::string owned(const std::string& manager) const {

@@ -41,6 +41,27 @@ Result<std::string> canonical(std::string_view text, bool object) {
     return out + "}";
 }
 
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+// JSON texts, where runs of digits outside of strings compare by their value.
+std::strong_ordering compare_json(std::string_view a, std::string_view b) {
+    bool in_string = false;
+    std::size_t i = 0;
+    while (i < a.size() && i < b.size()) {
+        if (!in_string && is_digit(a[i]) && is_digit(b[i])) {
+            std::size_t a_end = i;
+            std::size_t b_end = i;
+            while (a_end < a.size() && is_digit(a[a_end])) ++a_end;
+            while (b_end < b.size() && is_digit(b[b_end])) ++b_end;
+            if (a_end != b_end) return a_end <=> b_end;
+        }
+        if (a[i] != b[i]) return static_cast<unsigned char>(a[i]) <=> static_cast<unsigned char>(b[i]);
+        if (a[i] == '"' && (i == 0 || a[i - 1] != '\\')) in_string = !in_string;
+        ++i;
+    }
+    return a.size() <=> b.size();
+}
+
 Result<void> read(const json::value& from, int depth, FieldSet* out, bool* is_member) {
     if (depth > kMaxFieldSetDepth) {
         return make_error(Code::kInvalidArgument, "fieldsV1 is deeper than {}", kMaxFieldSetDepth);
@@ -61,11 +82,15 @@ Result<void> read(const json::value& from, int depth, FieldSet* out, bool* is_me
         SLUICE_TRY(read(value, depth + 1, &below, &member));
         if (member) out->insert(element);
     }
-    out->drop_empty();
     return {};
 }
 
 }  // namespace
+
+std::strong_ordering PathElement::operator<=>(const PathElement& other) const {
+    if (kind != other.kind) return kind <=> other.kind;
+    return kind == Kind::kField ? text <=> other.text : compare_json(text, other.text);
+}
 
 std::string PathElement::to_string() const {
     return std::string(1, kPrefixes[static_cast<std::size_t>(kind)]) + ":" + text;
@@ -95,6 +120,7 @@ const FieldSet* FieldSet::below(const PathElement& element) const {
 }
 
 void FieldSet::drop_empty() {
+    for (auto& [element, below] : children_) below.drop_empty();
     std::erase_if(children_, [](const auto& child) { return child.second.empty(); });
 }
 
@@ -146,6 +172,19 @@ FieldSet FieldSet::minus(const FieldSet& other) const {
     return out;
 }
 
+FieldSet FieldSet::without_subtrees(const FieldSet& other) const {
+    FieldSet out;
+    std::set_difference(members_.begin(), members_.end(), other.members_.begin(), other.members_.end(),
+                        std::inserter(out.members_, out.members_.end()));
+    for (const auto& [element, below] : children_) {
+        if (other.has(element)) continue;
+        const FieldSet* theirs = other.below(element);
+        FieldSet left = theirs == nullptr ? below : below.without_subtrees(*theirs);
+        if (!left.empty()) out.children_.emplace(element, std::move(left));
+    }
+    return out;
+}
+
 void FieldSet::write(std::string* out, bool dot) const {
     *out += '{';
     bool first = true;
@@ -190,6 +229,7 @@ Result<FieldSet> FieldSet::from_json(std::string_view text) {
     FieldSet out;
     bool ignored = false;
     SLUICE_TRY(read(value, 0, &out, &ignored));
+    out.drop_empty();
     return out;
 }
 

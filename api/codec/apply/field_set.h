@@ -26,7 +26,9 @@ struct PathElement {
     std::string text;
 
     static PathElement field(std::string name) { return {Kind::kField, std::move(name)}; }
-    auto operator<=>(const PathElement&) const = default;
+    bool operator==(const PathElement&) const = default;
+    // Names by their bytes; numbers in keys, values and indices by their value, as Kubernetes orders them.
+    std::strong_ordering operator<=>(const PathElement& other) const;
     // "f:name" and the like.
     [[nodiscard]] std::string to_string() const;
     // kInvalidArgument names the text.
@@ -54,6 +56,8 @@ public:
     [[nodiscard]] FieldSet united(const FieldSet& other) const;
     [[nodiscard]] FieldSet intersected(const FieldSet& other) const;
     [[nodiscard]] FieldSet minus(const FieldSet& other) const;
+    // Without the other's members and all that is below them.
+    [[nodiscard]] FieldSet without_subtrees(const FieldSet& other) const;
     // fieldsV1: members as "f:a": {}, sets as objects, which hold "." if their element is a member too. The parts are
     // in the order in which Kubernetes writes them.
     [[nodiscard]] std::string to_json() const;

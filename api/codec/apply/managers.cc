@@ -1,13 +1,13 @@
 #include "api/codec/apply/managers.h"
 
-#include <fmt/format.h>
-
+#include <algorithm>
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 #include <boost/json/value.hpp>
 
 #include "api/codec/apply/schema.h"
 #include "api/codec/apply/typed.h"
+#include "api/codec/patch_values_internal.h"
 
 namespace sluice::codec {
 namespace {
@@ -48,36 +48,66 @@ void list_paths(const FieldSet& fields, const std::string& prefix, std::vector<s
     }
 }
 
+bool is_empty(const Comparison& change) {
+    return change.added.empty() && change.modified.empty() && change.removed.empty();
+}
+
 // What others have of a change: which of their fields it touches.
 std::vector<Conflict> conflicts_of(const Managers& managers, const Manager& writer, const Comparison& change) {
     std::vector<Conflict> out;
     const FieldSet touched = change.modified.united(change.added);
     for (const auto& [manager, owned] : managers) {
         if (manager == writer) continue;
-        const FieldSet theirs = owned.fields.intersected(touched);
-        if (!theirs.empty()) out.push_back({manager, paths_of(theirs)});
+        FieldSet theirs = owned.fields.intersected(touched);
+        if (theirs.empty()) continue;
+        auto paths = paths_of(theirs);
+        out.push_back({manager, owned.api_version, std::move(theirs), std::move(paths)});
     }
     return out;
 }
 
-// Others lose what was changed or removed.
-void take_from_others(const Manager& writer, const Comparison& change, Managers* managers) {
-    const FieldSet touched = change.modified.united(change.added);
-    for (auto& [manager, owned] : *managers) {
-        if (manager == writer) continue;
-        owned.fields = owned.fields.minus(owned.fields.intersected(touched)).minus(change.removed);
+// All but `writer` lose what was changed or removed; null: all.
+void take_from_others(const Manager* writer, const Comparison& change, Managers* managers) {
+    if (!is_empty(change)) {
+        const FieldSet gone = change.modified.united(change.added).united(change.removed);
+        for (auto& [manager, owned] : *managers) {
+            if (writer == nullptr || manager != *writer) owned.fields = owned.fields.minus(gone);
+        }
     }
     std::erase_if(*managers, [](const auto& entry) { return entry.second.fields.empty(); });
 }
 
-Result<Comparison> owned_change(const json::value& from, const json::value& to,
-                                const google::protobuf::Descriptor& type, ApplySchema& schema) {
-    SLUICE_TRY_ASSIGN(Comparison out, compared(from, to, type, schema));
-    const FieldSet& unowned = unowned_fields();
-    out.added = out.added.minus(unowned);
-    out.modified = out.modified.minus(unowned);
-    out.removed = out.removed.minus(unowned);
-    return out;
+// Merges the oldest entries of updates, each version by itself, until no more than kMaxUpdateManagers are left.
+void cap_updates(Managers* managers) {
+    std::vector<Manager> updaters;
+    for (const auto& [manager, owned] : *managers) {
+        if (manager.operation == ManagerOperation::kUpdate) updaters.push_back(manager);
+    }
+    std::size_t left = updaters.size();
+    if (left <= kMaxUpdateManagers) return;
+    std::stable_sort(updaters.begin(), updaters.end(), [&](const Manager& a, const Manager& b) {
+        return managers->at(a).time < managers->at(b).time;
+    });
+    std::map<std::string, Manager> first_of_version;
+    for (const Manager& manager : updaters) {
+        if (left <= kMaxUpdateManagers) return;
+        const Manager bucket{kOldUpdatesManager, ManagerOperation::kUpdate, manager.api_version, ""};
+        const auto [first, is_first] = first_of_version.try_emplace(manager.api_version, manager);
+        if (is_first || manager == bucket) continue;
+        if (!managers->contains(bucket)) {
+            Owned moved = std::move(managers->at(first->second));
+            managers->erase(first->second);
+            managers->insert_or_assign(bucket, std::move(moved));
+        }
+        Owned merged = std::move(managers->at(manager));
+        managers->erase(manager);
+        Owned& into = (*managers)[bucket];
+        into.fields = into.fields.united(merged.fields);
+        into.api_version = manager.api_version;
+        // The later of the two.
+        into.time = merged.time;
+        --left;
+    }
 }
 
 // The merged object without what this manager had applied before and has let go. What others own, and what holds it,
@@ -121,43 +151,63 @@ std::vector<std::string> paths_of(const FieldSet& fields) {
     return out;
 }
 
-Result<void> record_update(const json::value& live, const json::value& written,
-                           const google::protobuf::Descriptor& type, const Manager& manager,
-                           const std::string& now, Managers* managers) {
-    ApplySchema schema;
-    SLUICE_TRY_ASSIGN(const Comparison change, owned_change(live, written, type, schema));
-    take_from_others(manager, change, managers);
-    const auto found = managers->find(manager);
-    const FieldSet before = found == managers->end() ? FieldSet{} : found->second.fields;
-    FieldSet after = before.minus(change.removed).united(change.modified).united(change.added);
-    if (after.empty()) {
-        managers->erase(manager);
-    } else if (after != before) {
-        (*managers)[manager] = {std::move(after), now};
+Comparison owned_change(Comparison change, const FieldSet& ignored) {
+    for (FieldSet* set : {&change.added, &change.modified, &change.removed}) {
+        if (!set->empty()) *set = set->minus(unowned_fields()).without_subtrees(ignored);
     }
-    return {};
+    return change;
+}
+
+void record_update(const Comparison& change, const Manager& manager, const std::string& now, Managers* managers) {
+    take_from_others(nullptr, change, managers);
+    FieldSet taken = change.modified.united(change.added);
+    if (!taken.empty()) {
+        Owned& mine = (*managers)[manager];
+        mine.fields = mine.fields.united(taken);
+        mine.time = now;
+        mine.api_version = manager.api_version;
+    }
+    cap_updates(managers);
 }
 
 Result<std::vector<Conflict>> apply_config(json::value* object, const json::value& config,
-                                           const google::protobuf::Descriptor& type, const Manager& manager,
-                                           bool force, const std::string& now, Managers* managers) {
+                                           const google::protobuf::Descriptor& type, const ApplyOptions& options,
+                                           Managers* managers) {
     ApplySchema schema;
+    static const FieldSet kNone;
+    const FieldSet& ignored = options.ignored == nullptr ? kNone : *options.ignored;
+    Manager manager = options.manager;
+    manager.api_version.clear();
     SLUICE_TRY_ASSIGN(json::value next, merged(*object, config, type, schema));
     SLUICE_TRY_ASSIGN(FieldSet fields, fields_of(config, type, schema));
-    fields = fields.minus(unowned_fields());
     Managers after = *managers;
-    const FieldSet before = after[manager].fields;
-    after[manager].fields = fields;
+    Owned& mine = after[manager];
+    const FieldSet before = mine.fields;
+    mine.fields = fields.minus(unowned_fields()).without_subtrees(ignored);
+    mine.api_version = options.manager.api_version;
     if (!before.empty()) {
         SLUICE_TRY_ASSIGN(next, pruned(next, before, after, type, schema));
     }
-    SLUICE_TRY_ASSIGN(const Comparison change, owned_change(*object, next, type, schema));
-    if (auto conflicts = conflicts_of(after, manager, change); !force && !conflicts.empty()) return conflicts;
-    take_from_others(manager, change, &after);
-    if (const auto mine = after.find(manager); mine != after.end() && fields != before) mine->second.time = now;
+    SLUICE_TRY_ASSIGN(Comparison change, compared(*object, next, type, schema));
+    change = owned_change(std::move(change), ignored);
+    if (!options.force) {
+        auto conflicts = conflicts_of(after, manager, change);
+        if (!conflicts.empty()) return conflicts;
+    }
+    take_from_others(&manager, change, &after);
+    const auto written = after.find(manager);
+    if (written != after.end() && !json_equal(*object, next)) written->second.time = options.now;
     *object = std::move(next);
     *managers = std::move(after);
     return std::vector<Conflict>{};
+}
+
+Result<FieldSet> fields_still_applied(const json::value& last_applied, const json::value& live,
+                                      const google::protobuf::Descriptor& type) {
+    ApplySchema schema;
+    SLUICE_TRY_ASSIGN(const FieldSet fields, fields_of(last_applied, type, schema));
+    SLUICE_TRY_ASSIGN(const Comparison change, compared(last_applied, live, type, schema));
+    return fields.minus(change.modified).minus(change.added).minus(change.removed);
 }
 
 }  // namespace sluice::codec

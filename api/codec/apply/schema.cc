@@ -47,8 +47,8 @@ bool is_atomic(const pb::Descriptor& type) {
 // Of one value, whether a field's, an entry's of a map or an element's.
 ApplyType type_of_value(ValueKind kind, const pb::Descriptor* message) {
     ApplyType out;
-    if (kind == ValueKind::kRawExtension) return out;
-    if (kind == ValueKind::kStringList) {
+    // Documents of other types are owned as a whole.
+    if (kind == ValueKind::kStringList || kind == ValueKind::kRawExtension) {
         out.shape = Shape::kAtomic;
     } else if (kind != ValueKind::kMessage) {
         out.shape = Shape::kScalar;

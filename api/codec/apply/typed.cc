@@ -90,7 +90,6 @@ Result<void> collect(const json::value& value, const ApplyType& type, ApplySchem
             SLUICE_TRY(collect_at(element, item, inner, true, schema, out));
         }
     }
-    out->drop_empty();
     return {};
 }
 
@@ -156,6 +155,7 @@ Result<FieldSet> fields_of(const json::value& object, const google::protobuf::De
                            ApplySchema& schema) {
     FieldSet out;
     SLUICE_TRY(collect(object, ApplySchema::root(type), schema, &out));
+    out.drop_empty();
     return out;
 }
 

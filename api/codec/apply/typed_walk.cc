@@ -226,8 +226,6 @@ Result<void> compare(const ApplyType& type, Value from, Value to, const Place& p
     return {};
 }
 
-void drop_empty_below(FieldSet* set) { *set = set->united({}).minus({}); }
-
 }  // namespace
 
 Result<json::value> merged(const json::value& base, const json::value& over,
@@ -240,9 +238,9 @@ Result<Comparison> compared(const json::value& from, const json::value& to,
                             const google::protobuf::Descriptor& type, ApplySchema& schema) {
     Comparison out;
     SLUICE_TRY(compare(ApplySchema::root(type), &from, &to, {out.added, out.modified, out.removed}, schema));
-    drop_empty_below(&out.added);
-    drop_empty_below(&out.modified);
-    drop_empty_below(&out.removed);
+    out.added.drop_empty();
+    out.modified.drop_empty();
+    out.removed.drop_empty();
     return out;
 }
 
