@@ -57,19 +57,15 @@ Result<void> EbpfEngine::prepare() {
 }
 
 Result<void> EbpfEngine::with_room(const std::function<Result<void>()>& step) {
-    Result<void> outcome;
-    for (int attempt = 0; attempt < image::kMaxGrowths; ++attempt) {
-        outcome = step();
-        if (outcome || outcome.error().code != Code::kResourceExhausted) {
-            return outcome;
-        }
-        const image::Capacities wanted = publisher_->wanted();
-        if (!collect()) {
-            // Where one table is full the others soon will be: make room in all at once.
-            SLUICE_TRY(replace_image(capacities_for(publisher_->usage(), wanted), node_));
-        }
-    }
-    return outcome;
+    image::Capacities wanted;
+    const auto asked = [&] {
+        auto outcome = step();
+        wanted = publisher_->wanted();
+        return outcome;
+    };
+    // Where one table is full the others soon will be: make room in all at once.
+    return image::with_room(asked, [&] { return collect(); },
+                            [&] { return replace_image(capacities_for(publisher_->usage(), wanted), node_); });
 }
 
 // Waits for what is retired to become free. False if that is too little to be worth it.

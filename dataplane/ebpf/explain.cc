@@ -17,6 +17,7 @@
 #include "dataplane/ebpf/inspect_affinity.h"
 #include "dataplane/ebpf/inspect_flows.h"
 #include "dataplane/ebpf/inspect_views.h"
+#include "dataplane/image/drop_reasons.h"
 #include "dataplane/image/frontends.h"
 
 // What decide.h asks of an engine; here it is a person who asks.
@@ -447,11 +448,11 @@ Explanation explain_packet(const Tables& tables, const Question& question,
             break;
         case SLUICE_DECIDE_REFUSE:
             out.verdict = "refuse";
-            out.reason = drop_text(now.reason);
+            out.reason = image::drop_text(now.reason);
             break;
         case SLUICE_DECIDE_DROP:
             out.verdict = "drop";
-            out.reason = drop_text(now.reason);
+            out.reason = image::drop_text(now.reason);
             break;
         default:
             out.verdict = "pass";

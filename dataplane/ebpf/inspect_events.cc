@@ -17,6 +17,7 @@
 #include "api/base/fd.h"
 #include "dataplane/ebpf/inspect_views.h"
 #include "dataplane/ebpf/pins.h"
+#include "dataplane/image/drop_reasons.h"
 #include "dataplane/image/frontends.h"
 
 namespace sluice::dataplane {
@@ -52,7 +53,7 @@ EventView to_view(const sluice_event& event) {
     EventView out;
     out.time_ns = event.time_ns;
     out.kind = kind_name(event.kind);
-    if (event.kind != SLUICE_EVENT_OPENED) out.reason = drop_name(event.reason);
+    if (event.kind != SLUICE_EVENT_OPENED) out.reason = image::drop_name(event.reason);
     out.protocol = static_cast<Protocol>(event.protocol);
     out.place = place_name(event.place);
     out.client = address_of(event.client);

@@ -14,6 +14,7 @@
 // The view comes first: the look-up is written against it.
 #include "bpf/lib/select.h"
 #include "dataplane/ebpf/inspect_flows.h"
+#include "dataplane/image/drop_reasons.h"
 #include "dataplane/image/frontends.h"
 #include "dataplane/image/reader.h"
 
@@ -22,14 +23,6 @@ namespace {
 
 using image::address_of;
 using image::Tables;
-
-struct Reason {
-    const char* name;
-    const char* text;
-};
-#define SLUICE_DROP_REASON_ENTRY(enumerator, name, text) {name, text},
-constexpr Reason kReasons[] = {SLUICE_DROP_REASONS(SLUICE_DROP_REASON_ENTRY)};
-#undef SLUICE_DROP_REASON_ENTRY
 
 Traffic to_traffic(const sluice_backend_counters& counters) {
     return Traffic{counters.connections, counters.packets, counters.bytes};
@@ -148,15 +141,6 @@ ServiceView full_view(const Tables& tables, std::uint32_t index,
 }
 
 }  // namespace
-
-const char* drop_name(std::uint32_t reason) {
-    return reason < SLUICE_DROP_REASON_COUNT ? kReasons[reason].name : "unknown";
-}
-
-const char* drop_text(std::uint32_t reason) {
-    return reason < SLUICE_DROP_REASON_COUNT ? kReasons[reason].text
-                                             : "a reason that this program does not know";
-}
 
 std::string range_text(const sluice_cidr& cidr) {
     int bits = 0;
@@ -295,7 +279,7 @@ std::vector<ServiceView> read_services(const Tables& tables) {
 std::vector<DropView> read_drops(const Tables& tables) {
     std::vector<DropView> out;
     for (std::uint32_t reason = 1; reason < SLUICE_DROP_REASON_COUNT; ++reason) {
-        out.push_back(DropView{drop_name(reason), sum_drops(tables, reason), drop_text(reason)});
+        out.push_back(DropView{image::drop_name(reason), sum_drops(tables, reason), image::drop_text(reason)});
     }
     return out;
 }

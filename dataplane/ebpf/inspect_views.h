@@ -23,10 +23,6 @@ FrontendView view_frontend(const sluice_frontend& frontend);
 std::vector<BackendView> view_set(const image::Tables& tables, std::uint64_t word);
 BackendView view_backend(const image::Tables& tables, std::uint32_t index);
 
-// Name and meaning of an enum sluice_drop_reason; "unknown" beyond the list.
-const char* drop_name(std::uint32_t reason);
-const char* drop_text(std::uint32_t reason);
-
 // "10.0.0.0/8".
 std::string range_text(const sluice_cidr& cidr);
 // Names of a service and of what a backend stands for; empty if the index is outside of the table.

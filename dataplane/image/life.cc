@@ -82,6 +82,20 @@ Result<void> copy_all(const Publisher& publisher, const Tables& successor, const
     return {};
 }
 
+Result<void> with_room(const Step& step, const std::function<bool()>& collect, const Step& grow) {
+    Result<void> outcome;
+    for (int attempt = 0; attempt < kMaxGrowths; ++attempt) {
+        outcome = step();
+        if (outcome || outcome.error().code != Code::kResourceExhausted) {
+            return outcome;
+        }
+        if (!collect()) {
+            SLUICE_TRY(grow());
+        }
+    }
+    return outcome;
+}
+
 Result<void> publish_all(Publisher& publisher, std::span<const Service> services, const RunStep& run) {
     std::unordered_set<std::string> wanted;
     Result<void> outcome;

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "dataplane/image/drop_reasons.h"
 #include "dataplane/image/frontends.h"
 #include "dataplane/image/reader.h"
 
@@ -12,11 +13,6 @@ namespace sluice::differential {
 namespace {
 
 constexpr const char* kVerdicts[] = {"to the stack", "sent", "dropped"};
-constexpr const char* kReasons[] = {
-#define NAME(enumerator, name, text) name,
-    SLUICE_DROP_REASONS(NAME)
-#undef NAME
-};
 
 // Without what pads the frame behind the packet.
 View trimmed(View packet) {
@@ -59,12 +55,15 @@ void Comparison::begin(const Generator& generator) {
     }
 }
 
-std::optional<Mismatch> Comparison::run(std::uint64_t seed, std::size_t packets) {
+std::optional<Mismatch> Comparison::run(std::uint64_t seed, std::size_t packets, const Damage& damage) {
     Generator generator(seed);
     begin(generator);
     steps_.clear();
     for (std::size_t done = 0; done < packets;) {
         steps_.push_back(generator.next());
+        if (damage && steps_.back().kind == Step::Kind::kFrame) {
+            damage(steps_.back());
+        }
         if (auto what = take(steps_.back())) {
             return Mismatch{steps_.size() - 1, *what};
         }
@@ -160,7 +159,7 @@ std::optional<std::string> Comparison::take_frame(const Step& step) {
         for (std::uint32_t reason = 1; reason < SLUICE_DROP_REASON_COUNT; ++reason) {
             if (sides_[i]->drop_row()[reason] != oracle_->drops(reason)) {
                 return fmt::format("{}: {} dropped as {}, expected {}", sides_[i]->name(),
-                                   sides_[i]->drop_row()[reason], kReasons[reason], oracle_->drops(reason));
+                                   sides_[i]->drop_row()[reason], image::drop_name(reason), oracle_->drops(reason));
             }
         }
     }

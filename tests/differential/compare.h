@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -33,8 +34,10 @@ public:
     explicit Comparison(std::vector<Side*> sides, const Canary* canary = nullptr)
         : sides_(std::move(sides)), canary_(canary) {}
 
+    // What is done to each frame before anybody sees it. The steps that are kept have it.
+    using Damage = std::function<void(Step&)>;
     // `packets` frames of the seed's scenario.
-    std::optional<Mismatch> run(std::uint64_t seed, std::size_t packets);
+    std::optional<Mismatch> run(std::uint64_t seed, std::size_t packets, const Damage& damage = nullptr);
     // The same steps, or fewer, for the node of the seed.
     std::optional<Mismatch> replay(std::uint64_t seed, const std::vector<Step>& steps);
 

@@ -9,6 +9,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "dataplane/image/drop_reasons.h"
 #include "tests/differential/compare.h"
 
 namespace {
@@ -17,11 +18,6 @@ using sluice::differential::Comparison;
 using sluice::differential::Side;
 
 constexpr std::size_t kTries = 4000;
-constexpr const char* kReasons[] = {
-#define NAME(enumerator, name, text) name,
-    SLUICE_DROP_REASONS(NAME)
-#undef NAME
-};
 
 volatile std::sig_atomic_t stopped = 0;
 
@@ -35,9 +31,9 @@ void print_totals(const Comparison& comparison, double seconds) {
                 static_cast<unsigned long long>(totals.packets), seconds,
                 static_cast<double>(totals.packets) / seconds, static_cast<unsigned long long>(totals.sent),
                 static_cast<unsigned long long>(totals.stack), static_cast<unsigned long long>(totals.dropped));
-    for (std::size_t reason = 1; reason < SLUICE_DROP_REASON_COUNT; ++reason) {
+    for (std::uint32_t reason = 1; reason < SLUICE_DROP_REASON_COUNT; ++reason) {
         if (totals.reasons[reason] != 0) {
-            std::printf("  %s %llu\n", kReasons[reason], static_cast<unsigned long long>(totals.reasons[reason]));
+            std::printf("  %s %llu\n", sluice::image::drop_name(reason), static_cast<unsigned long long>(totals.reasons[reason]));
         }
     }
 }

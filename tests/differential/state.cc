@@ -14,6 +14,7 @@ static inline struct sluice_datagram_set* sluice_datagrams_at(const struct sluic
 static inline struct sluice_datagram_set* sluice_datagrams_at(const struct sluice_flow_view*, __u32) {
     return nullptr;
 }
+#include "dataplane/image/frontends.h"
 
 namespace sluice::differential {
 namespace {
@@ -26,18 +27,6 @@ void each_set(const EngineState& state, Use use) {
     for (std::uint32_t i = 0; i < state.flow_config->bucket_count6; ++i) {
         use(state.flows6[i].set);
     }
-}
-
-sluice_address words_of(const IpAddress& address) {
-    sluice_address out;
-    std::memcpy(&out, address.bytes.data(), sizeof(out));
-    return out;
-}
-
-IpAddress address_of(const sluice_address& address) {
-    IpAddress out;
-    std::memcpy(out.bytes.data(), &address, sizeof(address));
-    return out;
 }
 
 }  // namespace
@@ -88,8 +77,8 @@ std::optional<oracle::Tuple> flow_of(const EngineState& state, const oracle::Tup
     view.buckets4 = state.flows4;
     view.buckets6 = state.flows6;
     sluice_tuple key{};
-    key.src = words_of(tuple.src);
-    key.dst = words_of(tuple.dst);
+    key.src = image::image_address(tuple.src);
+    key.dst = image::image_address(tuple.dst);
     key.ports.port_be[SLUICE_SOURCE] = htons(tuple.sport);
     key.ports.port_be[SLUICE_DESTINATION] = htons(tuple.dport);
     key.protocol = tuple.protocol;
@@ -100,7 +89,7 @@ std::optional<oracle::Tuple> flow_of(const EngineState& state, const oracle::Tup
     if (!found) {
         return std::nullopt;
     }
-    return oracle::Tuple{address_of(hit.new_src), address_of(hit.new_dst),
+    return oracle::Tuple{image::address_of(hit.new_src), image::address_of(hit.new_dst),
                          ntohs(hit.new_ports.port_be[SLUICE_SOURCE]), ntohs(hit.new_ports.port_be[SLUICE_DESTINATION]),
                          tuple.protocol};
 }

@@ -16,6 +16,7 @@
 
 #include "api/abi/drop_reasons.h"
 #include "dataplane/dpdk/runtime/test_rig.h"
+#include "dataplane/image/drop_reasons.h"
 
 namespace sluice::dpdk {
 namespace {
@@ -84,14 +85,6 @@ std::uint16_t null_port(const char* name) {
     SLUICE_ASSERT(rte_eth_dev_get_port_by_name(name, &id) == 0);
     return id;
 }
-
-struct DropName {
-    std::uint32_t reason;
-    const char* name;
-};
-#define SLUICE_DROP_NAME(enumerator, name, text) {SLUICE_DROP_##enumerator, name},
-constexpr DropName kDropNames[] = {SLUICE_DROP_REASONS(SLUICE_DROP_NAME)};
-#undef SLUICE_DROP_NAME
 
 // What became of the frames that the engine was measured with.
 struct Outcome {
@@ -260,8 +253,8 @@ private:
                                                  {"lcore_control_failed", counters.control_failed.value()},
                                                  {"lcore_no_exception", counters.no_exception.value()},
                                                  {"lcore_foreign", counters.foreign.value()}};
-        for (const DropName& drop : kDropNames) {
-            if (drop.reason != SLUICE_DROP_NONE) out[drop.name] = image::sum_drops(image_->tables(), drop.reason);
+        for (std::uint32_t reason = SLUICE_DROP_NONE + 1; reason < SLUICE_DROP_REASON_COUNT; ++reason) {
+            out[image::drop_name(reason)] = image::sum_drops(image_->tables(), reason);
         }
         return out;
     }

@@ -5,17 +5,10 @@
 
 #include "api/abi/drop_reasons.h"
 #include "dataplane/dpdk/runtime/engine_internal.h"
+#include "dataplane/image/drop_reasons.h"
 
 namespace sluice::dpdk {
 namespace {
-
-struct DropName {
-    std::uint32_t reason;
-    const char* name;
-};
-#define SLUICE_DROP_NAME(enumerator, name, text) {SLUICE_DROP_##enumerator, name},
-constexpr DropName kDropNames[] = {SLUICE_DROP_REASONS(SLUICE_DROP_NAME)};
-#undef SLUICE_DROP_NAME
 
 // What the engine itself drops, beyond the reasons that the pipeline counts in the image.
 struct OwnDrop {
@@ -158,9 +151,9 @@ std::vector<std::pair<std::string, std::uint64_t>> RealEngine::drops() const {
     std::vector<std::pair<std::string, std::uint64_t>> out;
     {
         const std::lock_guard lock(live_mutex_);
-        for (const DropName& drop : kDropNames) {
-            if (drop.reason == SLUICE_DROP_NONE) continue;
-            out.emplace_back(drop.name, live_ == nullptr ? 0 : image::sum_drops(live_->tables, drop.reason));
+        for (std::uint32_t reason = SLUICE_DROP_NONE + 1; reason < SLUICE_DROP_REASON_COUNT; ++reason) {
+            out.emplace_back(image::drop_name(reason),
+                             live_ == nullptr ? 0 : image::sum_drops(live_->tables, reason));
         }
     }
     for (const OwnDrop& drop : kOwnDrops) {
