@@ -90,6 +90,29 @@ void FieldErrors::not_supported(std::string field, std::string_view value,
         fmt::format("Unsupported value: {}: supported values: {}", go_quote(value), list));
 }
 
+void FieldErrors::not_supported(std::string field, const BadValue& value,
+                                std::span<const std::string> supported) {
+    std::string list;
+    for (const std::string& item : supported) {
+        if (!list.empty()) list += ", ";
+        list += go_quote(item);
+    }
+    add("FieldValueNotSupported", std::move(field),
+        fmt::format("Unsupported value: {}: supported values: {}", value.shown, list));
+}
+
+void FieldErrors::type_invalid(std::string field, const BadValue& value, std::string_view detail) {
+    add("FieldValueTypeInvalid", std::move(field),
+        with_detail("Invalid value: " + value.shown, detail));
+}
+
+void FieldErrors::append(const FieldErrors& others, std::string_view below) {
+    for (const FieldError& error : others.errors_) {
+        add(error.reason, below.empty() ? error.field : field_child(below, error.field),
+            error.message);
+    }
+}
+
 void FieldErrors::forbidden(std::string field, std::string_view detail) {
     add("FieldValueForbidden", std::move(field), with_detail("Forbidden", detail));
 }

@@ -50,6 +50,10 @@ public:
     void invalid(std::string field, const BadValue& value, std::string_view detail);
     void not_supported(std::string field, std::string_view value,
                        std::initializer_list<std::string_view> supported);
+    void not_supported(std::string field, const BadValue& value,
+                       std::span<const std::string> supported);
+    // Invalid, for a value of the wrong type.
+    void type_invalid(std::string field, const BadValue& value, std::string_view detail);
     void forbidden(std::string field, std::string_view detail);
     void duplicate(std::string field, const BadValue& value);
     void not_found(std::string field, const BadValue& value);
@@ -61,6 +65,8 @@ public:
 
     [[nodiscard]] bool empty() const { return errors_.empty(); }
     [[nodiscard]] const std::vector<FieldError>& all() const { return errors_; }
+    // Those of another collection, behind the ones that are here; below: the path that theirs begin at, if any.
+    void append(const FieldErrors& others, std::string_view below = {});
     // "field: message", or "[a, b]" for several; equal ones are named once.
     [[nodiscard]] std::string to_string() const;
 
