@@ -403,6 +403,7 @@ void Connection::dispatch() {
     request->body = std::move(message.body());
     request->identity = std::move(identity_);
     request->remote = remote_;
+    request->target = std::string(view(message.target()));
 
     state_ = State::kHandling;
     set_deadline(shared_->timeouts.request_ms);

@@ -216,6 +216,7 @@ void Http2Session::complete(Http2Stream* stream) {
     stream->request->path = std::move(target->path);
     stream->request->query = std::move(target->query);
     stream->request->remote = remote_;
+    stream->request->target = std::move(stream->target);
     stream->phase = Http2Stream::Phase::kQueued;
     to_dispatch_.push_back(stream->id);
 }

@@ -59,6 +59,7 @@ struct Request {
     std::string body;
     Identity identity;
     std::string remote;  // "127.0.0.1:40000"
+    std::string target = {};  // path and query as they came
 
     // First of that name, or empty.
     [[nodiscard]] std::string_view header(std::string_view lower_case_name) const;
