@@ -411,7 +411,7 @@ Result<void> SqliteDatabase::load(const std::function<Result<void>(KeyValue)>& r
             change_checksum(revision, created, key, deleted ? nullptr : &value)) {
             return damaged(fmt::format("the checksum of change {} is wrong", revision));
         }
-        KeyValue change{std::string(key), nullptr, created, revision};
+        KeyValue change{std::string(key), nullptr, created, revision, false};
         if (!deleted) {
             change.value = std::make_shared<const std::string>(value);
         }

@@ -17,7 +17,7 @@ constexpr int kMaxRangeRestarts = 3;
 
 KeyValue key_value(const std::string& key, const std::shared_ptr<const std::string>& value,
                    Revision create_revision, Revision mod_revision) {
-    return {key, value, create_revision, mod_revision};
+    return {key, value, create_revision, mod_revision, false};
 }
 
 }  // namespace
@@ -134,7 +134,7 @@ Result<RangeResult> Index::range(std::string_view prefix, std::string_view after
 KeyValue Index::newest(std::string_view key) const {
     auto node = map_.find(key);
     if (node == map_.end() || node->second.back().value == nullptr) {
-        return {std::string(key), nullptr, 0, 0};
+        return {std::string(key), nullptr, 0, 0, false};
     }
     const Version& version = node->second.back();
     return key_value(node->first, version.value, version.create_revision, version.mod_revision);
@@ -143,24 +143,22 @@ KeyValue Index::newest(std::string_view key) const {
 void Index::add(const KeyValue& change) {
     auto [node, is_new] = map_.try_emplace(change.key);
     node->second.push_back({change.mod_revision, change.create_revision, change.value});
-    history_.push_back(node);
+    history_.push_back({change.mod_revision, node});
     if (is_new) {
         keys_.fetch_add(1, std::memory_order_relaxed);
     }
 }
 
-void Index::apply(std::span<const KeyValue> changes) {
-    if (changes.empty()) {
-        return;
-    }
+void Index::apply(std::span<const KeyValue> changes, Revision through) {
+    SLUICE_ASSERT(through >= revision());
     std::unique_lock guard(lock_);
-    Revision newest = revision();
+    Revision newest = revision() + 1;
     for (const KeyValue& change : changes) {
-        SLUICE_ASSERT(change.mod_revision == newest + 1);
+        SLUICE_ASSERT(change.mod_revision >= newest && change.mod_revision <= through);
         add(change);
         newest = change.mod_revision;
     }
-    revision_.store(newest, std::memory_order_release);
+    revision_.store(through, std::memory_order_release);
 }
 
 Result<void> Index::load(KeyValue change, std::vector<Revision>& forgotten) {
@@ -235,12 +233,21 @@ void Index::compact(Revision revision, std::vector<Revision>& forgotten) {
     SLUICE_ASSERT(revision <= this->revision());
     std::vector<Keys::iterator> touched;
     while (compacted() < revision) {
-        const Revision step = std::min<Revision>(revision, compacted() + kCompactPiece);
+        // A revision is forgotten as a whole, so that compacted() is true of every key.
+        const std::size_t end = history_after(revision);
+        std::size_t count = std::min<std::size_t>(end, kCompactPiece);
+        while (count > 0 && count < end &&
+               history_[count].revision == history_[count - 1].revision) {
+            ++count;
+        }
+        const Revision step = count == end ? revision : history_[count - 1].revision;
         std::unique_lock guard(lock_);
         // Each key once, however often it changed: trimming a key costs its remaining versions.
-        const auto count = static_cast<std::ptrdiff_t>(step - compacted());
-        touched.assign(history_.begin(), history_.begin() + count);
-        history_.erase(history_.begin(), history_.begin() + count);
+        touched.clear();
+        for (std::size_t i = 0; i < count; ++i) {
+            touched.push_back(history_[i].node);
+        }
+        history_.erase(history_.begin(), history_.begin() + static_cast<std::ptrdiff_t>(count));
         std::sort(touched.begin(), touched.end(), [](const auto& left, const auto& right) {
             return std::less<>{}(&*left, &*right);
         });
@@ -252,22 +259,67 @@ void Index::compact(Revision revision, std::vector<Revision>& forgotten) {
     }
 }
 
-const std::string& Index::key_at(Revision revision) const {
-    SLUICE_ASSERT(revision > compacted() && revision <= this->revision());
-    return history_[revision - compacted() - 1]->first;
+void Index::reset(std::vector<KeyValue> items, Revision revision) {
+    Keys keys;
+    for (KeyValue& item : items) {
+        keys[std::move(item.key)].push_back(
+            {item.mod_revision, item.create_revision, std::move(item.value)});
+    }
+    {
+        std::unique_lock guard(lock_);
+        history_.clear();
+        map_.swap(keys);
+        keys_.store(map_.size(), std::memory_order_relaxed);
+        revision_.store(revision, std::memory_order_release);
+        compacted_.store(revision, std::memory_order_release);
+    }
+    // What was there before goes here, without the lock.
 }
 
-Event Index::event_at(Revision revision) const {
-    SLUICE_ASSERT(revision > compacted() && revision <= this->revision());
-    const auto& [key, versions] = *history_[revision - compacted() - 1];
-    const Version* version = visible(versions, revision);
-    SLUICE_ASSERT(version != nullptr && version->mod_revision == revision);
+std::size_t Index::history_after(Revision revision) const {
+    auto first = std::upper_bound(
+        history_.begin(), history_.end(), revision,
+        [](Revision wanted, const Change& change) { return wanted < change.revision; });
+    return static_cast<std::size_t>(first - history_.begin());
+}
+
+Revision Index::history_revision(std::size_t position) const {
+    SLUICE_ASSERT(position < history_.size());
+    return history_[position].revision;
+}
+
+const std::string& Index::history_key(std::size_t position) const {
+    SLUICE_ASSERT(position < history_.size());
+    return history_[position].node->first;
+}
+
+Event Index::event_of(const std::string& key, const Versions& versions, const Version& version) {
     Event event;
-    event.current = key_value(key, version->value, version->create_revision, revision);
-    if (version != versions.data()) {
-        event.previous = std::prev(version)->value;
+    event.current = key_value(key, version.value, version.create_revision, version.mod_revision);
+    if (&version != versions.data()) {
+        event.previous = std::prev(&version)->value;
     }
     return event;
+}
+
+Event Index::history_event(std::size_t position) const {
+    SLUICE_ASSERT(position < history_.size());
+    const auto& [revision, node] = history_[position];
+    const Version* version = visible(node->second, revision);
+    SLUICE_ASSERT(version != nullptr && version->mod_revision == revision);
+    return event_of(node->first, node->second, *version);
+}
+
+std::optional<Event> Index::change_of(std::string_view key, Revision revision) const {
+    auto node = map_.find(key);
+    if (node == map_.end()) {
+        return std::nullopt;
+    }
+    const Version* version = visible(node->second, revision);
+    if (version == nullptr || version->mod_revision != revision) {
+        return std::nullopt;
+    }
+    return event_of(node->first, node->second, *version);
 }
 
 }  // namespace sluice::store

@@ -3,9 +3,12 @@
 // nothing of how changes became durable; any backend that can put changes into one order can feed
 // it.
 //
-// Invariants: revisions are handed in without a gap; history_[i] is the key that changed at
-// compacted() + 1 + i; a key's versions ascend by revision, at most the first of them is at or
-// below compacted(), and that one is no deletion.
+// A backend may leave revisions out (in etcd, those that changed keys of others) and may change
+// several keys in one, each of them once.
+//
+// Invariants: history_ ascends by revision and holds every change after compacted(); a key's
+// versions ascend by revision, at most the first of them is at or below compacted(), and that one
+// is no deletion.
 #pragma once
 
 #include <atomic>
@@ -44,9 +47,10 @@ public:
     // The key as it is now; value null and revisions 0 if it does not exist. Committing thread.
     [[nodiscard]] KeyValue newest(std::string_view key) const;
 
-    // Makes changes visible, all at once. REQUIRES: mod_revision counts on from revision() + 1; a
-    // deletion (value null) is of a key that exists, with create_revision 0.
-    void apply(std::span<const KeyValue> changes);
+    // Makes changes visible, all at once; revision() is then `through`. REQUIRES: mod_revision
+    // ascends from above revision() to `through` at most, the same one several times only for
+    // different keys; a deletion (value null) is of a key that exists, with create_revision 0.
+    void apply(std::span<const KeyValue> changes, Revision through);
 
     // Adds one change read back from disk, in revision order, before anyone reads the index.
     // Changes at or below compacted() may have gaps. Returns kDataLoss when it does not fit what
@@ -59,10 +63,22 @@ public:
     // <= revision().
     void compact(Revision revision, std::vector<Revision>& forgotten);
 
-    // What changed at `revision`. REQUIRES: compacted() < revision <= revision(). Committing
-    // thread.
-    [[nodiscard]] const std::string& key_at(Revision revision) const;
-    [[nodiscard]] Event event_at(Revision revision) const;
+    // The history by position, oldest first; compact() and reset() move positions. Committing thread.
+    [[nodiscard]] std::size_t history_size() const { return history_.size(); }
+    // The position of the first change after `revision`, history_size() if there is none.
+    // O(log history).
+    [[nodiscard]] std::size_t history_after(Revision revision) const;
+    [[nodiscard]] Revision history_revision(std::size_t position) const;
+    [[nodiscard]] const std::string& history_key(std::size_t position) const;
+    [[nodiscard]] Event history_event(std::size_t position) const;
+    // What became of the key at `revision`; nullopt when it did not change then, or that is
+    // forgotten. Committing thread.
+    [[nodiscard]] std::optional<Event> change_of(std::string_view key, Revision revision) const;
+
+    // Puts another state in place of this one, whose history is then empty: for a backend that has
+    // lost the thread of changes. Reads under way at an older revision fail with kOutOfRange.
+    // `items` are live keys, each once. Committing thread; holds the lock for a swap only.
+    void reset(std::vector<KeyValue> items, Revision revision);
 
     static constexpr std::size_t kRangePiece = 1'024;
     static constexpr std::size_t kCompactPiece = 1'024;
@@ -81,13 +97,18 @@ private:
     [[nodiscard]] Result<Revision> resolve(Revision at) const;
     void add(const KeyValue& change);
     void forget_before(Keys::iterator node, Revision revision, std::vector<Revision>& forgotten);
+    static Event event_of(const std::string& key, const Versions& versions, const Version& version);
     struct Cursor;
     void walk_piece(std::string_view prefix, std::uint64_t limit, Cursor& cursor,
                     std::size_t piece) const;
 
     mutable RwLock lock_;
     Keys map_;                            // guarded by lock_
-    std::deque<Keys::iterator> history_;  // committing thread only
+    struct Change {
+        Revision revision = 0;
+        Keys::iterator node;
+    };
+    std::deque<Change> history_;  // committing thread only
     std::atomic<Revision> revision_;
     std::atomic<Revision> compacted_;
     std::atomic<std::uint64_t> keys_{0};

@@ -80,7 +80,7 @@ public:
         result.previous = std::move(now.value);
         const bool creates = result.previous == nullptr;
         KeyValue change{write.key, write.value, creates ? result.revision : now.create_revision,
-                        result.revision};
+                        result.revision, false};
         if (write.value == nullptr) {
             change.create_revision = 0;
         }
@@ -369,7 +369,7 @@ void SqliteStore::commit_group(std::vector<Queued>& group) {
             }
             return;
         }
-        index_.apply(changes);
+        index_.apply(changes, changes.back().mod_revision);
     }
     writes_.fetch_add(group.size(), std::memory_order_relaxed);
     groups_.fetch_add(1, std::memory_order_relaxed);

@@ -25,6 +25,8 @@ struct KeyValue {
     std::shared_ptr<const std::string> value;  // null for a deletion
     Revision create_revision = 0;
     Revision mod_revision = 0;
+    // Stored in a form that a write of the same would renew (encrypted with an older key).
+    bool stale = false;
 };
 
 struct Event {
@@ -46,7 +48,8 @@ struct Write {
     std::optional<Revision> expected;
 };
 
-// What a write did. A failed condition is a result, not an Error: condition_failed with the key as
+// What a write did. kUnavailable may mean that nobody knows: the answer of a store over a network can
+// be lost after it committed. It is never told as a failed condition. A failed condition is a result, not an Error: condition_failed with the key as
 // it is in `current` (current.value null: no such key), for the caller to answer with a conflict.
 // Neither it nor the deletion of an absent key changes anything: `revision` is then the revision of
 // the state that was examined.
@@ -68,6 +71,12 @@ struct Stats {
     std::uint64_t keys = 0;  // in memory, those deleted since the last compaction included
     std::uint64_t history_events = 0;  // changes after compacted()
     std::uint64_t watches = 0;
+    // Of a store over a network only.
+    std::uint64_t fences = 0;          // asked for
+    std::uint64_t fence_rounds = 0;    // round trips that served them
+    std::uint64_t refused_fences = 0;  // kMaxQueuedFences, or not known in time
+    std::uint64_t reconnects = 0;      // of the watch that feeds the picture in memory
+    std::uint64_t reloads = 0;         // the history was lost while away: read anew, watches ended
 };
 
 // Called from the store's own thread, in revision order, without gaps. Must not block, must not
@@ -75,7 +84,8 @@ struct Stats {
 // call; history is replayed in pieces. `revision`: every change up to it has been delivered; a call
 // with no events is progress (a bookmark is possible): one comes when the replay of history has
 // reached the present, and later within kProgressIntervalMs of changes to other keys. An error ends
-// the watch: kOutOfRange when compaction overtook its replay, kUnavailable when the store closes.
+// the watch: kOutOfRange when compaction overtook its replay or the history was lost, kUnavailable
+// when the store closes.
 using WatchSink = std::function<void(Result<std::vector<Event>> events, Revision revision)>;
 
 // Ends its watch when destroyed; after the destructor returns the sink is not called any more.
@@ -123,6 +133,17 @@ public:
     // kFailedPrecondition. REQUIRES: not called from a sink or a done (kFailedPrecondition).
     virtual Result<void> compact(Revision revision) = 0;
 
+    // Calls done once everything that was acknowledged to anybody before this call is visible here,
+    // with a revision that shows it: what a read of "the newest" needs when several processes write
+    // (shared()). Without others that is at once, from the calling thread; else from the store's
+    // thread, under the rules of a write's done, after a round trip that many callers share.
+    // kUnavailable within a bounded time when it cannot be known.
+    virtual void fence(std::function<void(Result<Revision>)> done) { done(revision()); }
+    // True when other processes write to the same store, so that get() and range() may lag.
+    [[nodiscard]] virtual bool shared() const { return false; }
+    // kUnavailable with the reason while writes and fences cannot be served. Thread-safe and quick.
+    [[nodiscard]] virtual Result<void> healthy() const { return {}; }
+
     [[nodiscard]] virtual Stats stats() const { return {}; }
 };
 
@@ -133,6 +154,7 @@ inline constexpr std::size_t kMaxKeyBytes = 4'096;     // of prefixes too; a key
 inline constexpr std::size_t kMaxValueBytes =
     (std::size_t{3} << 20) / 2;  // 1.5 MiB, as etcd's request limit
 inline constexpr std::size_t kMaxWatches = 65'536;
+inline constexpr std::size_t kMaxQueuedFences = 65'536;
 inline constexpr int kProgressIntervalMs = 100;
 
 struct SqliteOptions {

@@ -111,12 +111,13 @@ void WatchHub::sweep() {
 
 void WatchHub::tell_live(const Index& index) {
     const Revision newest = index.revision();
+    const std::size_t first = index.history_after(live_revision_);
     std::vector<Event> events;
     for (auto& [prefix, states] : live_) {
         events.clear();
-        for (Revision revision = live_revision_ + 1; revision <= newest; ++revision) {
-            if (index.key_at(revision).starts_with(prefix)) {
-                events.push_back(index.event_at(revision));
+        for (std::size_t i = first; i < index.history_size(); ++i) {
+            if (index.history_key(i).starts_with(prefix)) {
+                events.push_back(index.history_event(i));
             }
         }
         if (events.empty()) {
@@ -131,7 +132,7 @@ void WatchHub::tell_live(const Index& index) {
     live_revision_ = newest;
 }
 
-bool WatchHub::replay(const Index& index, State& state) {
+bool WatchHub::replay(const Index& index, State& state, std::size_t& budget) {
     if (state.told < index.compacted()) {
         state.end(
             make_error(Code::kOutOfRange,
@@ -140,11 +141,20 @@ bool WatchHub::replay(const Index& index, State& state) {
         return true;
     }
     const Revision newest = index.revision();
-    const Revision until = std::min<Revision>(newest, state.told + kReplayPiece);
+    const std::size_t first = index.history_after(state.told);
+    const std::size_t all = index.history_size();
+    std::size_t end = std::min(all, first + kReplayPiece);
+    // A piece ends with a revision, so that `told` is true of every key.
+    while (end > first && end < all &&
+           index.history_revision(end) == index.history_revision(end - 1)) {
+        ++end;
+    }
+    budget -= std::min(budget, end - first + 1);
+    const Revision until = end == all ? newest : index.history_revision(end - 1);
     std::vector<Event> events;
-    for (Revision revision = state.told + 1; revision <= until; ++revision) {
-        if (index.key_at(revision).starts_with(state.prefix)) {
-            events.push_back(index.event_at(revision));
+    for (std::size_t i = first; i < end; ++i) {
+        if (index.history_key(i).starts_with(state.prefix)) {
+            events.push_back(index.history_event(i));
         }
     }
     if (!events.empty() || until == newest) {
@@ -165,9 +175,7 @@ bool WatchHub::deliver(const Index& index) {
     for (std::size_t turns = behind_.size(); turns > 0 && budget > 0; --turns) {
         StatePtr state = std::move(behind_.front());
         behind_.pop_front();
-        const Revision before = state->told;
-        const bool finished = replay(index, *state);
-        budget -= std::min<std::size_t>(budget, state->told - before + 1);
+        const bool finished = replay(index, *state, budget);
         if (!finished) {
             behind_.push_back(std::move(state));
         } else if (!state->ended()) {
@@ -188,6 +196,12 @@ void WatchHub::progress(const Index& index) {
             }
         }
     }
+    needs_progress_ = false;
+}
+
+void WatchHub::restart(const Error& error, Revision revision) {
+    close(error);
+    live_revision_ = revision;
     needs_progress_ = false;
 }
 

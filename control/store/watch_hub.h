@@ -34,12 +34,15 @@ public:
     [[nodiscard]] std::size_t size() const { return open_->load(std::memory_order_relaxed); }
 
     // Tells live watches of the changes since the last call, and replays history to the others for
-    // at most kReplayBudget revisions. Returns true when some are still behind: call again soon.
+    // at most kReplayBudget changes. Returns true when some are still behind: call again soon.
     bool deliver(const Index& index);
     // Tells live watches that have seen older revisions that nothing of theirs changed since.
     void progress(const Index& index);
     // True when progress() would tell somebody something.
     [[nodiscard]] bool needs_progress() const { return needs_progress_; }
+    // Ends every watch with the error; what comes is delivered from `revision` on. For an index that
+    // was reset.
+    void restart(const Error& error, Revision revision);
     // Ends every watch with the error.
     void close(const Error& error);
 
@@ -55,8 +58,8 @@ private:
     void take_incoming();
     void tell_live(const Index& index);
     void sweep();
-    // True when the watch has reached the present or ended.
-    static bool replay(const Index& index, State& state);
+    // True when the watch has reached the present or ended; takes what it walked off the budget.
+    static bool replay(const Index& index, State& state, std::size_t& budget);
 
     std::mutex mutex_;
     std::vector<StatePtr> incoming_;  // guarded by mutex_
