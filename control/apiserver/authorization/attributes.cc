@@ -6,10 +6,10 @@
 #include <optional>
 #include <vector>
 
+#include "api/codec/selector.h"
+
 namespace sluice::authorization {
 namespace {
-
-constexpr std::string_view kAnonymous = "system:anonymous";
 
 std::vector<std::string_view> segments_of(std::string_view path) {
     std::vector<std::string_view> out;
@@ -32,7 +32,7 @@ std::string lower(std::string_view text) {
 
 bool is_set(const http::Request& request, std::string_view name) {
     const auto value = request.parameter(name);
-    return value && *value != "false" && *value != "0";
+    return value && !value->empty() && *value != "false" && *value != "0";
 }
 
 std::string verb_of(const http::Request& request, bool has_name) {
@@ -60,6 +60,11 @@ bool read_resource(const std::vector<std::string_view>& parts, Attributes* out) 
     } else {
         return false;
     }
+    // /api/v1/watch/...: the old way to watch, by path instead of by query.
+    if (parts[at] == "watch" && parts.size() > at + 1) {
+        out->verb = "watch";
+        ++at;
+    }
     if (parts[at] == "namespaces" && parts.size() > at + 1) {
         // A namespace itself is asked for in its own scope, as kube-apiserver has it.
         out->namespace_name = parts[at + 1];
@@ -73,20 +78,21 @@ bool read_resource(const std::vector<std::string_view>& parts, Attributes* out) 
 
 }  // namespace
 
+std::string selected_value(std::string_view field_selector, std::string_view field) {
+    // By the parser that the resource API uses: a comma behind a backslash would else end a term here and not there,
+    // and a list of everything pass for one of a permitted object.
+    const auto parsed = codec::FieldSelector::parse(field_selector);
+    if (!parsed) return {};
+    const auto value = parsed->required_value(field);
+    return value ? std::string(*value) : std::string();
+}
+
 std::string selected_name(std::string_view field_selector) {
-    constexpr std::string_view kField = "metadata.name";
-    while (!field_selector.empty()) {
-        const std::size_t comma = field_selector.find(',');
-        std::string_view term = field_selector.substr(0, comma);
-        if (term.starts_with(kField)) {
-            term.remove_prefix(kField.size());
-            if (term.starts_with("==")) return std::string(term.substr(2));
-            if (term.starts_with('=')) return std::string(term.substr(1));
-        }
-        if (comma == std::string_view::npos) break;
-        field_selector.remove_prefix(comma + 1);
-    }
-    return {};
+    return selected_value(field_selector, "metadata.name");
+}
+
+bool in_group(const http::Identity& identity, std::string_view group) {
+    return std::find(identity.groups.begin(), identity.groups.end(), group) != identity.groups.end();
 }
 
 Attributes attributes_of(const http::Request& request) {
@@ -98,15 +104,18 @@ Attributes attributes_of(const http::Request& request) {
         out.verb = lower(request.method);
         return out;
     }
-    out.verb = verb_of(request, !out.name.empty());
+    if (out.verb.empty()) out.verb = verb_of(request, !out.name.empty());
     if (out.name.empty()) {
-        if (const auto selector = request.parameter("fieldSelector")) out.name = selected_name(*selector);
+        if (const auto selector = request.parameter("fieldSelector")) {
+            out.field_selector = *selector;
+            out.name = selected_name(*selector);
+        }
     }
     return out;
 }
 
 std::string refusal(const Attributes& asked) {
-    const std::string user = asked.user.user.empty() ? std::string(kAnonymous) : asked.user.user;
+    const std::string user = asked.user.user.empty() ? std::string(kAnonymousUser) : asked.user.user;
     if (!asked.is_resource) {
         return fmt::format("forbidden: User \"{}\" cannot {} path \"{}\"", user, asked.verb, asked.path);
     }

@@ -67,6 +67,14 @@ TEST(Attributes, OtherPaths) {
     EXPECT_FALSE(attributes_of(request("GET", "/apis/apps/v1")).is_resource);
 }
 
+TEST(Attributes, TheOldWayToWatch) {
+    const auto asked = attributes_of(request("GET", "/api/v1/watch/namespaces/team/secrets"));
+    EXPECT_EQ(asked.verb, "watch");
+    EXPECT_EQ(asked.resource, "secrets");
+    EXPECT_EQ(asked.namespace_name, "team");
+    EXPECT_EQ(attributes_of(request("GET", "/apis/apps/v1/watch/deployments")).resource, "deployments");
+}
+
 TEST(Attributes, Strangers) {
     auto asked = request("GET", "/api/v1/pods");
     asked.identity.user.clear();
@@ -80,6 +88,9 @@ TEST(Attributes, SelectedNames) {
     EXPECT_EQ(selected_name("metadata.name!=a"), "");
     EXPECT_EQ(selected_name("metadata.namespace=a"), "");
     EXPECT_EQ(selected_name(""), "");
+    // The comma is the value's, so that this names no object: it selects almost all of them.
+    EXPECT_EQ(selected_name(R"(status.phase!=x\,metadata.name=a)"), "");
+    EXPECT_EQ(selected_value("spec.nodeName=n1,metadata.name=a", "spec.nodeName"), "n1");
 }
 
 }  // namespace
