@@ -77,6 +77,17 @@ struct KindInfo {
     [[nodiscard]] const Subresource* find_subresource(std::string_view name) const;
 };
 
+// A custom kind as discovery and OpenAPI show it, apart from the kind that serves requests: a copy whose `custom` is
+// null.
+struct PublishedKind {
+    PublishedKind(const KindInfo& info_in, std::string schema_in)
+        : info(info_in), schema(std::move(schema_in)) {
+        info.custom = nullptr;
+    }
+    KindInfo info;
+    std::string schema;  // openAPIV3Schema as JSON text
+};
+
 // A resource that can only be created: what is posted there has an effect, and is not stored.
 struct ActionResource {
     GroupVersionKind gvk;

@@ -6,8 +6,13 @@
 // same in every run of one build, so its hash serves as an ETag. Thread-safe.
 #pragma once
 
+#include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
+#include <vector>
+
+#include "api/codec/scheme.h"
 
 namespace sluice::codec {
 
@@ -35,5 +40,27 @@ inline constexpr std::string_view kOpenApiV2ProtobufAccept =
 // GET /openapi/v3/PATH. path: "api/v1" or "apis/GROUP/VERSION". Null when there is no such group
 // version.
 [[nodiscard]] const OpenApiDocument* openapi_v3_json(std::string_view path);
+
+// The same documents with custom kinds beside those of the scheme. Thread-safe; each document is made when it is asked
+// for after a change, tens of milliseconds for v2, which is one document for all.
+class OpenApiCatalog {
+public:
+    using DocumentPtr = std::shared_ptr<const OpenApiDocument>;
+
+    OpenApiCatalog();
+    ~OpenApiCatalog();
+    void set_custom(std::vector<PublishedKind> kinds);
+
+    [[nodiscard]] DocumentPtr v2_json() const;
+    [[nodiscard]] DocumentPtr v2_protobuf() const;
+    [[nodiscard]] DocumentPtr v3_index() const;
+    // Null when there is no such group version.
+    [[nodiscard]] DocumentPtr v3_json(std::string_view path) const;
+
+private:
+    struct Documents;
+    mutable std::mutex mutex_;
+    std::unique_ptr<Documents> documents_;  // under the mutex
+};
 
 }  // namespace sluice::codec

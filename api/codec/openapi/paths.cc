@@ -8,6 +8,7 @@
 #include <string_view>
 #include <utility>
 
+#include "api/codec/openapi/custom_internal.h"
 #include "api/codec/openapi/paths_internal.h"
 
 namespace sluice::codec {
@@ -104,10 +105,6 @@ std::string camel_group_version(const GroupVersionKind& gvk) {
 std::string tag_of(const GroupVersionKind& gvk) {
     const std::string group = gvk.group.empty() ? "core" : gvk.group.substr(0, gvk.group.find('.'));
     return group + "_" + gvk.version;
-}
-
-std::string object_definition(const KindInfo& kind) {
-    return definition_name(*kind.prototype->GetDescriptor());
 }
 
 std::vector<std::string_view> answer_types(bool watchable) {
@@ -219,7 +216,7 @@ public:
           version_(version),
           infix_(kind.namespaced ? "Namespaced" : ""),
           object_(object_definition(kind)),
-          list_(definition_name(*kind.list_prototype->GetDescriptor())) {}
+          list_(list_definition(kind)) {}
 
     void run(std::map<std::string, json::object>* paths) {
         const std::string& group = kind_.gvk.group;

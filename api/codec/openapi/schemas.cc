@@ -47,6 +47,13 @@ std::optional<json::object> special_schema(std::string_view type, OpenApiVersion
     if (type == "k8s.io.api.certificates.v1.ExtraValue") {
         return json::object{{"type", "array"}, {"items", json::object{{"type", "string"}}}};
     }
+    // JSON, and what may stand in the place of a schema: anything.
+    constexpr std::string_view kExtensions =
+        "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1.";
+    if (type.starts_with(kExtensions)) {
+        const std::string_view name = type.substr(kExtensions.size());
+        if (name == "JSON" || name.starts_with("JSONSchemaPropsOr")) return json::object{};
+    }
     if (type == "k8s.io.apimachinery.pkg.runtime.RawExtension")
         return json::object{{"type", "object"}};
     return std::nullopt;
