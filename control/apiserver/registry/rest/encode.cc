@@ -94,6 +94,8 @@ std::string columns_json(const Strategy& strategy) {
 std::string cell_json(const Cell& cell) {
     if (const auto* text = std::get_if<std::string>(&cell)) return quoted(*text);
     if (const auto* number = std::get_if<std::int64_t>(&cell)) return std::to_string(*number);
+    if (const auto* truth = std::get_if<bool>(&cell)) return *truth ? "true" : "false";
+    if (const auto* real = std::get_if<double>(&cell)) return codec::write_json(*real);
     return "null";
 }
 
@@ -182,6 +184,8 @@ std::string text_frame(std::string_view type, const std::string& json, Encoding 
 }  // namespace
 
 std::string object_json(const StoredObject& object) {
+    // Objects of custom kinds carry their kind everywhere.
+    if (object.kind().custom != nullptr) return object.json();
     const auto& gvk = object.kind().gvk;
     return with_kind(gvk.api_version(), gvk.kind, object.json());
 }

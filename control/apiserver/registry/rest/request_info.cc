@@ -44,7 +44,9 @@ Answer<RequestInfo> resolve_bindings(const ResourcePath& path, std::string_view 
 // Subresources that are parts of stored objects. The others (log, exec, ...) are connections to a kubelet and are
 // served before a request comes here.
 bool is_object_part(std::string_view subresource) {
-    constexpr std::string_view kParts[] = {"status", "scale", "binding", "approval", "finalize"};
+    constexpr std::string_view kParts[] = {"status",   "scale",    "binding",
+                                           "approval", "finalize", "eviction",
+                                           "ephemeralcontainers"};
     return std::find(std::begin(kParts), std::end(kParts), subresource) != std::end(kParts);
 }
 
@@ -100,10 +102,12 @@ std::optional<ResourcePath> parse_resource_path(std::string_view path) {
 }
 
 Answer<RequestInfo> resolve_request(const ResourcePath& path, std::string_view method,
-                                    bool watch) {
+                                    bool watch, const codec::KindInfo* custom) {
     RequestInfo info;
     if (is_bindings(path)) return resolve_bindings(path, method);
-    info.kind = codec::find_resource(path.group, path.version, path.resource);
+    info.kind = custom != nullptr
+                    ? custom
+                    : codec::find_resource(path.group, path.version, path.resource);
     if (info.kind == nullptr) return refuse(resource_not_found());
     info.name_space = path.name_space;
     info.name = path.name;

@@ -38,6 +38,8 @@ struct ResourcePath {
 [[nodiscard]] std::optional<ResourcePath> parse_resource_path(std::string_view path);
 
 // 404 for an unknown resource or subresource, 405 for a method that does not fit. `watch`: the query asks for it.
-Answer<RequestInfo> resolve_request(const ResourcePath& path, std::string_view method, bool watch);
+// custom: the kind of a resource that the scheme does not have; null when there is none. It outlives the RequestInfo.
+Answer<RequestInfo> resolve_request(const ResourcePath& path, std::string_view method, bool watch,
+                                    const codec::KindInfo* custom = nullptr);
 
 }  // namespace sluice::registry

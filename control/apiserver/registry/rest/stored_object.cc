@@ -21,7 +21,9 @@ const codec::metav1::ObjectMeta& StoredObject::meta() const {
 }
 
 const std::string& StoredObject::json() const {
-    std::call_once(json_once_, [this] { json_ = codec::encode_json(*message_); });
+    std::call_once(json_once_, [this] {
+        json_ = codec::encode_json(*message_, kind_.custom == nullptr ? nullptr : &kind_.gvk);
+    });
     return json_;
 }
 
@@ -66,6 +68,17 @@ Answer<ObjectPtr> decode_stored(const codec::KindInfo& kind, std::string_view va
         return refuse(internal_error(fmt::format("stored {} at revision {} cannot be read: {}",
                                                  kind.gvk.kind, revision, why)));
     };
+    if (kind.custom != nullptr) {
+        auto message = kind.new_object();
+        if (const auto ok = codec::decode_json(value, message.get()); !ok) {
+            return unreadable(ok.error().message);
+        }
+        if (const auto ok = kind.custom->complete(message.get()); !ok) {
+            return unreadable(ok.error().message);
+        }
+        codec::object_meta(*message).set_resourceversion(std::to_string(revision));
+        return std::make_shared<const StoredObject>(kind, std::move(message), revision);
+    }
     auto envelope = codec::open_envelope(value);
     if (!envelope) return refuse(from_error(envelope.error()));
     const codec::KindInfo& written = written_kind(kind, envelope->gvk);
@@ -78,30 +91,40 @@ Answer<ObjectPtr> decode_stored(const codec::KindInfo& kind, std::string_view va
     return std::make_shared<const StoredObject>(kind, std::move(*converted), revision);
 }
 
+namespace {
+
+std::string store_form(const codec::KindInfo& kind, const Message& object) {
+    if (kind.custom == nullptr) return codec::encode_protobuf(object, kind.gvk);
+    return codec::encode_json(object, &kind.custom->stored_gvk()) + "\n";
+}
+
+}  // namespace
+
 std::string encode_stored(const codec::KindInfo& kind, const Message& object) {
     if (!codec::object_meta(object).has_resourceversion()) {
-        return codec::encode_protobuf(object, kind.gvk);
+        return store_form(kind, object);
     }
     std::unique_ptr<Message> copy(object.New());
     copy->CopyFrom(object);
     codec::object_meta(*copy).clear_resourceversion();
-    return codec::encode_protobuf(*copy, kind.gvk);
+    return store_form(kind, *copy);
 }
 
 Answer<ObjectPtr> ObjectCache::get(const codec::KindInfo& kind, store::Revision revision,
                                    std::string_view value) {
     Shard& shard = shards_[revision % kShards];
+    const Key key{revision, &kind, std::hash<std::string_view>()(value)};
     {
         const std::lock_guard lock(shard.mutex);
-        const auto found = shard.objects.find(revision);
+        const auto found = shard.objects.find(key);
         if (found != shard.objects.end()) return found->second.first;
     }
     auto object = decode_stored(kind, value, revision);
     if (!object) return object;
     const std::lock_guard lock(shard.mutex);
-    const auto [at, inserted] = shard.objects.try_emplace(revision, *object, value.size());
+    const auto [at, inserted] = shard.objects.try_emplace(key, *object, value.size());
     if (!inserted) return at->second.first;  // another thread was first; share its encodings
-    shard.order.push_back(revision);
+    shard.order.push_back(key);
     shard.bytes += value.size();
     while (shard.bytes > kMaxValueBytes / kShards && shard.order.size() > 1) {
         const auto oldest = shard.objects.find(shard.order.front());
@@ -110,6 +133,21 @@ Answer<ObjectPtr> ObjectCache::get(const codec::KindInfo& kind, store::Revision 
         shard.objects.erase(oldest);
     }
     return object;
+}
+
+void ObjectCache::forget(const codec::KindInfo& kind) {
+    for (Shard& shard : shards_) {
+        std::vector<ObjectPtr> gone;  // before the lock, so that they are freed after it is released
+        const std::lock_guard lock(shard.mutex);
+        std::erase_if(shard.order, [&](const Key& key) {
+            if (key.kind != &kind) return false;
+            const auto found = shard.objects.find(key);
+            shard.bytes -= found->second.second;
+            gone.push_back(std::move(found->second.first));
+            shard.objects.erase(found);
+            return true;
+        });
+    }
 }
 
 }  // namespace sluice::registry

@@ -36,7 +36,7 @@ public:
     [[nodiscard]] const codec::metav1::ObjectMeta& meta() const;
     // The change that made it so; 0 for an object that was not stored (dry run).
     [[nodiscard]] store::Revision revision() const { return revision_; }
-    // JSON without kind and apiVersion, as items of a list are written.
+    // JSON as items of a list are written: without kind and apiVersion, but for objects of custom kinds.
     [[nodiscard]] const std::string& json() const;
     // The message's own protobuf encoding, without the envelope.
     [[nodiscard]] const std::string& raw() const;
@@ -61,7 +61,7 @@ using ObjectPtr = std::shared_ptr<const StoredObject>;
 // Reads a store's value, in whatever version it was written; sets metadata.resourceVersion to `revision`.
 Answer<ObjectPtr> decode_stored(const codec::KindInfo& kind, std::string_view value,
                                 store::Revision revision);
-// The bytes to store: the Kubernetes protobuf envelope, without a resourceVersion.
+// The bytes to store: the Kubernetes protobuf envelope, or JSON for custom kinds, without a resourceVersion.
 std::string encode_stored(const codec::KindInfo& kind, const Message& object);
 
 // Thread-safe; bounded by the size of the values it holds, oldest insertions go first.
@@ -73,13 +73,29 @@ public:
     // The object that the change `revision` made (or, for a deletion, removed).
     Answer<ObjectPtr> get(const codec::KindInfo& kind, store::Revision revision,
                           std::string_view value);
+    // Drops all objects of a kind that is about to be freed.
+    void forget(const codec::KindInfo& kind);
 
 private:
     static constexpr std::size_t kShards = 16;
+    // The versions of a custom kind read one change each in its own way. In etcd one revision may have changed
+    // several objects (etcdctl del --prefix), which the value tells apart.
+    struct Key {
+        store::Revision revision = 0;
+        const codec::KindInfo* kind = nullptr;
+        std::size_t digest = 0;
+        bool operator==(const Key&) const = default;
+    };
+    struct Hash {
+        std::size_t operator()(const Key& key) const {
+            return std::hash<store::Revision>()(key.revision) ^
+                   std::hash<const codec::KindInfo*>()(key.kind);
+        }
+    };
     struct Shard {
         std::mutex mutex;
-        std::unordered_map<store::Revision, std::pair<ObjectPtr, std::size_t>> objects;
-        std::deque<store::Revision> order;
+        std::unordered_map<Key, std::pair<ObjectPtr, std::size_t>, Hash> objects;
+        std::deque<Key> order;
         std::size_t bytes = 0;
     };
     std::array<Shard, kShards> shards_;

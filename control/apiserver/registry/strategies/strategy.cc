@@ -31,6 +31,11 @@ std::string_view Strategy::go_package() const {
     return group.empty() ? "core" : group.substr(0, group.find('.'));
 }
 
+void Strategy::settle_body(Message* object, std::vector<std::string>* unknown) const {
+    (void)object;
+    (void)unknown;
+}
+
 void Strategy::set_defaults(Message* object) const { (void)object; }
 
 void Strategy::set_requester(Message* object, const http::Identity& identity) const {

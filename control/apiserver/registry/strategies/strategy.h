@@ -38,12 +38,12 @@ public:
 // One column of kubectl's table.
 struct Column {
     std::string_view name;
-    std::string_view type;    // "string", "integer"
+    std::string_view type;    // "string", "integer", "boolean"
     std::string_view format;  // "name" or empty
     std::string_view description;
     int priority = 0;  // above 0: shown by -o wide only
 };
-using Cell = std::variant<std::nullptr_t, std::string, std::int64_t>;
+using Cell = std::variant<std::nullptr_t, std::string, std::int64_t, bool, double>;
 
 // How an object goes away, decided before the generic finalizer rules.
 struct DeletionTerms {
@@ -71,6 +71,9 @@ public:
     // The Go type's package as the "unknown conversion" answer names it.
     [[nodiscard]] virtual std::string_view go_package() const;
 
+    // Brings an object as a client wrote it into the kind's form, before defaults; what the kind does not know goes, and
+    // is named in *unknown as `unknown field "spec.x"`. Only custom kinds have anything to do: others are decoded so.
+    virtual void settle_body(Message* object, std::vector<std::string>* unknown) const;
     // What Kubernetes fills into any object it reads; idempotent.
     virtual void set_defaults(Message* object) const;
     // Who asks for a creation, for the kinds that record it. Overwrites what the client said about it.
@@ -81,6 +84,8 @@ public:
     virtual void prepare_for_create(Message* object) const;
     virtual void prepare_for_update(Message* object, const Message& old) const;
     virtual void prepare_for_status_update(Message* object, const Message& old) const;
+    // The part of its own that a kind may have: the approval of a CertificateSigningRequest, the ephemeral
+    // containers of a Pod.
     virtual void prepare_for_approval(Message* object, const Message& old) const;
     virtual void validate(const Message& object, FieldErrors* errors) const;
     virtual void validate_update(const Message& object, const Message& old,
