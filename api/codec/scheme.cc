@@ -6,6 +6,9 @@
 
 #include <algorithm>
 
+#include "api/kubernetes/admissionregistration/v1/policy.pb.h"
+#include "api/kubernetes/admissionregistration/v1/webhook.pb.h"
+#include "api/kubernetes/apiregistration/v1/apiservice.pb.h"
 #include "api/kubernetes/apps/v1/apps.pb.h"
 #include "api/kubernetes/autoscaling/v1/horizontalpodautoscaler.pb.h"
 #include "api/kubernetes/autoscaling/v2/horizontalpodautoscaler.pb.h"
@@ -23,14 +26,30 @@
 #include "api/kubernetes/core/v1/service.pb.h"
 #include "api/kubernetes/core/v1/serviceaccount.pb.h"
 #include "api/kubernetes/discovery/v1/endpointslice.pb.h"
+#include "api/kubernetes/events/v1/event.pb.h"
+#include "api/kubernetes/flowcontrol/v1/flowcontrol.pb.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
+#include "api/kubernetes/networking/v1/ingress.pb.h"
+#include "api/kubernetes/networking/v1/networkpolicy.pb.h"
+#include "api/kubernetes/networking/v1/servicecidr.pb.h"
+#include "api/kubernetes/node/v1/runtimeclass.pb.h"
 #include "api/kubernetes/rbac/v1/rbac.pb.h"
+#include "api/kubernetes/scheduling/v1/priorityclass.pb.h"
+#include "api/kubernetes/storage/v1/storage.pb.h"
 
 namespace sluice::codec {
 namespace {
 
 namespace corev1 = ::k8s::io::api::core::v1;
+namespace admissionv1 = ::k8s::io::api::admissionregistration::v1;
+namespace apiregv1 = ::k8s::io::kube_aggregator::pkg::apis::apiregistration::v1;
 namespace appsv1 = ::k8s::io::api::apps::v1;
+namespace eventsv1 = ::k8s::io::api::events::v1;
+namespace flowv1 = ::k8s::io::api::flowcontrol::v1;
+namespace networkingv1 = ::k8s::io::api::networking::v1;
+namespace nodev1 = ::k8s::io::api::node::v1;
+namespace schedulingv1 = ::k8s::io::api::scheduling::v1;
+namespace storagev1 = ::k8s::io::api::storage::v1;
 namespace autoscalingv1 = ::k8s::io::api::autoscaling::v1;
 namespace autoscalingv2 = ::k8s::io::api::autoscaling::v2;
 namespace batchv1 = ::k8s::io::api::batch::v1;
@@ -124,6 +143,31 @@ const std::vector<KindInfo>& table() {
             "", "v1", {"serviceaccounts", "serviceaccount", {"sa"}}, kNamespaced, kNone),
         row<corev1::Service, corev1::ServiceList>(
             "", "v1", {"services", "service", {"svc"}, {"all"}}, kNamespaced, kServed),
+        row<admissionv1::MutatingWebhookConfiguration,
+            admissionv1::MutatingWebhookConfigurationList>(
+            "admissionregistration.k8s.io", "v1",
+            {"mutatingwebhookconfigurations", "mutatingwebhookconfiguration", {},
+             {"api-extensions"}},
+            kCluster, kNone),
+        row<admissionv1::ValidatingAdmissionPolicy, admissionv1::ValidatingAdmissionPolicyList>(
+            "admissionregistration.k8s.io", "v1",
+            {"validatingadmissionpolicies", "validatingadmissionpolicy", {}, {"api-extensions"}},
+            kCluster, kServed),
+        row<admissionv1::ValidatingAdmissionPolicyBinding,
+            admissionv1::ValidatingAdmissionPolicyBindingList>(
+            "admissionregistration.k8s.io", "v1",
+            {"validatingadmissionpolicybindings", "validatingadmissionpolicybinding", {},
+             {"api-extensions"}},
+            kCluster, kNone),
+        row<admissionv1::ValidatingWebhookConfiguration,
+            admissionv1::ValidatingWebhookConfigurationList>(
+            "admissionregistration.k8s.io", "v1",
+            {"validatingwebhookconfigurations", "validatingwebhookconfiguration", {},
+             {"api-extensions"}},
+            kCluster, kNone),
+        row<apiregv1::APIService, apiregv1::APIServiceList>(
+            "apiregistration.k8s.io", "v1", {"apiservices", "apiservice", {}, {"api-extensions"}},
+            kCluster, kServed),
         row<appsv1::ControllerRevision, appsv1::ControllerRevisionList>(
             "apps", "v1", {"controllerrevisions", "controllerrevision"}, kNamespaced, kNone),
         row<appsv1::DaemonSet, appsv1::DaemonSetList>(
@@ -154,6 +198,27 @@ const std::vector<KindInfo>& table() {
             "coordination.k8s.io", "v1", {"leases", "lease"}, kNamespaced, kNone),
         row<discoveryv1::EndpointSlice, discoveryv1::EndpointSliceList>(
             "discovery.k8s.io", "v1", {"endpointslices", "endpointslice"}, kNamespaced, kNone),
+        row<eventsv1::Event, eventsv1::EventList>("events.k8s.io", "v1",
+                                                  {"events", "event", {"ev"}}, kNamespaced, kNone),
+        row<flowv1::FlowSchema, flowv1::FlowSchemaList>("flowcontrol.apiserver.k8s.io", "v1",
+                                                        {"flowschemas", "flowschema"}, kCluster,
+                                                        kServed),
+        row<flowv1::PriorityLevelConfiguration, flowv1::PriorityLevelConfigurationList>(
+            "flowcontrol.apiserver.k8s.io", "v1",
+            {"prioritylevelconfigurations", "prioritylevelconfiguration"}, kCluster, kServed),
+        row<networkingv1::IngressClass, networkingv1::IngressClassList>(
+            "networking.k8s.io", "v1", {"ingressclasses", "ingressclass"}, kCluster, kNone),
+        row<networkingv1::Ingress, networkingv1::IngressList>(
+            "networking.k8s.io", "v1", {"ingresses", "ingress", {"ing"}}, kNamespaced, kServed),
+        row<networkingv1::IPAddress, networkingv1::IPAddressList>(
+            "networking.k8s.io", "v1", {"ipaddresses", "ipaddress", {"ip"}}, kCluster, kNone),
+        row<networkingv1::NetworkPolicy, networkingv1::NetworkPolicyList>(
+            "networking.k8s.io", "v1", {"networkpolicies", "networkpolicy", {"netpol"}},
+            kNamespaced, kNone),
+        row<networkingv1::ServiceCIDR, networkingv1::ServiceCIDRList>(
+            "networking.k8s.io", "v1", {"servicecidrs", "servicecidr"}, kCluster, kServed),
+        row<nodev1::RuntimeClass, nodev1::RuntimeClassList>(
+            "node.k8s.io", "v1", {"runtimeclasses", "runtimeclass"}, kCluster, kNone),
         row<rbacv1::ClusterRoleBinding, rbacv1::ClusterRoleBindingList>(
             "rbac.authorization.k8s.io", "v1", {"clusterrolebindings", "clusterrolebinding"},
             kCluster, kNone),
@@ -163,6 +228,20 @@ const std::vector<KindInfo>& table() {
             "rbac.authorization.k8s.io", "v1", {"rolebindings", "rolebinding"}, kNamespaced, kNone),
         row<rbacv1::Role, rbacv1::RoleList>("rbac.authorization.k8s.io", "v1", {"roles", "role"},
                                             kNamespaced, kNone),
+        row<schedulingv1::PriorityClass, schedulingv1::PriorityClassList>(
+            "scheduling.k8s.io", "v1", {"priorityclasses", "priorityclass", {"pc"}}, kCluster,
+            kNone),
+        row<storagev1::CSIDriver, storagev1::CSIDriverList>(
+            "storage.k8s.io", "v1", {"csidrivers", "csidriver"}, kCluster, kNone),
+        row<storagev1::CSINode, storagev1::CSINodeList>(
+            "storage.k8s.io", "v1", {"csinodes", "csinode"}, kCluster, kNone),
+        row<storagev1::CSIStorageCapacity, storagev1::CSIStorageCapacityList>(
+            "storage.k8s.io", "v1", {"csistoragecapacities", "csistoragecapacity"}, kNamespaced,
+            kNone),
+        row<storagev1::StorageClass, storagev1::StorageClassList>(
+            "storage.k8s.io", "v1", {"storageclasses", "storageclass", {"sc"}}, kCluster, kNone),
+        row<storagev1::VolumeAttachment, storagev1::VolumeAttachmentList>(
+            "storage.k8s.io", "v1", {"volumeattachments", "volumeattachment"}, kCluster, kServed),
     };
     return kinds;
 }

@@ -8,6 +8,7 @@
 #include <span>
 #include <utility>
 
+#include "api/codec/group_priority.h"
 #include "api/codec/json.h"
 #include "api/codec/protobuf.h"
 #include "api/codec/scheme.h"
@@ -54,6 +55,13 @@ std::vector<GroupVersion> group_versions() {
             }
         }
     }
+    std::stable_sort(all.begin(), all.end(), [](const GroupVersion& a, const GroupVersion& b) {
+        const auto left = codec::group_priority(a.group, a.version);
+        const auto right = codec::group_priority(b.group, b.version);
+        if (left.group != right.group) return left.group > right.group;
+        if (a.group != b.group) return a.group < b.group;
+        return left.version > right.version;
+    });
     return all;
 }
 

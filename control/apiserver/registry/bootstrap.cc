@@ -10,6 +10,7 @@
 #include "api/kubernetes/core/v1/service.pb.h"
 #include "api/kubernetes/discovery/v1/endpointslice.pb.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
+#include "control/apiserver/registry/defaults/platform_bootstrap.h"
 #include "control/apiserver/registry/rest/lifecycle.h"
 
 namespace sluice::registry {
@@ -149,6 +150,7 @@ Result<void> bootstrap(Core& core, const ApiOptions& options) {
         object->mutable_metadata()->set_name(name);
         SLUICE_TRY(ensure(core, strategy_of(core, "", "namespaces"), object, nullptr));
     }
+    SLUICE_TRY(bootstrap_platform(core, options));
     SLUICE_TRY(ensure_service(core, options));
     return ensure_endpoints(core, options);
 }

@@ -20,6 +20,11 @@ const std::vector<Conversion>& conversions() {
          {"autoscaling", "v2", "HorizontalPodAutoscaler"},
          autoscaler_v1_to_v2,
          autoscaler_v2_to_v1},
+        {{"events.k8s.io", "v1", "Event"},
+         {"", "v1", "Event"},
+         event_v1_to_core,
+         event_core_to_v1,
+         event_v1_field},
     };
     return rows;
 }

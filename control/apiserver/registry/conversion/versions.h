@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string_view>
 
 #include "api/base/result.h"
 
@@ -16,5 +17,12 @@ Result<std::unique_ptr<google::protobuf::Message>> autoscaler_v1_to_v2(
     const google::protobuf::Message& object);
 std::unique_ptr<google::protobuf::Message> autoscaler_v2_to_v1(
     const google::protobuf::Message& object);
+
+// event.cc: events.k8s.io/v1 is core/v1 under other names.
+Result<std::unique_ptr<google::protobuf::Message>> event_v1_to_core(
+    const google::protobuf::Message& object);
+std::unique_ptr<google::protobuf::Message> event_core_to_v1(
+    const google::protobuf::Message& object);
+std::string_view event_v1_field(std::string_view field);
 
 }  // namespace sluice::registry

@@ -12,6 +12,9 @@ namespace {
 
 namespace corev1 = ::k8s::io::api::core::v1;
 
+constexpr std::size_t kMaxWord = 128;
+constexpr std::size_t kMaxMessage = 1024;
+
 constexpr Column kColumns[] = {
     {"Last Seen", "string", "", "Time since it happened last."},
     {"Type", "string", "", "Normal or Warning."},
@@ -39,6 +42,29 @@ std::string lower_kind(const std::string& kind) {
     return out;
 }
 
+// Whoever knows eventTime fills in the other newer fields too, whichever version it writes through.
+bool is_new_style(const corev1::Event& object) {
+    return object.eventtime().seconds() != 0 || object.eventtime().nanos() != 0;
+}
+
+void check_word(const std::string& text, const char* field, std::size_t limit, bool required,
+                FieldErrors* errors) {
+    if (required && text.empty()) errors->required(field);
+    if (text.size() > limit) {
+        errors->invalid(field, "", fmt::format("can have at most {} characters", limit));
+    }
+}
+
+void check_new_style(const corev1::Event& object, FieldErrors* errors) {
+    const std::string& controller = object.reportingcomponent();
+    if (controller.empty()) errors->required("reportingController");
+    errors->invalid_all("reportingController", controller, check_qualified_name(controller));
+    check_word(object.reportinginstance(), "reportingInstance", kMaxWord, true, errors);
+    check_word(object.action(), "action", kMaxWord, true, errors);
+    check_word(object.reason(), "reason", kMaxWord, true, errors);
+    check_word(object.message(), "message", kMaxMessage, false, errors);
+}
+
 class EventStrategy final : public TypedStrategy<corev1::Event> {
 public:
     using TypedStrategy::TypedStrategy;
@@ -53,13 +79,16 @@ protected:
         TypedStrategy::check(object, errors);
         const std::string& involved = object.involvedobject().namespace_();
         const std::string& own = object.metadata().namespace_();
+        const bool with_time = is_new_style(object);
         // Events about cluster-scoped objects live in default.
-        const bool fits = involved.empty() ? own == "default" || own == "kube-system"
-                                           : involved == own;
+        const bool fits = involved.empty()
+                              ? own == "default" || (with_time && own == "kube-system")
+                              : with_time || involved == own;
         if (!fits) {
             errors->invalid("involvedObject.namespace", involved,
                             "does not match event.namespace");
         }
+        if (with_time) check_new_style(object, errors);
     }
     [[nodiscard]] std::vector<Cell> cells(const corev1::Event& object) const override {
         std::int64_t first = object.firsttimestamp().seconds();

@@ -3,6 +3,7 @@
 #include "control/apiserver/registry/api.h"
 #include "control/apiserver/registry/conversion/conversion.h"
 #include "control/apiserver/registry/strategies/kinds.h"
+#include "control/apiserver/registry/strategies/platform.h"
 
 namespace sluice::registry {
 
@@ -46,6 +47,7 @@ std::unique_ptr<Strategy> make_strategy(const codec::KindInfo& kind, ServiceAllo
     for (const Maker& maker : kMakers) {
         if (maker.kind == kind.gvk.kind) return maker.make(kind);
     }
+    if (auto strategy = make_platform_strategy(kind)) return strategy;
     // A kind of the scheme without rules of its own is served with the common ones.
     return std::make_unique<Strategy>(kind);
 }
