@@ -10,18 +10,25 @@
 #include "api/kubernetes/admissionregistration/v1/webhook.pb.h"
 #include "api/kubernetes/apiregistration/v1/apiservice.pb.h"
 #include "api/kubernetes/apps/v1/apps.pb.h"
+#include "api/kubernetes/apps/v1/statefulset.pb.h"
 #include "api/kubernetes/autoscaling/v1/horizontalpodautoscaler.pb.h"
 #include "api/kubernetes/autoscaling/v2/horizontalpodautoscaler.pb.h"
+#include "api/kubernetes/batch/v1/cronjob.pb.h"
 #include "api/kubernetes/batch/v1/job.pb.h"
 #include "api/kubernetes/certificates/v1/certificatesigningrequest.pb.h"
 #include "api/kubernetes/coordination/v1/lease.pb.h"
 #include "api/kubernetes/core/v1/configmap.pb.h"
 #include "api/kubernetes/core/v1/endpoints.pb.h"
 #include "api/kubernetes/core/v1/event.pb.h"
+#include "api/kubernetes/core/v1/limitrange.pb.h"
 #include "api/kubernetes/core/v1/namespace.pb.h"
 #include "api/kubernetes/core/v1/node.pb.h"
+#include "api/kubernetes/core/v1/persistentvolume.pb.h"
+#include "api/kubernetes/core/v1/persistentvolumeclaim.pb.h"
 #include "api/kubernetes/core/v1/pod.pb.h"
+#include "api/kubernetes/core/v1/podtemplate.pb.h"
 #include "api/kubernetes/core/v1/replicationcontroller.pb.h"
+#include "api/kubernetes/core/v1/resourcequota.pb.h"
 #include "api/kubernetes/core/v1/secret.pb.h"
 #include "api/kubernetes/core/v1/service.pb.h"
 #include "api/kubernetes/core/v1/serviceaccount.pb.h"
@@ -33,6 +40,7 @@
 #include "api/kubernetes/networking/v1/networkpolicy.pb.h"
 #include "api/kubernetes/networking/v1/servicecidr.pb.h"
 #include "api/kubernetes/node/v1/runtimeclass.pb.h"
+#include "api/kubernetes/policy/v1/policy.pb.h"
 #include "api/kubernetes/rbac/v1/rbac.pb.h"
 #include "api/kubernetes/scheduling/v1/priorityclass.pb.h"
 #include "api/kubernetes/storage/v1/storage.pb.h"
@@ -54,6 +62,7 @@ namespace autoscalingv1 = ::k8s::io::api::autoscaling::v1;
 namespace autoscalingv2 = ::k8s::io::api::autoscaling::v2;
 namespace batchv1 = ::k8s::io::api::batch::v1;
 namespace certificatesv1 = ::k8s::io::api::certificates::v1;
+namespace policyv1 = ::k8s::io::api::policy::v1;
 namespace rbacv1 = ::k8s::io::api::rbac::v1;
 namespace discoveryv1 = ::k8s::io::api::discovery::v1;
 namespace coordinationv1 = ::k8s::io::api::coordination::v1;
@@ -72,7 +81,7 @@ enum class Scope : std::uint8_t { kCluster, kNamespaced };
 enum class Status : std::uint8_t { kNone, kServed };
 
 std::vector<std::string> verbs_of(std::string_view subresource) {
-    if (subresource == "binding") return {"create"};
+    if (subresource == "binding" || subresource == "eviction") return {"create"};
     if (subresource == "log") return {"get"};
     if (subresource == "finalize") return {"update"};
     if (subresource == "attach" || subresource == "exec" || subresource == "portforward") {
@@ -85,6 +94,7 @@ std::vector<std::string> verbs_of(std::string_view subresource) {
 GroupVersionKind kind_at(std::string_view subresource, const GroupVersionKind& object) {
     if (subresource == "scale") return {"autoscaling", "v1", "Scale"};
     if (subresource == "binding") return {"", "v1", "Binding"};
+    if (subresource == "eviction") return {"policy", "v1", "Eviction"};
     if (subresource == "attach") return {"", "v1", "PodAttachOptions"};
     if (subresource == "exec") return {"", "v1", "PodExecOptions"};
     if (subresource == "portforward") return {"", "v1", "PodPortForwardOptions"};
@@ -128,15 +138,27 @@ const std::vector<KindInfo>& table() {
             "", "v1", {"endpoints", "endpoints", {"ep"}}, kNamespaced, kNone),
         row<corev1::Event, corev1::EventList>("", "v1", {"events", "event", {"ev"}}, kNamespaced,
                                               kNone),
+        row<corev1::LimitRange, corev1::LimitRangeList>(
+            "", "v1", {"limitranges", "limitrange", {"limits"}}, kNamespaced, kNone),
         row<corev1::Namespace, corev1::NamespaceList>(
             "", "v1", {"namespaces", "namespace", {"ns"}}, kCluster, kServed, {"finalize"}),
         row<corev1::Node, corev1::NodeList>("", "v1", {"nodes", "node", {"no"}}, kCluster, kServed),
+        row<corev1::PersistentVolumeClaim, corev1::PersistentVolumeClaimList>(
+            "", "v1", {"persistentvolumeclaims", "persistentvolumeclaim", {"pvc"}}, kNamespaced,
+            kServed),
+        row<corev1::PersistentVolume, corev1::PersistentVolumeList>(
+            "", "v1", {"persistentvolumes", "persistentvolume", {"pv"}}, kCluster, kServed),
         row<corev1::Pod, corev1::PodList>("", "v1", {"pods", "pod", {"po"}, {"all"}}, kNamespaced,
                                           kServed,
-                                          {"attach", "binding", "exec", "log", "portforward"}),
+                                          {"attach", "binding", "ephemeralcontainers", "exec", "log",
+                                           "portforward"}),
+        row<corev1::PodTemplate, corev1::PodTemplateList>(
+            "", "v1", {"podtemplates", "podtemplate"}, kNamespaced, kNone),
         row<corev1::ReplicationController, corev1::ReplicationControllerList>(
             "", "v1", {"replicationcontrollers", "replicationcontroller", {"rc"}, {"all"}},
             kNamespaced, kServed, {"scale"}),
+        row<corev1::ResourceQuota, corev1::ResourceQuotaList>(
+            "", "v1", {"resourcequotas", "resourcequota", {"quota"}}, kNamespaced, kServed),
         row<corev1::Secret, corev1::SecretList>("", "v1", {"secrets", "secret"}, kNamespaced,
                                                 kNone),
         row<corev1::ServiceAccount, corev1::ServiceAccountList>(
@@ -178,6 +200,9 @@ const std::vector<KindInfo>& table() {
         row<appsv1::ReplicaSet, appsv1::ReplicaSetList>(
             "apps", "v1", {"replicasets", "replicaset", {"rs"}, {"all"}}, kNamespaced, kServed,
             {"scale"}),
+        row<appsv1::StatefulSet, appsv1::StatefulSetList>(
+            "apps", "v1", {"statefulsets", "statefulset", {"sts"}, {"all"}}, kNamespaced, kServed,
+            {"scale"}),
         // The preferred version of a group comes first.
         row<autoscalingv2::HorizontalPodAutoscaler, autoscalingv2::HorizontalPodAutoscalerList>(
             "autoscaling", "v2",
@@ -187,6 +212,8 @@ const std::vector<KindInfo>& table() {
             "autoscaling", "v1",
             {"horizontalpodautoscalers", "horizontalpodautoscaler", {"hpa"}, {"all"}}, kNamespaced,
             kServed),
+        row<batchv1::CronJob, batchv1::CronJobList>(
+            "batch", "v1", {"cronjobs", "cronjob", {"cj"}, {"all"}}, kNamespaced, kServed),
         row<batchv1::Job, batchv1::JobList>("batch", "v1", {"jobs", "job", {}, {"all"}},
                                             kNamespaced, kServed),
         row<certificatesv1::CertificateSigningRequest,
@@ -219,6 +246,9 @@ const std::vector<KindInfo>& table() {
             "networking.k8s.io", "v1", {"servicecidrs", "servicecidr"}, kCluster, kServed),
         row<nodev1::RuntimeClass, nodev1::RuntimeClassList>(
             "node.k8s.io", "v1", {"runtimeclasses", "runtimeclass"}, kCluster, kNone),
+        row<policyv1::PodDisruptionBudget, policyv1::PodDisruptionBudgetList>(
+            "policy", "v1", {"poddisruptionbudgets", "poddisruptionbudget", {"pdb"}}, kNamespaced,
+            kServed),
         row<rbacv1::ClusterRoleBinding, rbacv1::ClusterRoleBindingList>(
             "rbac.authorization.k8s.io", "v1", {"clusterrolebindings", "clusterrolebinding"},
             kCluster, kNone),

@@ -93,7 +93,9 @@ Answer<Change> apply_patch(PatchRequest& request, const ObjectPtr& existing) {
 Part part_of(const RequestInfo& info) {
     if (info.subresource == "status") return Part::kStatus;
     if (info.subresource == "finalize") return Part::kFinalize;
-    if (info.subresource == "approval") return Part::kApproval;
+    if (info.subresource == "approval" || info.subresource == "ephemeralcontainers") {
+        return Part::kApproval;
+    }
     return Part::kMain;
 }
 

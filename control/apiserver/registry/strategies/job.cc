@@ -9,7 +9,7 @@
 #include "control/apiserver/registry/strategies/pod_defaults.h"
 #include "control/apiserver/registry/strategies/workload.h"
 #include "control/apiserver/registry/table/cells.h"
-#include "control/apiserver/registry/validation/pod.h"
+#include "control/apiserver/registry/validation/job.h"
 #include "control/apiserver/registry/validation/scheduling.h"
 
 namespace sluice::registry {
@@ -20,8 +20,6 @@ namespace batchv1 = ::k8s::io::api::batch::v1;
 namespace corev1 = ::k8s::io::api::core::v1;
 
 constexpr std::int32_t kBackoffLimit = 6;
-// An Indexed Job keeps one record for each index.
-constexpr std::int32_t kMaxIndexedParallelism = 100'000;
 constexpr std::size_t kMaxLabelBytes = 63;
 
 // Each label has a name with a prefix and, for older clients, one without.
@@ -111,53 +109,13 @@ void check_generated(const batchv1::Job& job, FieldErrors* errors) {
     if (!ours) errors->invalid("spec.selector", go_selector(selector), "`selector` not auto-generated");
 }
 
-// What the Job controller would not act on is refused rather than stored and forgotten.
-void check_supported(const batchv1::JobSpec& spec, FieldErrors* errors) {
-    constexpr std::string_view kWhy = "not supported by this cluster's Job controller";
-    if (spec.has_podfailurepolicy()) errors->forbidden("spec.podFailurePolicy", kWhy);
-    if (spec.has_successpolicy()) errors->forbidden("spec.successPolicy", kWhy);
-    if (spec.has_backofflimitperindex()) errors->forbidden("spec.backoffLimitPerIndex", kWhy);
-    if (spec.has_maxfailedindexes()) errors->forbidden("spec.maxFailedIndexes", kWhy);
-    if (spec.has_managedby() && spec.managedby() != "kubernetes.io/job-controller") {
-        errors->not_supported("spec.managedBy", spec.managedby(),
-                              {"kubernetes.io/job-controller"});
-    }
-    const std::string& replacement = spec.podreplacementpolicy();
-    if (replacement != "TerminatingOrFailed" && replacement != "Failed") {
-        errors->not_supported("spec.podReplacementPolicy", replacement,
-                              {"Failed", "TerminatingOrFailed"});
-    }
-}
-
-void check_numbers(const batchv1::JobSpec& spec, FieldErrors* errors) {
-    check_not_negative(spec.parallelism(), "spec.parallelism", errors);
-    check_not_negative(spec.completions(), "spec.completions", errors);
-    check_not_negative(spec.activedeadlineseconds(), "spec.activeDeadlineSeconds", errors);
-    check_not_negative(spec.backofflimit(), "spec.backoffLimit", errors);
-    check_not_negative(spec.ttlsecondsafterfinished(), "spec.ttlSecondsAfterFinished", errors);
-}
-
-void check_mode(const batchv1::Job& job, FieldErrors* errors) {
+// The last index must still fit into the Pods' host names.
+void check_last_index(const batchv1::Job& job, FieldErrors* errors) {
     const auto& spec = job.spec();
-    if (spec.completionmode() != "NonIndexed" && spec.completionmode() != "Indexed") {
-        errors->not_supported("spec.completionMode", spec.completionmode(),
-                              {"Indexed", "NonIndexed"});
-    }
-    if (spec.completionmode() != "Indexed") return;
-    if (!spec.has_completions()) {
-        errors->required("spec.completions", "when completion mode is Indexed");
-        return;
-    }
-    if (spec.parallelism() > kMaxIndexedParallelism) {
-        errors->invalid("spec.parallelism", spec.parallelism(),
-                        fmt::format("must be less than or equal to {} when completion mode is "
-                                    "Indexed",
-                                    kMaxIndexedParallelism));
-    }
-    // The last index must still fit into the Pods' host names.
+    if (spec.completionmode() != "Indexed" || spec.completions() <= 0) return;
     const std::string last =
-        fmt::format("{}-{}", job.metadata().name(), std::max(0, spec.completions() - 1));
-    if (spec.completions() > 0 && last.size() > kMaxLabelBytes) {
+        fmt::format("{}-{}", job.metadata().name(), spec.completions() - 1);
+    if (last.size() > kMaxLabelBytes) {
         errors->invalid("metadata.name", job.metadata().name(),
                         fmt::format("will not able to create pod with invalid DNS label: {}",
                                     last));
@@ -229,16 +187,9 @@ protected:
         } else {
             check_generated(object, errors);
         }
-        check_numbers(spec, errors);
-        check_mode(object, errors);
-        check_supported(spec, errors);
+        validate_job_spec(spec, "spec", errors);
+        check_last_index(object, errors);
         check_selector_matches(spec, errors);
-        validate_pod_template(spec.template_(), "spec.template", errors);
-        const std::string& policy = spec.template_().spec().restartpolicy();
-        if (policy == "Always") {
-            errors->required("spec.template.spec.restartPolicy",
-                             "valid values: \"OnFailure\", \"Never\"");
-        }
     }
     void check_update(const batchv1::Job& object, const batchv1::Job& old,
                       FieldErrors* errors) const override {

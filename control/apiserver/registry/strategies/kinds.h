@@ -28,6 +28,15 @@ std::unique_ptr<Strategy> make_replicationcontroller_strategy(const codec::KindI
 std::unique_ptr<Strategy> make_daemonset_strategy(const codec::KindInfo& kind);
 std::unique_ptr<Strategy> make_job_strategy(const codec::KindInfo& kind);
 std::unique_ptr<Strategy> make_controllerrevision_strategy(const codec::KindInfo& kind);
+std::unique_ptr<Strategy> make_autoscaler_strategy(const codec::KindInfo& kind);
+std::unique_ptr<Strategy> make_claim_strategy(const codec::KindInfo& kind);
+std::unique_ptr<Strategy> make_cronjob_strategy(const codec::KindInfo& kind);
+std::unique_ptr<Strategy> make_disruptionbudget_strategy(const codec::KindInfo& kind);
+std::unique_ptr<Strategy> make_limitrange_strategy(const codec::KindInfo& kind);
+std::unique_ptr<Strategy> make_podtemplate_strategy(const codec::KindInfo& kind);
+std::unique_ptr<Strategy> make_resourcequota_strategy(const codec::KindInfo& kind);
+std::unique_ptr<Strategy> make_statefulset_strategy(const codec::KindInfo& kind);
+std::unique_ptr<Strategy> make_volume_strategy(const codec::KindInfo& kind);
 std::unique_ptr<Strategy> make_csr_strategy(const codec::KindInfo& kind);
 std::unique_ptr<Strategy> make_role_strategy(const codec::KindInfo& kind);
 std::unique_ptr<Strategy> make_clusterrole_strategy(const codec::KindInfo& kind);

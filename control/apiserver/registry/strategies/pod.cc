@@ -8,6 +8,7 @@
 #include "control/apiserver/registry/strategies/kinds.h"
 #include "control/apiserver/registry/strategies/pod_defaults.h"
 #include "control/apiserver/registry/table/cells.h"
+#include "control/apiserver/registry/validation/ephemeral.h"
 #include "control/apiserver/registry/validation/pod.h"
 
 namespace sluice::registry {
@@ -170,6 +171,23 @@ public:
             static_cast<corev1::Pod*>(object)->mutable_status()->set_qosclass(status.qosclass());
         }
     }
+    // The subresource ephemeralcontainers adds containers, and changes nothing else.
+    void prepare_for_approval(Message* object, const Message& old) const override {
+        auto* pod = static_cast<corev1::Pod*>(object);
+        corev1::Pod kept = static_cast<const corev1::Pod&>(old);
+        *kept.mutable_spec()->mutable_ephemeralcontainers() = pod->spec().ephemeralcontainers();
+        // The record of who owns what is the write's own.
+        *kept.mutable_metadata()->mutable_managedfields() = pod->metadata().managedfields();
+        kept.mutable_metadata()->set_resourceversion(pod->metadata().resourceversion());
+        *pod = std::move(kept);
+    }
+    void validate_approval(const Message& object, const Message& old,
+                           FieldErrors* errors) const override {
+        const auto& pod = static_cast<const corev1::Pod&>(object);
+        Strategy::validate_approval(object, old, errors);
+        validate_ephemeral_containers(pod, errors);
+        validate_ephemeral_update(pod, static_cast<const corev1::Pod&>(old), errors);
+    }
     [[nodiscard]] std::span<const Column> columns() const override { return kColumns; }
     [[nodiscard]] std::span<const std::string_view> selectable_fields() const override {
         return kFields;
@@ -205,12 +223,14 @@ protected:
         copy_field(old, object, "status");
     }
     void check(const corev1::Pod& object, FieldErrors* errors) const override {
-        TypedStrategy::check(object, errors);
-        validate_pod(object, errors);
+        check_common(object, errors);
+        if (object.spec().ephemeralcontainers_size() > 0) {
+            errors->forbidden("spec.ephemeralContainers", "cannot be set on create");
+        }
     }
     void check_update(const corev1::Pod& object, const corev1::Pod& old,
                       FieldErrors* errors) const override {
-        check(object, errors);
+        check_common(object, errors);
         validate_pod_update(object, old, errors);
     }
     [[nodiscard]] std::vector<Cell> cells(const corev1::Pod& object) const override {
@@ -252,6 +272,11 @@ protected:
     }
 
 private:
+    void check_common(const corev1::Pod& object, FieldErrors* errors) const {
+        TypedStrategy::check(object, errors);
+        validate_pod(object, errors);
+    }
+
     const DefaultTolerations tolerations_;
 };
 

@@ -121,15 +121,8 @@ void check_weight(std::int32_t weight, const std::string& field, FieldErrors* er
 void check_node_affinity(const corev1::NodeAffinity& affinity, const std::string& field,
                          FieldErrors* errors) {
     if (affinity.has_requiredduringschedulingignoredduringexecution()) {
-        const auto& required = affinity.requiredduringschedulingignoredduringexecution();
-        const std::string at =
-            field + ".requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms";
-        if (required.nodeselectorterms_size() == 0) {
-            errors->required(at, "must have at least one node selector term");
-        }
-        for (int i = 0; i < required.nodeselectorterms_size(); ++i) {
-            check_term(required.nodeselectorterms(i), field_index(at, i), errors);
-        }
+        validate_node_selector(affinity.requiredduringschedulingignoredduringexecution(),
+                               field + ".requiredDuringSchedulingIgnoredDuringExecution", errors);
     }
     const auto& preferred = affinity.preferredduringschedulingignoredduringexecution();
     for (int i = 0; i < preferred.size(); ++i) {
@@ -262,6 +255,17 @@ void validate_scheduling(const corev1::PodSpec& spec, const std::string& field,
         const std::string at = field_index(field + ".schedulingGates", i);
         errors->invalid_all(at, gate, check_qualified_name(gate));
         if (!gates.insert(gate).second) errors->duplicate(at, gate);
+    }
+}
+
+void validate_node_selector(const corev1::NodeSelector& selector, const std::string& field,
+                            FieldErrors* errors) {
+    const std::string at = field + ".nodeSelectorTerms";
+    if (selector.nodeselectorterms_size() == 0) {
+        errors->required(at, "must have at least one node selector term");
+    }
+    for (int i = 0; i < selector.nodeselectorterms_size(); ++i) {
+        check_term(selector.nodeselectorterms(i), field_index(at, i), errors);
     }
 }
 

@@ -7,6 +7,7 @@
 #include "control/apiserver/registry/validation/field_errors.h"
 
 namespace k8s::io::api::core::v1 {
+class NodeSelector;
 class PodSpec;
 }
 namespace k8s::io::apimachinery::pkg::apis::meta::v1 {
@@ -18,6 +19,10 @@ namespace sluice::registry {
 // `field`: the path of the PodSpec.
 void validate_scheduling(const ::k8s::io::api::core::v1::PodSpec& spec, const std::string& field,
                          FieldErrors* errors);
+
+// Terms of which a node must meet one.
+void validate_node_selector(const ::k8s::io::api::core::v1::NodeSelector& selector,
+                            const std::string& field, FieldErrors* errors);
 
 void validate_label_selector(
     const ::k8s::io::apimachinery::pkg::apis::meta::v1::LabelSelector& selector,
