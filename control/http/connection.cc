@@ -405,8 +405,14 @@ void Connection::dispatch() {
     request->remote = remote_;
     request->target = std::string(view(message.target()));
 
+    const auto time_ms = request_time_ms(*request, shared_->timeouts);
+    if (!time_ms) {
+        shared_->counters.malformed_requests.fetch_add(1, std::memory_order_relaxed);
+        refuse(status_response(400, "BadRequest", time_ms.error().message));
+        return;
+    }
     state_ = State::kHandling;
-    set_deadline(shared_->timeouts.request_ms);
+    set_deadline(*time_ms);
     answer_ = std::make_shared<Answer>(this, gzip_accepted_ && !head_only_);
     in_handler_ = true;
     try {

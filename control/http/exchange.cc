@@ -2,7 +2,10 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+#include <array>
 #include <ctime>
+#include <utility>
 
 #include "control/http/gzip.h"
 #include "control/http/loop_private.h"
@@ -39,6 +42,66 @@ std::optional<Identity> authenticate(const Shared& shared, const CertificateIden
     }
     if (certificate.presented) return std::nullopt;
     return Identity{};
+}
+
+namespace {
+
+// Go's duration with the units that make sense here; nullopt if it is none, or not positive.
+std::optional<double> duration_ms(std::string_view text) {
+    static constexpr std::array<std::pair<std::string_view, double>, 6> kUnits = {
+        {{"ns", 1e-6}, {"us", 1e-3}, {"ms", 1.0}, {"s", 1e3}, {"m", 6e4}, {"h", 3.6e6}}};
+    constexpr std::size_t kMaxBytes = 64;
+    if (text.empty() || text.size() > kMaxBytes) return std::nullopt;
+    if (text == "0") return 0.0;
+    double total = 0;
+    while (!text.empty()) {
+        double value = 0;
+        double place = 0;  // of the next digit behind the point; 0 before it
+        std::size_t used = 0;
+        for (; used < text.size(); ++used) {
+            const char c = text[used];
+            if (c == '.' && place == 0) {
+                place = 0.1;
+            } else if (c < '0' || c > '9') {
+                break;
+            } else if (place == 0) {
+                value = value * 10 + (c - '0');
+            } else {
+                value += (c - '0') * place;
+                place /= 10;
+            }
+        }
+        if (used == 0 || text.substr(0, used) == ".") return std::nullopt;
+        text.remove_prefix(used);
+        const auto* unit = std::find_if(kUnits.begin(), kUnits.end(), [text](const auto& known) {
+            const std::string_view rest = text.substr(std::min(known.first.size(), text.size()));
+            return text.starts_with(known.first) &&
+                   (rest.empty() || rest[0] == '.' || (rest[0] >= '0' && rest[0] <= '9'));
+        });
+        if (unit == kUnits.end()) return std::nullopt;
+        total += value * unit->second;
+        text.remove_prefix(unit->first.size());
+    }
+    return total;
+}
+
+}  // namespace
+
+Result<std::uint32_t> request_time_ms(const Request& request, const Timeouts& timeouts) {
+    const auto asked = request.parameter("timeout");
+    if (!asked || asked->empty()) return timeouts.request_ms;
+    // What is passed on to somebody else's server is not ours to read.
+    if (request.path.find("/proxy/") != std::string::npos || request.path.ends_with("/proxy")) {
+        return timeouts.request_ms;
+    }
+    const auto ms = duration_ms(*asked);
+    if (!ms) {
+        return make_error(Code::kInvalidArgument,
+                          "invalid timeout specified in the request URL - time: invalid duration {}",
+                          json_quote(*asked));
+    }
+    if (*ms < 1) return timeouts.request_ms;  // none is asked for
+    return static_cast<std::uint32_t>(std::min<double>(*ms, timeouts.request_ms));
 }
 
 Response unauthorized() { return status_response(401, "Unauthorized", "Unauthorized"); }

@@ -18,6 +18,10 @@ struct Shared;
                                                    const CertificateIdentity& certificate,
                                                    std::string_view authorization);
 
+// How long the request may take: what its parameter `timeout` asks for ("10s", "1m30s"), but no longer than the
+// server's own limit. kInvalidArgument: it is no duration, in kube-apiserver's words.
+Result<std::uint32_t> request_time_ms(const Request& request, const Timeouts& timeouts);
+
 [[nodiscard]] Response unauthorized();
 [[nodiscard]] Response body_too_large();
 [[nodiscard]] Response header_too_large();

@@ -217,6 +217,12 @@ void Http2Session::complete(Http2Stream* stream) {
     stream->request->query = std::move(target->query);
     stream->request->remote = remote_;
     stream->request->target = std::move(stream->target);
+    const auto time_ms = request_time_ms(*stream->request, shared_->timeouts);
+    if (!time_ms) {
+        shared_->counters.malformed_requests.fetch_add(1, std::memory_order_relaxed);
+        return refuse(stream, status_response(400, "BadRequest", time_ms.error().message));
+    }
+    stream->time_ms = *time_ms;
     stream->phase = Http2Stream::Phase::kQueued;
     to_dispatch_.push_back(stream->id);
 }
@@ -246,7 +252,7 @@ void Http2Session::dispatch(Http2Stream* stream) {
         leave_gracefully();
     }
     stream->phase = Http2Stream::Phase::kHandling;
-    stream->deadline = now_ + ms(shared_->timeouts.request_ms);
+    stream->deadline = now_ + ms(stream->time_ms);
     stream->answer =
         std::make_shared<Answer>(stream, stream->gzip_accepted && !stream->head_only);
     try {

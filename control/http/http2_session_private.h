@@ -74,6 +74,7 @@ struct Http2Stream final : public AnswerSink {
     std::size_t fields = 0;
     bool oversized = false;
     bool anonymous = true;
+    std::uint32_t time_ms = 0;      // that its handler has
     bool request_complete = false;  // END_STREAM has come
     bool head_only = false;
     bool gzip_accepted = false;

@@ -262,6 +262,19 @@ TEST(Http2, ASilentHandlerIs504) {
     EXPECT_EQ(server->stats().timed_out_requests, 1U);
 }
 
+TEST(Http2, ARequestMayAskForLessTime) {
+    Held held;
+    const auto server = serve(held.handler());
+    const auto client = Http2Client::connect(server->port());
+    EXPECT_EQ(client->wait(client->request("GET", "/?timeout=10ms")).reply.status, 504);
+    const auto bad = client->request("GET", "/?timeout=soon");
+    EXPECT_EQ(client->wait(bad).reply.status, 400);
+    EXPECT_NE(client->stream(bad).reply.body.find("invalid timeout specified in the request URL - "
+                                                  "time: invalid duration \\\"soon\\\""),
+              std::string::npos)
+        << client->stream(bad).reply.body;
+}
+
 TEST(Http2, SlowRequestsAreEnded) {
     auto options = testing::server_options();
     options.timeouts.body_ms = 100;

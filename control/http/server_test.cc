@@ -9,11 +9,13 @@
 #include <boost/json/parse.hpp>
 #include <chrono>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "control/http/status_body.h"
 #include "control/http/test_client.h"
@@ -391,6 +393,31 @@ TEST(SlowClient, IdleConnectionIsClosedInPeace) {
     EXPECT_EQ(client->reply().status, 200);
     EXPECT_TRUE(client->at_end());
     EXPECT_EQ(server->stats().timed_out_connections, 0U);
+}
+
+TEST(SlowHandler, ARequestMayAskForLessTime) {
+    std::mutex mutex;
+    std::vector<std::shared_ptr<Responder>> held;
+    std::atomic<int> asked{0};
+    const auto server = serve([&](auto, auto responder) {
+        const std::lock_guard lock(mutex);
+        held.push_back(responder);
+        ++asked;
+    });
+    auto client = TlsClient::connect(server->port());
+    client->send(get("/?timeout=0.01s"));
+    EXPECT_EQ(client->reply().status, 504);
+    client = TlsClient::connect(server->port());
+    client->send(get("/api/v1/namespaces/a/pods/b/proxy/?timeout=soon"));
+    for (int i = 0; i < 500 && asked < 2; ++i) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    EXPECT_EQ(asked, 2);
+    for (const char* bad : {"soon", "1", "s", "1x", "-1s", "1s1", "."}) {
+        client = TlsClient::connect(server->port());
+        client->send(get(std::string("/?timeout=") + bad));
+        EXPECT_EQ(client->reply().status, 400) << bad;
+    }
 }
 
 TEST(SlowHandler, RequestIsAnswered504) {
