@@ -34,6 +34,12 @@ Verb verb_of(const http::Request& request, bool has_name) {
 
 std::string_view verb_name(Verb verb) { return kVerbNames.at(static_cast<std::size_t>(verb)); }
 
+std::string_view scope_name(Scope scope) {
+    static constexpr std::array<std::string_view, kScopes> kNames = {"", "resource", "namespace",
+                                                                     "cluster"};
+    return kNames.at(static_cast<std::size_t>(scope));
+}
+
 bool is_mutating(Verb verb) {
     return verb != Verb::kGet && verb != Verb::kList && verb != Verb::kWatch;
 }
@@ -55,16 +61,24 @@ RequestInfo request_info(const http::Request& request) {
     std::string_view resource = next_segment(&rest);
     std::string_view name = next_segment(&rest);
     std::string_view subresource = next_segment(&rest);
+    bool namespaced = false;
     // Below namespaces/NS/ follow the namespace's own subresources or the resources in it.
     if (resource == "namespaces" && !subresource.empty() && subresource != "status" &&
         subresource != "finalize") {
         resource = subresource;
+        namespaced = true;
         name = next_segment(&rest);
         subresource = next_segment(&rest);
     }
     info.kind = codec::find_resource(group, version, resource);
     info.is_status = subresource == "status";
     info.verb = verb_of(request, !name.empty() || resource.empty());
+    if (info.kind == nullptr) return info;
+    if (!name.empty() || info.verb == Verb::kCreate) {
+        info.scope = Scope::kResource;
+    } else {
+        info.scope = namespaced ? Scope::kNamespace : Scope::kCluster;
+    }
     return info;
 }
 

@@ -29,10 +29,17 @@ inline constexpr std::size_t kVerbs = 9;
 [[nodiscard]] std::string_view verb_name(Verb verb);
 [[nodiscard]] bool is_mutating(Verb verb);
 
+// What of a resource is asked for, as the label `scope` says it: one object, those of a namespace, or all. A creation
+// counts as one object.
+enum class Scope : std::uint8_t { kNone, kResource, kNamespace, kCluster };
+inline constexpr std::size_t kScopes = 4;
+[[nodiscard]] std::string_view scope_name(Scope scope);
+
 struct RequestInfo {
     Verb verb = Verb::kOther;
     const codec::KindInfo* kind = nullptr;  // null: not a resource, or none that is served
     bool is_status = false;                 // the subresource status
+    Scope scope = Scope::kNone;
 };
 
 [[nodiscard]] RequestInfo request_info(const http::Request& request);

@@ -38,6 +38,7 @@ struct Core {
     ObjectCache cache;     // what each change made
     ObjectCache previous;  // what each change replaced, for watches with selectors
     std::atomic<bool> stopping{false};
+    std::atomic<std::uint64_t> overflowed_watches{0};  // ended because their clients were too slow
 
     // Open watches and writes under way, which must end before the Core does.
     std::mutex mutex;

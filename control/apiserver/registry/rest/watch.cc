@@ -32,7 +32,8 @@ void WatchStream::Mailbox::push(Letter letter) {
     if (queued_events > kMaxQueuedWatchEvents) {
         overflowed = true;
         letters.clear();
-        letter = Letter{Note::kClosed, std::vector<store::Event>(), 0};
+        letter = Letter{Note::kOverflow, std::vector<store::Event>(), 0};
+        core->overflowed_watches.fetch_add(1, std::memory_order_relaxed);
     }
     letters.push_back(std::move(letter));
     if (scheduled) return;
@@ -176,6 +177,11 @@ bool WatchStream::handle(Letter letter) {
         case Note::kTimeout:
             if (options_.allow_bookmarks) append_bookmark(false);
             if (flush()) close();
+            return false;
+        case Note::kOverflow:
+            // Told what happened, the client lists again at once instead of resuming where it cannot catch up.
+            fail(expired(fmt::format("too old resource version: {} ({})", progress_,
+                                     call_->core->store.revision())));
             return false;
         case Note::kClosed: close(); return false;
     }

@@ -17,7 +17,8 @@
 
 namespace sluice::registry {
 
-// Events that may wait for one watch; a watch that falls further behind is ended, and its client lists again.
+// Events that may wait for one watch; a watch that falls further behind is ended with 410 (Core::overflowed_watches
+// counts), and its client lists again.
 inline constexpr std::size_t kMaxQueuedWatchEvents = 100'000;
 inline constexpr std::chrono::seconds kBookmarkInterval{60};
 // Without timeoutSeconds a watch ends after a random time between this and twice this.
@@ -34,7 +35,7 @@ public:
     void end();
 
 private:
-    enum class Note { kStart, kEvents, kBookmark, kTimeout, kClosed };
+    enum class Note { kStart, kEvents, kBookmark, kTimeout, kOverflow, kClosed };
     struct Letter {
         Note note = Note::kEvents;
         Result<std::vector<store::Event>> events = std::vector<store::Event>();
