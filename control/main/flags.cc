@@ -137,6 +137,7 @@ void add_flags(CLI::App* app, Flags* flags) {
                     "those of /etc/resolv.conf by default");
     app->add_option("--token-auth-file", flags->token_auth_file,
                     "CSV file of bearer tokens: token,user,uid,\"group1,group2\"");
+    add_storage_flags(app, &flags->storage);
     app->add_option("--log-level", flags->log_level, "trace, debug, info, warn, error or off")
         ->capture_default_str();
 }
@@ -171,6 +172,8 @@ Result<ServeOptions> read_flags(const CLI::App& app, const Flags& flags) {
     SLUICE_TRY_ASSIGN(const auto ttl_ms, parse_period_ms("--event-ttl", flags.event_ttl));
     options.event_ttl_s = std::max<std::uint32_t>(1, ttl_ms / 1'000);
     options.token_auth_file = flags.token_auth_file;
+    SLUICE_TRY(check_storage_flags(app, flags.storage));
+    options.storage = flags.storage;
     SLUICE_TRY_ASSIGN(const Components components, parse_components(flags.components));
     if (components.dns) {
         SLUICE_TRY_ASSIGN(options.dns, dns::parse_options(flags.dns_listen, flags.cluster_domain,

@@ -34,6 +34,7 @@ struct Flags {
     std::string event_ttl = "1h";
     std::string token_auth_file;
     std::string log_level = "info";
+    StorageFlags storage;
 };
 
 // Adds the flags; the command line is then parsed into *flags, which outlives app.

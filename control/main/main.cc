@@ -10,7 +10,9 @@
 #include "control/main/flags.h"
 #include "control/main/network.h"
 #include "control/main/serve.h"
+#include "control/main/storage_commands.h"
 #include "control/main/token.h"
+#include "control/store/snapshot/snapshot.h"
 
 namespace {
 
@@ -29,6 +31,10 @@ struct CommandFlags {
     std::vector<std::string> groups;
     std::string server;
     std::string ttl = "24h";
+    std::string file;
+    std::uint64_t skip = sluice::store::kDefaultSkip;
+    std::string from;
+    std::string to;
 };
 
 int run_kubeconfig(const CommandFlags& flags, const sluice::control::ServeOptions& options) {
@@ -50,6 +56,15 @@ int run_token_create(const CommandFlags& flags, const sluice::control::ServeOpti
     const auto text = sluice::control::create_token(options.data_dir, *ttl_s, flags.server);
     if (!text) return fail(kFailure, text.error());
     fmt::print("{}", *text);
+    return std::fflush(stdout) == 0 ? 0 : kFailure;
+}
+
+int report(const sluice::Result<std::string>& outcome) {
+    if (!outcome) {
+        return fail(outcome.error().code == sluice::Code::kInvalidArgument ? kWrongUsage : kFailure,
+                    outcome.error());
+    }
+    fmt::print("{}", *outcome);
     return std::fflush(stdout) == 0 ? 0 : kFailure;
 }
 
@@ -94,6 +109,26 @@ int main(int argc, char** argv) {
         kubeconfig->add_option("--group", command.groups, "Group of the user; may be repeated");
         kubeconfig->add_option("--server", command.server,
                                "URL of the server; https:// and --listen by default");
+        CLI::App* snapshot =
+            app.add_subcommand("snapshot", "Snapshots of the embedded store, also while it runs");
+        snapshot->require_subcommand(1)->fallthrough();
+        CLI::App* save = snapshot->add_subcommand("save", "Save one into a new file");
+        CLI::App* restore = snapshot->add_subcommand(
+            "restore", "Make the store of a data directory that has none from one");
+        for (CLI::App* part : {save, restore}) {
+            part->fallthrough();
+            part->add_option("FILE", command.file, "The snapshot")->required();
+        }
+        restore->add_option("--bump-revision", command.skip,
+                            "Versions that are skipped, so that none is given twice")
+            ->capture_default_str();
+        CLI::App* storing = app.add_subcommand("store", "The store as a whole");
+        storing->require_subcommand(1)->fallthrough();
+        CLI::App* migrate = storing->add_subcommand(
+            "migrate", "Move all objects between the embedded store and etcd; no server may run");
+        migrate->fallthrough();
+        migrate->add_option("--from", command.from, "embedded or etcd")->required();
+        migrate->add_option("--to", command.to, "etcd or embedded")->required();
         try {
             app.parse(argc, argv);
         } catch (const CLI::ParseError& error) {
@@ -101,6 +136,18 @@ int main(int argc, char** argv) {
         }
         const auto options = sluice::control::read_flags(app, flags);
         if (!options) return fail(kWrongUsage, options.error());
+        if (save->parsed()) {
+            return report(sluice::control::save_snapshot(options->data_dir, options->storage,
+                                                         command.file));
+        }
+        if (restore->parsed()) {
+            return report(sluice::control::restore_snapshot(options->data_dir, options->storage,
+                                                            command.file, command.skip));
+        }
+        if (migrate->parsed()) {
+            return report(sluice::control::migrate_store(options->data_dir, options->storage,
+                                                         command.from, command.to));
+        }
         if (token_create->parsed()) return run_token_create(command, *options);
         return kubeconfig->parsed() ? run_kubeconfig(command, *options) : run_server(*options);
     } catch (const std::exception& exception) {

@@ -24,6 +24,7 @@
 #include "control/apiserver/registry/api.h"
 #include "control/main/components.h"
 #include "control/main/network.h"
+#include "control/main/snapshot_socket.h"
 #include "control/store/store.h"
 
 namespace sluice::control {
@@ -132,9 +133,17 @@ Result<void> start_proxy(const Certificates& certificates, registry::Api& api,
 Result<void> serve(const ServeOptions& options, const sigset_t& signals) {
     SLUICE_TRY(make_data_directory(options.data_dir));
     // The store first: its lock keeps a second process out of the whole directory.
-    store::SqliteOptions store_options;
-    store_options.path = options.data_dir + "/store.db";
-    SLUICE_TRY_ASSIGN(auto store, store::open_sqlite(store_options));
+    SLUICE_TRY_ASSIGN(Storage storage, open_storage(options.data_dir, options.storage));
+    std::unique_ptr<store::Store>& store = storage.store;
+    std::unique_ptr<SnapshotSocket> snapshots;
+    if (options.storage.etcd_servers.empty()) {
+        auto listening = SnapshotSocket::listen(options.data_dir, *storage.stored);
+        if (listening) {
+            snapshots = std::move(*listening);
+        } else {
+            log::warn(kComponent, "no snapshots while this runs: {}", listening.error().message);
+        }
+    }
     SLUICE_TRY_ASSIGN(const Certificates certificates, load_certificates(options));
 
     std::unique_ptr<apiserver::PodProxy> proxy;  // goes after the listener whose requests it answers
@@ -221,6 +230,7 @@ Result<void> serve(const ServeOptions& options, const sigset_t& signals) {
     // Requests in flight finish, then what they use goes, the store last of all.
     server->shutdown(kShutdownGraceMs);
     if (api) api->reset();
+    snapshots.reset();
     store.reset();
     if (done) log::info(kComponent, "stopped");
     return done;

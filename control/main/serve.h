@@ -11,6 +11,7 @@
 #include "control/controllers/controllers.h"
 #include "control/dns/dns.h"
 #include "control/main/options.h"
+#include "control/main/storage.h"
 
 namespace sluice::control {
 
@@ -25,6 +26,7 @@ struct ServeOptions {
     std::int64_t not_ready_toleration_s = 300;
     std::int64_t unreachable_toleration_s = 300;
     std::uint32_t event_ttl_s = 3'600;
+    StorageFlags storage;
     // Set: that component runs.
     std::optional<dns::Options> dns;
     std::optional<controllers::Options> controllers;

@@ -49,10 +49,10 @@ struct Write {
 };
 
 // What a write did. kUnavailable may mean that nobody knows: the answer of a store over a network can
-// be lost after it committed. It is never told as a failed condition. A failed condition is a result, not an Error: condition_failed with the key as
-// it is in `current` (current.value null: no such key), for the caller to answer with a conflict.
-// Neither it nor the deletion of an absent key changes anything: `revision` is then the revision of
-// the state that was examined.
+// be lost after it committed. It is never told as a failed condition, which is a result, not an
+// Error: condition_failed with the key as it is in `current` (current.value null: no such key), for
+// the caller to answer with a conflict. Neither it nor the deletion of an absent key changes
+// anything: `revision` is then the revision of the state that was examined.
 struct WriteResult {
     Revision revision = 0;  // of the change
     bool condition_failed = false;

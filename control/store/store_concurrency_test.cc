@@ -1,24 +1,42 @@
-// Many threads at once: writers, readers, watchers that come and go, and compaction. Run under TSan
-// too.
+// Many threads at once: writers, readers, watchers that come and go, and compaction, over both
+// stores. Run under TSan too.
 #include <atomic>
 #include <map>
 #include <random>
 #include <thread>
 
-#include "control/store/test_util.h"
+#include "control/store/test_backend.h"
 
 namespace sluice::store {
 namespace {
 
 using testing::Collector;
-using testing::open_or_fail;
 using testing::put;
 using testing::remove;
 using testing::submit;
-using testing::TemporaryFolder;
 
 constexpr int kWriters = 8;
-constexpr int kWritesEach = 1'500;
+
+class StoreConcurrencyTest : public ::testing::TestWithParam<std::string> {
+protected:
+    void SetUp() override {
+        if (GetParam() == "etcd" && !testing::have_etcd()) {
+            GTEST_SKIP() << testing::kNoEtcd;
+        }
+        backend_ = testing::make_backend(GetParam());
+    }
+    std::unique_ptr<Store> open(std::size_t history_events) {
+        auto store = backend_->open(history_events);
+        EXPECT_TRUE(store) << (store ? "" : store.error().to_string());
+        return store ? std::move(*store) : nullptr;
+    }
+    // Each write over etcd is a round trip and a consensus.
+    [[nodiscard]] int times(int embedded, int etcd) const {
+        return backend_->embedded() ? embedded : etcd;
+    }
+
+    std::unique_ptr<testing::Backend> backend_;
+};
 
 // Checks the order of what it is told as it comes; one for each watch.
 class OrderChecker {
@@ -43,9 +61,9 @@ private:
     Revision next_;
 };
 
-TEST(StoreConcurrencyTest, WatchesSeeEveryRevisionOnceInOrderWhileAllElseGoesOn) {
-    TemporaryFolder folder;
-    auto store = open_or_fail({folder.file(), false, 1'000'000});
+TEST_P(StoreConcurrencyTest, WatchesSeeEveryRevisionOnceInOrderWhileAllElseGoesOn) {
+    const int writes_each = times(1'500, 100);
+    auto store = open(1'000'000);
     ASSERT_NE(store, nullptr);
     std::atomic<bool> stop{false};
     std::atomic<int> failures{0};
@@ -58,7 +76,7 @@ TEST(StoreConcurrencyTest, WatchesSeeEveryRevisionOnceInOrderWhileAllElseGoesOn)
     for (int writer = 0; writer < kWriters; ++writer) {
         writers.emplace_back([&, writer] {
             Revision last = 0;
-            for (int i = 0; i < kWritesEach; ++i) {
+            for (int i = 0; i < writes_each; ++i) {
                 auto result =
                     put(*store, fmt::format("/{}/{}", writer, i % 50), fmt::format("{}", i));
                 if (!result || result->revision <= last) {
@@ -116,7 +134,7 @@ TEST(StoreConcurrencyTest, WatchesSeeEveryRevisionOnceInOrderWhileAllElseGoesOn)
     for (std::thread& other : others) {
         other.join();
     }
-    const Revision expected = 1 + kWriters * kWritesEach;
+    const auto expected = static_cast<Revision>(1 + kWriters * writes_each);
     EXPECT_EQ(store->revision(), expected);
     while (whole.told_ < expected && whole.wrong_ == 0) {
         std::this_thread::yield();
@@ -125,16 +143,16 @@ TEST(StoreConcurrencyTest, WatchesSeeEveryRevisionOnceInOrderWhileAllElseGoesOn)
     EXPECT_EQ(failures, 0);
 }
 
-TEST(StoreConcurrencyTest, OnlyOneOfManyConditionalWritersWins) {
-    TemporaryFolder folder;
-    auto store = open_or_fail({folder.file(), false, 100'000});
+TEST_P(StoreConcurrencyTest, OnlyOneOfManyConditionalWritersWins) {
+    const int increments = times(200, 20);
+    auto store = open(100'000);
     ASSERT_NE(store, nullptr);
     // Each thread increments a counter by compare-and-swap; no increment may be lost.
     ASSERT_TRUE(put(*store, "counter", "0"));
     std::vector<std::thread> threads;
     for (int i = 0; i < kWriters; ++i) {
-        threads.emplace_back([&store] {
-            for (int done = 0; done < 200;) {
+        threads.emplace_back([&store, increments] {
+            for (int done = 0; done < increments;) {
                 auto now = store->get("counter");
                 auto result =
                     put(*store, "counter", fmt::format("{}", std::stoi(*(*now)->value) + 1),
@@ -146,13 +164,12 @@ TEST(StoreConcurrencyTest, OnlyOneOfManyConditionalWritersWins) {
     for (std::thread& thread : threads) {
         thread.join();
     }
-    EXPECT_EQ(*(*store->get("counter"))->value, fmt::format("{}", kWriters * 200));
+    EXPECT_EQ(*(*store->get("counter"))->value, fmt::format("{}", kWriters * increments));
 }
 
-TEST(StoreConcurrencyTest, CompactionUnderLoadLeavesTheNewestStateRight) {
-    TemporaryFolder folder;
-    const SqliteOptions options{folder.file(), false, 200};
-    auto store = open_or_fail(options);
+TEST_P(StoreConcurrencyTest, CompactionUnderLoadLeavesTheNewestStateRight) {
+    const int writes_each = times(1'000, 100);
+    auto store = open(200);
     ASSERT_NE(store, nullptr);
     std::atomic<bool> stop{false};
     std::atomic<int> failures{0};
@@ -171,7 +188,7 @@ TEST(StoreConcurrencyTest, CompactionUnderLoadLeavesTheNewestStateRight) {
     for (std::size_t writer = 0; writer < finals.size(); ++writer) {
         writers.emplace_back([&, writer] {
             auto& mine = finals[writer];
-            for (int i = 0; i < 1'000; ++i) {
+            for (int i = 0; i < writes_each; ++i) {
                 const std::string key = fmt::format("{}/{:04}", writer, i * 7 % 900);
                 if (i % 5 == 4) {
                     failures += remove(*store, key) ? 0 : 1;
@@ -200,10 +217,13 @@ TEST(StoreConcurrencyTest, CompactionUnderLoadLeavesTheNewestStateRight) {
             EXPECT_EQ(found, finals[writer]);
         }
         store.reset();
-        store = open_or_fail(options);
+        store = open(200);
         ASSERT_NE(store, nullptr);
     }
 }
+
+INSTANTIATE_TEST_SUITE_P(Over, StoreConcurrencyTest, ::testing::Values("embedded", "etcd"),
+                         [](const auto& kind) { return kind.param; });
 
 }  // namespace
 }  // namespace sluice::store

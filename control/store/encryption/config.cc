@@ -86,9 +86,10 @@ Result<void> read_provider(const json::value& value, const std::string& field,
     }
     const std::string name(provider->begin()->key());
     if (std::find(kProviders.begin(), kProviders.end(), name) == kProviders.end()) {
-        return invalid(field, fmt::format("Unsupported value: \"{}\": supported values: \"aescbc\", "
-                                          "\"aesgcm\", \"identity\", \"secretbox\"",
-                                          name));
+        return invalid(field,
+                       fmt::format("Unsupported value: \"{}\": supported values: \"aescbc\", "
+                                   "\"aesgcm\", \"identity\", \"secretbox\"",
+                                   name));
     }
     if (name == "identity") {
         out->push_back({});

@@ -10,9 +10,9 @@ namespace sluice::store {
 Result<Snapshot> read_etcd(const EtcdOptions& options);
 
 // Writes a snapshot below the prefix, which must be empty (kAlreadyExists). etcd counts its own
-// revisions: it is first brought to the snapshot's, by writes to a key that is then removed, so that no
-// object's version goes back; all before is compacted. Returns etcd's revision. Cost: a write for each
-// revision that etcd is behind.
+// revisions: it is first brought to the snapshot's, by writes to a key that is then removed, so that
+// no object's version goes back; all before is compacted. Returns etcd's revision. Cost: a write for
+// each revision that etcd is behind.
 Result<Revision> write_etcd(const EtcdOptions& options, const Snapshot& snapshot);
 
 }  // namespace sluice::store

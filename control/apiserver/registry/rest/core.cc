@@ -39,8 +39,10 @@ struct Attempt : std::enable_shared_from_this<Attempt> {
     Transform transform;
     Done done;
     int attempts = 0;
+    bool newest = false;  // the store was made to show the newest before this attempt
 
     void run();
+    bool run_on_newest();
     void written(const Result<store::WriteResult>& result, const ObjectPtr& existing,
                  Change::Kind kind, const std::string& value,
                  const std::shared_ptr<Reservation>& reservation);
@@ -56,8 +58,18 @@ void Attempt::run() {
         existing = std::move(*object);
     }
     auto change = transform(existing);
-    if (!change) return done(refuse(std::move(change).error()));
-    if (change->kind == Change::Kind::kNothing) return done(Outcome{existing, false, false});
+    if (!change || change->kind == Change::Kind::kNothing) {
+        // What was decided without a write nobody has checked yet: another server may have changed the object.
+        if (run_on_newest()) return;
+        if (!change) return done(refuse(std::move(change).error()));
+        if (dry_run || !*current || !(*current)->stale) {
+            return done(Outcome{existing, false, false});
+        }
+        // The same again, in the form that things are stored in now.
+        change->kind = Change::Kind::kPut;
+        change->object.reset(existing->message().New());
+        change->object->CopyFrom(existing->message());
+    }
     const bool deletes = change->kind == Change::Kind::kDelete;
     if (dry_run) {
         ObjectPtr object = existing;
@@ -100,6 +112,17 @@ void Attempt::run() {
         });
 }
 
+// True when another attempt is under way, on what is then sure to be the newest.
+bool Attempt::run_on_newest() {
+    if (newest || !core.store.shared()) return false;
+    newest = true;
+    core.when_newest([self = shared_from_this()](Answer<void> ok) {
+        if (!ok) return self->done(refuse(std::move(ok).error()));
+        self->run();
+    });
+    return true;
+}
+
 void Attempt::written(const Result<store::WriteResult>& result, const ObjectPtr& existing,
                       Change::Kind kind, const std::string& value,
                       const std::shared_ptr<Reservation>& reservation) {
@@ -134,6 +157,25 @@ Core::Core(store::Store& store_in, const StrategySet& strategies_in)
     : store(store_in), strategies(strategies_in), executor(worker_count()) {}
 
 Core::~Core() = default;
+
+void Core::when_newest(std::function<void(Answer<void>)> callback) {
+    if (!store.shared()) return callback({});
+    {
+        const std::lock_guard lock(mutex);
+        ++writes;
+    }
+    store.fence([this, callback = std::move(callback)](const Result<store::Revision>& at) mutable {
+        // The store's thread goes on; what follows may read and write.
+        executor.post([this, callback = std::move(callback),
+                       error = at ? std::optional<Error>() : at.error()]() mutable {
+            callback(error ? Answer<void>(refuse(from_error(*error))) : Answer<void>());
+            callback = nullptr;
+            const std::lock_guard lock(mutex);
+            --writes;
+            idle.notify_all();
+        });
+    });
+}
 
 void Core::stop() {
     stopping = true;

@@ -46,6 +46,9 @@ struct Core {
     std::unordered_map<const WatchStream*, std::shared_ptr<WatchStream>> watches;
     std::size_t writes = 0;
 
+    // Calls back once everything acknowledged by other servers on the same store can be read here, or
+    // with why that cannot be known. At once for a store of one process, else on a worker.
+    void when_newest(std::function<void(Answer<void>)> callback);
     // Ends all watches and refuses new ones; returns at once.
     void stop();
     // Waits until no watch is open and no write is under way.
@@ -65,6 +68,7 @@ struct Call {
     OutputFormat format;
     RowObject rows = RowObject::kMetadata;
     std::vector<std::string> warnings;
+    bool newest = false;  // what it reads was made sure to be the newest (Core::when_newest)
 
     void respond(StatusError error) const;
     void respond(int status, const StoredObject& object) const;

@@ -124,6 +124,20 @@ void wait_for_version(const CallPtr& call, store::Revision wanted, SteadyTime gi
         });
 }
 
+// Calls `ready` when what the store shows is good enough: anything that is as new as `wanted`, or, for a client that
+// names no version, the newest there is on any server.
+void when_new_enough(const CallPtr& call, bool newest, store::Revision wanted,
+                     std::function<void()> ready) {
+    const auto give_up = std::chrono::steady_clock::now() + kFutureVersionWait;
+    if (!newest || !call->core->store.shared()) {
+        return wait_for_version(call, wanted, give_up, std::move(ready));
+    }
+    call->core->when_newest([call, ready = std::move(ready)](Answer<void> ok) {
+        if (!ok) return call->respond(std::move(ok).error());
+        ready();
+    });
+}
+
 Answer<void> place_list(ListRequest* list) {
     const ListOptions& options = list->options;
     if (options.continue_token.empty()) {
@@ -148,15 +162,15 @@ Answer<void> place_list(ListRequest* list) {
 }  // namespace
 
 void serve_get(const CallPtr& call) {
-    auto version = parse_resource_version(call->request->parameter("resourceVersion").value_or(""));
+    const auto text = call->request->parameter("resourceVersion").value_or("");
+    auto version = parse_resource_version(text);
     if (!version) return call->respond(std::move(version).error());
-    wait_for_version(call, *version, std::chrono::steady_clock::now() + kFutureVersionWait,
-                     [call] {
-                         auto object = read_object(*call->core, *call->strategy,
-                                                   call->info.name_space, call->info.name);
-                         if (!object) return call->respond(std::move(object).error());
-                         call->respond(200, **object);
-                     });
+    when_new_enough(call, text.empty(), *version, [call] {
+        auto object =
+            read_object(*call->core, *call->strategy, call->info.name_space, call->info.name);
+        if (!object) return call->respond(std::move(object).error());
+        call->respond(200, **object);
+    });
 }
 
 void serve_list(const CallPtr& call) {
@@ -168,8 +182,9 @@ void serve_list(const CallPtr& call) {
         ListRequest{call, std::move(*options), std::move(*selection), 0, {}});
     if (auto ok = place_list(list.get()); !ok) return call->respond(std::move(ok).error());
     const store::Revision wanted = std::max(list->at, list->options.revision);
-    wait_for_version(call, wanted, std::chrono::steady_clock::now() + kFutureVersionWait,
-                     [list] { answer_list(*list); });
+    // A page of a list that is read at one version needs that version and no more.
+    const bool newest = list->at == 0 && list->options.resource_version.empty();
+    when_new_enough(call, newest, wanted, [list] { answer_list(*list); });
 }
 
 }  // namespace sluice::registry

@@ -158,7 +158,26 @@ Answer<void> check_namespace(Core& core, const codec::KindInfo& kind, std::strin
     return refuse(std::move(error));
 }
 
+// A namespace that this server has not heard of may just have been made by way of another one.
+bool missing_namespace_may_come(const CallPtr& call) {
+    if (call->newest || !call->core->store.shared() || !call->strategy->kind().namespaced) {
+        return false;
+    }
+    const codec::KindInfo* namespaces = codec::find_resource("", "v1", "namespaces");
+    const auto found = call->core->store.get(
+        object_key(call->core->strategies.of(*namespaces), "", call->info.name_space));
+    return found && !*found;
+}
+
 void serve_create(const CallPtr& call) {
+    if (missing_namespace_may_come(call)) {
+        call->newest = true;
+        call->core->when_newest([call](Answer<void> ok) {
+            if (!ok) return call->respond(std::move(ok).error());
+            serve_create(call);
+        });
+        return;
+    }
     auto options = parse_write_options(*call->request, "CreateOptions");
     if (!options) return call->respond(std::move(options).error());
     auto object = read_body(*call->request, *call->strategy, *call->info.kind,
