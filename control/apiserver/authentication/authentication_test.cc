@@ -5,6 +5,7 @@
 #include "api/kubernetes/meta/v1/meta.pb.h"
 #include "control/apiserver/authentication/bootstrap_tokens.h"
 #include "control/apiserver/authentication/guard.h"
+#include "control/apiserver/authentication/impersonation.h"
 #include "control/apiserver/authentication/token_file.h"
 
 namespace sluice::authentication {
@@ -143,6 +144,85 @@ TEST(Guard, RefusesInKubernetesWords) {
     EXPECT_THAT(answer->body,
                 HasSubstr(R"(secrets \"s\" is forbidden: User \"system:bootstrap:abcdef\" cannot get resource )"
                           R"(\"secrets\" in API group \"\" in the namespace \"kube-system\")"));
+}
+
+// What is asked for each header, as kube-apiserver asks its authorizers.
+class Impersonation : public ::testing::Test {
+protected:
+    std::optional<ImpersonationRefused> act(std::vector<std::pair<std::string, std::string>> headers,
+                                            const std::string& not_permitted = "nothing") {
+        request = http::Request();
+        request.identity = {"eve", {"system:authenticated"}};
+        request.headers = std::move(headers);
+        asked.clear();
+        return impersonate(&request, [&](const authorization::Attributes& attributes, std::string*) {
+            EXPECT_EQ(attributes.user.user, "eve");
+            EXPECT_EQ(attributes.verb, "impersonate");
+            std::string what = attributes.resource + " " + attributes.name;
+            if (!attributes.group.empty()) what = attributes.group + "/" + what;
+            if (!attributes.subresource.empty()) what += " of " + attributes.subresource;
+            if (!attributes.namespace_name.empty()) what += " in " + attributes.namespace_name;
+            asked.push_back(what);
+            return what != not_permitted;
+        });
+    }
+    http::Request request;
+    std::vector<std::string> asked;
+};
+
+TEST_F(Impersonation, EveryPartIsAskedFor) {
+    EXPECT_FALSE(act({{"accept", "x"},
+                      {"impersonate-user", "bob"},
+                      {"impersonate-group", "g1"},
+                      {"impersonate-group", "g2"},
+                      {"impersonate-uid", "u1"},
+                      {"impersonate-extra-scopes", "view"},
+                      {"impersonate-extra-acme.com%2fproject", "p"}}));
+    EXPECT_THAT(asked, ElementsAre("users bob", "groups g1", "groups g2",
+                                   "authentication.k8s.io/userextras view of scopes",
+                                   "authentication.k8s.io/userextras p of acme.com/project",
+                                   "authentication.k8s.io/uids u1"));
+    EXPECT_EQ(request.identity.user, "bob");
+    EXPECT_THAT(request.identity.groups, ElementsAre("g1", "g2", "system:authenticated"));
+    EXPECT_EQ(request.identity.uid, "u1");
+    ASSERT_EQ(request.identity.extra.size(), 2U);
+    EXPECT_EQ(request.identity.extra[1].first, "acme.com/project");
+    ASSERT_EQ(request.headers.size(), 1U);
+    EXPECT_EQ(request.headers[0].first, "accept");
+}
+
+TEST_F(Impersonation, OneRefusalIsEnough) {
+    const auto refused = act({{"impersonate-user", "bob"}, {"impersonate-group", "system:masters"}},
+                             "groups system:masters");
+    ASSERT_TRUE(refused);
+    EXPECT_EQ(authorization::refusal(refused->asked),
+              R"(groups "system:masters" is forbidden: User "eve" cannot impersonate resource "groups" in API group "" )"
+              R"(at the cluster scope)");
+    EXPECT_EQ(request.identity.user, "eve");
+}
+
+TEST_F(Impersonation, ServiceAccountsAreOfTheirNamespace) {
+    EXPECT_FALSE(act({{"impersonate-user", "system:serviceaccount:team:robot"}}));
+    EXPECT_THAT(asked, ElementsAre("serviceaccounts robot in team"));
+    EXPECT_THAT(request.identity.groups,
+                ElementsAre("system:serviceaccounts", "system:serviceaccounts:team", "system:authenticated"));
+    EXPECT_FALSE(act({{"impersonate-user", "system:serviceaccount:team"}}));
+    EXPECT_THAT(asked, ElementsAre("users system:serviceaccount:team"));
+}
+
+TEST_F(Impersonation, NeedsAUser) {
+    const auto refused = act({{"impersonate-group", "g"}});
+    ASSERT_TRUE(refused);
+    EXPECT_FALSE(refused->senseless.empty());
+    std::vector<std::pair<std::string, std::string>> many = {{"impersonate-user", "bob"}};
+    for (std::size_t i = 0; i <= kMaxImpersonatedValues; ++i) many.emplace_back("impersonate-group", "g");
+    EXPECT_FALSE(act(many)->senseless.empty());
+    EXPECT_TRUE(asked.empty());
+}
+
+TEST_F(Impersonation, TheAnonymousUserIsNotAuthenticated) {
+    EXPECT_FALSE(act({{"impersonate-user", "system:anonymous"}}));
+    EXPECT_THAT(request.identity.groups, ElementsAre("system:unauthenticated"));
 }
 
 }  // namespace
