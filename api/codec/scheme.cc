@@ -8,6 +8,7 @@
 
 #include "api/kubernetes/admissionregistration/v1/policy.pb.h"
 #include "api/kubernetes/admissionregistration/v1/webhook.pb.h"
+#include "api/kubernetes/apiextensions/v1/customresourcedefinition.pb.h"
 #include "api/kubernetes/apiregistration/v1/apiservice.pb.h"
 #include "api/kubernetes/apps/v1/apps.pb.h"
 #include "api/kubernetes/apps/v1/statefulset.pb.h"
@@ -50,6 +51,7 @@ namespace {
 
 namespace corev1 = ::k8s::io::api::core::v1;
 namespace admissionv1 = ::k8s::io::api::admissionregistration::v1;
+namespace extv1 = ::k8s::io::apiextensions_apiserver::pkg::apis::apiextensions::v1;
 namespace apiregv1 = ::k8s::io::kube_aggregator::pkg::apis::apiregistration::v1;
 namespace appsv1 = ::k8s::io::api::apps::v1;
 namespace eventsv1 = ::k8s::io::api::events::v1;
@@ -187,6 +189,13 @@ const std::vector<KindInfo>& table() {
             {"validatingwebhookconfigurations", "validatingwebhookconfiguration", {},
              {"api-extensions"}},
             kCluster, kNone),
+        row<extv1::CustomResourceDefinition, extv1::CustomResourceDefinitionList>(
+            "apiextensions.k8s.io", "v1",
+            {"customresourcedefinitions",
+             "customresourcedefinition",
+             {"crd", "crds"},
+             {"api-extensions"}},
+            kCluster, kServed),
         row<apiregv1::APIService, apiregv1::APIServiceList>(
             "apiregistration.k8s.io", "v1", {"apiservices", "apiservice", {}, {"api-extensions"}},
             kCluster, kServed),

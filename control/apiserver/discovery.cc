@@ -34,9 +34,10 @@ struct GroupVersion {
     }
 };
 
-std::vector<GroupVersion> group_versions() {
+// custom: in the order in which their groups and versions are preferred.
+std::vector<GroupVersion> group_versions(const std::vector<codec::PublishedKind>& custom) {
     std::vector<GroupVersion> all;
-    for (const auto& kind : codec::all_kinds()) {
+    const auto add = [&all](const codec::KindInfo& kind) {
         const auto found = std::find_if(all.begin(), all.end(), [&](const GroupVersion& known) {
             return known.group == kind.gvk.group && known.version == kind.gvk.version;
         });
@@ -45,15 +46,23 @@ std::vector<GroupVersion> group_versions() {
                 ? all.emplace_back(GroupVersion{kind.gvk.group, kind.gvk.version, {}, {}})
                 : *found;
         target.kinds.push_back(&kind);
-    }
+    };
+    for (const auto& kind : codec::all_kinds()) add(kind);
+    for (const auto& kind : custom) add(kind.info);
     for (auto& entry : all) {
         std::sort(entry.kinds.begin(), entry.kinds.end(),
                   [](const auto* a, const auto* b) { return a->resource < b->resource; });
-        for (const auto& action : codec::action_resources()) {
-            if (action.gvk.group == entry.group && action.gvk.version == entry.version) {
-                entry.actions.push_back(&action);
-            }
-        }
+    }
+    // Groups may have nothing but actions (reviews).
+    for (const auto& action : codec::action_resources()) {
+        const auto found = std::find_if(all.begin(), all.end(), [&](const GroupVersion& known) {
+            return known.group == action.gvk.group && known.version == action.gvk.version;
+        });
+        GroupVersion& target =
+            found == all.end()
+                ? all.emplace_back(GroupVersion{action.gvk.group, action.gvk.version, {}, {}})
+                : *found;
+        target.actions.push_back(&action);
     }
     std::stable_sort(all.begin(), all.end(), [](const GroupVersion& a, const GroupVersion& b) {
         const auto left = codec::group_priority(a.group, a.version);
@@ -297,8 +306,24 @@ http::Response aggregated(const std::string& text, std::string_view version,
 
 }  // namespace
 
-Discovery::Discovery(const std::string& server_address) {
-    const std::vector<GroupVersion> all = group_versions();
+Discovery::Discovery(std::string server_address) : server_address_(std::move(server_address)) {}
+
+void Discovery::set_custom(std::vector<codec::PublishedKind> kinds) {
+    const std::lock_guard lock(mutex_);
+    custom_ = std::move(kinds);
+    documents_.reset();
+}
+
+std::shared_ptr<const Discovery::Documents> Discovery::documents() const {
+    const std::lock_guard lock(mutex_);
+    if (documents_ == nullptr) documents_ = make_documents();
+    return documents_;
+}
+
+std::shared_ptr<const Discovery::Documents> Discovery::make_documents() const {
+    auto made = std::make_shared<Documents>();
+    Documents& documents = *made;
+    const std::vector<GroupVersion> all = group_versions(custom_);
     std::vector<std::vector<const GroupVersion*>> core;
     std::vector<std::vector<const GroupVersion*>> named;
     for (const auto& entry : all) {
@@ -312,14 +337,14 @@ Discovery::Discovery(const std::string& server_address) {
             found->push_back(&entry);
         }
         Document& document =
-            documents_[(entry.group.empty() ? "/api/" : "/apis/") + entry.name()];
+            documents[(entry.group.empty() ? "/api/" : "/apis/") + entry.name()];
         document.json = resource_list(entry);
         document.protobuf =
             as_protobuf<codec::metav1::APIResourceList>(document.json, "APIResourceList");
     }
     const std::string addresses = fmt::format(
-        R"([{{"clientCIDR":"0.0.0.0/0","serverAddress":{}}}])", json_quote(server_address));
-    Document& api = documents_["/api"];
+        R"([{{"clientCIDR":"0.0.0.0/0","serverAddress":{}}}])", json_quote(server_address_));
+    Document& api = documents["/api"];
     api.json = fmt::format(
         R"({{"kind":"APIVersions","versions":{},"serverAddressByClientCIDRs":{}}})",
         json_array(core.empty() ? std::vector<const GroupVersion*>{} : core.front(),
@@ -329,7 +354,7 @@ Discovery::Discovery(const std::string& server_address) {
     api.aggregated_v2 = aggregated_list(core, "v2");
     api.aggregated_v2beta1 = aggregated_list(core, "v2beta1");
 
-    Document& apis = documents_["/apis"];
+    Document& apis = documents["/apis"];
     apis.json = fmt::format(R"({{"kind":"APIGroupList","apiVersion":"v1","groups":{}}})",
                             json_array(named, [](const auto& members) {
                                 return "{" + group_body(members) + "}";
@@ -338,17 +363,19 @@ Discovery::Discovery(const std::string& server_address) {
     apis.aggregated_v2 = aggregated_list(named, "v2");
     apis.aggregated_v2beta1 = aggregated_list(named, "v2beta1");
     for (const auto& members : named) {
-        Document& group = documents_["/apis/" + members.front()->group];
+        Document& group = documents["/apis/" + members.front()->group];
         group.json =
             fmt::format(R"({{"kind":"APIGroup","apiVersion":"v1",{}}})", group_body(members));
         group.protobuf = as_protobuf<codec::metav1::APIGroup>(group.json, "APIGroup");
     }
+    return made;
 }
 
 std::optional<http::Response> Discovery::answer(std::string_view path,
                                                 const http::Request& request) const {
-    const auto found = documents_.find(path);
-    if (found == documents_.end()) return std::nullopt;
+    const auto all = documents();
+    const auto found = all->find(path);
+    if (found == all->end()) return std::nullopt;
     if (request.method != "GET" && request.method != "HEAD") {
         return http::status_response(405, "MethodNotAllowed",
                                      "the server does not allow this method on the requested resource");
@@ -378,8 +405,9 @@ std::optional<http::Response> Discovery::answer(std::string_view path,
 
 std::vector<std::string> Discovery::paths() const {
     std::vector<std::string> out;
-    out.reserve(documents_.size());
-    for (const auto& [path, document] : documents_) out.push_back(path);
+    const auto all = documents();
+    out.reserve(all->size());
+    for (const auto& [path, document] : *all) out.push_back(path);
     return out;
 }
 

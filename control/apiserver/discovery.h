@@ -1,15 +1,18 @@
 // Discovery: which groups, versions and resources are served, in the legacy documents (/api, /apis, /api/v1,
 // /apis/G, /apis/G/V) and in the aggregated ones (/api and /apis as APIGroupDiscoveryList, v2 and v2beta1).
-// All made once from the scheme; answers are copies of ready text.
+// Made from the scheme and the custom kinds when these change; answers are copies of ready text.
 #pragma once
 
 #include <functional>
 #include <map>
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "api/codec/scheme.h"
 #include "control/http/server.h"
 
 namespace sluice::apiserver {
@@ -17,7 +20,9 @@ namespace sluice::apiserver {
 class Discovery {
 public:
     // server_address: "10.0.0.1:6443", where clients are told to find the server.
-    explicit Discovery(const std::string& server_address);
+    explicit Discovery(std::string server_address);
+    // From now on these custom kinds are shown as well, in the order of preference within a group. Thread-safe.
+    void set_custom(std::vector<codec::PublishedKind> kinds);
 
     // nullopt when the path (without a slash at its end) is not one of discovery. Thread-safe.
     [[nodiscard]] std::optional<http::Response> answer(std::string_view path,
@@ -32,7 +37,15 @@ private:
         std::string aggregated_v2;  // empty but for /api and /apis
         std::string aggregated_v2beta1;
     };
-    std::map<std::string, Document, std::less<>> documents_;
+    using Documents = std::map<std::string, Document, std::less<>>;
+    // Made at the first question after a change.
+    [[nodiscard]] std::shared_ptr<const Documents> documents() const;
+    [[nodiscard]] std::shared_ptr<const Documents> make_documents() const;
+
+    const std::string server_address_;
+    mutable std::mutex mutex_;
+    std::vector<codec::PublishedKind> custom_;                // under the mutex
+    mutable std::shared_ptr<const Documents> documents_;      // under the mutex
 };
 
 // An entity tag for a text: equal texts have equal tags, in every run.

@@ -180,7 +180,7 @@ std::optional<http::Response> ApiServer::answer_directly(const http::Request& re
     if (path.size() > 1 && path.ends_with('/')) path.remove_suffix(1);
     if (auto answer = health_answer(checks_, path, request)) return answer;
     if (auto answer = discovery_.answer(path, request)) return answer;
-    if (auto answer = openapi_answer(path, request)) return answer;
+    if (auto answer = openapi_answer(openapi_, path, request)) return answer;
     const bool reads = request.method == "GET" || request.method == "HEAD";
     if (!reads) return std::nullopt;
     if (path == "/") return index();

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "api/codec/openapi/openapi.h"
 #include "control/apiserver/discovery.h"
 #include "control/apiserver/health.h"
 #include "control/http/server.h"
@@ -39,6 +40,11 @@ public:
 
     void handle(std::shared_ptr<http::Request> request, std::shared_ptr<http::Responder> responder);
 
+    // Custom kinds that discovery and OpenAPI show from now on.
+    void set_custom_kinds(std::vector<codec::PublishedKind> kinds) {
+        discovery_.set_custom(kinds);
+        openapi_.set_custom(std::move(kinds));
+    }
     // From now on resources are served, and /readyz says ok. Before, resource requests get 503.
     void set_api(registry::Api* api) { api_.store(api, std::memory_order_release); }
     // From now on logs and streams of Pods are served. The proxy outlives the http::Server that calls handle().
@@ -54,6 +60,7 @@ private:
     const store::Store& store_;
     std::function<http::ServerStats()> http_stats_;
     Discovery discovery_;
+    codec::OpenApiCatalog openapi_;
     std::vector<HealthCheck> checks_;
     std::shared_ptr<Metrics> metrics_;  // shared with answers that may come late
     std::atomic<registry::Api*> api_{nullptr};

@@ -35,7 +35,8 @@ bool wants_v2_protobuf(std::string_view accept) {
 
 }  // namespace
 
-std::optional<http::Response> openapi_answer(std::string_view path, const http::Request& request) {
+std::optional<http::Response> openapi_answer(const codec::OpenApiCatalog& catalog,
+                                             std::string_view path, const http::Request& request) {
     const bool v3_document = path.starts_with(kV3Prefix);
     if (path != "/openapi/v2" && path != "/openapi/v3" && !v3_document) return std::nullopt;
     if (request.method != "GET" && request.method != "HEAD") {
@@ -45,15 +46,15 @@ std::optional<http::Response> openapi_answer(std::string_view path, const http::
     }
     if (path == "/openapi/v2") {
         if (wants_v2_protobuf(request.header("accept"))) {
-            return serve(codec::openapi_v2_protobuf(), codec::kOpenApiV2ProtobufContentType,
+            return serve(*catalog.v2_protobuf(), codec::kOpenApiV2ProtobufContentType,
                          request);
         }
-        return serve(codec::openapi_v2_json(), codec::kOpenApiJsonContentType, request);
+        return serve(*catalog.v2_json(), codec::kOpenApiJsonContentType, request);
     }
     if (path == "/openapi/v3") {
-        return serve(codec::openapi_v3_index(), codec::kOpenApiJsonContentType, request);
+        return serve(*catalog.v3_index(), codec::kOpenApiJsonContentType, request);
     }
-    const auto* document = codec::openapi_v3_json(path.substr(kV3Prefix.size()));
+    const auto document = catalog.v3_json(path.substr(kV3Prefix.size()));
     if (document == nullptr) return std::nullopt;
     http::Response response = serve(*document, codec::kOpenApiJsonContentType, request);
     if (request.parameter("hash") == document->hash) {

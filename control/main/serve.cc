@@ -201,7 +201,12 @@ Result<void> serve(const ServeOptions& options, const sigset_t& signals) {
                                          {url, certificates.ca_pem, kAgentUser, certificates.agent});
         }
         std::optional<RunningComponents> components;
-        if (done) done = start_proxy(certificates, **api, &proxy);
+        if (done) {
+            (*api)->on_custom_kinds([&api_server](std::vector<codec::PublishedKind> kinds) {
+                api_server.set_custom_kinds(std::move(kinds));
+            });
+            done = start_proxy(certificates, **api, &proxy);
+        }
         if (done) {
             api_server.set_pod_proxy(proxy.get());
             secrets.store(api->get(), std::memory_order_release);

@@ -9,6 +9,8 @@
 #include "api/kubernetes/core/v1/service.pb.h"
 #include "control/apiserver/registry/allocator/service_allocator.h"
 #include "control/apiserver/registry/bootstrap.h"
+#include "control/apiserver/registry/custom/custom_kind.h"
+#include "control/apiserver/registry/custom/definitions.h"
 #include "control/apiserver/registry/event_expiry/event_expiry.h"
 #include "control/apiserver/registry/namespace_deletion/namespace_deletion.h"
 #include "control/apiserver/registry/rest/core.h"
@@ -67,6 +69,7 @@ public:
     [[nodiscard]] Result<std::shared_ptr<const Message>> read(const codec::KindInfo& kind,
                                                               const std::string& name_space,
                                                               const std::string& name) override;
+    void on_custom_kinds(CustomListener listener) override;
     void shutdown() override;
 
 private:
@@ -75,6 +78,7 @@ private:
     ServiceAllocator allocator_;
     StrategySet strategies_;
     Core core_;
+    std::unique_ptr<Definitions> definitions_;
     std::unique_ptr<NamespaceDeletion> namespace_deletion_;
     std::unique_ptr<EventExpiry> event_expiry_;
 };
@@ -97,6 +101,7 @@ Result<void> ApiImpl::adopt_services() {
 Result<void> ApiImpl::start(const ApiOptions& options) {
     SLUICE_TRY(adopt_services());
     SLUICE_TRY(bootstrap(core_, options));
+    SLUICE_TRY_ASSIGN(definitions_, start_definitions(core_, *core_.custom));
     SLUICE_TRY_ASSIGN(namespace_deletion_, start_namespace_deletion(core_));
     event_expiry_ = start_event_expiry(core_, options.event_ttl_s);
     return {};
@@ -105,6 +110,7 @@ Result<void> ApiImpl::start(const ApiOptions& options) {
 bool ApiImpl::handles(const std::string& path) const {
     const auto parsed = parse_resource_path(path);
     if (!parsed) return false;
+    if (core_.custom->serves(parsed->group, parsed->version)) return true;
     const auto kinds = codec::all_kinds();
     return std::any_of(kinds.begin(), kinds.end(), [&parsed](const codec::KindInfo& kind) {
         return kind.gvk.group == parsed->group && kind.gvk.version == parsed->version;
@@ -119,15 +125,23 @@ void ApiImpl::handle(std::shared_ptr<const http::Request> request,
     }
     const auto path = parse_resource_path(request->path);
     if (!path) return respond_error(*responder, resource_not_found(), Encoding::kJson);
-    auto info = resolve_request(*path, request->method, query_flag(*request, "watch"));
+    const auto custom = core_.custom->find(path->group, path->version, path->resource);
+    auto info = resolve_request(*path, request->method, query_flag(*request, "watch"),
+                                custom == nullptr ? nullptr : &custom->kind());
     const std::string_view accept = request->header("accept");
-    auto format = negotiate_output(accept, info ? is_read(info->verb) : true);
+    auto format = custom == nullptr
+                      ? negotiate_output(accept, info ? is_read(info->verb) : true)
+                      : negotiate_custom_output(accept, info ? is_read(info->verb) : true);
     const Encoding encoding = format ? format->encoding : Encoding::kJson;
     if (!info) return respond_error(*responder, info.error(), encoding);
     if (!format) return respond_error(*responder, format.error(), Encoding::kJson);
     const auto call = std::make_shared<Call>();
     call->core = &core_;
-    call->strategy = &strategies_.of(*info->kind);
+    call->strategy = custom == nullptr ? &strategies_.of(*info->kind) : &custom->strategy();
+    call->custom = custom;
+    if (custom != nullptr && !custom->deprecation().empty()) {
+        call->warnings.push_back(custom->deprecation());
+    }
     call->info = std::move(*info);
     call->format = std::move(*format);
     if (call->info.kind != &call->strategy->kind()) call->format.served = call->info.kind;
@@ -150,7 +164,22 @@ Result<std::shared_ptr<const Message>> ApiImpl::read(const codec::KindInfo& kind
     return make_error(why.code == kGone ? Code::kNotFound : Code::kDataLoss, "{}", why.message);
 }
 
+void ApiImpl::on_custom_kinds(CustomListener listener) {
+    const auto tell = [listener = std::move(listener)](const CustomSnapshot& snapshot) {
+        std::vector<codec::PublishedKind> kinds;
+        for (const auto& kind : snapshot.kinds) {
+            if (kind->served()) kinds.push_back({kind->kind(), kind->schema_json()});
+        }
+        listener(std::move(kinds));
+    };
+    core_.custom->on_change([this, tell](const CustomSnapshot& snapshot) {
+        core_.end_stale_watches();
+        tell(snapshot);
+    });
+}
+
 void ApiImpl::shutdown() {
+    if (definitions_ != nullptr) definitions_->stop();
     if (namespace_deletion_ != nullptr) namespace_deletion_->stop();
     if (event_expiry_ != nullptr) event_expiry_->stop();
     core_.stop();

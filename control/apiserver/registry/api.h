@@ -3,19 +3,18 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "api/base/ip_address.h"
 #include "api/base/result.h"
+#include "api/codec/scheme.h"
 #include "control/http/server.h"
 
 namespace google::protobuf {
 class Message;
-}
-namespace sluice::codec {
-struct KindInfo;
 }
 namespace sluice::store {
 class Store;
@@ -39,6 +38,8 @@ struct ApiOptions {
     std::int64_t unreachable_toleration_s = 300;
 };
 
+using CustomListener = std::function<void(std::vector<codec::PublishedKind>)>;
+
 // Thread-safe. The store outlives it.
 class Api {
 public:
@@ -57,6 +58,9 @@ public:
         return make_error(Code::kNotFound, "\"{}\" not found in namespace \"{}\"", name,
                           name_space);
     }
+    // Tells the listener of all custom kinds that are served, now and after each change; one call at a time, on any
+    // thread. Once, before requests come.
+    virtual void on_custom_kinds(CustomListener listener) { listener({}); }
     // Ends all watches; later requests get 503.
     virtual void shutdown() = 0;
 };

@@ -10,6 +10,7 @@
 #include "api/base/log.h"
 #include "api/kubernetes/core/v1/namespace.pb.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
+#include "control/apiserver/registry/custom/custom_kind.h"
 #include "control/apiserver/registry/rest/lifecycle.h"
 #include "control/apiserver/registry/table/cells.h"
 
@@ -124,7 +125,14 @@ void Emptier::look_at(const store::KeyValue& item) {
 
 void Emptier::empty(const std::string& name, int round) {
     Left left;
-    for (const auto& strategy : core_.strategies.all()) {
+    // Custom kinds, each in the version that is stored, are held until their objects are gone.
+    const auto custom = core_.custom->snapshot();
+    std::vector<const Strategy*> all;
+    for (const auto& strategy : core_.strategies.all()) all.push_back(strategy.get());
+    for (const auto& kind : custom->kinds) {
+        if (kind->storage()) all.push_back(&kind->strategy());
+    }
+    for (const Strategy* strategy : all) {
         if (!strategy->kind().namespaced) continue;
         auto range =
             core_.store.range(strategy->storage_prefix() + "/" + name + "/", "", 0);
@@ -138,13 +146,13 @@ void Emptier::empty(const std::string& name, int round) {
             const std::string object_name = item.key.substr(item.key.rfind('/') + 1);
             change_object(
                 core_, *strategy, name, object_name, false,
-                [strategy = strategy.get()](const ObjectPtr& existing) -> Answer<Change> {
+                [strategy, custom](const ObjectPtr& existing) -> Answer<Change> {
                     if (existing == nullptr) return Change{};
                     DeleteOptions options;
                     options.propagation = Propagation::kBackground;
                     return prepare_deletion(*strategy, *existing, options);
                 },
-                [name, object_name](Answer<Outcome> outcome) {
+                [name, object_name, custom](Answer<Outcome> outcome) {
                     if (!outcome) {
                         log::warn(kComponent, "namespace={} object={} cannot be deleted: {}", name,
                                   object_name, outcome.error().message);

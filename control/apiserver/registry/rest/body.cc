@@ -127,7 +127,12 @@ Answer<std::unique_ptr<Message>> read_body(const http::Request& request, const S
                                            std::vector<std::string>* warnings) {
     auto encoding = negotiate_input(request.header("content-type"));
     if (!encoding) return refuse(std::move(encoding).error());
-    if (*encoding == Encoding::kProtobuf) return read_protobuf(request, strategy, served);
+    if (*encoding == Encoding::kProtobuf) {
+        if (served.custom != nullptr) {
+            return refuse(unsupported_media_type("application/json, application/yaml"));
+        }
+        return read_protobuf(request, strategy, served);
+    }
     if (*encoding == Encoding::kYaml) {
         auto document = codec::yaml_to_json(request.body);
         if (!document) return refuse(unrecognized(served, document.error().message, request.body));
@@ -141,6 +146,7 @@ Answer<std::unique_ptr<Message>> read_body(const http::Request& request, const S
     if (auto done = codec::decode_json(request.body, message.get(), &found); !done) {
         return refuse(cannot_handle(served, done.error().message));
     }
+    strategy.settle_body(message.get(), &found);
     if (auto ok = apply_field_validation(served, std::move(found), validation, warnings); !ok) {
         return refuse(std::move(ok).error());
     }
@@ -160,6 +166,7 @@ Answer<std::unique_ptr<Message>> read_document(const boost::json::value& documen
     if (auto done = codec::from_json_value(document, message.get(), &found); !done) {
         return refuse(cannot_handle(served, done.error().message));
     }
+    strategy.settle_body(message.get(), &found);
     if (auto ok = apply_field_validation(served, std::move(found), validation, warnings); !ok) {
         return refuse(std::move(ok).error());
     }

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "api/kubernetes/meta/v1/meta.pb.h"
+#include "control/apiserver/registry/custom/custom_kind.h"
 #include "control/apiserver/registry/rest/watch.h"
 
 namespace sluice::registry {
@@ -154,7 +155,15 @@ void Attempt::written(const Result<store::WriteResult>& result, const ObjectPtr&
 }  // namespace
 
 Core::Core(store::Store& store_in, const StrategySet& strategies_in)
-    : store(store_in), strategies(strategies_in), executor(worker_count()) {}
+    : store(store_in),
+      strategies(strategies_in),
+      custom(std::make_unique<CustomKinds>([this](const codec::KindInfo& kind) {
+          cache.forget(kind);
+          previous.forget(kind);
+      })),
+      executor(worker_count()) {
+    custom->on_change([this](const CustomSnapshot&) { end_stale_watches(); });
+}
 
 Core::~Core() = default;
 
@@ -175,6 +184,22 @@ void Core::when_newest(std::function<void(Answer<void>)> callback) {
             idle.notify_all();
         });
     });
+}
+
+void Core::end_stale_watches() {
+    std::vector<std::shared_ptr<WatchStream>> stale;
+    {
+        const std::lock_guard lock(mutex);
+        for (const auto& [key, stream] : watches) {
+            const Call& call = stream->call();
+            const auto& gvk = call.info.kind->gvk;
+            if (call.custom != nullptr &&
+                custom->find(gvk.group, gvk.version, call.info.kind->resource) == nullptr) {
+                stale.push_back(stream);
+            }
+        }
+    }
+    for (const auto& stream : stale) stream->end();
 }
 
 void Core::stop() {

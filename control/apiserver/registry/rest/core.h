@@ -24,6 +24,8 @@ namespace sluice::registry {
 namespace metav1 = ::sluice::codec::metav1;
 
 class WatchStream;
+class CustomKind;
+class CustomKinds;
 
 // Attempts of one read-modify-write before the client is told of the conflict.
 inline constexpr int kMaxWriteAttempts = 32;
@@ -37,6 +39,7 @@ struct Core {
     const StrategySet& strategies;
     ObjectCache cache;     // what each change made
     ObjectCache previous;  // what each change replaced, for watches with selectors
+    const std::unique_ptr<CustomKinds> custom;
     std::atomic<bool> stopping{false};
     std::atomic<std::uint64_t> overflowed_watches{0};  // ended because their clients were too slow
 
@@ -49,6 +52,8 @@ struct Core {
     // Calls back once everything acknowledged by other servers on the same store can be read here, or
     // with why that cannot be known. At once for a store of one process, else on a worker.
     void when_newest(std::function<void(Answer<void>)> callback);
+    // Ends the watches on kinds that are no longer served.
+    void end_stale_watches();
     // Ends all watches and refuses new ones; returns at once.
     void stop();
     // Waits until no watch is open and no write is under way.
@@ -65,6 +70,7 @@ struct Call {
     std::shared_ptr<http::Responder> responder;
     RequestInfo info;
     const Strategy* strategy = nullptr;
+    std::shared_ptr<const CustomKind> custom;  // what kind and strategy belong to, for a custom kind
     OutputFormat format;
     RowObject rows = RowObject::kMetadata;
     std::vector<std::string> warnings;

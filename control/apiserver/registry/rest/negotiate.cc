@@ -152,4 +152,20 @@ Answer<PatchType> negotiate_patch(std::string_view content_type) {
                                "application/strategic-merge-patch+json"));
 }
 
+Answer<OutputFormat> negotiate_custom_output(std::string_view accept, bool tables) {
+    std::string offered;
+    std::string_view rest = accept;
+    while (!rest.empty()) {
+        const std::size_t comma = rest.find(',');
+        const std::string_view range = rest.substr(0, comma);
+        rest = comma == std::string_view::npos ? std::string_view() : rest.substr(comma + 1);
+        const bool protobuf = range.find("application/vnd.kubernetes.protobuf") != std::string_view::npos;
+        if (protobuf && range.find("as=PartialObjectMetadata") == std::string_view::npos) continue;
+        if (!offered.empty()) offered += ',';
+        offered += range;
+    }
+    if (offered.empty() && !accept.empty()) return refuse(not_acceptable_representation());
+    return negotiate_output(offered, tables);
+}
+
 }  // namespace sluice::registry

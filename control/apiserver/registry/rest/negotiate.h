@@ -37,6 +37,8 @@ struct OutputFormat {
 
 enum class PatchType { kJson, kMerge, kStrategicMerge };
 
+// The same for custom kinds, whose objects have no protobuf form; their metadata alone has.
+Answer<OutputFormat> negotiate_custom_output(std::string_view accept, bool tables);
 // Empty Accept means JSON. `tables`: the answer can be shown as a Table or as metadata only (reads).
 Answer<OutputFormat> negotiate_output(std::string_view accept, bool tables);
 // Empty Content-Type means JSON.

@@ -31,6 +31,7 @@ public:
 
     // Answers the call: begins the stream, sends what is there, and follows.
     void start();
+    [[nodiscard]] const Call& call() const { return *call_; }
     // Ends the stream; from any thread.
     void end();
 

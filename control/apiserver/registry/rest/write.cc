@@ -228,6 +228,11 @@ void serve_patch(const CallPtr& call) {
     if (!options) return call->respond(std::move(options).error());
     auto patch = read_patch(*call->request);
     if (!patch) return call->respond(std::move(patch).error());
+    if (call->custom != nullptr && patch->type == PatchType::kStrategicMerge) {
+        return call->respond(
+            unsupported_media_type("application/json-patch+json, application/merge-patch+json, "
+                                   "application/apply-patch+yaml"));
+    }
     const auto request = std::make_shared<PatchRequest>();
     request->call = call;
     request->options = *options;

@@ -2,6 +2,7 @@
 
 #include "control/apiserver/registry/api.h"
 #include "control/apiserver/registry/conversion/conversion.h"
+#include "control/apiserver/registry/custom/definition_strategy.h"
 #include "control/apiserver/registry/strategies/kinds.h"
 #include "control/apiserver/registry/strategies/platform.h"
 
@@ -31,6 +32,7 @@ constexpr Maker kMakers[] = {
     {"Job", make_job_strategy},
     {"ControllerRevision", make_controllerrevision_strategy},
     {"CertificateSigningRequest", make_csr_strategy},
+    {"CustomResourceDefinition", make_definition_strategy},
     {"CronJob", make_cronjob_strategy},
     {"HorizontalPodAutoscaler", make_autoscaler_strategy},
     {"LimitRange", make_limitrange_strategy},
