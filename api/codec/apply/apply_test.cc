@@ -167,8 +167,8 @@ TEST(Apply, ElementsOfKeyedLists) {
     EXPECT_EQ(world.apply("m1", "{'spec':{'containers':[{'name':'b','image':'1'}]}}"), "");
     EXPECT_TRUE(world.is("{'spec':{'containers':[{'name':'b','image':'1'},{'name':'c','image':'1'}]}}"))
         << world.shown();
-    EXPECT_NE(world.apply("m3", "{'spec':{'containers':[{'name':'x'},{'name':'x'}]}}").find("duplicate entries for key"),
-              std::string::npos);
+    const std::string twice = world.apply("m3", "{'spec':{'containers':[{'name':'x'},{'name':'x'}]}}");
+    EXPECT_NE(twice.find("duplicate entries for key"), std::string::npos) << twice;
 }
 
 TEST(Apply, OrderOfMergedLists) {

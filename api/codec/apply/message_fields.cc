@@ -146,14 +146,17 @@ private:
         if (item.path.field->shape == FieldShape::kSingular) {
             const pb::Message* a = from == nullptr ? nullptr : message_of(*from, item);
             const pb::Message* b = to == nullptr ? nullptr : message_of(*to, item);
-            const auto hollow = [&](const pb::Message* value) { return value == nullptr || is_hollow(*value, *item.below); };
+            const auto hollow = [&](const pb::Message* value) {
+                return value == nullptr || is_hollow(*value, *item.below);
+            };
             if (hollow(a) && hollow(b)) {
                 if (!both || (a == nullptr) != (b == nullptr)) note(item.element, from != nullptr, to != nullptr, out);
                 return;
             }
             object(a, b, *item.below, &below);
         } else {
-            const bool filled = (from != nullptr && is_filled(*from, item)) || (to != nullptr && is_filled(*to, item));
+            const bool filled =
+                (from != nullptr && is_filled(*from, item)) || (to != nullptr && is_filled(*to, item));
             if (both && same_bytes(*from, *to, item)) return;
             if (filled) entries(from, to, item, &below);
         }
@@ -162,6 +165,10 @@ private:
     }
 
     using Items = std::vector<Entry>;
+
+    static Items part(const Items& of, std::size_t begin, std::size_t end) {
+        return {of.begin() + static_cast<std::ptrdiff_t>(begin), of.begin() + static_cast<std::ptrdiff_t>(end)};
+    }
 
     static void entries(const pb::Message* from, const pb::Message* to, const ApplyMember& item, Comparison* out) {
         const Items left = from == nullptr ? Items() : entries_of(*from, item);
@@ -176,9 +183,7 @@ private:
             std::size_t r_end = r;
             while (l_end < left.size() && left[l_end].element == element) ++l_end;
             while (r_end < right.size() && right[r_end].element == element) ++r_end;
-            run(element, {left.begin() + static_cast<std::ptrdiff_t>(l), left.begin() + static_cast<std::ptrdiff_t>(l_end)},
-                {right.begin() + static_cast<std::ptrdiff_t>(r), right.begin() + static_cast<std::ptrdiff_t>(r_end)}, item,
-                out);
+            run(element, part(left, l, l_end), part(right, r, r_end), item, out);
             l = l_end;
             r = r_end;
         }

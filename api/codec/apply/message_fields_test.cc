@@ -1,5 +1,5 @@
-// Fields taken from messages. Expectations: what kube-apiserver keeps (recorded requests, Kubernetes' documentation, its
-// own test data), and the same taken from JSON trees, which is another way to the same sets.
+// Fields taken from messages. Expectations: what kube-apiserver keeps (recorded requests, Kubernetes' documentation,
+// its own test data), and the same taken from JSON trees, which is another way to the same sets.
 #include "api/codec/apply/message_fields.h"
 
 #include <google/protobuf/message.h>
@@ -68,7 +68,8 @@ std::string created(const T& made) {
 }
 
 TEST(CreatedFields, AsRecorded) {
-    EXPECT_EQ(created(object<corev1::ConfigMap>("{'metadata':{'name':'a','namespace':'ho','uid':'1'},'data':{'k':'v'}}")),
+    const std::string recorded = "{'metadata':{'name':'a','namespace':'ho','uid':'1'},'data':{'k':'v'}}";
+    EXPECT_EQ(created(object<corev1::ConfigMap>(recorded)),
               with_quotes("{'f:data':{'.':{},'f:k':{}}}"));
     EXPECT_EQ(created(corev1::ConfigMap()), "{}");
 }
@@ -85,10 +86,13 @@ TEST(CreatedFields, OfADeployment) {
     EXPECT_EQ(
         created(made),
         with_quotes(
-            "{'f:metadata':{'f:annotations':{'.':{},'f:a':{}},'f:labels':{'.':{},'f:app':{}}},'f:spec':{'f:replicas':{},"
-            "'f:selector':{},'f:strategy':{'f:rollingUpdate':{'.':{},'f:maxSurge':{},'f:maxUnavailable':{}},'f:type':{}},"
+            "{'f:metadata':{'f:annotations':{'.':{},'f:a':{}},'f:labels':{'.':{},'f:app':{}}},"
+            "'f:spec':{'f:replicas':{},"
+            "'f:selector':{},'f:strategy':{'f:rollingUpdate':{'.':{},'f:maxSurge':{},'f:maxUnavailable':{}},"
+            "'f:type':{}},"
             "'f:template':{'f:metadata':{'f:labels':{'.':{},'f:app':{}}},'f:spec':{'f:containers':{'k:{\\'name\\':"
-            "\\'nginx\\'}':{'.':{},'f:image':{},'f:name':{},'f:ports':{'.':{},'k:{\\'containerPort\\':80,\\'protocol\\':"
+            "\\'nginx\\'}':{'.':{},'f:image':{},'f:name':{},'f:ports':{'.':{},'k:{\\'containerPort\\':80,"
+            "\\'protocol\\':"
             "\\'TCP\\'}':{'.':{},'f:containerPort':{},'f:protocol':{}},'k:{\\'containerPort\\':443,\\'protocol\\':"
             "\\'TCP\\'}':{'.':{},'f:containerPort':{},'f:protocol':{}}},'f:resources':{}}},'f:dnsPolicy':{},"
             "'f:securityContext':{}}}}}"));
@@ -96,7 +100,8 @@ TEST(CreatedFields, OfADeployment) {
 
 TEST(CreatedFields, WithoutWhatAnotherPartWrites) {
     const auto made = object<corev1::Service>(
-        "{'metadata':{'name':'s','finalizers':['b','a']},'spec':{'ports':[{'port':80,'protocol':'TCP','targetPort':80}]},"
+        "{'metadata':{'name':'s','finalizers':['b','a']},'spec':{'ports':[{'port':80,'protocol':'TCP',"
+        "'targetPort':80}]},"
         "'status':{'loadBalancer':{'ingress':[{'ip':'1.2.3.4'}]}}}");
     EXPECT_EQ(created(made),
               with_quotes("{'f:metadata':{'f:finalizers':{'.':{},'v:\\'a\\'':{},'v:\\'b\\'':{}}},'f:spec':{'f:ports':"
@@ -113,7 +118,8 @@ TEST(CreatedFields, KeysThatRepeatAreOne) {
 
 TEST(Compared, OneFieldOfMany) {
     const std::string text =
-        "{'metadata':{'name':'p','labels':{'a':'1','b':'2'}},'spec':{'nodeName':'n','containers':[{'name':'c','image':'i',"
+        "{'metadata':{'name':'p','labels':{'a':'1','b':'2'}},'spec':{'nodeName':'n','containers':[{'name':'c',"
+        "'image':'i',"
         "'env':[{'name':'E','value':'1'}],'args':['x']},{'name':'d','image':'j'}],'tolerations':[{'key':'k'}]}}";
     const auto from = object<corev1::Pod>(text);
     auto to = from;
@@ -190,7 +196,7 @@ TEST(Check, InKubernetesWords) {
         const auto done = check_typed(*parse_json(with_quotes(text)), *appsv1::Deployment::descriptor());
         return done ? std::string() : done.error().message;
     };
-    EXPECT_EQ(check("{'kind':'Deployment','apiVersion':'apps/v1','metadata':{'labels':{'a':'b'}},'spec':{'replicas':1}}"), "");
+    EXPECT_EQ(check("{'kind':'Deployment','apiVersion':'apps/v1','metadata':{'labels':{'a':'b'}},'spec':{}}"), "");
     EXPECT_EQ(check("{'spec':{'foo':1}}"), ".spec.foo: field not declared in schema");
     EXPECT_EQ(check("{'spec':{'replicas':'1'}}"), ".spec.replicas: expected numeric (int or float), got string");
     EXPECT_EQ(check("{'metadata':{'labels':{'a':1}}}"),
@@ -198,7 +204,8 @@ TEST(Check, InKubernetesWords) {
     EXPECT_EQ(check("{'spec':{'template':{'spec':{'containers':[{'name':'a'},{'name':'a'}]}}}}"),
               ".spec.template.spec.containers: duplicate entries for key [name=\"a\"]");
     EXPECT_EQ(check("{'spec':{'paused':1,'replicas':'x'}}"),
-              "errors:\n  .spec.paused: expected boolean, got &{1}\n  .spec.replicas: expected numeric (int or float), got "
+              "errors:\n  .spec.paused: expected boolean,"
+              " got &{1}\n  .spec.replicas: expected numeric (int or float), got "
               "string");
 }
 

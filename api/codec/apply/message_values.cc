@@ -59,7 +59,9 @@ std::string bytes_of(const pb::Message& holder, const FieldPlan& field) {
 std::vector<std::pair<std::string, std::string>> plain_entries(const pb::Message& holder, const FieldPlan& field) {
     std::vector<std::pair<std::string, std::string>> out;
     if (field.kind == ValueKind::kQuantity) {
-        for (const auto& [name, value] : read_map<PbQuantity>(holder, field.field)) out.emplace_back(name, value.string());
+        for (const auto& [name, value] : read_map<PbQuantity>(holder, field.field)) {
+            out.emplace_back(name, value.string());
+        }
     } else if (field.value_plan != nullptr) {
         read_message_map(holder, field.field, [&](const std::string& name, const pb::Message& value) {
             out.emplace_back(name, encode_protobuf_raw(value));

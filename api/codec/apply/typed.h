@@ -28,8 +28,8 @@ Result<FieldSet> fields_of(const boost::json::value& object, const google::proto
 Result<boost::json::value> merged(const boost::json::value& base, const boost::json::value& over,
                                   const google::protobuf::Descriptor& type, ApplySchema& schema);
 
-// Whether a configuration fits its type: kInvalidArgument lists what does not, in Kubernetes' words (fields that are not
-// declared, values of another type, two elements of one key).
+// Whether a configuration fits its type: kInvalidArgument lists what does not, in Kubernetes' words (fields that are
+// not declared, values of another type, two elements of one key).
 Result<void> check_typed(const boost::json::value& config, const google::protobuf::Descriptor& type);
 
 struct Comparison {

@@ -33,6 +33,10 @@ std::string go_syntax(const json::value& value) {
     return go_format(value);
 }
 
+std::string not_a_string(const json::value& value) {
+    return "expected string, got &value.valueUnstructured{Value:" + go_syntax(value) + "}";
+}
+
 std::string go_type_of_value(const json::value& value) {
     if (value.is_string()) return "string";
     if (value.is_bool()) return "bool";
@@ -54,7 +58,7 @@ public:
             const auto found = plan.members.find(std::string_view(name.data(), name.size()));
             if (found == plan.members.end()) {
                 if (root && (name == "kind" || name == "apiVersion")) {
-                    if (!item.is_string()) add(at, "expected string, got &value.valueUnstructured{Value:" + go_syntax(item) + "}");
+                    if (!item.is_string()) add(at, not_a_string(item));
                 } else if (!(root && plan.descriptor->full_name() == "sluice.api.custom.CustomObject")) {
                     // Kubernetes stops at the first of an object.
                     add(at, "field not declared in schema");
@@ -112,7 +116,7 @@ private:
             case ValueKind::kMicroTime:
             case ValueKind::kDuration:
                 if (value.is_string()) return;
-                return add(path, "expected string, got &value.valueUnstructured{Value:" + go_syntax(value) + "}");
+                return add(path, not_a_string(value));
             case ValueKind::kBool:
                 if (value.is_bool()) return;
                 return add(path, "expected boolean, got " + go_pointer(value));

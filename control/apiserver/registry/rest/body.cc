@@ -8,6 +8,7 @@
 #include "api/codec/json.h"
 #include "api/codec/protobuf.h"
 #include "api/codec/yaml.h"
+#include "api/kubernetes/meta/v1/meta.pb.h"
 #include "control/apiserver/registry/conversion/conversion.h"
 #include "control/apiserver/registry/rest/negotiate.h"
 
@@ -17,6 +18,8 @@ namespace {
 
 // Bytes of a broken body that the answer repeats.
 constexpr std::size_t kMaxShownBody = 128;
+// Bytes of a patch or a patched document that a refusal repeats.
+constexpr std::size_t kMaxShownPatch = 64U << 10U;
 
 StatusError unrecognized(const codec::KindInfo& served, std::string_view why, std::string_view body) {
     const std::string shown(body.substr(0, kMaxShownBody));
@@ -119,6 +122,46 @@ Answer<std::unique_ptr<Message>> read_protobuf(const http::Request& request,
     return as_stored(served, std::move(message));
 }
 
+// A patch whose result is no object of the kind.
+StatusError patch_invalid(std::string shown, std::string_view why) {
+    if (shown.size() > kMaxShownPatch) shown.resize(kMaxShownPatch);
+    StatusError out;
+    out.code = 422;
+    out.reason = "Invalid";
+    out.has_details = true;
+    std::string message = fmt::format("Invalid value: {}: {}", go_quote(shown), why);
+    out.message = fmt::format(" \"\" is invalid: patch: {}", message);
+    out.causes.push_back({"FieldValueInvalid", std::move(message), "patch"});
+    return out;
+}
+
+// An empty list of managers and an absent one are one for a message, but not for clients: the first takes all ownership
+// away. Such a list becomes a list of one empty entry, which means the same.
+void keep_empty_managers(const boost::json::value& document, Message* object) {
+    const auto* members = document.if_object();
+    const auto* metadata = members == nullptr ? nullptr : members->if_contains("metadata");
+    const auto* inner = metadata == nullptr ? nullptr : metadata->if_object();
+    const auto* managers = inner == nullptr ? nullptr : inner->if_contains("managedFields");
+    if (managers == nullptr || !managers->is_array() || !managers->as_array().empty()) return;
+    codec::object_meta(*object).add_managedfields();
+}
+
+// Whether a text might say so; the document tells.
+bool may_empty_managers(std::string_view text) {
+    constexpr std::string_view kName = "\"managedFields\"";
+    constexpr std::string_view kSpace = " \t\r\n";
+    for (std::size_t at = text.find(kName); at != std::string_view::npos; at = text.find(kName, at)) {
+        at += kName.size();
+        std::size_t next = text.find_first_not_of(kSpace, at);
+        if (next == std::string_view::npos || text[next] != ':') continue;
+        next = text.find_first_not_of(kSpace, next + 1);
+        if (next == std::string_view::npos || text[next] != '[') continue;
+        next = text.find_first_not_of(kSpace, next + 1);
+        if (next != std::string_view::npos && text[next] == ']') return true;
+    }
+    return false;
+}
+
 }  // namespace
 
 Answer<std::unique_ptr<Message>> read_body(const http::Request& request, const Strategy& strategy,
@@ -150,6 +193,11 @@ Answer<std::unique_ptr<Message>> read_body(const http::Request& request, const S
     if (auto ok = apply_field_validation(served, std::move(found), validation, warnings); !ok) {
         return refuse(std::move(ok).error());
     }
+    if (may_empty_managers(request.body)) {
+        if (const auto document = codec::parse_json(request.body)) {
+            keep_empty_managers(*document, message.get());
+        }
+    }
     return as_stored(served, std::move(message));
 }
 
@@ -157,19 +205,29 @@ Answer<std::unique_ptr<Message>> read_document(const boost::json::value& documen
                                                const Strategy& strategy,
                                                const codec::KindInfo& served,
                                                FieldValidation validation,
-                                               std::vector<std::string>* warnings) {
+                                               std::vector<std::string>* warnings,
+                                               const PatchedBy* by) {
     auto claimed = kind_of_document(served, document);
     if (!claimed) return refuse(std::move(claimed).error());
     if (auto fits = check_kind(strategy, served, *claimed); !fits) return refuse(std::move(fits).error());
     auto message = served.new_object();
     codec::FieldWarnings found;
     if (auto done = codec::from_json_value(document, message.get(), &found); !done) {
+        if (by != nullptr) return refuse(patch_invalid(by->shown(), done.error().message));
         return refuse(cannot_handle(served, done.error().message));
     }
     strategy.settle_body(message.get(), &found);
+    if (by != nullptr) {
+        found.insert(found.begin(), by->findings.begin(), by->findings.end());
+        if (!found.empty() && validation == FieldValidation::kStrict) {
+            return refuse(patch_invalid(by->shown(), fmt::format("strict decoding error: {}",
+                                                                 fmt::join(found, ", "))));
+        }
+    }
     if (auto ok = apply_field_validation(served, std::move(found), validation, warnings); !ok) {
         return refuse(std::move(ok).error());
     }
+    keep_empty_managers(document, message.get());
     return as_stored(served, std::move(message));
 }
 

@@ -1,6 +1,7 @@
 // Request bodies into typed objects: JSON, YAML and the protobuf envelope, with Kubernetes' field validation.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -22,11 +23,18 @@ Answer<std::unique_ptr<Message>> read_body(const http::Request& request, const S
                                            FieldValidation validation,
                                            std::vector<std::string>* warnings);
 
-// A patched document into a typed object, with the same field validation.
+// What refusals of a patched document show, and what was found in the patch itself.
+struct PatchedBy {
+    std::vector<std::string> findings;        // such as duplicate fields
+    std::function<std::string()> shown;       // the patch or the document, as kube-apiserver shows it
+};
+
+// A patched document into a typed object, with the same field validation; by: null for a document that is a body.
 Answer<std::unique_ptr<Message>> read_document(const boost::json::value& document,
                                                const Strategy& strategy,
                                                const codec::KindInfo& served,
                                                FieldValidation validation,
-                                               std::vector<std::string>* warnings);
+                                               std::vector<std::string>* warnings,
+                                               const PatchedBy* by = nullptr);
 
 }  // namespace sluice::registry

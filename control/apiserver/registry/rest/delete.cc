@@ -2,6 +2,7 @@
 #include <google/protobuf/message.h>
 
 #include "api/kubernetes/meta/v1/meta.pb.h"
+#include "control/apiserver/registry/rest/admission.h"
 #include "control/apiserver/registry/rest/lifecycle.h"
 #include "control/apiserver/registry/rest/selection.h"
 #include "control/apiserver/registry/rest/verbs.h"
@@ -56,7 +57,7 @@ void Collection::step() {
     const auto& meta = page.items[next]->meta();
     ++next;
     change_object(*call->core, *call->strategy, meta.namespace_(), meta.name(), options.dry_run,
-                  deletion(*call->strategy, meta.name(), options),
+                  admitted(call, options.dry_run, deletion(*call->strategy, meta.name(), options)),
                   [self = shared_from_this()](Answer<Outcome> outcome) {
                       // Gone already is what was asked for.
                       if (!outcome && outcome.error().code != 404) {
@@ -74,7 +75,9 @@ void serve_delete(const CallPtr& call) {
     if (!options) return call->respond(std::move(options).error());
     warn_of_orphans(call, *options);
     change_object(*call->core, *call->strategy, call->info.name_space, call->info.name,
-                  options->dry_run, deletion(*call->strategy, call->info.name, *options),
+                  options->dry_run,
+                  admitted(call, options->dry_run,
+                           deletion(*call->strategy, call->info.name, *options)),
                   [call](Answer<Outcome> outcome) {
                       if (!outcome) return call->respond(std::move(outcome).error());
                       answer_deletion(call, *outcome);
@@ -89,19 +92,12 @@ void serve_delete_collection(const CallPtr& call) {
     if (!list_options) return call->respond(std::move(list_options).error());
     auto selection = Selection::make(*call->strategy, call->info, *list_options);
     if (!selection) return call->respond(std::move(selection).error());
-    Core& core = *call->core;
-    auto range = core.store.range(selection->prefix(), "", 0);
-    if (!range) return call->respond(from_error(range.error()));
+    auto page = list_page(call, *list_options, *selection);
+    if (!page) return call->respond(std::move(page).error());
     const auto work = std::make_shared<Collection>();
     work->call = call;
     work->options = std::move(*options);
-    work->page.revision = range->revision;
-    for (const store::KeyValue& item : range->items) {
-        if (!selection->covers_key(item.key)) continue;
-        auto object = core.cache.get(call->strategy->kind(), item.mod_revision, *item.value);
-        if (!object) return call->respond(std::move(object).error());
-        if (selection->matches(**object)) work->page.items.push_back(std::move(*object));
-    }
+    work->page = std::move(*page);
     work->step();
 }
 

@@ -6,7 +6,7 @@
 
 #include <algorithm>
 #include <array>
-#include <set>
+#include <vector>
 
 #include "api/codec/protobuf.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
@@ -63,7 +63,6 @@ void inherit_system_fields(const metav1::ObjectMeta& old, metav1::ObjectMeta* me
         meta->clear_generation();
     }
     meta->clear_selflink();
-    meta->clear_managedfields();
 }
 
 // metadata.finalizers and a Namespace's spec.finalizers.
@@ -79,18 +78,19 @@ bool same_stored(const Strategy& strategy, const StoredObject& existing, const M
 
 // The garbage collector's finalizers as the deletion asks for them. Without a policy, those of an earlier deletion
 // hold, and then the kind's own.
-std::set<std::string> finalizers_after(const Strategy& strategy, const metav1::ObjectMeta& meta,
-                                       Propagation propagation) {
-    std::set<std::string> out(meta.finalizers().begin(), meta.finalizers().end());
+std::vector<std::string> finalizers_after(const Strategy& strategy, const metav1::ObjectMeta& meta,
+                                          Propagation propagation) {
+    std::vector<std::string> out(meta.finalizers().begin(), meta.finalizers().end());
+    const auto has = [&](std::string_view name) { return std::find(out.begin(), out.end(), name) != out.end(); };
     if (propagation == Propagation::kDefault) {
-        const bool decided = out.contains("orphan") || out.contains("foregroundDeletion");
-        if (!decided && strategy.orphans_by_default()) out.insert("orphan");
+        const bool decided = has("orphan") || has("foregroundDeletion");
+        if (!decided && strategy.orphans_by_default()) out.emplace_back("orphan");
         return out;
     }
-    out.erase("foregroundDeletion");
-    out.erase("orphan");
-    if (propagation == Propagation::kForeground) out.insert("foregroundDeletion");
-    if (propagation == Propagation::kOrphan) out.insert("orphan");
+    std::erase(out, "foregroundDeletion");
+    std::erase(out, "orphan");
+    if (propagation == Propagation::kForeground) out.emplace_back("foregroundDeletion");
+    if (propagation == Propagation::kOrphan) out.emplace_back("orphan");
     return out;
 }
 
@@ -193,7 +193,8 @@ Answer<void> match_url_name(const RequestInfo& info, const Message& object) {
         "the name of the object ({}) does not match the name on the URL ({})", name, info.name)));
 }
 
-Answer<Change> prepare_creation(const Strategy& strategy, std::unique_ptr<Message> object) {
+Answer<Change> prepare_creation(const Strategy& strategy, std::unique_ptr<Message> object,
+                                const WriteOrigin& origin) {
     auto& meta = codec::object_meta(*object);
     auto version = parse_resource_version(meta.resourceversion());
     if (!version) return refuse(std::move(version).error());
@@ -202,13 +203,14 @@ Answer<Change> prepare_creation(const Strategy& strategy, std::unique_ptr<Messag
     }
     meta.clear_resourceversion();
     meta.clear_selflink();
-    meta.clear_managedfields();
     meta.clear_deletiontimestamp();
     meta.clear_deletiongraceperiodseconds();
     meta.set_uid(new_uid());
     meta.mutable_creationtimestamp()->Clear();
     meta.mutable_creationtimestamp()->set_seconds(unix_now());
     strategy.set_defaults(object.get());
+    // What admission and the strategy add later is nobody's, as in Kubernetes.
+    if (!origin.applied) track_creation(strategy, origin.writer, object.get());
     if (auto ok = strategy.admit(object.get(), nullptr); !ok) return refuse(std::move(ok).error());
     strategy.prepare_for_create(object.get());
     FieldErrors errors;
@@ -227,7 +229,8 @@ Answer<Change> prepare_creation(const Strategy& strategy, std::unique_ptr<Messag
 }
 
 Answer<Change> prepare_update(const Strategy& strategy, const StoredObject& existing,
-                              std::unique_ptr<Message> object, Part part) {
+                              std::unique_ptr<Message> object, Part part,
+                              const WriteOrigin& origin) {
     auto& meta = codec::object_meta(*object);
     const auto& old_meta = existing.meta();
     if (auto ok = check_version(strategy, existing, &meta); !ok) {
@@ -235,6 +238,13 @@ Answer<Change> prepare_update(const Strategy& strategy, const StoredObject& exis
     }
     inherit_system_fields(old_meta, &meta);
     strategy.set_defaults(object.get());
+    if (!origin.applied) {
+        // Defaults leave empty messages behind, which are no change.
+        if (auto ok = codec::normalise(object.get()); !ok) {
+            return refuse(bad_request(ok.error().message));
+        }
+        track_update(strategy, existing, origin.writer, part, object.get());
+    }
     if (part == Part::kMain) {
         if (auto ok = strategy.admit(object.get(), &existing.message()); !ok) {
             return refuse(std::move(ok).error());
@@ -263,6 +273,7 @@ Answer<Change> prepare_update(const Strategy& strategy, const StoredObject& exis
     if (dying && !has_finalizers(strategy, *object) && has_finalizers(strategy, existing.message())) {
         return removal(strategy, existing.message());
     }
+    keep_times(existing, object.get());
     if (same_stored(strategy, existing, *object)) return Change{};
     Change change;
     change.kind = Change::Kind::kPut;
@@ -298,7 +309,7 @@ Answer<Change> prepare_deletion(const Strategy& strategy, const StoredObject& ex
     std::unique_ptr<Message> object(existing.message().New());
     object->CopyFrom(existing.message());
     auto& meta = codec::object_meta(*object);
-    const std::set<std::string> before(meta.finalizers().begin(), meta.finalizers().end());
+    const std::vector<std::string> before(meta.finalizers().begin(), meta.finalizers().end());
     if (before != finalizers) {
         meta.clear_finalizers();
         for (const std::string& name : finalizers) meta.add_finalizers(name);

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "control/apiserver/registry/rest/core.h"
+#include "control/apiserver/registry/rest/field_tracking.h"
 
 namespace sluice::registry {
 
@@ -23,15 +24,23 @@ Answer<void> match_url_name(const RequestInfo& info, const Message& object);
 StatusError uid_precondition_failed(const Strategy& strategy, const StoredObject& existing,
                                     std::string_view wanted);
 
-// Defaults, system metadata, the strategy's preparation, validation, reservations.
-Answer<Change> prepare_creation(const Strategy& strategy, std::unique_ptr<Message> object);
+// How a write came about.
+struct WriteOrigin {
+    // Who is recorded as the owner of what changes; null: nobody, the record stays as it is.
+    const FieldWriter* writer = nullptr;
+    // The object's managedFields are those of an apply, and are written as they are.
+    bool applied = false;
+};
 
-enum class Part { kMain, kStatus, kApproval, kFinalize };
+// Defaults, system metadata, the strategy's preparation, validation, reservations.
+Answer<Change> prepare_creation(const Strategy& strategy, std::unique_ptr<Message> object,
+                                const WriteOrigin& origin = {});
 
 // The same for an update of `existing`. The object's resourceVersion is checked: empty is unconditional where the kind
 // allows it. Nothing changed: kNothing. The last finalizer of a deleted object removed: kDelete.
 Answer<Change> prepare_update(const Strategy& strategy, const StoredObject& existing,
-                              std::unique_ptr<Message> object, Part part);
+                              std::unique_ptr<Message> object, Part part,
+                              const WriteOrigin& origin = {});
 
 Answer<Change> prepare_deletion(const Strategy& strategy, const StoredObject& existing,
                                 const DeleteOptions& options);

@@ -147,9 +147,11 @@ Answer<PatchType> negotiate_patch(std::string_view content_type) {
     if (type == "application/json-patch+json") return PatchType::kJson;
     if (type == "application/merge-patch+json") return PatchType::kMerge;
     if (type == "application/strategic-merge-patch+json") return PatchType::kStrategicMerge;
+    if (type == "application/apply-patch+yaml") return PatchType::kApply;
     return refuse(
         unsupported_media_type("application/json-patch+json, application/merge-patch+json, "
-                               "application/strategic-merge-patch+json"));
+                               "application/strategic-merge-patch+json, "
+                               "application/apply-patch+yaml"));
 }
 
 Answer<OutputFormat> negotiate_custom_output(std::string_view accept, bool tables) {

@@ -35,7 +35,7 @@ struct OutputFormat {
 // The Content-Type of a watch in this encoding.
 [[nodiscard]] std::string_view watch_media_type(Encoding encoding);
 
-enum class PatchType { kJson, kMerge, kStrategicMerge };
+enum class PatchType { kJson, kMerge, kStrategicMerge, kApply };
 
 // The same for custom kinds, whose objects have no protobuf form; their metadata alone has.
 Answer<OutputFormat> negotiate_custom_output(std::string_view accept, bool tables);

@@ -48,6 +48,16 @@ void check_dry_run(const std::vector<std::string>& values, FieldErrors* errors) 
     }
 }
 
+void check_manager(const std::string& name, FieldErrors* errors) {
+    constexpr std::size_t kMaxManager = 128;
+    if (name.size() > kMaxManager) errors->too_long("fieldManager", kMaxManager);
+    const bool printable = std::all_of(name.begin(), name.end(), [](char c) {
+        const auto byte = static_cast<unsigned char>(c);
+        return byte >= 0x20 && byte != 0x7f;
+    });
+    if (!printable) errors->invalid("fieldManager", name, "should only contain printable characters");
+}
+
 std::vector<std::string> query_all(const http::Request& request, std::string_view name) {
     std::vector<std::string> out;
     for (const auto& [key, value] : request.query) {
@@ -215,16 +225,18 @@ Answer<WriteOptions> parse_write_options(const http::Request& request,
                                          std::string_view options_kind) {
     WriteOptions options;
     FieldErrors errors;
+    const bool patches = options_kind == "PatchOptions";
+    const bool applies = patches && request.header("content-type").starts_with("application/apply-patch+");
+    options.field_manager = query_text(request, "fieldManager");
+    options.force = query_flag(request, "force");
+    if (patches && !applies && request.parameter("force")) {
+        errors.forbidden("force", "may not be specified for non-apply patch");
+    }
+    if (applies && options.field_manager.empty()) errors.required("fieldManager", "is required for apply patch");
+    check_manager(options.field_manager, &errors);
     const auto dry_run = query_all(request, "dryRun");
     options.dry_run = !dry_run.empty();
     check_dry_run(dry_run, &errors);
-    // A manager's name is checked even though no managedFields are written.
-    const std::string manager = query_text(request, "fieldManager");
-    constexpr std::size_t kMaxManager = 128;
-    if (manager.size() > kMaxManager) errors.too_long("fieldManager", kMaxManager);
-    if (options_kind == "PatchOptions" && request.parameter("force")) {
-        errors.forbidden("force", "may not be specified for non-apply patch");
-    }
     const std::string validation = query_text(request, "fieldValidation");
     if (validation == "Ignore") {
         options.validation = FieldValidation::kIgnore;
@@ -255,6 +267,10 @@ Answer<DeleteOptions> parse_delete_options(const http::Request& request) {
         }
         for (const auto& value : query_all(request, "dryRun")) message.add_dryrun(value);
     }
+    return delete_options_of(message);
+}
+
+Answer<DeleteOptions> delete_options_of(const metav1::DeleteOptions& message) {
     DeleteOptions options;
     FieldErrors errors;
     if (message.has_propagationpolicy() && message.has_orphandependents()) {

@@ -10,6 +10,10 @@
 #include "control/apiserver/registry/rest/status_error.h"
 #include "control/store/store.h"
 
+namespace k8s::io::apimachinery::pkg::apis::meta::v1 {
+class DeleteOptions;
+}
+
 namespace sluice::registry {
 
 enum class VersionMatch { kUnset, kExact, kNotOlderThan };
@@ -31,6 +35,8 @@ enum class FieldValidation { kIgnore, kWarn, kStrict };
 
 struct WriteOptions {
     bool dry_run = false;
+    bool force = false;         // of an apply: fields of other managers are taken
+    std::string field_manager;  // may be empty
     FieldValidation validation = FieldValidation::kWarn;
 };
 
@@ -50,6 +56,9 @@ Answer<WriteOptions> parse_write_options(const http::Request& request,
                                          std::string_view options_kind);
 // The body (JSON, YAML or protobuf) if there is one, else the query.
 Answer<DeleteOptions> parse_delete_options(const http::Request& request);
+
+// The same from a message, such as an Eviction carries.
+Answer<DeleteOptions> delete_options_of(const codec::metav1::DeleteOptions& message);
 
 // A resourceVersion as Kubernetes reads it; "" is 0. The error is an unclassified 500, as upstream answers.
 Answer<store::Revision> parse_resource_version(std::string_view text);

@@ -173,6 +173,12 @@ void serve_get(const CallPtr& call) {
     });
 }
 
+Answer<ListPage> list_page(const CallPtr& call, const ListOptions& options, const Selection& selection) {
+    ListRequest list{call, options, selection, 0, {}};
+    if (auto ok = place_list(&list); !ok) return refuse(std::move(ok).error());
+    return collect(list);
+}
+
 void serve_list(const CallPtr& call) {
     auto options = parse_list_options(*call->request, false);
     if (!options) return call->respond(std::move(options).error());

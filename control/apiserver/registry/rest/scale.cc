@@ -2,8 +2,12 @@
 #include <fmt/format.h>
 #include <google/protobuf/message.h>
 
+#include "api/codec/apply/entries.h"
+#include "api/codec/json.h"
 #include "api/kubernetes/autoscaling/v1/scale.pb.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
+#include "control/apiserver/registry/rest/applying_private.h"
+#include "control/apiserver/registry/rest/admission.h"
 #include "control/apiserver/registry/rest/body.h"
 #include "control/apiserver/registry/rest/lifecycle.h"
 #include "control/apiserver/registry/rest/patching_private.h"
@@ -63,8 +67,16 @@ void answer_scale(const CallPtr& call, const ObjectPtr& object) {
     answer.respond(200, shown);
 }
 
-Answer<Change> scale_to(const CallPtr& call, const StoredObject& existing,
-                        const scalev1::Scale& wanted) {
+// What the client wants of a scale, and in whose name.
+struct WantedScale {
+    std::shared_ptr<const scalev1::Scale> scale;
+    // Of an apply: the workload's managers afterwards.
+    std::optional<codec::Managers> managers;
+};
+
+Answer<Change> scale_to(const CallPtr& call, const StoredObject& existing, const FieldWriter& writer,
+                        const WantedScale& asked) {
+    const scalev1::Scale& wanted = *asked.scale;
     const Strategy& strategy = *call->strategy;
     const auto& meta = wanted.metadata();
     if (auto ok = match_url_name(call->info, wanted); !ok) return refuse(std::move(ok).error());
@@ -82,22 +94,34 @@ Answer<Change> scale_to(const CallPtr& call, const StoredObject& existing,
     // Empty: whatever the version; prepare_update refuses another than the stored one.
     codec::object_meta(*object).set_resourceversion(meta.resourceversion());
     strategy.set_replicas(object.get(), wanted.spec().replicas());
-    return prepare_update(strategy, existing, std::move(object), Part::kMain);
+    if (asked.managers) codec::write_managers(*asked.managers, &codec::object_meta(*object));
+    return prepare_update(strategy, existing, std::move(object), Part::kMain,
+                          {&writer, asked.managers.has_value()});
 }
 
-void update_scale(const CallPtr& call, bool dry_run,
-                  std::function<Answer<std::shared_ptr<const scalev1::Scale>>(const StoredObject&)>
-                      wanted) {
+FieldWriter scale_writer(const CallPtr& call, const WriteOptions& options) {
+    FieldWriter out = field_writer(*call, options);
+    out.timeless = true;
+    return out;
+}
+
+using WantScale = std::function<Answer<WantedScale>(const StoredObject&)>;
+
+void update_scale(const CallPtr& call, const WriteOptions& options, WantScale wanted) {
+    const bool dry_run = options.dry_run;
+    FieldWriter writer = scale_writer(call, options);
     change_object(
         *call->core, *call->strategy, call->info.name_space, call->info.name, dry_run,
-        [call, wanted = std::move(wanted)](const ObjectPtr& existing) -> Answer<Change> {
+        admitted(call, dry_run,
+                 [call, writer = std::move(writer), wanted = std::move(wanted)](
+                     const ObjectPtr& existing) -> Answer<Change> {
             if (existing == nullptr) {
                 return refuse(not_found(call->strategy->kind(), call->info.name));
             }
             auto scale = wanted(*existing);
             if (!scale) return refuse(std::move(scale).error());
-            return scale_to(call, *existing, **scale);
-        },
+            return scale_to(call, *existing, writer, *scale);
+        }),
         [call](Answer<Outcome> outcome) {
             if (!outcome) return call->respond(std::move(outcome).error());
             answer_scale(call, outcome->object);
@@ -118,9 +142,49 @@ void put_scale(const CallPtr& call) {
     if (auto ok = place_in_namespace(call->info, body->get()); !ok) {
         return call->respond(std::move(ok).error());
     }
-    update_scale(call, options->dry_run,
-                 [scale = as_scale(std::move(*body))](const StoredObject&)
-                     -> Answer<std::shared_ptr<const scalev1::Scale>> { return scale; });
+    update_scale(call, *options,
+                 [scale = as_scale(std::move(*body))](const StoredObject&) -> Answer<WantedScale> {
+                     return WantedScale{scale, std::nullopt};
+                 });
+}
+
+Answer<WantedScale> apply_scale(const CallPtr& call, const WriteOptions& options,
+                                const boost::json::value& config, const StoredObject& existing) {
+    auto known = codec::read_managers(existing.meta());
+    if (!known) return refuse(unclassified("failed to decode managed fields: " + known.error().message));
+    static const codec::FieldSet kAll;
+    const Application application{scale_kind(), field_writer(*call, options), options.force,
+                                  kAll,         call->info.name_space,        call->info.name};
+    auto document = codec::to_json_value(*scale_from(*call->strategy, existing), &scale_kind().gvk);
+    codec::Managers managers = managers_of_scale(*known);
+    if (auto ok = apply_to(application, config, &document, &managers); !ok) {
+        return refuse(std::move(ok).error());
+    }
+    auto scale = std::make_unique<scalev1::Scale>();
+    if (auto read = codec::from_json_value(document, scale.get()); !read) {
+        return refuse(unclassified(read.error().message));
+    }
+    WantedScale out;
+    out.managers = std::move(*known);
+    merge_scale_managers(std::move(managers), call->strategy->kind().gvk.api_version(), &*out.managers);
+    out.scale = as_scale(std::move(scale));
+    return out;
+}
+
+Answer<WantedScale> patched_scale(const CallPtr& call, const WriteOptions& options, const Patch& patch,
+                                  const StoredObject& existing) {
+    if (patch.type == PatchType::kApply) return apply_scale(call, options, patch.document, existing);
+    const auto before = scale_from(*call->strategy, existing);
+    auto document = apply_patch_to(*before, scale_kind().gvk, patch);
+    if (!document) return refuse(std::move(document).error());
+    call->warnings.clear();
+    auto after = read_patched(*document, patch, scale_strategy(), scale_kind(), options.validation,
+                              &call->warnings);
+    if (!after) return refuse(std::move(after).error());
+    if (auto ok = place_in_namespace(call->info, after->get()); !ok) {
+        return refuse(std::move(ok).error());
+    }
+    return WantedScale{as_scale(std::move(*after)), std::nullopt};
 }
 
 void patch_scale(const CallPtr& call) {
@@ -128,21 +192,9 @@ void patch_scale(const CallPtr& call) {
     if (!options) return call->respond(std::move(options).error());
     auto patch = read_patch(*call->request);
     if (!patch) return call->respond(std::move(patch).error());
-    update_scale(call, options->dry_run,
-                 [call, patch = std::move(*patch), validation = options->validation](
-                     const StoredObject& existing)
-                     -> Answer<std::shared_ptr<const scalev1::Scale>> {
-                     const auto before = scale_from(*call->strategy, existing);
-                     auto document = apply_patch_to(*before, scale_kind().gvk, patch);
-                     if (!document) return refuse(std::move(document).error());
-                     call->warnings.clear();
-                     auto after = read_document(*document, scale_strategy(), scale_kind(),
-                                                validation, &call->warnings);
-                     if (!after) return refuse(std::move(after).error());
-                     if (auto ok = place_in_namespace(call->info, after->get()); !ok) {
-                         return refuse(std::move(ok).error());
-                     }
-                     return as_scale(std::move(*after));
+    update_scale(call, *options,
+                 [call, patch = std::move(*patch), options = *options](const StoredObject& existing) {
+                     return patched_scale(call, options, patch, existing);
                  });
 }
 

@@ -4,6 +4,8 @@
 
 #include "api/kubernetes/core/v1/namespace.pb.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
+#include "control/apiserver/registry/rest/applying_private.h"
+#include "control/apiserver/registry/rest/admission.h"
 #include "control/apiserver/registry/rest/body.h"
 #include "control/apiserver/registry/rest/lifecycle.h"
 #include "control/apiserver/registry/rest/patching_private.h"
@@ -21,6 +23,7 @@ constexpr std::size_t kMaxGeneratedBase = 58;
 struct Creation {
     CallPtr call;
     WriteOptions options;
+    FieldWriter writer;
     std::shared_ptr<const Message> object;  // as the client sent it, placed in its namespace
     bool generate = false;
     int attempts = 0;
@@ -46,13 +49,14 @@ void run_creation(const std::shared_ptr<Creation>& creation) {
     }
     change_object(
         *call->core, *call->strategy, call->info.name_space, name, creation->options.dry_run,
-        [creation, name](const ObjectPtr& existing) -> Answer<Change> {
+        admitted(call, creation->options.dry_run,
+                 [creation, name](const ObjectPtr& existing) -> Answer<Change> {
             const Strategy& strategy = *creation->call->strategy;
             if (existing != nullptr) return refuse(already_exists(strategy.kind(), name));
             auto object = clone(*creation->object);
             codec::object_meta(*object).set_name(name);
-            return prepare_creation(strategy, std::move(object));
-        },
+            return prepare_creation(strategy, std::move(object), {&creation->writer, false});
+        }),
         [creation](Answer<Outcome> outcome) {
             if (!outcome && creation->generate && outcome.error().reason == "AlreadyExists") {
                 if (++creation->attempts < kMaxNameAttempts) return run_creation(creation);
@@ -67,10 +71,49 @@ struct PatchRequest {
     CallPtr call;
     WriteOptions options;
     Patch patch;
+    FieldWriter writer;
     Part part = Part::kMain;
 };
 
+// Places the object where the request says, and makes it.
+Answer<Change> create_at(const CallPtr& call, std::unique_ptr<Message> object, const WriteOrigin& origin) {
+    const Strategy& strategy = *call->strategy;
+    if (auto ok = check_namespace(*call->core, strategy.kind(), call->info.name_space, call->info.name); !ok) {
+        return refuse(std::move(ok).error());
+    }
+    strategy.set_requester(object.get(), call->request->identity);
+    return prepare_creation(strategy, std::move(object), origin);
+}
+
+Answer<Change> apply_configuration(PatchRequest& request, const ObjectPtr& existing) {
+    const CallPtr& call = request.call;
+    const Strategy& strategy = *call->strategy;
+    if (existing == nullptr && request.part != Part::kMain) {
+        return refuse(not_found(strategy.kind(), call->info.name));
+    }
+    const Application application{*call->info.kind,      request.writer,
+                                  request.options.force, reset_fields(strategy.kind(), request.part),
+                                  call->info.name_space, call->info.name};
+    auto object = applied_object(application, request.patch.document, existing.get());
+    if (!object) return refuse(std::move(object).error());
+    const std::string& uid = codec::object_meta(**object).uid();
+    if (existing == nullptr && !uid.empty()) {
+        return refuse(conflict(strategy.kind(), call->info.name,
+                               fmt::format("uid mismatch: the provided object specified uid {}, and no "
+                                           "existing object was found",
+                                           uid)));
+    }
+    if (auto ok = place_in_namespace(call->info, object->get()); !ok) {
+        return refuse(std::move(ok).error());
+    }
+    if (auto ok = match_url_name(call->info, **object); !ok) return refuse(std::move(ok).error());
+    const WriteOrigin origin{&request.writer, true};
+    if (existing == nullptr) return create_at(call, std::move(*object), origin);
+    return prepare_update(strategy, *existing, std::move(*object), request.part, origin);
+}
+
 Answer<Change> apply_patch(PatchRequest& request, const ObjectPtr& existing) {
+    if (request.patch.type == PatchType::kApply) return apply_configuration(request, existing);
     const Strategy& strategy = *request.call->strategy;
     if (existing == nullptr) return refuse(not_found(strategy.kind(), request.call->info.name));
     const codec::KindInfo& served = *request.call->info.kind;
@@ -78,8 +121,8 @@ Answer<Change> apply_patch(PatchRequest& request, const ObjectPtr& existing) {
         apply_patch_to(existing->as(served).message(), served.gvk, request.patch);
     if (!document) return refuse(std::move(document).error());
     request.call->warnings.clear();
-    auto object = read_document(*document, strategy, served, request.options.validation,
-                                &request.call->warnings);
+    auto object = read_patched(*document, request.patch, strategy, served, request.options.validation,
+                               &request.call->warnings);
     if (!object) return refuse(std::move(object).error());
     if (auto ok = place_in_namespace(request.call->info, object->get()); !ok) {
         return refuse(std::move(ok).error());
@@ -87,7 +130,7 @@ Answer<Change> apply_patch(PatchRequest& request, const ObjectPtr& existing) {
     if (auto ok = match_url_name(request.call->info, **object); !ok) {
         return refuse(std::move(ok).error());
     }
-    return prepare_update(strategy, *existing, std::move(*object), request.part);
+    return prepare_update(strategy, *existing, std::move(*object), request.part, {&request.writer, false});
 }
 
 Part part_of(const RequestInfo& info) {
@@ -111,29 +154,23 @@ std::unique_ptr<Message> finalized(const Message& existing, const Message& wante
 }
 
 Answer<Change> apply_update(const CallPtr& call, const std::shared_ptr<const Message>& wanted,
-                            Part part, const ObjectPtr& existing) {
+                            const FieldWriter& writer, Part part, const ObjectPtr& existing) {
     const Strategy& strategy = *call->strategy;
     const auto& meta = codec::object_meta(*wanted);
     if (existing == nullptr) {
         if (!strategy.allow_create_on_update() || part != Part::kMain) {
             return refuse(not_found(strategy.kind(), call->info.name));
         }
-        if (auto ok = check_namespace(*call->core, strategy.kind(), call->info.name_space,
-                                      call->info.name);
-            !ok) {
-            return refuse(std::move(ok).error());
-        }
         auto object = clone(*wanted);
         codec::object_meta(*object).clear_resourceversion();
-        strategy.set_requester(object.get(), call->request->identity);
-        return prepare_creation(strategy, std::move(object));
+        return create_at(call, std::move(object), {&writer, false});
     }
     if (!meta.uid().empty() && meta.uid() != existing->meta().uid()) {
         return refuse(uid_precondition_failed(strategy, *existing, meta.uid()));
     }
     auto object = part == Part::kFinalize ? finalized(existing->message(), *wanted)
                                           : clone(*wanted);
-    return prepare_update(strategy, *existing, std::move(object), part);
+    return prepare_update(strategy, *existing, std::move(object), part, {&writer, false});
 }
 
 }  // namespace
@@ -196,6 +233,7 @@ void serve_create(const CallPtr& call) {
     const auto creation = std::make_shared<Creation>();
     creation->call = call;
     creation->options = *options;
+    creation->writer = field_writer(*call, *options);
     creation->generate = meta.name().empty() && !meta.generatename().empty();
     creation->object = std::move(*object);
     run_creation(creation);
@@ -215,11 +253,13 @@ void serve_update(const CallPtr& call) {
     }
     const std::shared_ptr<const Message> wanted = std::move(*object);
     const Part part = part_of(call->info);
+    const FieldWriter writer = field_writer(*call, *options);
     change_object(
         *call->core, *call->strategy, call->info.name_space, call->info.name, options->dry_run,
-        [call, wanted, part](const ObjectPtr& existing) {
-            return apply_update(call, wanted, part, existing);
-        },
+        admitted(call, options->dry_run,
+                 [call, wanted, writer, part](const ObjectPtr& existing) {
+                     return apply_update(call, wanted, writer, part, existing);
+                 }),
         [call](Answer<Outcome> outcome) { answer_outcome(call, std::move(outcome), true); });
 }
 
@@ -237,11 +277,14 @@ void serve_patch(const CallPtr& call) {
     request->call = call;
     request->options = *options;
     request->patch = std::move(*patch);
+    request->writer = field_writer(*call, *options);
     request->part = part_of(call->info);
+    const bool may_create = request->patch.type == PatchType::kApply;
     change_object(
         *call->core, *call->strategy, call->info.name_space, call->info.name, options->dry_run,
-        [request](const ObjectPtr& existing) { return apply_patch(*request, existing); },
-        [call](Answer<Outcome> outcome) { answer_outcome(call, std::move(outcome), false); });
+        admitted(call, options->dry_run,
+                 [request](const ObjectPtr& existing) { return apply_patch(*request, existing); }),
+        [call, may_create](Answer<Outcome> outcome) { answer_outcome(call, std::move(outcome), may_create); });
 }
 
 }  // namespace sluice::registry
