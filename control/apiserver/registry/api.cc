@@ -36,6 +36,7 @@ bool is_read(Verb verb) {
 void dispatch(const CallPtr& call) {
     if (call->info.subresource == "scale") return serve_scale(call);
     if (call->info.subresource == "binding") return serve_binding(call);
+    if (call->info.subresource == "eviction") return serve_eviction(call);
     switch (call->info.verb) {
         case Verb::kGet: return serve_get(call);
         case Verb::kCreate: return serve_create(call);

@@ -247,6 +247,7 @@ TEST(ApiServices, Validation) {
     expect_refused(cluster.call("POST", kServices, R"({"metadata":{"name":"x"},)" + spec + "}}"),
                    R"(metadata.name: Invalid value: "x": must be `spec.version+"."+spec.group`: )"
                    R"("v1beta1.metrics.k8s.io")");
+    ASSERT_EQ(cluster.call("DELETE", kServices + "/v1beta1.metrics.k8s.io").status, 200);
     expect_refused(
         cluster.call("POST", kServices,
                      R"({"metadata":{"name":"v1beta1.metrics.k8s.io"},)" + spec +
