@@ -307,11 +307,14 @@ void check_approval(const Definition& definition, const Definition* old, FieldEr
     if (state == 1) {
         return errors->required(
             field,
-            R"(protected groups must have approval annotation "api-approved.kubernetes.io", see https://github.com/kubernetes/enhancements/pull/1111)");
+            R"(protected groups must have approval annotation "api-approved.kubernetes.io", see )"
+            "https://github.com/kubernetes/enhancements/pull/1111");
     }
     errors->invalid(
         field, definition.metadata().annotations().at(kApproved),
-        R"(protected groups must have approval annotation "api-approved.kubernetes.io" with either a URL or a reason starting with "unapproved", see https://github.com/kubernetes/enhancements/pull/1111)");
+        R"(protected groups must have approval annotation "api-approved.kubernetes.io" with )"
+        R"(either a URL or a reason starting with "unapproved", see )"
+        "https://github.com/kubernetes/enhancements/pull/1111");
 }
 
 void immutable(const std::string& value, const std::string& old, const char* field,

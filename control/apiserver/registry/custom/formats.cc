@@ -97,7 +97,9 @@ const RE2* expression_of(std::string_view format) {
         add("ssn", R"(^\d{3}[- ]?\d{2}[- ]?\d{4}$)");
         add("hexcolor", "^#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$");
         add("rgbcolor",
-            R"(^rgb\(\s*(0|[1-9]\d?|1\d\d?|2[0-4]\d|25[0-5])\s*,\s*(0|[1-9]\d?|1\d\d?|2[0-4]\d|25[0-5])\s*,\s*(0|[1-9]\d?|1\d\d?|2[0-4]\d|25[0-5])\s*\)$)");
+            R"(^rgb\(\s*(0|[1-9]\d?|1\d\d?|2[0-4]\d|25[0-5])\s*,)"
+            R"(\s*(0|[1-9]\d?|1\d\d?|2[0-4]\d|25[0-5])\s*,)"
+            R"(\s*(0|[1-9]\d?|1\d\d?|2[0-4]\d|25[0-5])\s*\)$)");
         return all;
     }();
     const auto found = expressions->find(format);
