@@ -152,8 +152,8 @@ const std::vector<KindInfo>& table() {
             "", "v1", {"persistentvolumes", "persistentvolume", {"pv"}}, kCluster, kServed),
         row<corev1::Pod, corev1::PodList>("", "v1", {"pods", "pod", {"po"}, {"all"}}, kNamespaced,
                                           kServed,
-                                          {"attach", "binding", "ephemeralcontainers", "exec", "log",
-                                           "portforward"}),
+                                          {"attach", "binding", "ephemeralcontainers", "eviction", "exec",
+                                           "log", "portforward"}),
         row<corev1::PodTemplate, corev1::PodTemplateList>(
             "", "v1", {"podtemplates", "podtemplate"}, kNamespaced, kNone),
         row<corev1::ReplicationController, corev1::ReplicationControllerList>(
