@@ -8,10 +8,15 @@
 #include <utility>
 
 #include "control/http/status_body.h"
-#include "control/apiserver/authentication/guard.h"
+#include "control/apiserver/authentication/impersonation.h"
+#include "control/apiserver/authorization/authorizer.h"
+#include "control/apiserver/forbidden.h"
+#include "control/apiserver/audit/auditor.h"
+#include "control/apiserver/flowcontrol/gate.h"
 #include "control/apiserver/openapi_routes.h"
 #include "control/apiserver/proxy/pod_proxy.h"
 #include "control/apiserver/registry/api.h"
+#include "control/apiserver/reviews/reviews.h"
 #include "control/apiserver/version.h"
 #include "control/store/store.h"
 
@@ -20,8 +25,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::string_view kAuthenticated = "system:authenticated";
-constexpr std::string_view kMasters = "system:masters";
+// The published facts of the cluster, from which a machine begins to join it.
+constexpr std::string_view kClusterInfo = "/api/v1/namespaces/kube-public/configmaps/cluster-info";
 
 bool has_header(const http::Response& response, std::string_view name) {
     return std::any_of(response.headers.begin(), response.headers.end(),
@@ -40,7 +45,10 @@ public:
         metrics_->begin(info_.verb);
     }
     // Dropped without an answer: the connection sends the 500.
-    ~MeteredResponder() override { record(500); }
+    ~MeteredResponder() override {
+        record(500);
+        if (streaming_) metrics_->end_stream(info_);
+    }
     MeteredResponder(const MeteredResponder&) = delete;
     MeteredResponder& operator=(const MeteredResponder&) = delete;
 
@@ -51,6 +59,7 @@ public:
     }
     void begin_stream(http::Response head) override {
         record(head.status);
+        if (!streaming_.exchange(true)) metrics_->begin_stream(info_);
         add_headers(&head);
         inner_->begin_stream(std::move(head));
     }
@@ -87,48 +96,15 @@ private:
     RequestInfo info_;
     Clock::time_point start_;
     std::atomic<bool> recorded_{false};
+    std::atomic<bool> streaming_{false};
 };
 
-// What anyone may ask: what load balancers and probes need, and what a client is talking to.
-bool is_public(const http::Request& request) {
-    return (request.method == "GET" || request.method == "HEAD") &&
-           (request.path == "/version" || is_health_path(request.path));
-}
-
-bool in_group(const http::Identity& identity, std::string_view group) {
-    return std::find(identity.groups.begin(), identity.groups.end(), group) !=
-           identity.groups.end();
-}
-
-// Adds system:authenticated, and puts the impersonated identity in place when the request asks for that
-// and may. Answers with a Status if it may not.
-std::optional<http::Response> settle_identity(http::Request* request) {
-    const std::string user(request->header("impersonate-user"));
-    const bool asked = std::any_of(
-        request->headers.begin(), request->headers.end(),
-        [](const auto& header) { return header.first.starts_with("impersonate-"); });
-    if (asked) {
-        if (!in_group(request->identity, kMasters)) {
-            return http::status_response(
-                403, "Forbidden",
-                fmt::format("users \"{}\" is forbidden: User \"{}\" cannot impersonate resource "
-                            "\"users\" in API group \"\" at the cluster scope",
-                            user, request->identity.user));
-        }
-        if (user.empty()) {
-            return http::status_response(
-                400, "BadRequest", "impersonation needs the header Impersonate-User with a name");
-        }
-        http::Identity identity{user, {}};
-        for (const auto& [name, value] : request->headers) {
-            if (name == "impersonate-group") identity.groups.push_back(value);
-        }
-        request->identity = std::move(identity);
-    }
-    if (!in_group(request->identity, kAuthenticated)) {
-        request->identity.groups.emplace_back(kAuthenticated);
-    }
-    return std::nullopt;
+// What strangers are heard for even where anonymous requests are not allowed: what load balancers and probes need,
+// what a client is talking to, and how to join. Roles decide about these too.
+bool is_open_to_strangers(const http::Request& request) {
+    if (request.method != "GET" && request.method != "HEAD") return false;
+    if (request.path == kClusterInfo) return !request.parameter("watch").has_value();
+    return request.path == "/version" || is_health_path(request.path);
 }
 
 }  // namespace
@@ -191,36 +167,100 @@ std::optional<http::Response> ApiServer::answer_directly(const http::Request& re
         gauges.store_revision = store_.revision();
         gauges.store_compacted_revision = store_.compacted();
         gauges.unauthenticated_requests = unauthenticated_.load(std::memory_order_relaxed);
+        if (const auto* authorizer = authorizer_.load(std::memory_order_acquire)) {
+            gauges.allowed_requests = authorizer->stats().allowed;
+            gauges.forbidden_requests = authorizer->stats().forbidden;
+        }
         http::Response response;
         response.headers.emplace_back("Content-Type", "text/plain; version=0.0.4; charset=utf-8");
         response.body = metrics_->text(gauges);
+        if (gate_ != nullptr) response.body += gate_->metrics();
+        if (auditor_ != nullptr) response.body += auditor_->metrics();
         return response;
     }
     return std::nullopt;
 }
 
+bool ApiServer::may(const authorization::Attributes& asked, std::string* reason) const {
+    const auto* authorizer = authorizer_.load(std::memory_order_acquire);
+    if (authorizer == nullptr) return authorization::in_group(asked.user, authorization::kMastersGroup);
+    authorization::Decision decision = authorizer->authorize(asked);
+    *reason = std::move(decision.reason);
+    return decision.allowed;
+}
+
+std::optional<http::Response> ApiServer::admit(http::Request* request) {
+    const bool stranger = request->identity.user.empty();
+    if (stranger) {
+        if (!anonymous_ && !is_open_to_strangers(*request)) {
+            unauthenticated_.fetch_add(1, std::memory_order_relaxed);
+            return http::status_response(401, "Unauthorized", "Unauthorized");
+        }
+        request->identity.user = authorization::kAnonymousUser;
+    }
+    authentication::settle_groups(&request->identity);
+    const auto ask = [this](const authorization::Attributes& asked, std::string* reason) {
+        return may(asked, reason);
+    };
+    if (const auto refused = authentication::impersonate(request, ask)) {
+        if (!refused->senseless.empty()) return http::text_response(500, refused->senseless);
+        return forbidden(*request, refused->asked, refused->reason);
+    }
+    // Probes are answered while the server starts, when nobody knows the roles yet.
+    if (stranger && authorizer_.load(std::memory_order_acquire) == nullptr) {
+        if (request->path != kClusterInfo && is_open_to_strangers(*request)) return std::nullopt;
+    }
+    const authorization::Attributes asked = authorization::attributes_of(*request);
+    std::string reason;
+    if (may(asked, &reason)) return std::nullopt;
+    if (authorizer_.load(std::memory_order_acquire) == nullptr) {
+        http::Response response = http::status_response(
+            503, "ServiceUnavailable", "the server is starting and does not know the roles yet");
+        response.headers.emplace_back("Retry-After", "1");
+        return response;
+    }
+    return forbidden(*request, asked, reason);
+}
+
 void ApiServer::handle(std::shared_ptr<http::Request> request,
                        std::shared_ptr<http::Responder> responder) {
+    std::shared_ptr<audit::Record> record;
+    http::Identity before;
+    if (auditor_ != nullptr) {
+        record = auditor_->begin(request, std::move(responder));
+        responder = record;
+        before = request->identity;
+        if (before.user.empty()) before.user = authorization::kAnonymousUser;
+        authentication::settle_groups(&before);
+    }
     auto metered =
         std::make_shared<MeteredResponder>(std::move(responder), metrics_, request_info(*request));
-    if (request->identity.user.empty()) {
-        if (!is_public(*request) && !authentication::is_open_to_strangers(*request)) {
-            unauthenticated_.fetch_add(1, std::memory_order_relaxed);
-            metered->send(http::status_response(401, "Unauthorized", "Unauthorized"));
-            return;
-        }
-    } else {
-        if (auto refusal = settle_identity(request.get())) {
-            metered->send(std::move(*refusal));
-            return;
-        }
-        if (auto refusal = authentication::guard(*request)) {
-            metered->send(std::move(*refusal));
-            return;
-        }
+    auto refusal = admit(request.get());
+    const authorization::Attributes asked = authorization::attributes_of(*request);
+    if (record != nullptr) {
+        record->identified(asked, before);
+        record->authorized(!refusal, "");
     }
+    if (refusal) {
+        metered->send(std::move(*refusal));
+        return;
+    }
+    if (gate_ == nullptr) return route(std::move(request), std::move(metered));
+    gate_->pass(std::move(request), asked, std::move(metered),
+                [this](std::shared_ptr<http::Request> next, std::shared_ptr<http::Responder> to) {
+                    route(std::move(next), std::move(to));
+                });
+}
+
+void ApiServer::route(std::shared_ptr<http::Request> request,
+                      std::shared_ptr<http::Responder> metered) {
     if (auto answer = answer_directly(*request)) {
         metered->send(std::move(*answer));
+        return;
+    }
+    const auto* authorizer = authorizer_.load(std::memory_order_acquire);
+    if (authorizer != nullptr && reviews::handles(request->path)) {
+        reviews::handle(*authorizer, *request, *metered);
         return;
     }
     auto* api = api_.load(std::memory_order_acquire);

@@ -1,10 +1,9 @@
 // The API server's request chain, in the order a request passes it:
 //
-//   count -> authenticate -> impersonate -> guard -> health, version, discovery, OpenAPI, metrics -> logs and
-//   streams of Pods -> resource API -> 404
+//   audit -> count -> authenticate -> impersonate -> authorize -> wait for a seat (flowcontrol) -> health,
+//   version, discovery, OpenAPI, metrics -> reviews -> logs and streams of Pods -> resource API -> 404
 //
-// The guard keeps strangers and bootstrap tokens to what they need; every other client may do everything, as roles
-// are a later part of the system.
+// Everything is authorized before anything is looked up, so that a 403 tells nothing about what exists.
 #pragma once
 
 #include <atomic>
@@ -20,6 +19,16 @@
 #include "control/http/server.h"
 #include "control/apiserver/metrics.h"
 
+namespace sluice::audit {
+class Auditor;
+}
+namespace sluice::flowcontrol {
+class Gate;
+}
+namespace sluice::authorization {
+class Authorizer;
+struct Attributes;
+}
 namespace sluice::registry {
 class Api;
 }
@@ -34,17 +43,29 @@ class PodProxy;
 // Thread-safe once built. The store and the Api given to it outlive the http::Server that calls handle().
 class ApiServer {
 public:
-    // server_address: "10.0.0.1:6443", for discovery. http_stats is asked when metrics are read.
+    // server_address: "10.0.0.1:6443", for discovery. http_stats is asked when metrics are read. Until there is an
+    // authorizer, only members of system:masters and what is open to strangers are served.
     ApiServer(const store::Store& store, const std::string& server_address,
               std::function<http::ServerStats()> http_stats);
 
     void handle(std::shared_ptr<http::Request> request, std::shared_ptr<http::Responder> responder);
 
+    // Who decides from now on. It outlives the http::Server that calls handle().
+    void set_authorizer(const authorization::Authorizer* authorizer) {
+        authorizer_.store(authorizer, std::memory_order_release);
+    }
+    // Requests without credentials are those of system:anonymous, whatever they ask for, instead of 401 beyond health,
+    // version and the published facts of the cluster. Before the first request.
+    void set_anonymous(bool allowed) { anonymous_ = allowed; }
     // Custom kinds that discovery and OpenAPI show from now on.
     void set_custom_kinds(std::vector<codec::PublishedKind> kinds) {
         discovery_.set_custom(kinds);
         openapi_.set_custom(std::move(kinds));
     }
+    // Who notes requests, and where they wait for their turn. Both outlive the http::Server that calls handle(), and
+    // are set before the first request. Without them nothing is noted, and nothing waits.
+    void set_auditor(std::shared_ptr<audit::Auditor> auditor) { auditor_ = std::move(auditor); }
+    void set_gate(flowcontrol::Gate* gate) { gate_ = gate; }
     // From now on resources are served, and /readyz says ok. Before, resource requests get 503.
     void set_api(registry::Api* api) { api_.store(api, std::memory_order_release); }
     // From now on logs and streams of Pods are served. The proxy outlives the http::Server that calls handle().
@@ -53,9 +74,14 @@ public:
     void begin_shutdown() { shutting_down_.store(true, std::memory_order_relaxed); }
 
 private:
+    // Past the gate: whoever answers this path.
+    void route(std::shared_ptr<http::Request> request, std::shared_ptr<http::Responder> responder);
     // nullopt: not a path of this layer.
     [[nodiscard]] std::optional<http::Response> answer_directly(const http::Request& request) const;
     [[nodiscard]] http::Response index() const;
+    [[nodiscard]] bool may(const authorization::Attributes& asked, std::string* reason) const;
+    // Settles who asks and whether he may; the refusal if not.
+    [[nodiscard]] std::optional<http::Response> admit(http::Request* request);
 
     const store::Store& store_;
     std::function<http::ServerStats()> http_stats_;
@@ -65,6 +91,10 @@ private:
     std::shared_ptr<Metrics> metrics_;  // shared with answers that may come late
     std::atomic<registry::Api*> api_{nullptr};
     std::atomic<PodProxy*> pod_proxy_{nullptr};
+    std::atomic<const authorization::Authorizer*> authorizer_{nullptr};
+    std::shared_ptr<audit::Auditor> auditor_;
+    flowcontrol::Gate* gate_ = nullptr;
+    bool anonymous_ = false;
     std::atomic<bool> shutting_down_{false};
     std::atomic<std::uint64_t> unauthenticated_{0};
 };

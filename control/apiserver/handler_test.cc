@@ -17,6 +17,9 @@
 
 #include "api/codec/protobuf.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
+#include "api/kubernetes/rbac/v1/rbac.pb.h"
+#include "control/apiserver/authorization/authorizer.h"
+#include "control/apiserver/authorization/policy/policy.h"
 #include "control/apiserver/registry/api.h"
 #include "control/store/store.h"
 
@@ -78,7 +81,26 @@ private:
 
 class Chain : public ::testing::Test {
 protected:
-    Chain() { server.set_api(&api); }
+    Chain() {
+        server.set_api(&api);
+        // The roles that every cluster has, and one more for what the tests ask for.
+        for (const auto& object : authorization::default_policy()) {
+            if (const auto* role = dynamic_cast<const authorization::Rbac::ClusterRole*>(object.get())) {
+                authorizer.rbac().put(*role);
+            } else if (const auto* binding =
+                           dynamic_cast<const authorization::Rbac::ClusterRoleBinding*>(object.get())) {
+                authorizer.rbac().put(*binding);
+            }
+        }
+        authorization::Rbac::ClusterRoleBinding bob;
+        bob.mutable_metadata()->set_name("bob");
+        bob.mutable_roleref()->set_kind("ClusterRole");
+        bob.mutable_roleref()->set_name("cluster-admin");
+        bob.add_subjects()->set_kind("User");
+        bob.mutable_subjects(0)->set_name("bob");
+        authorizer.rbac().put(bob);
+        server.set_authorizer(&authorizer);
+    }
 
     http::Response request(const std::string& method, const std::string& path,
                            std::vector<std::pair<std::string, std::string>> headers = {},
@@ -105,6 +127,7 @@ protected:
 
     FakeStore store;
     FakeApi api;
+    authorization::Authorizer authorizer{{authorization::Mode::kNode, authorization::Mode::kRbac}};
     ApiServer server{store, "192.0.2.2:16443", [] { return http::ServerStats{}; }};
 };
 
@@ -118,7 +141,7 @@ std::string header(const http::Response& response, const std::string& name) {
 const http::Identity kAnonymous;
 
 TEST_F(Chain, AnonymousClientsMayAskForHealthAndVersionOnly) {
-    for (const char* path : {"/healthz", "/livez", "/readyz", "/readyz/store", "/version"}) {
+    for (const char* path : {"/healthz", "/livez", "/readyz", "/version"}) {
         EXPECT_EQ(get(path, "", kAnonymous).status, 200) << path;
     }
     for (const char* path : {"/", "/api", "/apis", "/metrics", "/openapi/v2", "/api/v1/pods",
@@ -128,6 +151,10 @@ TEST_F(Chain, AnonymousClientsMayAskForHealthAndVersionOnly) {
         EXPECT_EQ(boost::json::parse(response.body).at("message"), "Unauthorized");
     }
     EXPECT_EQ(request("POST", "/version", {}, kAnonymous).status, 401);
+    // Single checks are for who watches the cluster (system:monitoring).
+    EXPECT_EQ(get("/readyz/store", "", kAnonymous).status, 403);
+    EXPECT_EQ(get("/readyz/store", "", {"prometheus", {"system:monitoring"}}).status, 200);
+    EXPECT_EQ(get("/metrics", "", {"prometheus", {"system:monitoring"}}).status, 200);
 }
 
 TEST_F(Chain, IdentityReachesTheApi) {
@@ -136,14 +163,97 @@ TEST_F(Chain, IdentityReachesTheApi) {
     EXPECT_EQ(api.seen.groups, (std::vector<std::string>{"dev", "system:authenticated"}));
 }
 
-TEST_F(Chain, OnlyMastersImpersonate) {
+TEST_F(Chain, ImpersonationNeedsAPermission) {
     const std::vector<std::pair<std::string, std::string>> as_bob = {
         {"impersonate-user", "bob"}, {"impersonate-group", "g1"}, {"impersonate-group", "g2"}};
     EXPECT_EQ(request("GET", "/api/v1/pods", as_bob).status, 201);
     EXPECT_EQ(api.seen.user, "bob");
     EXPECT_EQ(api.seen.groups, (std::vector<std::string>{"g1", "g2", "system:authenticated"}));
     EXPECT_EQ(request("GET", "/api/v1/pods", as_bob, {"eve", {"dev"}}).status, 403);
-    EXPECT_EQ(request("GET", "/api/v1/pods", {{"impersonate-group", "g"}}).status, 400);
+    // As kube-apiserver answers it.
+    EXPECT_EQ(request("GET", "/api/v1/pods", {{"impersonate-group", "g"}}).status, 500);
+}
+
+// The bodies are recordings of kube-apiserver 1.32.
+TEST_F(Chain, ForbiddenInKubernetesWords) {
+    const http::Identity dev{"dev", {"developers"}};
+    EXPECT_EQ(get("/api/v1/nodes/x", "", dev).body,
+              "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\",\"message\":\"nodes "
+              "\\\"x\\\" is forbidden: User \\\"dev\\\" cannot get resource \\\"nodes\\\" in API group \\\"\\\" at the "
+              "cluster scope\",\"reason\":\"Forbidden\",\"details\":{\"name\":\"x\",\"kind\":\"nodes\"},\"code\":403}\n");
+    EXPECT_EQ(get("/metrics", "", dev).body,
+              "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\",\"message\":"
+              "\"forbidden: User \\\"dev\\\" cannot get path \\\"/metrics\\\"\",\"reason\":\"Forbidden\",\"details\":{},"
+              "\"code\":403}\n");
+    // Before anything is looked up: what does not exist is as forbidden as what does.
+    EXPECT_EQ(get("/apis/nowhere.example.com/v1/things", "", dev).status, 403);
+    EXPECT_EQ(header(get("/api/v1/nodes", "application/vnd.kubernetes.protobuf", dev), "Content-Type"),
+              "application/vnd.kubernetes.protobuf");
+}
+
+TEST_F(Chain, NobodyIsServedBeforeTheRolesAreKnown) {
+    server.set_authorizer(nullptr);
+    const http::Identity dev{"dev", {"developers"}};
+    EXPECT_EQ(get("/api/v1/nodes", "", dev).status, 503);
+    EXPECT_EQ(get("/readyz", "", kAnonymous).status, 200);
+    EXPECT_EQ(get("/api/v1/namespaces/kube-public/configmaps/cluster-info", "", kAnonymous).status, 503);
+    EXPECT_EQ(get("/api/v1/nodes").status, 201);
+}
+
+TEST_F(Chain, StrangersAreAnonymousWhereTheyAreAllowed) {
+    server.set_anonymous(true);
+    const auto refused = get("/api/v1/namespaces/ho/pods", "", kAnonymous);
+    EXPECT_EQ(refused.status, 403);
+    EXPECT_EQ(boost::json::parse(refused.body).at("message"),
+              "pods is forbidden: User \"system:anonymous\" cannot list resource \"pods\" in API group \"\" in the "
+              "namespace \"ho\"");
+    EXPECT_EQ(get("/readyz", "", kAnonymous).status, 200);
+}
+
+TEST_F(Chain, Reviews) {
+    const http::Identity dev{"dev", {"developers"}, "dev-uid"};
+    const auto post = [&](const std::string& path, const std::string& body, const http::Identity& who) {
+        auto asked = std::make_shared<http::Request>();
+        asked->method = "POST";
+        asked->path = path;
+        asked->body = body;
+        asked->identity = who;
+        std::optional<http::Response> out;
+        server.handle(std::move(asked), std::make_shared<FakeResponder>(&out));
+        return out.value_or(http::Response{.status = 0, .headers = {}, .body = {}});
+    };
+    const auto who = post("/apis/authentication.k8s.io/v1/selfsubjectreviews", "{}", dev);
+    EXPECT_EQ(who.status, 201);
+    EXPECT_EQ(serialize(boost::json::parse(who.body).at("status")),
+              "{\"userInfo\":{\"username\":\"dev\",\"uid\":\"dev-uid\",\"groups\":[\"developers\","
+              "\"system:authenticated\"]}}");
+    const auto may = [&](const std::string& attributes, const http::Identity& user) {
+        const auto answer = post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+                                 "{\"spec\":{" + attributes + "}}", user);
+        EXPECT_EQ(answer.status, 201) << answer.body;
+        return boost::json::parse(answer.body).at("status").at("allowed").as_bool();
+    };
+    const std::string pods = R"("resourceAttributes":{"namespace":"ho","verb":"list","resource":"pods"})";
+    EXPECT_FALSE(may(pods, dev));
+    EXPECT_TRUE(may(pods, {"admin", {"system:masters"}}));
+    EXPECT_TRUE(may(R"("nonResourceAttributes":{"path":"/version","verb":"get"})", dev));
+    const auto wrong = post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", "{\"spec\":{}}", dev);
+    EXPECT_EQ(wrong.status, 422);
+    // Somebody else's rights are not everybody's business.
+    EXPECT_EQ(post("/apis/authorization.k8s.io/v1/subjectaccessreviews",
+                   "{\"spec\":{" + pods + ",\"user\":\"dev\"}}", dev)
+                  .status,
+              403);
+    const auto other = post("/apis/authorization.k8s.io/v1/subjectaccessreviews",
+                            "{\"spec\":{" + pods + ",\"user\":\"x\",\"groups\":[\"system:masters\"]}}",
+                            {"admin", {"system:masters"}});
+    EXPECT_EQ(other.status, 201);
+    EXPECT_TRUE(boost::json::parse(other.body).at("status").at("allowed").as_bool());
+    const auto rules = post("/apis/authorization.k8s.io/v1/selfsubjectrulesreviews",
+                            R"({"spec":{"namespace":"ho"}})", dev);
+    EXPECT_EQ(rules.status, 201);
+    EXPECT_FALSE(boost::json::parse(rules.body).at("status").at("nonResourceRules").as_array().empty());
+    EXPECT_EQ(get("/apis/authorization.k8s.io/v1/selfsubjectrulesreviews").status, 405);
 }
 
 TEST_F(Chain, UnknownPathsAreText) {
@@ -197,14 +307,14 @@ TEST_F(Chain, MetricsCount) {
     get("/api", "", kAnonymous);
     const std::string text = get("/metrics").body;
     for (const char* line : {
-             "apiserver_request_total{verb=\"LIST\",group=\"\",version=\"v1\",resource=\"pods\","
-             "subresource=\"\",code=\"201\"} 1\n",
-             "apiserver_request_total{verb=\"GET\",group=\"\",version=\"v1\",resource=\"services\","
-             "subresource=\"\",code=\"201\"} 1\n",
+             "apiserver_request_total{component=\"apiserver\",verb=\"LIST\",group=\"\",version=\"v1\","
+             "resource=\"pods\",scope=\"cluster\",dry_run=\"\",subresource=\"\",code=\"201\"} 1\n",
+             "apiserver_request_total{component=\"apiserver\",verb=\"GET\",group=\"\",version=\"v1\","
+             "resource=\"services\",scope=\"resource\",dry_run=\"\",subresource=\"\",code=\"201\"} 1\n",
              "code=\"500\"} 1\n",
              "code=\"401\"} 1\n",
-             "apiserver_request_duration_seconds_count{verb=\"LIST\",group=\"\",version=\"v1\","
-             "resource=\"pods\"} 1\n",
+             "apiserver_request_duration_seconds_count{component=\"apiserver\",verb=\"LIST\","
+             "group=\"\",version=\"v1\",resource=\"pods\",scope=\"cluster\"} 1\n",
              "apiserver_current_inflight_requests{request_kind=\"readOnly\"} 1\n",
              "sluice_store_revision 42\n",
              "sluice_apiserver_unauthenticated_requests_total 1\n",

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <iterator>
 
 namespace sluice::apiserver {
@@ -17,11 +18,16 @@ std::size_t code_index(int code) {
     return static_cast<std::size_t>(found - kCodes.begin());
 }
 
-std::string labels(const codec::KindInfo* kind, std::size_t verb) {
-    return fmt::format(R"(verb="{}",group="{}",version="{}",resource="{}")",
-                       verb_name(static_cast<Verb>(verb)), kind == nullptr ? "" : kind->gvk.group,
-                       kind == nullptr ? "" : kind->gvk.version,
-                       kind == nullptr ? "" : kind->resource);
+// row: [kind][verb][scope]
+std::string labels(std::size_t row) {
+    const auto all = codec::all_kinds();
+    const std::size_t index = row / (kVerbs * kScopes);
+    const codec::KindInfo* kind = index < all.size() ? &all[index] : nullptr;
+    return fmt::format(
+        R"(component="apiserver",verb="{}",group="{}",version="{}",resource="{}",scope="{}")",
+        verb_name(static_cast<Verb>(row / kScopes % kVerbs)),
+        kind == nullptr ? "" : kind->gvk.group, kind == nullptr ? "" : kind->gvk.version,
+        kind == nullptr ? "" : kind->resource, scope_name(static_cast<Scope>(row % kScopes)));
 }
 
 std::uint64_t load(const std::atomic<std::uint64_t>& counter) {
@@ -38,17 +44,50 @@ void single(std::string* out, std::string_view name, std::string_view type, std:
     fmt::format_to(std::back_inserter(*out), "{} {}\n", name, value);
 }
 
+void http2_text(std::string* out, const http::ServerStats& h) {
+    single(out, "sluice_http2_connections", "gauge", "Open connections of HTTP/2.",
+           h.http2_connections);
+    single(out, "sluice_http2_requests_total", "counter", "Requests of HTTP/2.", h.http2_requests);
+    single(out, "sluice_http2_client_resets_total", "counter",
+           "Streams that their clients gave up.", h.client_resets);
+    single(out, "sluice_http2_slow_streams_total", "counter",
+           "Streams reset because their client was too slow.", h.slow_streams);
+    single(out, "sluice_http2_flooded_connections_total", "counter",
+           "Connections ended with ENHANCE_YOUR_CALM.", h.flooded_connections);
+    single(out, "sluice_http2_broken_connections_total", "counter",
+           "Connections ended for breaking the protocol.", h.broken_connections);
+    single(out, "sluice_http2_goaways_total", "counter", "Clients told to connect anew.", h.goaways);
+}
+
 }  // namespace
 
 // The slot after the last kind is for what is not a resource.
 Metrics::Metrics()
     : kinds_(codec::all_kinds().size() + 1),
-      requests_(std::make_unique<Counter[]>(kinds_ * kVerbs * 2 * kCodes.size())),
-      latency_(std::make_unique<Latency[]>(kinds_ * kVerbs)) {}
+      requests_(std::make_unique<Counter[]>(kinds_ * kVerbs * kScopes * 2 * kCodes.size())),
+      latency_(std::make_unique<Latency[]>(kinds_ * kVerbs * kScopes)),
+      streams_(std::make_unique<Counter[]>(kinds_ * kVerbs * kScopes)) {}
 
+// Kinds that are defined while the server runs are not in the scheme's list, and share the last slot.
 std::size_t Metrics::kind_index(const codec::KindInfo* kind) {
     const auto all = codec::all_kinds();
-    return kind == nullptr ? all.size() : static_cast<std::size_t>(kind - all.data());
+    const std::less<const codec::KindInfo*> before;
+    const bool listed = kind != nullptr && !before(kind, all.data()) &&
+                        before(kind, all.data() + all.size());
+    return listed ? static_cast<std::size_t>(kind - all.data()) : all.size();
+}
+
+std::size_t Metrics::row_of(const RequestInfo& info) {
+    return (kind_index(info.kind) * kVerbs + static_cast<std::size_t>(info.verb)) * kScopes +
+           static_cast<std::size_t>(info.scope);
+}
+
+void Metrics::begin_stream(const RequestInfo& info) {
+    streams_[row_of(info)].fetch_add(1, std::memory_order_relaxed);
+}
+
+void Metrics::end_stream(const RequestInfo& info) {
+    streams_[row_of(info)].fetch_sub(1, std::memory_order_relaxed);
 }
 
 void Metrics::begin(Verb verb) {
@@ -60,8 +99,7 @@ void Metrics::end(Verb verb) {
 }
 
 void Metrics::record(const RequestInfo& info, int code, std::uint64_t duration_us) {
-    const std::size_t row =
-        kind_index(info.kind) * kVerbs + static_cast<std::size_t>(info.verb);
+    const std::size_t row = row_of(info);
     const std::size_t column = (info.is_status ? kCodes.size() : 0) + code_index(code);
     requests_[row * 2 * kCodes.size() + column].fetch_add(1, std::memory_order_relaxed);
     const auto* bucket =
@@ -72,31 +110,12 @@ void Metrics::record(const RequestInfo& info, int code, std::uint64_t duration_u
     latency.sum_us.fetch_add(duration_us, std::memory_order_relaxed);
 }
 
-std::string Metrics::text(const Gauges& gauges) const {
-    std::string out;
-    const auto all = codec::all_kinds();
-    const auto kind_at = [&](std::size_t index) {
-        return index < all.size() ? &all[index] : nullptr;
-    };
-    head(&out, "apiserver_request_total", "counter",
-         "Requests by verb, resource, subresource and status code.");
-    for (std::size_t row = 0; row < kinds_ * kVerbs; ++row) {
-        for (std::size_t column = 0; column < 2 * kCodes.size(); ++column) {
-            const std::uint64_t count = load(requests_[row * 2 * kCodes.size() + column]);
-            if (count == 0) continue;
-            const int code = kCodes[column % kCodes.size()];
-            fmt::format_to(std::back_inserter(out),
-                           "apiserver_request_total{{{},subresource=\"{}\",code=\"{}\"}} {}\n",
-                           labels(kind_at(row / kVerbs), row % kVerbs),
-                           column < kCodes.size() ? "" : "status",
-                           code == 0 ? "other" : fmt::to_string(code), count);
-        }
-    }
-    head(&out, "apiserver_request_duration_seconds", "histogram",
+void Metrics::latency_text(std::string* out) const {
+    head(out, "apiserver_request_duration_seconds", "histogram",
          "Time until the answer was given, by verb and resource; for a watch, until it began.");
-    for (std::size_t row = 0; row < kinds_ * kVerbs; ++row) {
+    for (std::size_t row = 0; row < kinds_ * kVerbs * kScopes; ++row) {
         const Latency& latency = latency_[row];
-        const std::string row_labels = labels(kind_at(row / kVerbs), row % kVerbs);
+        const std::string row_labels = labels(row);
         std::array<std::uint64_t, kLatencyBucketsUs.size() + 1> counts{};
         std::uint64_t total = 0;
         for (std::size_t i = 0; i < counts.size(); ++i) {
@@ -107,15 +126,45 @@ std::string Metrics::text(const Gauges& gauges) const {
         for (std::size_t i = 0; i < counts.size(); ++i) {
             const std::string bound =
                 i < kLatencyBucketsUs.size() ? fmt::format("{}", kLatencyBucketsUs[i] / 1e6) : "+Inf";
-            fmt::format_to(std::back_inserter(out),
+            fmt::format_to(std::back_inserter(*out),
                            "apiserver_request_duration_seconds_bucket{{{},le=\"{}\"}} {}\n",
                            row_labels, bound, counts[i]);
         }
-        fmt::format_to(std::back_inserter(out),
+        fmt::format_to(std::back_inserter(*out),
                        "apiserver_request_duration_seconds_sum{{{0}}} {1}\n"
                        "apiserver_request_duration_seconds_count{{{0}}} {2}\n",
                        row_labels, static_cast<double>(load(latency.sum_us)) / 1e6, total);
     }
+}
+
+void Metrics::streams_text(std::string* out) const {
+    head(out, "apiserver_longrunning_requests", "gauge", "Watches and other streams that run.");
+    for (std::size_t row = 0; row < kinds_ * kVerbs * kScopes; ++row) {
+        const std::uint64_t count = load(streams_[row]);
+        if (count == 0) continue;
+        fmt::format_to(std::back_inserter(*out), "apiserver_longrunning_requests{{{}}} {}\n",
+                       labels(row), count);
+    }
+}
+
+std::string Metrics::text(const Gauges& gauges) const {
+    std::string out;
+    head(&out, "apiserver_request_total", "counter",
+         "Requests by verb, resource, subresource and status code.");
+    for (std::size_t row = 0; row < kinds_ * kVerbs * kScopes; ++row) {
+        for (std::size_t column = 0; column < 2 * kCodes.size(); ++column) {
+            const std::uint64_t count = load(requests_[row * 2 * kCodes.size() + column]);
+            if (count == 0) continue;
+            const int code = kCodes[column % kCodes.size()];
+            fmt::format_to(std::back_inserter(out),
+                           "apiserver_request_total{{{},dry_run=\"\",subresource=\"{}\",code=\"{}\"}} {}\n",
+                           labels(row),
+                           column < kCodes.size() ? "" : "status",
+                           code == 0 ? "other" : fmt::to_string(code), count);
+        }
+    }
+    latency_text(&out);
+    streams_text(&out);
     head(&out, "apiserver_current_inflight_requests", "gauge", "Requests being answered.");
     fmt::format_to(std::back_inserter(out),
                    "apiserver_current_inflight_requests{{request_kind=\"readOnly\"}} {}\n"
@@ -141,8 +190,13 @@ std::string Metrics::text(const Gauges& gauges) const {
            "Requests answered with 413 or 431.", h.oversized_requests);
     single(&out, "sluice_http_overflowed_streams_total", "counter",
            "Streams closed because their reader was too slow.", h.overflowed_streams);
+    http2_text(&out, h);
     single(&out, "sluice_apiserver_unauthenticated_requests_total", "counter",
            "Requests answered with 401 for want of credentials.", gauges.unauthenticated_requests);
+    single(&out, "sluice_authorization_allowed_total", "counter",
+           "Decisions of the authorizers that permitted.", gauges.allowed_requests);
+    single(&out, "sluice_authorization_forbidden_total", "counter",
+           "Decisions of the authorizers that did not.", gauges.forbidden_requests);
     single(&out, "sluice_store_revision", "gauge", "Newest revision of the store.",
            gauges.store_revision);
     single(&out, "sluice_store_compacted_revision", "gauge",

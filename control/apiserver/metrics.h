@@ -25,6 +25,8 @@ struct Gauges {
     std::uint64_t store_revision = 0;
     std::uint64_t store_compacted_revision = 0;
     std::uint64_t unauthenticated_requests = 0;
+    std::uint64_t allowed_requests = 0;    // decisions of the authorizer
+    std::uint64_t forbidden_requests = 0;
 };
 
 class Metrics {
@@ -35,6 +37,9 @@ public:
     // The answer's status is known, duration_us after begin().
     void record(const RequestInfo& info, int code, std::uint64_t duration_us);
     void end(Verb verb);
+    // A stream of this request runs, or is over.
+    void begin_stream(const RequestInfo& info);
+    void end_stream(const RequestInfo& info);
 
     [[nodiscard]] std::string text(const Gauges& gauges) const;
 
@@ -48,8 +53,13 @@ private:
     [[nodiscard]] static std::size_t kind_index(const codec::KindInfo* kind);
 
     std::size_t kinds_;
-    std::unique_ptr<Counter[]> requests_;  // [kind][verb][is_status][code]
-    std::unique_ptr<Latency[]> latency_;   // [kind][verb]
+    [[nodiscard]] static std::size_t row_of(const RequestInfo& info);
+    void streams_text(std::string* out) const;
+    void latency_text(std::string* out) const;
+
+    std::unique_ptr<Counter[]> requests_;  // [kind][verb][scope][is_status][code]
+    std::unique_ptr<Latency[]> latency_;   // [kind][verb][scope]
+    std::unique_ptr<Counter[]> streams_;   // the same; those that run now
     std::array<Counter, 2> inflight_{};    // read-only, mutating
 };
 

@@ -137,7 +137,15 @@ void add_flags(CLI::App* app, Flags* flags) {
                     "those of /etc/resolv.conf by default");
     app->add_option("--token-auth-file", flags->token_auth_file,
                     "CSV file of bearer tokens: token,user,uid,\"group1,group2\"");
+    app->add_option("--authorization-mode", flags->authorization_mode,
+                    "Who decides what is permitted, in this order: Node, RBAC, AlwaysAllow, AlwaysDeny")
+        ->capture_default_str();
+    app->add_option("--anonymous-auth", flags->anonymous_auth,
+                    "Requests without credentials are those of system:anonymous, for roles to decide; "
+                    "without, only health, version and cluster-info are")
+        ->capture_default_str();
     add_storage_flags(app, &flags->storage);
+    add_request_flags(app, &flags->requests);
     app->add_option("--log-level", flags->log_level, "trace, debug, info, warn, error or off")
         ->capture_default_str();
 }
@@ -172,8 +180,13 @@ Result<ServeOptions> read_flags(const CLI::App& app, const Flags& flags) {
     SLUICE_TRY_ASSIGN(const auto ttl_ms, parse_period_ms("--event-ttl", flags.event_ttl));
     options.event_ttl_s = std::max<std::uint32_t>(1, ttl_ms / 1'000);
     options.token_auth_file = flags.token_auth_file;
+    auto modes = authorization::parse_modes(flags.authorization_mode);
+    if (!modes) return modes.error().with_context("--authorization-mode");
+    options.authorization_modes = std::move(*modes);
+    options.anonymous_auth = flags.anonymous_auth;
     SLUICE_TRY(check_storage_flags(app, flags.storage));
     options.storage = flags.storage;
+    SLUICE_TRY_ASSIGN(options.requests, read_request_flags(flags.requests));
     SLUICE_TRY_ASSIGN(const Components components, parse_components(flags.components));
     if (components.dns) {
         SLUICE_TRY_ASSIGN(options.dns, dns::parse_options(flags.dns_listen, flags.cluster_domain,

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "api/base/result.h"
+#include "control/main/request_flags.h"
 #include "control/main/serve.h"
 
 namespace CLI {
@@ -33,6 +34,9 @@ struct Flags {
     std::int64_t unreachable_toleration_s = 300;
     std::string event_ttl = "1h";
     std::string token_auth_file;
+    std::string authorization_mode = authorization::kDefaultModes;
+    bool anonymous_auth = false;
+    RequestFlags requests;
     std::string log_level = "info";
     StorageFlags storage;
 };

@@ -12,8 +12,14 @@
 #include "api/base/log.h"
 #include "api/codec/scheme.h"
 #include "api/kubernetes/core/v1/secret.pb.h"
+#include "control/apiserver/admission/admission.h"
 #include "control/apiserver/authentication/bootstrap_tokens.h"
 #include "control/apiserver/authentication/token_file.h"
+#include "control/apiserver/authorization/feed.h"
+#include "control/apiserver/audit/auditor.h"
+#include "control/apiserver/audit/to_json.h"
+#include "control/apiserver/flowcontrol/feed.h"
+#include "control/apiserver/flowcontrol/gate.h"
 #include "control/apiserver/handler.h"
 #include "control/apiserver/proxy/pod_proxy.h"
 #include "control/http/server.h"
@@ -146,6 +152,12 @@ Result<void> serve(const ServeOptions& options, const sigset_t& signals) {
     }
     SLUICE_TRY_ASSIGN(const Certificates certificates, load_certificates(options));
 
+    authorization::Authorizer authorizer(options.authorization_modes);
+    const admission::Plugins plugins(authorizer);
+    audit::AuditOptions audit_options = options.requests.audit;
+    audit_options.to_json = audit::body_to_json;
+    SLUICE_TRY_ASSIGN(const auto auditor, audit::Auditor::create(std::move(audit_options)));
+    flowcontrol::Gate gate(options.requests.gate);  // goes after the listener whose requests wait in it
     std::unique_ptr<apiserver::PodProxy> proxy;  // goes after the listener whose requests it answers
     // The listener comes before what it serves, so that the port, which may be any free one, is known.
     std::atomic<apiserver::ApiServer*> serving{nullptr};
@@ -155,6 +167,11 @@ Result<void> serve(const ServeOptions& options, const sigset_t& signals) {
     server_options.certificate_pem = certificates.server.certificate_pem;
     server_options.private_key_pem = certificates.server.private_key_pem;
     server_options.client_ca_pem = certificates.ca_pem;
+    server_options.timeouts.request_ms = options.requests.request_timeout_ms;
+    server_options.goaway_chance = options.requests.goaway_chance;
+    if (options.requests.max_streams > 0) {
+        server_options.max_concurrent_streams = options.requests.max_streams;
+    }
     authentication::TokenFile tokens;
     SLUICE_TRY(load_tokens(options.token_auth_file, &tokens));
     // Bootstrap tokens are Secrets, which can be read as soon as there is an API.
@@ -186,6 +203,9 @@ Result<void> serve(const ServeOptions& options, const sigset_t& signals) {
     const Endpoint advertised{advertised_address(options.listen.address), server->port()};
     apiserver::ApiServer api_server(*store, advertised.to_string(),
                                     [raw = server.get()] { return raw->stats(); });
+    api_server.set_anonymous(options.anonymous_auth);
+    api_server.set_auditor(auditor);
+    api_server.set_gate(&gate);
     serving.store(&api_server, std::memory_order_release);
     auto api = registry::make_api(*store, api_options);
     Result<void> done;
@@ -201,6 +221,27 @@ Result<void> serve(const ServeOptions& options, const sigset_t& signals) {
                                          {url, certificates.ca_pem, kAgentUser, certificates.agent});
         }
         std::optional<RunningComponents> components;
+        // Nothing is served before the roles are known.
+        std::unique_ptr<authorization::Feed> feed;
+        if (done) {
+            auto started = authorization::start_feed(**api, authorizer);
+            if (started) {
+                feed = std::move(*started);
+                (*api)->set_admission(&plugins);
+                api_server.set_authorizer(&authorizer);
+            } else {
+                done = started.error().with_context("roles");
+            }
+        }
+        std::unique_ptr<flowcontrol::Feed> flow_feed;
+        if (done) {
+            auto started = flowcontrol::start_feed(**api, gate);
+            if (started) {
+                flow_feed = std::move(*started);
+            } else {
+                done = started.error().with_context("flow control");
+            }
+        }
         if (done) {
             (*api)->on_custom_kinds([&api_server](std::vector<codec::PublishedKind> kinds) {
                 api_server.set_custom_kinds(std::move(kinds));
@@ -230,10 +271,13 @@ Result<void> serve(const ServeOptions& options, const sigset_t& signals) {
         }
         components.reset();
         api_server.begin_shutdown();
+        feed.reset();
+        flow_feed.reset();
         (*api)->shutdown();
     }
     // Requests in flight finish, then what they use goes, the store last of all.
     server->shutdown(kShutdownGraceMs);
+    gate.stop();
     if (api) api->reset();
     snapshots.reset();
     store.reset();

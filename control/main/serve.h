@@ -8,9 +8,11 @@
 #include <vector>
 
 #include "api/base/result.h"
+#include "control/apiserver/authorization/authorizer.h"
 #include "control/controllers/controllers.h"
 #include "control/dns/dns.h"
 #include "control/main/options.h"
+#include "control/main/request_flags.h"
 #include "control/main/storage.h"
 
 namespace sluice::control {
@@ -23,9 +25,13 @@ struct ServeOptions {
     std::uint16_t node_port_max = 0;
     ServerNames tls_sans;
     std::string token_auth_file;  // empty: none
+    std::vector<authorization::Mode> authorization_modes = {authorization::Mode::kNode,
+                                                            authorization::Mode::kRbac};
+    bool anonymous_auth = false;
     std::int64_t not_ready_toleration_s = 300;
     std::int64_t unreachable_toleration_s = 300;
     std::uint32_t event_ttl_s = 3'600;
+    RequestOptions requests;
     StorageFlags storage;
     // Set: that component runs.
     std::optional<dns::Options> dns;

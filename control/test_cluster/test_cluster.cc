@@ -18,6 +18,7 @@
 #include "api/codec/json.h"
 #include "api/codec/yaml.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
+#include "control/apiserver/authorization/authorizer.h"
 #include "control/apiserver/handler.h"
 #include "control/apiserver/registry/api.h"
 #include "control/http/server.h"
@@ -115,6 +116,8 @@ struct TestCluster::Parts {
     std::optional<pki::Directory> certificates;
     std::atomic<apiserver::ApiServer*> serving{nullptr};
     std::unique_ptr<http::Server> server;
+    // Components are tested for what they do; what they may do is tested with the whole system.
+    authorization::Authorizer authorizer{{authorization::Mode::kAlwaysAllow}};
     std::unique_ptr<apiserver::ApiServer> api_server;
     std::unique_ptr<registry::Api> api;
     client::ClientConfig config;
@@ -163,6 +166,7 @@ TestCluster::TestCluster() : parts_(std::make_unique<Parts>()) {
     api_options.advertise_port = port;
     p.api_server = std::make_unique<apiserver::ApiServer>(
         *p.store, fmt::format("127.0.0.1:{}", port), [raw = p.server.get()] { return raw->stats(); });
+    p.api_server->set_authorizer(&p.authorizer);
     p.serving.store(p.api_server.get(), std::memory_order_release);
     p.api = must(registry::make_api(*p.store, api_options), "API");
     p.api_server->set_api(p.api.get());

@@ -4,7 +4,6 @@
 #include "api/kubernetes/core/v1/secret.pb.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
 #include "control/apiserver/authentication/bootstrap_tokens.h"
-#include "control/apiserver/authentication/guard.h"
 #include "control/apiserver/authentication/impersonation.h"
 #include "control/apiserver/authentication/token_file.h"
 
@@ -75,75 +74,6 @@ TEST(BootstrapTokens, WhoTheyAre) {
     EXPECT_FALSE(with("auth-extra-groups", "system:masters"));
     EXPECT_FALSE(with("expiration", "soon"));
     EXPECT_FALSE(with("token-id", "fedcba"));
-}
-
-http::Request request(const char* method, const char* path, const char* user,
-                      std::vector<std::string> groups) {
-    http::Request out;
-    out.method = method;
-    out.path = path;
-    out.identity.user = user;
-    out.identity.groups = std::move(groups);
-    return out;
-}
-
-TEST(Guard, WhatANobodyMayDo) {
-    const auto bootstrapper = [](const char* method, const char* path) {
-        return !guard(request(method, path, "system:bootstrap:abcdef",
-                              {"system:bootstrappers", "system:authenticated"}));
-    };
-    constexpr const char* kRequests = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
-    EXPECT_TRUE(bootstrapper("GET", "/api"));
-    EXPECT_TRUE(bootstrapper("GET", "/apis/apps/v1"));
-    EXPECT_TRUE(bootstrapper("POST", kRequests));
-    EXPECT_TRUE(bootstrapper("GET", "/apis/certificates.k8s.io/v1/certificatesigningrequests/a"));
-    EXPECT_TRUE(bootstrapper("GET", "/api/v1/namespaces/kube-public/configmaps/cluster-info"));
-    EXPECT_FALSE(bootstrapper("GET", kRequests));
-    EXPECT_FALSE(bootstrapper("DELETE", "/apis/certificates.k8s.io/v1/certificatesigningrequests/a"));
-    EXPECT_FALSE(bootstrapper("PUT", "/apis/certificates.k8s.io/v1/certificatesigningrequests/a/approval"));
-    EXPECT_FALSE(bootstrapper("GET", "/api/v1/namespaces/kube-system/secrets"));
-    EXPECT_FALSE(bootstrapper("GET", "/api/v1/nodes"));
-    EXPECT_FALSE(bootstrapper("GET", "/metrics"));
-    EXPECT_FALSE(bootstrapper("GET", "/api/v1/nodes/n1"));
-    EXPECT_FALSE(bootstrapper("POST", "/api/v1/nodes"));
-    EXPECT_FALSE(bootstrapper("GET", "/api/v1/namespaces/kube-public/configmaps"));
-    EXPECT_FALSE(bootstrapper("PATCH", "/api/v1/namespaces/kube-public/configmaps/cluster-info"));
-    EXPECT_FALSE(bootstrapper("POST", "/api/v1/namespaces/default/pods/p/exec"));
-    EXPECT_FALSE(bootstrapper("GET", "/apis/certificates.k8s.io/v1/certificatesigningrequests/a/status"));
-    EXPECT_FALSE(bootstrapper("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"));
-    EXPECT_FALSE(bootstrapper("POST", "/logs"));
-    // One request is watched by its name; no selector opens those of others.
-    const auto watches = [&](const char* selector) {
-        auto asked = request("GET", kRequests, "system:bootstrap:abcdef", {"system:bootstrappers"});
-        asked.query = {{"watch", "1"}, {"fieldSelector", selector}};
-        return !guard(asked);
-    };
-    for (const char* one : {"metadata.name=a", "metadata.name==a", "metadata.name=a,metadata.name!=b"}) {
-        EXPECT_TRUE(watches(one)) << one;
-    }
-    for (const char* other : {"", "metadata.name=", "metadata.name!=a", "spec.signerName=s",
-                              "metadata.namespace=a"}) {
-        EXPECT_FALSE(watches(other)) << other;
-    }
-    // What a node may do besides is a matter of roles, which come later.
-    EXPECT_FALSE(guard(request("GET", "/api/v1/nodes", "system:node:n1", {"system:nodes", "system:authenticated"})));
-
-    EXPECT_FALSE(guard(request("GET", "/api/v1/namespaces/kube-public/configmaps/cluster-info", "", {})));
-    EXPECT_TRUE(guard(request("GET", "/api/v1/namespaces/kube-public/configmaps", "", {})));
-    EXPECT_TRUE(guard(request("PUT", "/api/v1/namespaces/kube-public/configmaps/cluster-info", "", {})));
-    EXPECT_FALSE(guard(request("DELETE", "/api/v1/nodes/a", "jane", {"system:authenticated"})));
-    // Somebody with another group besides is somebody.
-    EXPECT_FALSE(guard(request("GET", "/api/v1/nodes", "x", {"system:bootstrappers", "dev"})));
-}
-
-TEST(Guard, RefusesInKubernetesWords) {
-    const auto answer = guard(request("GET", "/api/v1/namespaces/kube-system/secrets/s", "system:bootstrap:abcdef",
-                                      {"system:bootstrappers"}));
-    ASSERT_TRUE(answer);
-    EXPECT_EQ(answer->status, 403);
-    EXPECT_THAT(answer->body,
-                HasSubstr(R"(secrets \"s\" is forbidden: User \"system:bootstrap:abcdef\" cannot get resource )"
-                          R"(\"secrets\" in API group \"\" in the namespace \"kube-system\")"));
 }
 
 // What is asked for each header, as kube-apiserver asks its authorizers.

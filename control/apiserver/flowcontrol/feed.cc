@@ -8,7 +8,6 @@
 #include <utility>
 #include <vector>
 
-#include "api/base/log.h"
 #include "api/codec/scheme.h"
 #include "api/kubernetes/flowcontrol/v1/flowcontrol.pb.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
@@ -21,17 +20,10 @@ namespace {
 
 namespace flowv1 = ::k8s::io::api::flowcontrol::v1;
 
-constexpr std::string_view kComponent = "flowcontrol";
 constexpr char kGroup[] = "flowcontrol.apiserver.k8s.io";
-// What Kubernetes marks objects with that it keeps as it makes them.
-constexpr char kAutoUpdate[] = "apf.kubernetes.io/autoupdate-spec";
 
 std::vector<std::string> list(const google::protobuf::RepeatedPtrField<std::string>& from) {
     return {from.begin(), from.end()};
-}
-
-void fill(const std::vector<std::string>& from, google::protobuf::RepeatedPtrField<std::string>* to) {
-    for (const auto& item : from) *to->Add() = item;
 }
 
 std::uint32_t positive(std::int32_t value) {
@@ -45,24 +37,6 @@ Subject subject_of(const flowv1::Subject& from) {
                 from.serviceaccount().namespace_()};
     }
     return {Subject::Kind::kUser, from.user().name(), {}};
-}
-
-void fill_subject(const Subject& from, flowv1::Subject* to) {
-    switch (from.kind) {
-        case Subject::Kind::kUser:
-            to->set_kind("User");
-            to->mutable_user()->set_name(from.name);
-            break;
-        case Subject::Kind::kGroup:
-            to->set_kind("Group");
-            to->mutable_group()->set_name(from.name);
-            break;
-        case Subject::Kind::kServiceAccount:
-            to->set_kind("ServiceAccount");
-            to->mutable_serviceaccount()->set_name(from.name);
-            to->mutable_serviceaccount()->set_namespace_(from.name_space);
-            break;
-    }
 }
 
 Rules rules_of(const flowv1::PolicyRulesWithSubjects& from) {
@@ -91,8 +65,6 @@ public:
 private:
     template <class Object, class Item>
     Result<void> follow(const char* resource, std::map<std::string, Item>* items);
-    template <class Object, class Item>
-    void make_missing(const char* resource, const std::vector<Item>& items);
     void apply_locked();
 
     registry::Api& api_;
@@ -138,28 +110,6 @@ Result<void> FeedImpl::follow(const char* resource, std::map<std::string, Item>*
     return {};
 }
 
-template <class Object, class Item>
-void FeedImpl::make_missing(const char* resource, const std::vector<Item>& items) {
-    const codec::KindInfo* kind = codec::find_resource(kGroup, "v1", resource);
-    for (const Item& item : items) {
-        api_.amend(
-            *kind, "", item.name,
-            [item](const google::protobuf::Message* existing)
-                -> std::unique_ptr<google::protobuf::Message> {
-                if (existing != nullptr) return nullptr;
-                auto object = std::make_unique<Object>();
-                to_object(item, object.get());
-                return object;
-            },
-            [resource, name = item.name](const Result<void>& done) {
-                if (!done) {
-                    log::warn(kComponent, "{} \"{}\" cannot be written: {}", resource, name,
-                              done.error().message);
-                }
-            });
-    }
-}
-
 Result<void> FeedImpl::start() {
     SLUICE_TRY((follow<flowv1::PriorityLevelConfiguration, PriorityLevel>(
         "prioritylevelconfigurations", &levels_)));
@@ -169,9 +119,6 @@ Result<void> FeedImpl::start() {
         complete_ = true;
         apply_locked();
     }
-    const Configuration own = defaults();
-    make_missing<flowv1::PriorityLevelConfiguration>("prioritylevelconfigurations", own.levels);
-    make_missing<flowv1::FlowSchema>("flowschemas", own.schemas);
     return {};
 }
 
@@ -215,56 +162,10 @@ PriorityLevel from_object(const flowv1::PriorityLevelConfiguration& object) {
     return out;
 }
 
-void to_object(const FlowSchema& schema, flowv1::FlowSchema* object) {
-    object->mutable_metadata()->set_name(schema.name);
-    (*object->mutable_metadata()->mutable_annotations())[kAutoUpdate] = "true";
-    auto* spec = object->mutable_spec();
-    spec->mutable_prioritylevelconfiguration()->set_name(schema.level);
-    spec->set_matchingprecedence(schema.precedence);
-    if (schema.distinguisher != FlowSchema::Distinguisher::kNone) {
-        const bool by_user = schema.distinguisher == FlowSchema::Distinguisher::kByUser;
-        spec->mutable_distinguishermethod()->set_type(by_user ? "ByUser" : "ByNamespace");
-    }
-    for (const Rules& rules : schema.rules) {
-        auto* to = spec->add_rules();
-        for (const Subject& subject : rules.subjects) fill_subject(subject, to->add_subjects());
-        for (const ResourceRule& rule : rules.resource_rules) {
-            auto* out = to->add_resourcerules();
-            fill(rule.verbs, out->mutable_verbs());
-            fill(rule.groups, out->mutable_apigroups());
-            fill(rule.resources, out->mutable_resources());
-            fill(rule.namespaces, out->mutable_namespaces());
-            if (rule.cluster_scope) out->set_clusterscope(true);
-        }
-        for (const NonResourceRule& rule : rules.non_resource_rules) {
-            auto* out = to->add_nonresourcerules();
-            fill(rule.verbs, out->mutable_verbs());
-            fill(rule.urls, out->mutable_nonresourceurls());
-        }
-    }
-}
-
-void to_object(const PriorityLevel& level, flowv1::PriorityLevelConfiguration* object) {
-    object->mutable_metadata()->set_name(level.name);
-    (*object->mutable_metadata()->mutable_annotations())[kAutoUpdate] = "true";
-    auto* spec = object->mutable_spec();
-    const auto number = [](std::uint32_t value) { return static_cast<std::int32_t>(value); };
-    if (level.exempt) {
-        spec->set_type("Exempt");
-        spec->mutable_exempt()->set_nominalconcurrencyshares(number(level.nominal_shares));
-        spec->mutable_exempt()->set_lendablepercent(number(level.lendable_percent));
-        return;
-    }
-    spec->set_type("Limited");
-    auto* limited = spec->mutable_limited();
-    limited->set_nominalconcurrencyshares(number(level.nominal_shares));
-    limited->set_lendablepercent(number(level.lendable_percent));
-    limited->mutable_limitresponse()->set_type(level.queues_requests ? "Queue" : "Reject");
-    if (!level.queues_requests) return;
-    auto* queuing = limited->mutable_limitresponse()->mutable_queuing();
-    queuing->set_queues(number(level.queues));
-    queuing->set_handsize(number(level.hand_size));
-    queuing->set_queuelengthlimit(number(level.queue_length_limit));
+Result<std::unique_ptr<Feed>> start_feed(registry::Api& api, Gate& gate) {
+    auto feed = std::make_unique<FeedImpl>(api, gate);
+    SLUICE_TRY(feed->start());
+    return std::unique_ptr<Feed>(std::move(feed));
 }
 
 }  // namespace sluice::flowcontrol

@@ -1,5 +1,5 @@
-// Keeps a Gate as the stored FlowSchemas and PriorityLevelConfigurations have it, and makes those that a cluster starts
-// with where they are missing.
+// Keeps a Gate as the stored FlowSchemas and PriorityLevelConfigurations have it. Those that a cluster starts with are
+// made by the registry (registry/defaults).
 #pragma once
 
 #include <memory>
@@ -25,15 +25,12 @@ public:
     virtual ~Feed() = default;
 };
 
-// Returns once the gate has what is stored; the missing objects follow.
+// Returns once the gate has what is stored.
 Result<std::unique_ptr<Feed>> start_feed(registry::Api& api, Gate& gate);
 
-// Objects into what the dispatcher uses, and back for the defaults.
+// Objects into what the dispatcher uses.
 [[nodiscard]] FlowSchema from_object(const ::k8s::io::api::flowcontrol::v1::FlowSchema& object);
 [[nodiscard]] PriorityLevel from_object(
     const ::k8s::io::api::flowcontrol::v1::PriorityLevelConfiguration& object);
-void to_object(const FlowSchema& schema, ::k8s::io::api::flowcontrol::v1::FlowSchema* object);
-void to_object(const PriorityLevel& level,
-               ::k8s::io::api::flowcontrol::v1::PriorityLevelConfiguration* object);
 
 }  // namespace sluice::flowcontrol

@@ -12,7 +12,10 @@
 #include "control/apiserver/registry/custom/custom_kind.h"
 #include "control/apiserver/registry/custom/definitions.h"
 #include "control/apiserver/registry/event_expiry/event_expiry.h"
+#include "control/apiserver/registry/ip_addresses/ip_addresses.h"
 #include "control/apiserver/registry/namespace_deletion/namespace_deletion.h"
+#include "control/apiserver/registry/observe/amend.h"
+#include "control/apiserver/registry/observe/observation.h"
 #include "control/apiserver/registry/rest/core.h"
 #include "control/apiserver/registry/rest/verbs.h"
 
@@ -70,7 +73,14 @@ public:
     [[nodiscard]] Result<std::shared_ptr<const Message>> read(const codec::KindInfo& kind,
                                                               const std::string& name_space,
                                                               const std::string& name) override;
+    Result<std::unique_ptr<Observation>> observe(const codec::KindInfo& kind, bool hold,
+                                                 Observer observer) override;
+    void amend(const codec::KindInfo& kind, const std::string& name_space, const std::string& name,
+               Amend change, std::function<void(Result<void>)> done) override {
+        amend_object(core_, kind, name_space, name, std::move(change), std::move(done));
+    }
     void on_custom_kinds(CustomListener listener) override;
+    void set_admission(const Admission* admission) override { core_.admission = admission; }
     void shutdown() override;
 
 private:
@@ -82,6 +92,7 @@ private:
     std::unique_ptr<Definitions> definitions_;
     std::unique_ptr<NamespaceDeletion> namespace_deletion_;
     std::unique_ptr<EventExpiry> event_expiry_;
+    std::unique_ptr<IpAddresses> ip_addresses_;
 };
 
 Result<void> ApiImpl::adopt_services() {
@@ -105,6 +116,7 @@ Result<void> ApiImpl::start(const ApiOptions& options) {
     SLUICE_TRY_ASSIGN(definitions_, start_definitions(core_, *core_.custom));
     SLUICE_TRY_ASSIGN(namespace_deletion_, start_namespace_deletion(core_));
     event_expiry_ = start_event_expiry(core_, options.event_ttl_s);
+    SLUICE_TRY_ASSIGN(ip_addresses_, start_ip_addresses(core_));
     return {};
 }
 
@@ -165,6 +177,30 @@ Result<std::shared_ptr<const Message>> ApiImpl::read(const codec::KindInfo& kind
     return make_error(why.code == kGone ? Code::kNotFound : Code::kDataLoss, "{}", why.message);
 }
 
+Result<std::unique_ptr<Observation>> ApiImpl::observe(const codec::KindInfo& kind, bool hold,
+                                                      Observer observer) {
+    // Ends the observation with its holder, while a task on a worker may still have a hand on it.
+    class Held final : public Observation {
+    public:
+        explicit Held(std::shared_ptr<KindObservation> held) : held_(std::move(held)) {}
+        ~Held() override { held_->stop(); }
+        Held(const Held&) = delete;
+        Held& operator=(const Held&) = delete;
+
+    private:
+        std::shared_ptr<KindObservation> held_;
+    };
+    const auto made =
+        std::make_shared<KindObservation>(core_, strategies_.of(kind), std::move(observer));
+    SLUICE_TRY(made->start());
+    if (hold) {
+        const std::lock_guard lock(core_.mutex);
+        std::erase_if(core_.observations, [](const auto& weak) { return weak.expired(); });
+        core_.observations.push_back(made);
+    }
+    return std::unique_ptr<Observation>(std::make_unique<Held>(made));
+}
+
 void ApiImpl::on_custom_kinds(CustomListener listener) {
     const auto tell = [listener = std::move(listener)](const CustomSnapshot& snapshot) {
         std::vector<codec::PublishedKind> kinds;
@@ -183,6 +219,7 @@ void ApiImpl::shutdown() {
     if (definitions_ != nullptr) definitions_->stop();
     if (namespace_deletion_ != nullptr) namespace_deletion_->stop();
     if (event_expiry_ != nullptr) event_expiry_->stop();
+    if (ip_addresses_ != nullptr) ip_addresses_->stop();
     core_.stop();
 }
 
@@ -224,6 +261,8 @@ Result<void> check_options(const ApiOptions& options) {
 }
 
 }  // namespace
+
+std::string Api::kind_name(const codec::KindInfo& kind) { return kind.resource; }
 
 Result<std::unique_ptr<Api>> make_api(store::Store& store, const ApiOptions& options) {
     SLUICE_TRY(check_options(options));

@@ -22,6 +22,8 @@ class Store;
 
 namespace sluice::registry {
 
+class Admission;
+
 // A shorter event_ttl_s is refused: a controller's events would be gone before anybody could read them.
 inline constexpr std::uint32_t kMinEventTtlSeconds = 10;
 
@@ -37,6 +39,25 @@ struct ApiOptions {
     std::int64_t not_ready_toleration_s = 300;
     std::int64_t unreachable_toleration_s = 300;
 };
+
+// An object as it now is, or that it is gone.
+struct Observed {
+    const codec::KindInfo* kind = nullptr;
+    std::string name_space;
+    std::string name;
+    std::shared_ptr<const google::protobuf::Message> object;  // null: gone
+};
+// Called by one thread at a time, in the order of changes; must not block for long.
+using Observer = std::function<void(const Observed&)>;
+// Ends when destroyed, after which the observer is not called any more. It goes before the Api.
+class Observation {
+public:
+    virtual ~Observation() = default;
+};
+// The object to write, from the one that exists (null: none); null leaves it as it is. May be called again when another
+// write came between.
+using Amend = std::function<std::unique_ptr<google::protobuf::Message>(
+    const google::protobuf::Message* existing)>;
 
 using CustomListener = std::function<void(std::vector<codec::PublishedKind>)>;
 
@@ -58,11 +79,33 @@ public:
         return make_error(Code::kNotFound, "\"{}\" not found in namespace \"{}\"", name,
                           name_space);
     }
+    // Tells the observer of every object of the kind before it returns, and of each change afterwards. hold: a write
+    // through this Api is acknowledged once the observer has seen it. kUnimplemented over no store.
+    virtual Result<std::unique_ptr<Observation>> observe(const codec::KindInfo& kind, bool hold,
+                                                         Observer observer) {
+        (void)hold;
+        (void)observer;
+        return make_error(Code::kUnimplemented, "{} cannot be observed", kind_name(kind));
+    }
+    // Writes one object for this process itself, past authorization and admission; `done` on any thread.
+    virtual void amend(const codec::KindInfo& kind, const std::string& name_space,
+                       const std::string& name, Amend change,
+                       std::function<void(Result<void>)> done) {
+        (void)name_space;
+        (void)name;
+        (void)change;
+        done(make_error(Code::kUnimplemented, "{} cannot be written", kind_name(kind)));
+    }
+    // Who is asked about every write of a client from now on; null: nobody. It outlives the Api's requests.
+    virtual void set_admission(const Admission* admission) { (void)admission; }
     // Tells the listener of all custom kinds that are served, now and after each change; one call at a time, on any
     // thread. Once, before requests come.
     virtual void on_custom_kinds(CustomListener listener) { listener({}); }
     // Ends all watches; later requests get 503.
     virtual void shutdown() = 0;
+
+protected:
+    [[nodiscard]] static std::string kind_name(const codec::KindInfo& kind);
 };
 
 // Reads the store's allocations, makes what a cluster starts with (the namespaces default, kube-system, kube-public,

@@ -5,6 +5,7 @@
 #include "api/kubernetes/core/v1/binding.pb.h"
 #include "api/kubernetes/core/v1/pod.pb.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
+#include "control/apiserver/registry/rest/admission.h"
 #include "control/apiserver/registry/rest/body.h"
 #include "control/apiserver/registry/rest/lifecycle.h"
 #include "control/apiserver/registry/rest/verbs.h"
@@ -130,7 +131,8 @@ void serve_binding(const CallPtr& call) {
     if (!errors.empty()) return call->respond(invalid(binding_kind(), name, errors));
     change_object(
         *call->core, *call->strategy, call->info.name_space, name, options->dry_run,
-        [call, binding](const ObjectPtr& existing) { return bind(call, *binding, existing); },
+        admitted(call, options->dry_run,
+                 [call, binding](const ObjectPtr& existing) { return bind(call, *binding, existing); }),
         [call](Answer<Outcome> outcome) {
             if (!outcome) return call->respond(std::move(outcome).error());
             constexpr int kCreated = 201;

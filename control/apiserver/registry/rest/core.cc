@@ -7,6 +7,7 @@
 
 #include "api/kubernetes/meta/v1/meta.pb.h"
 #include "control/apiserver/registry/custom/custom_kind.h"
+#include "control/apiserver/registry/observe/observation.h"
 #include "control/apiserver/registry/rest/watch.h"
 
 namespace sluice::registry {
@@ -44,6 +45,7 @@ struct Attempt : std::enable_shared_from_this<Attempt> {
 
     void run();
     bool run_on_newest();
+    void acknowledge(Outcome outcome, store::Revision revision);
     void written(const Result<store::WriteResult>& result, const ObjectPtr& existing,
                  Change::Kind kind, const std::string& value,
                  const std::shared_ptr<Reservation>& reservation);
@@ -143,13 +145,21 @@ void Attempt::written(const Result<store::WriteResult>& result, const ObjectPtr&
         std::unique_ptr<Message> copy(existing->message().New());
         copy->CopyFrom(existing->message());
         codec::object_meta(*copy).set_resourceversion(std::to_string(result->revision));
-        return done(Outcome{std::make_shared<const StoredObject>(strategy.kind(), std::move(copy),
-                                                                 result->revision),
-                            false, true});
+        return acknowledge(Outcome{std::make_shared<const StoredObject>(
+                                       strategy.kind(), std::move(copy), result->revision),
+                                   false, true},
+                           result->revision);
     }
     auto object = core.cache.get(strategy.kind(), result->revision, value);
     if (!object) return done(refuse(std::move(object).error()));
-    done(Outcome{std::move(*object), existing == nullptr, false});
+    acknowledge(Outcome{std::move(*object), existing == nullptr, false}, result->revision);
+}
+
+void Attempt::acknowledge(Outcome outcome, store::Revision revision) {
+    core.when_observed(strategy.kind(), revision,
+                       [self = shared_from_this(), outcome = std::move(outcome)] {
+                           self->done(outcome);
+                       });
 }
 
 }  // namespace
@@ -166,6 +176,22 @@ Core::Core(store::Store& store_in, const StrategySet& strategies_in)
 }
 
 Core::~Core() = default;
+
+void Core::end_stale_watches() {
+    std::vector<std::shared_ptr<WatchStream>> stale;
+    {
+        const std::lock_guard lock(mutex);
+        for (const auto& [key, stream] : watches) {
+            const Call& call = stream->call();
+            const auto& gvk = call.info.kind->gvk;
+            if (call.custom != nullptr &&
+                custom->find(gvk.group, gvk.version, call.info.kind->resource) == nullptr) {
+                stale.push_back(stream);
+            }
+        }
+    }
+    for (const auto& stream : stale) stream->end();
+}
 
 void Core::when_newest(std::function<void(Answer<void>)> callback) {
     if (!store.shared()) return callback({});
@@ -186,22 +212,6 @@ void Core::when_newest(std::function<void(Answer<void>)> callback) {
     });
 }
 
-void Core::end_stale_watches() {
-    std::vector<std::shared_ptr<WatchStream>> stale;
-    {
-        const std::lock_guard lock(mutex);
-        for (const auto& [key, stream] : watches) {
-            const Call& call = stream->call();
-            const auto& gvk = call.info.kind->gvk;
-            if (call.custom != nullptr &&
-                custom->find(gvk.group, gvk.version, call.info.kind->resource) == nullptr) {
-                stale.push_back(stream);
-            }
-        }
-    }
-    for (const auto& stream : stale) stream->end();
-}
-
 void Core::stop() {
     stopping = true;
     std::vector<std::shared_ptr<WatchStream>> open;
@@ -210,6 +220,20 @@ void Core::stop() {
         for (const auto& [key, stream] : watches) open.push_back(stream);
     }
     for (const auto& stream : open) stream->end();
+}
+
+void Core::when_observed(const codec::KindInfo& kind, store::Revision revision,
+                         std::function<void()> callback) {
+    std::shared_ptr<KindObservation> found;
+    {
+        const std::lock_guard lock(mutex);
+        for (const auto& weak : observations) {
+            const auto observation = weak.lock();
+            if (observation != nullptr && &observation->kind() == &kind) found = observation;
+        }
+    }
+    if (found == nullptr) return callback();
+    found->when_reached(revision, std::move(callback));
 }
 
 void Core::wait_until_idle() {

@@ -24,6 +24,8 @@ namespace sluice::registry {
 namespace metav1 = ::sluice::codec::metav1;
 
 class WatchStream;
+class Admission;
+class KindObservation;
 class CustomKind;
 class CustomKinds;
 
@@ -48,7 +50,15 @@ struct Core {
     std::condition_variable idle;
     std::unordered_map<const WatchStream*, std::shared_ptr<WatchStream>> watches;
     std::size_t writes = 0;
+    // Those that acknowledgements wait for; under the mutex.
+    std::vector<std::weak_ptr<KindObservation>> observations;
 
+    // Null: every write that is permitted is admitted. Set before requests come.
+    std::atomic<const Admission*> admission{nullptr};
+
+    // Calls back once the observations of the kind have seen the revision; at once when there is none.
+    void when_observed(const codec::KindInfo& kind, store::Revision revision,
+                       std::function<void()> callback);
     // Calls back once everything acknowledged by other servers on the same store can be read here, or
     // with why that cannot be known. At once for a store of one process, else on a worker.
     void when_newest(std::function<void(Answer<void>)> callback);

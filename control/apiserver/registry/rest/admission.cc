@@ -1,0 +1,50 @@
+#include "control/apiserver/registry/rest/admission.h"
+
+#include <google/protobuf/message.h>
+
+#include "api/kubernetes/meta/v1/meta.pb.h"
+
+namespace sluice::registry {
+
+Transform admitted(const CallPtr& call, bool dry_run, Transform transform) {
+    const Admission* admission = call->core->admission.load();
+    if (admission == nullptr) return transform;
+    return [call, dry_run, admission, transform = std::move(transform)](const ObjectPtr& existing) -> Answer<Change> {
+        auto change = transform(existing);
+        if (!change) return change;
+        const bool deletion = call->info.verb == Verb::kDelete || call->info.verb == Verb::kDeleteCollection;
+        const Message* object = change->object.get();
+        if (object == nullptr && existing != nullptr && change->kind == Change::Kind::kNothing) {
+            object = &existing->message();
+        }
+        std::string_view name = call->info.name;
+        // Of a creation or of one object of a collection, the object itself says.
+        if (existing != nullptr) name = existing->meta().name();
+        if (existing == nullptr && object != nullptr) name = codec::object_meta(*object).name();
+        std::string_view name_space = call->info.name_space;
+        if (existing != nullptr) name_space = existing->meta().namespace_();
+        Operation operation = existing == nullptr ? Operation::kCreate : Operation::kUpdate;
+        if (deletion) operation = Operation::kDelete;
+        // A subresource that is posted creates something, whatever it does to the object.
+        if (call->info.verb == Verb::kCreate) operation = Operation::kCreate;
+        const AdmissionRequest request{
+            .user = call->request->identity,
+            .operation = operation,
+            .verb = call->info.verb,
+            .kind = call->strategy->kind(),
+            .subresource = call->info.subresource,
+            .name_space = name_space,
+            .name = name,
+            .object = deletion ? nullptr : object,
+            .old = existing == nullptr ? nullptr : &existing->message(),
+            .dry_run = dry_run,
+        };
+        if (auto ok = admission->check(request); !ok) {
+            if (change->reservation != nullptr) change->reservation->rollback();
+            return refuse(std::move(ok).error());
+        }
+        return change;
+    };
+}
+
+}  // namespace sluice::registry
