@@ -44,8 +44,9 @@ Result<void> copy_all(const Publisher& publisher, const Tables& successor, const
 using Step = std::function<Result<void>()>;
 using RunStep = std::function<Result<void>(const ServiceKey&, const Step&)>;
 
-// Runs a step again for as long as it is told kResourceExhausted: `collect` frees what is retired, and where that is too
-// little (false) `grow` replaces the image by a larger one. At most kMaxGrowths times; the last outcome is returned.
+// Runs a step again for as long as it is told kResourceExhausted: `collect` frees what is retired,
+// and where that is too little (false) `grow` replaces the image by a larger one. At most
+// kMaxGrowths times; the last outcome is returned.
 Result<void> with_room(const Step& step, const std::function<bool()>& collect, const Step& grow);
 
 // Each service by itself; the first error is returned, the others are in force.

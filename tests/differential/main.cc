@@ -33,7 +33,8 @@ void print_totals(const Comparison& comparison, double seconds) {
                 static_cast<unsigned long long>(totals.stack), static_cast<unsigned long long>(totals.dropped));
     for (std::uint32_t reason = 1; reason < SLUICE_DROP_REASON_COUNT; ++reason) {
         if (totals.reasons[reason] != 0) {
-            std::printf("  %s %llu\n", sluice::image::drop_name(reason), static_cast<unsigned long long>(totals.reasons[reason]));
+            std::printf("  %s %llu\n", sluice::image::drop_name(reason),
+                        static_cast<unsigned long long>(totals.reasons[reason]));
         }
     }
 }

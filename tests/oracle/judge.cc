@@ -228,7 +228,8 @@ std::shared_ptr<Oracle::Flow> Oracle::plan(const Job& job, const Match& match, c
     flow->forward = tuple;
     flow->reverse = {backend.address, tuple.src, backend.port, tuple.sport, tuple.protocol};
     const bool hairpin = tuple.src == backend.address;
-    // Such a source is known on its own link alone: no router sends it on (RFC 4291, 2.5.6), nobody elsewhere answers it.
+    // Such a source is known on its own link alone: no router sends it on (RFC 4291, 2.5.6), and
+    // nobody elsewhere answers it.
     const bool keeps_to_link = !tuple.src.is_v4() && tuple.src.is_link_local();
     if (match.frontend.forwarding != image::Forwarding::kNat && job.place == Place::kUplink && !backend.local &&
         !hairpin && !keeps_to_link) {

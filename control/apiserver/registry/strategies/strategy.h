@@ -71,8 +71,9 @@ public:
     // The Go type's package as the "unknown conversion" answer names it.
     [[nodiscard]] virtual std::string_view go_package() const;
 
-    // Brings an object as a client wrote it into the kind's form, before defaults; what the kind does not know goes, and
-    // is named in *unknown as `unknown field "spec.x"`. Only custom kinds have anything to do: others are decoded so.
+    // Brings an object as a client wrote it into the kind's form, before defaults; what the kind
+    // does not know goes, and is named in *unknown as `unknown field "spec.x"`. Only custom kinds
+    // have anything to do: others are decoded so.
     virtual void settle_body(Message* object, std::vector<std::string>* unknown) const;
     // What Kubernetes fills into any object it reads; idempotent.
     virtual void set_defaults(Message* object) const;
