@@ -12,6 +12,7 @@ namespace sluice::registry {
 namespace {
 
 constexpr std::size_t kMaxAnnotationBytes = 256U << 10U;
+constexpr int kMaxShownOwners = 8;
 
 std::string to_lower(std::string_view text) {
     std::string out(text);
@@ -36,6 +37,24 @@ void validate_finalizer_names(const metav1::ObjectMeta& meta, FieldErrors* error
     }
 }
 
+// As Go writes a pointer to a bool: its address says nothing, so that all have the same.
+std::string in_go(bool present) { return present ? "(*bool)(0xc000000000)" : "(*bool)(nil)"; }
+
+// As kube-apiserver shows them, when they are few: each of them may be wrong, and is shown with all the others.
+std::string in_go(const google::protobuf::RepeatedPtrField<metav1::OwnerReference>& owners) {
+    if (owners.size() > kMaxShownOwners) return fmt::format("[{} references]", owners.size());
+    std::string out;
+    for (const auto& owner : owners) {
+        out += fmt::format(
+            "{}v1.OwnerReference{{APIVersion:{}, Kind:{}, Name:{}, UID:{}, Controller:{}, "
+            "BlockOwnerDeletion:{}}}",
+            out.empty() ? "" : ", ", go_quote(owner.apiversion()), go_quote(owner.kind()),
+            go_quote(owner.name()), go_quote(owner.uid()), in_go(owner.has_controller()),
+            in_go(owner.has_blockownerdeletion()));
+    }
+    return "[]v1.OwnerReference{" + out + "}";
+}
+
 void validate_owner_references(const metav1::ObjectMeta& meta, FieldErrors* errors) {
     const std::string field = "metadata.ownerReferences";
     const metav1::OwnerReference* controller = nullptr;
@@ -52,8 +71,7 @@ void validate_owner_references(const metav1::ObjectMeta& meta, FieldErrors* erro
         if (owner.controller()) {
             if (controller != nullptr) {
                 errors->invalid(
-                    field,
-                    BadValue::verbatim(fmt::format("[{} references]", meta.ownerreferences_size())),
+                    field, BadValue::verbatim(in_go(meta.ownerreferences())),
                     fmt::format("Only one reference can have Controller set to true. Found "
                                 "\"true\" in references for {}/{} and {}/{}",
                                 controller->kind(), controller->name(), owner.kind(),
