@@ -18,6 +18,15 @@ namespace {
 
 using Query = std::vector<std::pair<std::string, std::string>>;
 
+TEST(PathSegments, WithoutEmptyOnesAndNotTooMany) {
+    using Parts = std::vector<std::string_view>;
+    EXPECT_EQ(path_segments("", 2), Parts{});
+    EXPECT_EQ(path_segments("///", 2), Parts{});
+    EXPECT_EQ(path_segments("//a/b/", 2), (Parts{"a", "b"}));
+    EXPECT_EQ(path_segments("a", 0), Parts{"a"});
+    EXPECT_EQ(path_segments("/a/b/c/d/e", 2), (Parts{"a", "b", "c"}));
+}
+
 TEST(Target, DecodesPathAndQuery) {
     const auto target =
         parse_target("/api/v1/pods/a%20b+c?labelSelector=app%3Dweb%2Ctier+in&limit=5&watch&=x&&a=b=c");

@@ -92,6 +92,17 @@ Result<Target> parse_target(std::string_view target) {
     return out;
 }
 
+std::vector<std::string_view> path_segments(std::string_view path, std::size_t most) {
+    std::vector<std::string_view> out;
+    while (!path.empty() && out.size() <= most) {
+        const std::size_t slash = path.find('/');
+        if (slash != 0) out.push_back(path.substr(0, slash));
+        if (slash == std::string_view::npos) break;
+        path.remove_prefix(slash + 1);
+    }
+    return out;
+}
+
 std::string percent_encode(std::string_view text) {
     static constexpr std::string_view kHex = "0123456789ABCDEF";
     std::string out;

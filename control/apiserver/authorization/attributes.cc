@@ -7,20 +7,13 @@
 #include <vector>
 
 #include "api/codec/selector.h"
+#include "control/http/uri.h"
 
 namespace sluice::authorization {
 namespace {
 
-std::vector<std::string_view> segments_of(std::string_view path) {
-    std::vector<std::string_view> out;
-    while (!path.empty()) {
-        const std::size_t slash = path.find('/');
-        if (slash != 0) out.push_back(path.substr(0, slash));
-        if (slash == std::string_view::npos) break;
-        path.remove_prefix(slash + 1);
-    }
-    return out;
-}
+// What is asked for stands in the first of them.
+constexpr std::size_t kMaxSegments = 12;
 
 std::string lower(std::string_view text) {
     std::string out(text);
@@ -99,7 +92,7 @@ Attributes attributes_of(const http::Request& request) {
     Attributes out;
     out.user = request.identity;
     out.path = request.path;
-    out.is_resource = read_resource(segments_of(request.path), &out);
+    out.is_resource = read_resource(http::path_segments(request.path, kMaxSegments), &out);
     if (!out.is_resource) {
         out.verb = lower(request.method);
         return out;

@@ -3,26 +3,14 @@
 #include <algorithm>
 #include <vector>
 
+#include "control/http/uri.h"
+
 namespace sluice::registry {
 
 namespace {
 
 // Longer paths name nothing we serve.
 constexpr std::size_t kMaxSegments = 12;
-
-std::vector<std::string_view> split_path(std::string_view path) {
-    std::vector<std::string_view> segments;
-    while (!path.empty() && segments.size() <= kMaxSegments) {
-        if (path.front() == '/') {
-            path.remove_prefix(1);
-            continue;
-        }
-        const std::size_t end = path.find('/');
-        segments.push_back(path.substr(0, end));
-        path.remove_prefix(end == std::string_view::npos ? path.size() : end);
-    }
-    return segments;
-}
 
 // Bindings may also be posted to a collection of their own, with the Pod's name in the body.
 bool is_bindings(const ResourcePath& path) {
@@ -67,7 +55,7 @@ std::string_view verb_name(Verb verb) {
 }
 
 std::optional<ResourcePath> parse_resource_path(std::string_view path) {
-    const auto segments = split_path(path);
+    const auto segments = http::path_segments(path, kMaxSegments);
     if (segments.empty() || segments.size() > kMaxSegments) return std::nullopt;
     ResourcePath out;
     std::size_t at = 0;
