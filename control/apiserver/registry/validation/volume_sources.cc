@@ -10,6 +10,7 @@
 #include "api/kubernetes/core/v1/persistentvolume.pb.h"
 #include "api/kubernetes/core/v1/volume.pb.h"
 #include "control/apiserver/registry/validation/names.h"
+#include "control/apiserver/registry/validation/volumes.h"
 
 namespace sluice::registry {
 
@@ -19,25 +20,12 @@ namespace corev1 = ::k8s::io::api::core::v1;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 
-void check_no_backsteps(const std::string& path, const std::string& field, FieldErrors* errors) {
-    std::string_view rest = path;
-    while (true) {
-        const std::size_t slash = rest.find('/');
-        if (rest.substr(0, slash) == "..") {
-            errors->invalid(field, path, "must not contain '..'");
-            return;
-        }
-        if (slash == std::string_view::npos) return;
-        rest.remove_prefix(slash + 1);
-    }
-}
-
 void check_path(const std::string& path, const std::string& field, FieldErrors* errors) {
     if (path.empty()) {
         errors->required(field);
         return;
     }
-    check_no_backsteps(path, field, errors);
+    if (has_backsteps(path)) errors->invalid(field, path, "must not contain '..'");
 }
 
 // The members without which a source names nothing.

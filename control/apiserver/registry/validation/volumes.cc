@@ -18,15 +18,6 @@ namespace corev1 = ::k8s::io::api::core::v1;
 
 constexpr std::int32_t kMaxMode = 0777;
 
-bool has_backsteps(std::string_view path) {
-    while (true) {
-        const std::size_t slash = path.find('/');
-        if (path.substr(0, slash) == "..") return true;
-        if (slash == std::string_view::npos) return false;
-        path.remove_prefix(slash + 1);
-    }
-}
-
 // A file within a volume; a leading ".." is the kubelet's own, even when it is only part of a name.
 void check_file_path(const std::string& path, const std::string& field, FieldErrors* errors) {
     if (path.empty()) {
@@ -224,6 +215,15 @@ void check_source(const corev1::VolumeSource& source, const std::string& field,
 }
 
 }  // namespace
+
+bool has_backsteps(std::string_view path) {
+    while (true) {
+        const std::size_t slash = path.find('/');
+        if (path.substr(0, slash) == "..") return true;
+        if (slash == std::string_view::npos) return false;
+        path.remove_prefix(slash + 1);
+    }
+}
 
 void validate_descending_path(const std::string& path, const std::string& field,
                               FieldErrors* errors) {
