@@ -25,11 +25,17 @@ TEST(Scheme, KindsAreNamedAsInKubernetes) {
         {"", "ConfigMap", "configmaps", "configmap", {"cm"}, {}, true, false},
         {"", "Endpoints", "endpoints", "endpoints", {"ep"}, {}, true, false},
         {"", "Event", "events", "event", {"ev"}, {}, true, false},
+        {"", "LimitRange", "limitranges", "limitrange", {"limits"}, {}, true, false},
         {"", "Namespace", "namespaces", "namespace", {"ns"}, {}, false, true},
         {"", "Node", "nodes", "node", {"no"}, {}, false, true},
+        {"", "PersistentVolumeClaim", "persistentvolumeclaims", "persistentvolumeclaim", {"pvc"}, {},
+         true, true},
+        {"", "PersistentVolume", "persistentvolumes", "persistentvolume", {"pv"}, {}, false, true},
+        {"", "PodTemplate", "podtemplates", "podtemplate", {}, {}, true, false},
         {"", "Pod", "pods", "pod", {"po"}, {"all"}, true, true},
         {"", "ReplicationController", "replicationcontrollers", "replicationcontroller", {"rc"},
          {"all"}, true, true},
+        {"", "ResourceQuota", "resourcequotas", "resourcequota", {"quota"}, {}, true, true},
         {"", "Secret", "secrets", "secret", {}, {}, true, false},
         {"", "ServiceAccount", "serviceaccounts", "serviceaccount", {"sa"}, {}, true, false},
         {"", "Service", "services", "service", {"svc"}, {"all"}, true, true},
@@ -38,6 +44,10 @@ TEST(Scheme, KindsAreNamedAsInKubernetes) {
         {"apps", "DaemonSet", "daemonsets", "daemonset", {"ds"}, {"all"}, true, true},
         {"apps", "Deployment", "deployments", "deployment", {"deploy"}, {"all"}, true, true},
         {"apps", "ReplicaSet", "replicasets", "replicaset", {"rs"}, {"all"}, true, true},
+        {"apps", "StatefulSet", "statefulsets", "statefulset", {"sts"}, {"all"}, true, true},
+        {"autoscaling", "HorizontalPodAutoscaler", "horizontalpodautoscalers",
+         "horizontalpodautoscaler", {"hpa"}, {"all"}, true, true},
+        {"batch", "CronJob", "cronjobs", "cronjob", {"cj"}, {"all"}, true, true},
         {"batch", "Job", "jobs", "job", {}, {"all"}, true, true},
         {"certificates.k8s.io", "CertificateSigningRequest", "certificatesigningrequests",
          "certificatesigningrequest", {"csr"}, {}, false, true},
@@ -62,6 +72,8 @@ TEST(Scheme, KindsAreNamedAsInKubernetes) {
         {"admissionregistration.k8s.io", "ValidatingWebhookConfiguration",
          "validatingwebhookconfigurations", "validatingwebhookconfiguration", {},
          {"api-extensions"}, false, false},
+        {"apiextensions.k8s.io", "CustomResourceDefinition", "customresourcedefinitions",
+         "customresourcedefinition", {"crd", "crds"}, {"api-extensions"}, false, true},
         {"apiregistration.k8s.io", "APIService", "apiservices", "apiservice", {},
          {"api-extensions"}, false, true},
         {"events.k8s.io", "Event", "events", "event", {"ev"}, {}, true, false},
@@ -77,6 +89,8 @@ TEST(Scheme, KindsAreNamedAsInKubernetes) {
          true, false},
         {"networking.k8s.io", "ServiceCIDR", "servicecidrs", "servicecidr", {}, {}, false, true},
         {"node.k8s.io", "RuntimeClass", "runtimeclasses", "runtimeclass", {}, {}, false, false},
+        {"policy", "PodDisruptionBudget", "poddisruptionbudgets", "poddisruptionbudget", {"pdb"}, {},
+         true, true},
         {"scheduling.k8s.io", "PriorityClass", "priorityclasses", "priorityclass", {"pc"}, {},
          false, false},
         {"storage.k8s.io", "CSIDriver", "csidrivers", "csidriver", {}, {}, false, false},
@@ -88,7 +102,11 @@ TEST(Scheme, KindsAreNamedAsInKubernetes) {
         {"storage.k8s.io", "VolumeAttachment", "volumeattachments", "volumeattachment", {}, {},
          false, true},
     };
-    ASSERT_GE(all_kinds().size(), std::size(rows));
+    // One kind is served in two versions.
+    ASSERT_NE(find_kind({"autoscaling", "v2", "HorizontalPodAutoscaler"}), nullptr);
+    EXPECT_EQ(find_kind({"autoscaling", "v2", "HorizontalPodAutoscaler"}),
+              find_resource("autoscaling", "v2", "horizontalpodautoscalers"));
+    ASSERT_EQ(all_kinds().size(), std::size(rows) + 1);
     for (const auto& row : rows) {
         const KindInfo* info = find_kind({row.group, "v1", row.kind});
         ASSERT_NE(info, nullptr) << row.kind;
