@@ -21,8 +21,9 @@ class Row:
         if self.ratio is None and self.peer:
             self.ratio = self.ours / self.peer
         if self.met is None and self.goal:
-            subject, _, limit = self.goal.split()[:3]
-            self.met = (self.ratio if subject == "ratio" else self.ours) <= float(limit)
+            subject, operator, limit = self.goal.split()[:3]
+            value = self.ratio if subject == "ratio" else self.ours
+            self.met = value >= float(limit) if operator == ">=" else value <= float(limit)
 
 
 def median_spread(samples):
