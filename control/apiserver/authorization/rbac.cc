@@ -21,12 +21,6 @@ std::shared_ptr<const std::vector<Rule>> rules_from(const RoleMessage& role) {
     return out;
 }
 
-// `ClusterRole "view"` or `Role "view/team"`.
-std::string shown_role(bool cluster_role, const std::string& name, const std::string& name_space) {
-    return cluster_role ? fmt::format("ClusterRole \"{}\"", name)
-                        : fmt::format("Role \"{}/{}\"", name, name_space);
-}
-
 }  // namespace
 
 std::string Rbac::index_key(const std::string& name_space, SubjectKind kind, std::string_view name) {
@@ -182,7 +176,7 @@ Decision Rbac::authorize(const Attributes& asked) const {
                   binding.name_space.empty()
                       ? fmt::format("ClusterRoleBinding \"{}\"", binding.name)
                       : fmt::format("RoleBinding \"{}/{}\"", binding.name, binding.name_space),
-                  shown_role(binding.cluster_role, binding.role, binding.name_space), subject);
+                  fmt::format("{} \"{}\"", binding.cluster_role ? "ClusterRole" : "Role", binding.role), subject);
               return false;
           });
     if (!out.allowed && !missing.empty()) {

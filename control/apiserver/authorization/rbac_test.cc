@@ -115,6 +115,8 @@ TEST(Rbac, ARoleOfTheNamespace) {
     // A role of the same name elsewhere is another one.
     rbac.put(binding("other", "a", "Role", "reader", {subject("User", "jane")}));
     EXPECT_TRUE(may(rbac, ask("jane", "get", "pods", "team", "web")));
+    EXPECT_EQ(rbac.authorize(ask("jane", "get", "pods", "team", "web")).reason,
+              R"(RBAC: allowed by RoleBinding "a/team" of Role "reader" to User "jane")");
     const auto elsewhere = rbac.authorize(ask("jane", "get", "pods", "other", "web"));
     EXPECT_FALSE(elsewhere.allowed);
     EXPECT_EQ(elsewhere.reason, R"(RBAC: role.rbac.authorization.k8s.io "reader" not found)");

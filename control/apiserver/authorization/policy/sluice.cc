@@ -1,8 +1,10 @@
 // What Kubernetes' policy does not say of this cluster's own components.
 //
 // All controllers run in one process with one name, so that name has the roles that upstream gives to one service
-// account for each controller. A node's agent speaks with the kubelet's certificate: it needs every node (for routes
-// between them) and the slices of all Services. Tokens to join with, and strangers, have what kubeadm gives them.
+// account for each controller. Besides, it approves the serving certificates of kubelets, which Kubernetes leaves to a
+// person: what may be approved is decided by control/controllers/certificates. A node's agent speaks with the
+// kubelet's certificate: it needs every node (for routes between them) and the slices of all Services. Tokens to join
+// with, and strangers, have what kubeadm gives them.
 #include "control/apiserver/authorization/policy/policy.h"
 
 namespace sluice::authorization {
@@ -47,6 +49,8 @@ ClusterRoleBinding sluice:node-autoapprove-certificate-rotation \
 
 ClusterRoleBinding sluice:controller:certificate-controller \
       system:controller:certificate-controller User=system:kube-controller-manager
+ClusterRoleBinding sluice:controller:kubelet-serving-approver \
+      system:certificates.k8s.io:kubelet-serving-approver User=system:kube-controller-manager
 ClusterRoleBinding sluice:controller:daemon-set-controller \
       system:controller:daemon-set-controller User=system:kube-controller-manager
 ClusterRoleBinding sluice:controller:deployment-controller \
