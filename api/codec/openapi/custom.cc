@@ -32,8 +32,6 @@ constexpr std::string_view kListMetadata =
     "https://git.k8s.io/community/contributors/devel/sig-architecture/"
     "api-conventions.md#types-kinds";
 
-bool is_custom(const KindInfo& kind) { return kind.prototype == &custom_object_prototype(); }
-
 std::string custom_name(const KindInfo& kind, const std::string& name) {
     std::string out;
     std::string_view rest = kind.gvk.group;
@@ -135,6 +133,8 @@ json::object list_schema(const PublishedKind& kind, OpenApiVersion version) {
 }
 
 }  // namespace
+
+bool is_custom(const KindInfo& kind) { return kind.prototype == &custom_object_prototype(); }
 
 std::string object_definition(const KindInfo& kind) {
     return is_custom(kind) ? custom_name(kind, kind.gvk.kind)

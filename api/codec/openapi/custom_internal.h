@@ -9,6 +9,8 @@
 
 namespace sluice::codec {
 
+[[nodiscard]] bool is_custom(const KindInfo& kind);
+
 // What a kind's objects and lists are called among the definitions: that of their message, and for custom kinds the
 // group written backwards, "com.example.stable.v1.CronTab".
 [[nodiscard]] std::string object_definition(const KindInfo& kind);

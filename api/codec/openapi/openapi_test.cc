@@ -248,6 +248,30 @@ TEST(OpenApiV2, TheProtobufFormSaysTheSame) {
     EXPECT_EQ(extensions["x-kubernetes-patch-merge-key"], "\"port\"\n");
 }
 
+TEST(OpenApi, CustomKindsTakeNoStrategicMerge) {
+    KindInfo kind{.gvk = {"example.com", "v1", "Widget"},
+                  .resource = "widgets",
+                  .singular = "widget",
+                  .short_names = {},
+                  .categories = {},
+                  .prototype = &custom_object_prototype(),
+                  .list_prototype = &custom_list_prototype()};
+    OpenApiCatalog catalog;
+    catalog.set_custom({PublishedKind(kind, R"({"type":"object"})")});
+    const json::value document = json::parse(catalog.v2_json()->body);
+    const auto consumed = [&](std::string_view path) {
+        return at(document.get_object(), path).at("patch").at("consumes");
+    };
+    EXPECT_EQ(
+        consumed("/paths/~1apis~1example.com~1v1~1namespaces~1{namespace}~1widgets~1{name}"),
+        json::parse(R"(["application/json-patch+json","application/merge-patch+json",)"
+                    R"("application/apply-patch+yaml"])"));
+    EXPECT_EQ(consumed("/paths/~1api~1v1~1namespaces~1{namespace}~1services~1{name}"),
+              json::parse(R"(["application/json-patch+json","application/merge-patch+json",)"
+                          R"("application/strategic-merge-patch+json",)"
+                          R"("application/apply-patch+yaml"])"));
+}
+
 TEST(OpenApiV3, IndexNamesEachGroupVersionByItsHash) {
     const json::value index = json::parse(openapi_v3_index().body);
     const json::object& paths = index.at("paths").get_object();

@@ -116,10 +116,14 @@ std::vector<std::string_view> answer_types(bool watchable) {
     return types;
 }
 
-std::vector<std::string_view> request_types(Body body) {
+// kubectl sends a strategic merge to whatever kind names it here, which custom ones refuse.
+std::vector<std::string_view> request_types(const KindInfo& kind, Body body) {
     if (body != Body::kPatch) return {"*/*"};
-    return {"application/json-patch+json", "application/merge-patch+json",
-            "application/strategic-merge-patch+json"};
+    std::vector<std::string_view> types{"application/json-patch+json",
+                                        "application/merge-patch+json"};
+    if (!is_custom(kind)) types.emplace_back("application/strategic-merge-patch+json");
+    types.emplace_back("application/apply-patch+yaml");
+    return types;
 }
 
 std::string body_definition(const KindInfo& kind, Body body) {
@@ -174,7 +178,7 @@ json::object write_operation(const KindInfo& kind, const Operation& operation,
                                          operation.id_infix + kind.gvk.kind + operation.id_suffix},
                      {"tags", json::array{json::string(tag_of(kind.gvk))}}};
     if (v2) {
-        const auto consumes = request_types(operation.body);
+        const auto consumes = request_types(kind, operation.body);
         const auto produces = answer_types(operation.watchable);
         out["consumes"] = json::array(consumes.begin(), consumes.end());
         out["produces"] = json::array(produces.begin(), produces.end());
@@ -191,7 +195,7 @@ json::object write_operation(const KindInfo& kind, const Operation& operation,
             parameters.emplace_back(std::move(body));
         } else {
             json::object content;
-            for (const std::string_view type : request_types(operation.body)) {
+            for (const std::string_view type : request_types(kind, operation.body)) {
                 content[type] = json::object{{"schema", schema}};
             }
             json::object& request = out["requestBody"].emplace_object();
