@@ -156,7 +156,19 @@ def check_local_paths(files, read):
                 yield path, number, "a path of one machine"
 
 
-CHECKS = [check_top_level, check_layers, check_adapters, check_lengths, check_markers, check_headers,
+def check_named_tests(files, read):
+    """Tests that docs/conformance.md names, `file::test` or `file::Suite.Case`, exist."""
+    path = "docs/conformance.md"
+    for number, line in enumerate(read(path).splitlines() if path in files else [], 1):
+        for file, name in re.findall(r"`([\w/]+\.(?:py|cc))::([\w.]+)`", line):
+            suite, _, case = name.partition(".")
+            wanted = (rf"^def {name}\(" if file.endswith(".py") else
+                      rf"^(?:TEST|TEST_F|TEST_P)\({suite},\s*{case}\)")
+            if file not in files or not re.search(wanted, read(file), re.M):
+                yield path, number, f"there is no test {file}::{name}"
+
+
+CHECKS = [check_named_tests, check_top_level, check_layers, check_adapters, check_lengths, check_markers, check_headers,
           check_dead_files, check_module_readmes, check_local_paths]
 
 

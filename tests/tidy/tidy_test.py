@@ -21,6 +21,7 @@ BAD = {
     "check_headers": ("api/y.h", "int x;\n"),
     "check_dead_files": ("api/forgotten.cc", "\n"),
     "check_module_readmes": ("control/store/a.cc", "\n"),
+    "check_named_tests": ("docs/conformance.md", "| a spec | `api/x.py::test_nothing` |\n"),
     "check_local_paths": ("docs/a.md", "see /work/main\n"),
 }
 
