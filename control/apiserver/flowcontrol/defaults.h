@@ -1,4 +1,5 @@
-// The FlowSchemas and PriorityLevelConfigurations that a Kubernetes 1.32 API server starts with.
+// The FlowSchemas and PriorityLevelConfigurations of registry/defaults, for as long as they are not stored: the UIDs
+// are made of the names.
 #pragma once
 
 #include "control/apiserver/flowcontrol/types.h"

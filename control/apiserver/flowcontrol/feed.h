@@ -5,12 +5,7 @@
 #include <memory>
 
 #include "api/base/result.h"
-#include "control/apiserver/flowcontrol/types.h"
 
-namespace k8s::io::api::flowcontrol::v1 {
-class FlowSchema;
-class PriorityLevelConfiguration;
-}
 namespace sluice::registry {
 class Api;
 }
@@ -27,10 +22,5 @@ public:
 
 // Returns once the gate has what is stored.
 Result<std::unique_ptr<Feed>> start_feed(registry::Api& api, Gate& gate);
-
-// Objects into what the dispatcher uses.
-[[nodiscard]] FlowSchema from_object(const ::k8s::io::api::flowcontrol::v1::FlowSchema& object);
-[[nodiscard]] PriorityLevel from_object(
-    const ::k8s::io::api::flowcontrol::v1::PriorityLevelConfiguration& object);
 
 }  // namespace sluice::flowcontrol

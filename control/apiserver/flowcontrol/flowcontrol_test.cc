@@ -331,9 +331,9 @@ TEST(Dispatcher, Cost) {
     const auto time = [&](const Attributes& request) {
         constexpr int kRounds = 200'000;
         const auto now = [] {  // of this thread's CPU, as others may want it too
-            timespec time{};
-            clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-            return static_cast<double>(time.tv_sec) * 1e9 + static_cast<double>(time.tv_nsec);
+            timespec spent{};
+            clock_gettime(CLOCK_THREAD_CPUTIME_ID, &spent);
+            return static_cast<double>(spent.tv_sec) * 1e9 + static_cast<double>(spent.tv_nsec);
         };
         const double start = now();
         for (int i = 0; i < kRounds; ++i) dispatcher->admit(request, 1, [](const Verdict&) {});
