@@ -423,9 +423,13 @@ TEST_F(Chain, RowsOfDiscoveryAreKubernetes) {
         {"namespaces/finalize", "Namespace cluster update"},
         {"namespaces/status", "Namespace cluster" + part},
         {"nodes/status", "Node cluster" + part},
+        {"persistentvolumeclaims/status", "PersistentVolumeClaim ns" + part},
+        {"persistentvolumes/status", "PersistentVolume cluster" + part},
         {"pods", "Pod ns" + all + " (pod,[\"po\"],[\"all\"])"},
         {"pods/attach", "PodAttachOptions ns create get"},
         {"pods/binding", "Binding ns create"},
+        {"pods/ephemeralcontainers", "Pod ns" + part},
+        {"pods/eviction", "Eviction policy/v1 ns create"},
         {"pods/exec", "PodExecOptions ns create get"},
         {"pods/log", "Pod ns get"},
         {"pods/portforward", "PodPortForwardOptions ns create get"},
@@ -434,6 +438,7 @@ TEST_F(Chain, RowsOfDiscoveryAreKubernetes) {
          "ReplicationController ns" + all + " (replicationcontroller,[\"rc\"],[\"all\"])"},
         {"replicationcontrollers/scale", "Scale autoscaling/v1 ns" + part},
         {"replicationcontrollers/status", "ReplicationController ns" + part},
+        {"resourcequotas/status", "ResourceQuota ns" + part},
         {"services/status", "Service ns" + part},
     };
     const auto found = rows("/api/v1");
