@@ -96,7 +96,10 @@ def server():
 @pytest.fixture()
 def space(server, request):
     """A namespace of the test's own."""
-    name = request.node.name.replace("_", "-").replace("[", "-").replace("]", "").replace(".", "-").lower()[:50].strip("-")
+    name = request.node.name.lower().replace("]", "")
+    for sign in "_[.":
+        name = name.replace(sign, "-")
+    name = name[:50].strip("-")
     server.make("/api/v1/namespaces", {"metadata": {"name": name}})
     return name
 
