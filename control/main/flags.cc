@@ -137,6 +137,10 @@ void add_flags(CLI::App* app, Flags* flags) {
                     "those of /etc/resolv.conf by default");
     app->add_option("--token-auth-file", flags->token_auth_file,
                     "CSV file of bearer tokens: token,user,uid,\"group1,group2\"");
+    app->add_option("--enable-admission-plugins", flags->enable_admission_plugins,
+                    "Admission plugins in force besides the default ones, by names separated by commas");
+    app->add_option("--disable-admission-plugins", flags->disable_admission_plugins,
+                    "Admission plugins that are not in force, by names separated by commas");
     app->add_option("--authorization-mode", flags->authorization_mode,
                     "Who decides what is permitted, in this order: Node, RBAC, AlwaysAllow, AlwaysDeny")
         ->capture_default_str();
@@ -180,6 +184,8 @@ Result<ServeOptions> read_flags(const CLI::App& app, const Flags& flags) {
     SLUICE_TRY_ASSIGN(const auto ttl_ms, parse_period_ms("--event-ttl", flags.event_ttl));
     options.event_ttl_s = std::max<std::uint32_t>(1, ttl_ms / 1'000);
     options.token_auth_file = flags.token_auth_file;
+    SLUICE_TRY_ASSIGN(options.admission_plugins, admission::parse_plugins(flags.enable_admission_plugins,
+                                                                          flags.disable_admission_plugins));
     auto modes = authorization::parse_modes(flags.authorization_mode);
     if (!modes) return modes.error().with_context("--authorization-mode");
     options.authorization_modes = std::move(*modes);

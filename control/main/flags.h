@@ -34,6 +34,8 @@ struct Flags {
     std::int64_t unreachable_toleration_s = 300;
     std::string event_ttl = "1h";
     std::string token_auth_file;
+    std::string enable_admission_plugins;
+    std::string disable_admission_plugins;
     std::string authorization_mode = authorization::kDefaultModes;
     bool anonymous_auth = false;
     RequestFlags requests;

@@ -153,7 +153,7 @@ Result<void> serve(const ServeOptions& options, const sigset_t& signals) {
     SLUICE_TRY_ASSIGN(const Certificates certificates, load_certificates(options));
 
     authorization::Authorizer authorizer(options.authorization_modes);
-    const admission::Plugins plugins(authorizer);
+    const admission::Plugins plugins(authorizer, options.admission_plugins);
     audit::AuditOptions audit_options = options.requests.audit;
     audit_options.to_json = audit::body_to_json;
     SLUICE_TRY_ASSIGN(const auto auditor, audit::Auditor::create(std::move(audit_options)));

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "api/base/result.h"
+#include "control/apiserver/admission/plugins.h"
 #include "control/apiserver/authorization/authorizer.h"
 #include "control/controllers/controllers.h"
 #include "control/dns/dns.h"
@@ -25,6 +26,7 @@ struct ServeOptions {
     std::uint16_t node_port_max = 0;
     ServerNames tls_sans;
     std::string token_auth_file;  // empty: none
+    admission::PluginSet admission_plugins = admission::PluginSet::all();
     std::vector<authorization::Mode> authorization_modes = {authorization::Mode::kNode,
                                                             authorization::Mode::kRbac};
     bool anonymous_auth = false;

@@ -11,7 +11,7 @@
 namespace sluice::admission {
 namespace {
 
-namespace certificatesv1 = ::k8s::io::api::certificates::v1;
+using Csr = ::k8s::io::api::certificates::v1::CertificateSigningRequest;
 
 using authorization::Attributes;
 using authorization::Authorizer;
@@ -36,6 +36,11 @@ bool may_with_signer(const Authorizer& authorizer, const http::Identity& user, c
     return authorizer.authorize(asked).allowed;
 }
 
+bool changes_certificate(const AdmissionRequest& request) {
+    return request.object != nullptr && request.old != nullptr &&
+           request.object->GetDescriptor() == Csr::descriptor();
+}
+
 }  // namespace
 
 Answer<void> check_grants(const Authorizer& authorizer, const AdmissionRequest& request) {
@@ -50,30 +55,26 @@ Answer<void> check_grants(const Authorizer& authorizer, const AdmissionRequest& 
     return refuse(registry::forbidden(request.kind, request.name, found.message));
 }
 
-Answer<void> check_certificates(const Authorizer& authorizer, const AdmissionRequest& request) {
-    if (request.object == nullptr || request.old == nullptr ||
-        request.object->GetDescriptor() != certificatesv1::CertificateSigningRequest::descriptor()) {
-        return {};
-    }
-    const auto& now = static_cast<const certificatesv1::CertificateSigningRequest&>(*request.object);
-    const auto& old = static_cast<const certificatesv1::CertificateSigningRequest&>(*request.old);
+Answer<void> check_approval(const Authorizer& authorizer, const AdmissionRequest& request) {
+    if (!changes_certificate(request) || request.subresource != "approval") return {};
     // What the signer is, the stored object says.
+    const std::string& signer = static_cast<const Csr&>(*request.old).spec().signername();
+    if (may_with_signer(authorizer, request.user, "approve", signer)) return {};
+    return refuse(registry::forbidden(
+        request.kind, request.name,
+        fmt::format("user not permitted to approve requests with signerName {}", registry::go_quote(signer))));
+}
+
+Answer<void> check_signing(const Authorizer& authorizer, const AdmissionRequest& request) {
+    if (!changes_certificate(request) || request.subresource != "status") return {};
+    const auto& now = static_cast<const Csr&>(*request.object);
+    const auto& old = static_cast<const Csr&>(*request.old);
+    if (now.status().certificate() == old.status().certificate()) return {};
     const std::string& signer = old.spec().signername();
-    if (request.subresource == "approval") {
-        if (may_with_signer(authorizer, request.user, "approve", signer)) return {};
-        return refuse(registry::forbidden(
-            request.kind, request.name,
-            fmt::format("user not permitted to approve requests with signerName {}",
-                        registry::go_quote(signer))));
-    }
-    if (request.subresource == "status") {
-        if (now.status().certificate() == old.status().certificate()) return {};
-        if (may_with_signer(authorizer, request.user, "sign", signer)) return {};
-        return refuse(registry::forbidden(request.kind, request.name,
-                                          fmt::format("user not permitted to sign requests with signerName {}",
-                                                      registry::go_quote(signer))));
-    }
-    return {};
+    if (may_with_signer(authorizer, request.user, "sign", signer)) return {};
+    return refuse(registry::forbidden(
+        request.kind, request.name,
+        fmt::format("user not permitted to sign requests with signerName {}", registry::go_quote(signer))));
 }
 
 Answer<void> check_creation(const Authorizer& authorizer, const AdmissionRequest& request) {
@@ -99,12 +100,41 @@ Answer<void> check_creation(const Authorizer& authorizer, const AdmissionRequest
     return refuse(std::move(error));
 }
 
+Answer<void> Plugins::mutate(const AdmissionRequest& request, registry::Message* object) const {
+    if (enabled_.has(Plugin::kLimitRanger)) set_default_limits(request, object);
+    if (enabled_.has(Plugin::kPriority)) {
+        if (auto ok = set_priority(request, object); !ok) return ok;
+    }
+    if (enabled_.has(Plugin::kRuntimeClass)) {
+        if (auto ok = set_runtime(request, object); !ok) return ok;
+    }
+    if (enabled_.has(Plugin::kDefaultStorageClass)) set_storage_class(request, object);
+    if (enabled_.has(Plugin::kDefaultIngressClass)) set_ingress_class(request, object);
+    return {};
+}
+
 Answer<void> Plugins::check(const AdmissionRequest& request) const {
+    const auto has = [this](Plugin plugin) { return enabled_.has(plugin); };
     if (auto ok = check_creation(authorizer_, request); !ok) return ok;
     if (auto ok = check_grants(authorizer_, request); !ok) return ok;
-    if (auto ok = check_certificates(authorizer_, request); !ok) return ok;
-    if (!authorizer_.has(authorization::Mode::kNode)) return {};
-    return check_node(request);
+    if (has(Plugin::kCertificateApproval)) {
+        if (auto ok = check_approval(authorizer_, request); !ok) return ok;
+    }
+    if (has(Plugin::kCertificateSigning)) {
+        if (auto ok = check_signing(authorizer_, request); !ok) return ok;
+    }
+    if (has(Plugin::kNodeRestriction) && authorizer_.has(authorization::Mode::kNode)) {
+        if (auto ok = check_node(request); !ok) return ok;
+    }
+    if (has(Plugin::kLimitRanger)) {
+        if (auto ok = check_limits(request); !ok) return ok;
+    }
+    if (has(Plugin::kPriority)) {
+        if (auto ok = check_priority(request); !ok) return ok;
+    }
+    // Last, as nothing refuses what has been charged.
+    if (has(Plugin::kResourceQuota)) return charge_quotas(request);
+    return {};
 }
 
 }  // namespace sluice::admission

@@ -16,6 +16,8 @@
 #include "control/apiserver/registry/namespace_deletion/namespace_deletion.h"
 #include "control/apiserver/registry/observe/amend.h"
 #include "control/apiserver/registry/observe/observation.h"
+#include "control/apiserver/registry/quota/keeper.h"
+#include "control/apiserver/registry/rest/admission.h"
 #include "control/apiserver/registry/rest/core.h"
 #include "control/apiserver/registry/rest/verbs.h"
 
@@ -93,6 +95,7 @@ private:
     std::unique_ptr<NamespaceDeletion> namespace_deletion_;
     std::unique_ptr<EventExpiry> event_expiry_;
     std::unique_ptr<IpAddresses> ip_addresses_;
+    std::unique_ptr<QuotaKeeper> quotas_;
 };
 
 Result<void> ApiImpl::adopt_services() {
@@ -117,6 +120,7 @@ Result<void> ApiImpl::start(const ApiOptions& options) {
     SLUICE_TRY_ASSIGN(namespace_deletion_, start_namespace_deletion(core_));
     event_expiry_ = start_event_expiry(core_, options.event_ttl_s);
     SLUICE_TRY_ASSIGN(ip_addresses_, start_ip_addresses(core_));
+    SLUICE_TRY_ASSIGN(quotas_, start_quotas(core_));
     return {};
 }
 
@@ -161,7 +165,25 @@ void ApiImpl::handle(std::shared_ptr<const http::Request> request,
     call->rows = row_object(*request);
     call->request = std::move(request);
     call->responder = std::move(responder);
-    dispatch(call);
+    const Admission* admission = core_.admission.load();
+    if (admission == nullptr || is_read(call->info.verb) || !admission->blocks()) return dispatch(call);
+    {
+        const std::lock_guard lock(core_.mutex);
+        ++core_.writes;
+    }
+    const auto leave = [this] {
+        const std::lock_guard lock(core_.mutex);
+        --core_.writes;
+        core_.idle.notify_all();
+    };
+    const bool taken = admission->run([held = CallPtr(call), leave]() mutable {
+        dispatch(held);
+        held.reset();
+        leave();
+    });
+    if (taken) return;
+    call->respond(too_many_requests("too many requests wait for their admission"));
+    leave();
 }
 
 Result<std::shared_ptr<const Message>> ApiImpl::read(const codec::KindInfo& kind,
@@ -219,6 +241,7 @@ void ApiImpl::shutdown() {
     if (definitions_ != nullptr) definitions_->stop();
     if (namespace_deletion_ != nullptr) namespace_deletion_->stop();
     if (event_expiry_ != nullptr) event_expiry_->stop();
+    if (quotas_ != nullptr) quotas_->stop();
     if (ip_addresses_ != nullptr) ip_addresses_->stop();
     core_.stop();
 }

@@ -9,7 +9,9 @@ namespace sluice::registry {
 Transform admitted(const CallPtr& call, bool dry_run, Transform transform) {
     const Admission* admission = call->core->admission.load();
     if (admission == nullptr) return transform;
-    return [call, dry_run, admission, transform = std::move(transform)](const ObjectPtr& existing) -> Answer<Change> {
+    call->dry_run = dry_run;
+    return [call, dry_run, admission, transform = std::move(transform),
+            attempts = 0](const ObjectPtr& existing) mutable -> Answer<Change> {
         auto change = transform(existing);
         if (!change) return change;
         const bool deletion = call->info.verb == Verb::kDelete || call->info.verb == Verb::kDeleteCollection;
@@ -38,12 +40,31 @@ Transform admitted(const CallPtr& call, bool dry_run, Transform transform) {
             .object = deletion ? nullptr : object,
             .old = existing == nullptr ? nullptr : &existing->message(),
             .dry_run = dry_run,
+            .call = *call,
+            .again = attempts++ > 0,
         };
         if (auto ok = admission->check(request); !ok) {
             if (change->reservation != nullptr) change->reservation->rollback();
             return refuse(std::move(ok).error());
         }
         return change;
+    };
+}
+
+AdmissionRequest admission_request(Call& call, const Message& object, const Message* old) {
+    const auto& meta = codec::object_meta(object);
+    return {
+        .user = call.request->identity,
+        .operation = old == nullptr ? Operation::kCreate : Operation::kUpdate,
+        .verb = call.info.verb,
+        .kind = call.strategy->kind(),
+        .subresource = call.info.subresource,
+        .name_space = call.info.name_space,
+        .name = meta.name(),
+        .object = &object,
+        .old = old,
+        .dry_run = call.dry_run,
+        .call = call,
     };
 }
 

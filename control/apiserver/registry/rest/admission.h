@@ -22,14 +22,40 @@ struct AdmissionRequest {
     const Message* object = nullptr;  // as it would be stored; null for a deletion
     const Message* old = nullptr;     // null for a creation
     bool dry_run = false;
+    // Where plugins read what they decide by, and where what they have to say to the client goes.
+    Call& call;
+    // Another attempt of the same write, as another one came between: what was charged for it is charged already.
+    bool again = false;
 };
 
 // Thread-safe. Called on connection threads and workers; must not block for long.
 class Admission {
 public:
     virtual ~Admission() = default;
+    // Changes *object, which request.object is, before the kind's own admission and preparation.
+    [[nodiscard]] virtual Answer<void> mutate(const AdmissionRequest& request, Message* object) const {
+        (void)request;
+        (void)object;
+        return {};
+    }
+    // The same after the kind's own admission: what outside the server has to say.
+    [[nodiscard]] virtual Answer<void> mutate_last(const AdmissionRequest& request, Message* object) const {
+        (void)request;
+        (void)object;
+        return {};
+    }
     [[nodiscard]] virtual Answer<void> check(const AdmissionRequest& request) const = 0;
+    // Whether admitting such a write may take long, so that it must be done by run().
+    [[nodiscard]] virtual bool blocks() const { return false; }
+    // Runs the task on a thread that may wait, or refuses by returning false when too many wait.
+    [[nodiscard]] virtual bool run(std::function<void()> task) const {
+        task();
+        return true;
+    }
 };
+
+// The request as plugins see it before there is a Change; `old` is null for a creation.
+[[nodiscard]] AdmissionRequest admission_request(Call& call, const Message& object, const Message* old);
 
 // The transform, and then the core's admission of what came out. A write that changes nothing is checked too, as
 // whoever may not write must not learn that.

@@ -8,6 +8,7 @@
 #include "api/kubernetes/meta/v1/meta.pb.h"
 #include "control/apiserver/registry/custom/custom_kind.h"
 #include "control/apiserver/registry/observe/observation.h"
+#include "control/apiserver/registry/rest/admission.h"
 #include "control/apiserver/registry/rest/watch.h"
 
 namespace sluice::registry {
@@ -137,7 +138,7 @@ void Attempt::written(const Result<store::WriteResult>& result, const ObjectPtr&
         if (++attempts >= kMaxWriteAttempts) {
             return done(refuse(object_modified(strategy.kind(), name)));
         }
-        return run();
+        return core.go_on([self = shared_from_this()] { self->run(); });
     }
     if (!result) return done(refuse(from_error(result.error())));
     if (reservation != nullptr) reservation->commit();
@@ -191,6 +192,24 @@ void Core::end_stale_watches() {
         }
     }
     for (const auto& stream : stale) stream->end();
+}
+
+void Core::go_on(std::function<void()> task) {
+    const Admission* asked = admission.load();
+    if (asked == nullptr || !asked->blocks()) return task();
+    {
+        const std::lock_guard lock(mutex);
+        ++writes;
+    }
+    auto counted = [this, task]() mutable {
+        task();
+        task = nullptr;
+        const std::lock_guard lock(mutex);
+        --writes;
+        idle.notify_all();
+    };
+    // A write that is under way is not given up because others wait: it goes on here.
+    if (!asked->run(counted)) counted();
 }
 
 void Core::when_newest(std::function<void(Answer<void>)> callback) {

@@ -59,6 +59,8 @@ struct Core {
     // Calls back once the observations of the kind have seen the revision; at once when there is none.
     void when_observed(const codec::KindInfo& kind, store::Revision revision,
                        std::function<void()> callback);
+    // Goes on with a write on a thread where its admission may wait: here, if none does.
+    void go_on(std::function<void()> task);
     // Calls back once everything acknowledged by other servers on the same store can be read here, or
     // with why that cannot be known. At once for a store of one process, else on a worker.
     void when_newest(std::function<void(Answer<void>)> callback);
@@ -84,6 +86,7 @@ struct Call {
     OutputFormat format;
     RowObject rows = RowObject::kMetadata;
     std::vector<std::string> warnings;
+    bool dry_run = false;
     bool newest = false;  // what it reads was made sure to be the newest (Core::when_newest)
 
     void respond(StatusError error) const;

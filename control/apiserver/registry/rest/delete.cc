@@ -64,7 +64,8 @@ void Collection::step() {
                           return self->call->respond(std::move(outcome).error());
                       }
                       // A fresh stack for each step: `done` may have been called from within change_object.
-                      self->call->core->executor.post([self] { self->step(); });
+                      Core& core = *self->call->core;
+                      core.executor.post([self] { self->call->core->go_on([self] { self->step(); }); });
                   });
 }
 

@@ -10,6 +10,7 @@
 
 #include "api/codec/protobuf.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
+#include "control/apiserver/registry/rest/admission.h"
 #include "control/apiserver/registry/table/cells.h"
 
 namespace sluice::registry {
@@ -124,6 +125,21 @@ Answer<void> check_preconditions(const Strategy& strategy, const StoredObject& e
     return {};
 }
 
+// The kind's own admission between what the plugins add before and after it.
+Answer<void> admit(const Strategy& strategy, const WriteOrigin& origin, const Message* old, Message* object) {
+    const Admission* plugins = origin.call == nullptr ? nullptr : origin.call->core->admission.load();
+    if (plugins != nullptr) {
+        if (auto ok = plugins->mutate(admission_request(*origin.call, *object, old), object); !ok) return ok;
+    }
+    // Subresources get no defaults of the whole object.
+    const bool whole = origin.call == nullptr || origin.call->info.subresource.empty();
+    if (whole) {
+        if (auto ok = strategy.admit(object, old); !ok) return ok;
+    }
+    if (plugins == nullptr) return {};
+    return plugins->mutate_last(admission_request(*origin.call, *object, old), object);
+}
+
 }  // namespace
 
 // A precondition of the object's storage: the answer is kube-apiserver's, key and all.
@@ -211,7 +227,7 @@ Answer<Change> prepare_creation(const Strategy& strategy, std::unique_ptr<Messag
     strategy.set_defaults(object.get());
     // What admission and the strategy add later is nobody's, as in Kubernetes.
     if (!origin.applied) track_creation(strategy, origin.writer, object.get());
-    if (auto ok = strategy.admit(object.get(), nullptr); !ok) return refuse(std::move(ok).error());
+    if (auto ok = admit(strategy, origin, nullptr, object.get()); !ok) return refuse(std::move(ok).error());
     strategy.prepare_for_create(object.get());
     FieldErrors errors;
     strategy.validate(*object, &errors);
@@ -245,8 +261,8 @@ Answer<Change> prepare_update(const Strategy& strategy, const StoredObject& exis
         }
         track_update(strategy, existing, origin.writer, part, object.get());
     }
-    if (part == Part::kMain) {
-        if (auto ok = strategy.admit(object.get(), &existing.message()); !ok) {
+    if (part == Part::kMain || origin.call != nullptr) {
+        if (auto ok = admit(strategy, origin, &existing.message(), object.get()); !ok) {
             return refuse(std::move(ok).error());
         }
     }

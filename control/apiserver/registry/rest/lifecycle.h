@@ -30,6 +30,8 @@ struct WriteOrigin {
     const FieldWriter* writer = nullptr;
     // The object's managedFields are those of an apply, and are written as they are.
     bool applied = false;
+    // Who changes the object on its way; null: nobody. The call outlives the preparation.
+    Call* call = nullptr;
 };
 
 // Defaults, system metadata, the strategy's preparation, validation, reservations.

@@ -55,7 +55,7 @@ void run_creation(const std::shared_ptr<Creation>& creation) {
             if (existing != nullptr) return refuse(already_exists(strategy.kind(), name));
             auto object = clone(*creation->object);
             codec::object_meta(*object).set_name(name);
-            return prepare_creation(strategy, std::move(object), {&creation->writer, false});
+            return prepare_creation(strategy, std::move(object), {&creation->writer, false, creation->call.get()});
         }),
         [creation](Answer<Outcome> outcome) {
             if (!outcome && creation->generate && outcome.error().reason == "AlreadyExists") {
@@ -107,7 +107,7 @@ Answer<Change> apply_configuration(PatchRequest& request, const ObjectPtr& exist
         return refuse(std::move(ok).error());
     }
     if (auto ok = match_url_name(call->info, **object); !ok) return refuse(std::move(ok).error());
-    const WriteOrigin origin{&request.writer, true};
+    const WriteOrigin origin{&request.writer, true, call.get()};
     if (existing == nullptr) return create_at(call, std::move(*object), origin);
     return prepare_update(strategy, *existing, std::move(*object), request.part, origin);
 }
@@ -130,7 +130,7 @@ Answer<Change> apply_patch(PatchRequest& request, const ObjectPtr& existing) {
     if (auto ok = match_url_name(request.call->info, **object); !ok) {
         return refuse(std::move(ok).error());
     }
-    return prepare_update(strategy, *existing, std::move(*object), request.part, {&request.writer, false});
+    return prepare_update(strategy, *existing, std::move(*object), request.part, {&request.writer, false, request.call.get()});
 }
 
 Part part_of(const RequestInfo& info) {
@@ -163,14 +163,14 @@ Answer<Change> apply_update(const CallPtr& call, const std::shared_ptr<const Mes
         }
         auto object = clone(*wanted);
         codec::object_meta(*object).clear_resourceversion();
-        return create_at(call, std::move(object), {&writer, false});
+        return create_at(call, std::move(object), {&writer, false, call.get()});
     }
     if (!meta.uid().empty() && meta.uid() != existing->meta().uid()) {
         return refuse(uid_precondition_failed(strategy, *existing, meta.uid()));
     }
     auto object = part == Part::kFinalize ? finalized(existing->message(), *wanted)
                                           : clone(*wanted);
-    return prepare_update(strategy, *existing, std::move(object), part, {&writer, false});
+    return prepare_update(strategy, *existing, std::move(object), part, {&writer, false, call.get()});
 }
 
 }  // namespace

@@ -20,7 +20,7 @@ constexpr std::int64_t kGraceSeconds = 30;
 constexpr std::int32_t kFileMode = 0644;
 constexpr std::int64_t kTokenSeconds = 3600;
 
-// The classes that exist in every cluster; others need a kind of their own.
+// The classes that exist in every cluster, for Pods that the plugin Priority has not seen.
 struct PriorityClass {
     std::string_view name;
     std::int32_t value;
@@ -238,29 +238,23 @@ Answer<void> admit_pod(const codec::KindInfo& kind, const DefaultTolerations& to
         spec->set_serviceaccountname("default");
         spec->set_serviceaccount("default");
     }
-    std::int32_t priority = 0;
-    if (!spec->priorityclassname().empty()) {
-        const auto* found =
-            std::find_if(std::begin(kPriorityClasses), std::end(kPriorityClasses),
-                         [spec](const PriorityClass& known) {
-                             return known.name == spec->priorityclassname();
-                         });
-        if (found == std::end(kPriorityClasses)) {
-            return refuse(forbidden(kind, pod->metadata().name(),
-                                    fmt::format("no PriorityClass with name {} was found",
-                                                spec->priorityclassname())));
+    // The plugin Priority has set what the Pod's class says, when it is in force.
+    if (!spec->has_priority()) {
+        std::int32_t priority = 0;
+        if (!spec->priorityclassname().empty()) {
+            const auto* found = std::find_if(std::begin(kPriorityClasses), std::end(kPriorityClasses),
+                                             [spec](const PriorityClass& known) {
+                                                 return known.name == spec->priorityclassname();
+                                             });
+            if (found == std::end(kPriorityClasses)) {
+                return refuse(forbidden(kind, pod->metadata().name(),
+                                        fmt::format("no PriorityClass with name {} was found",
+                                                    spec->priorityclassname())));
+            }
+            priority = found->value;
         }
-        priority = found->value;
+        spec->set_priority(priority);
     }
-    if (spec->has_priority() && spec->priority() != priority) {
-        return refuse(forbidden(
-            kind, pod->metadata().name(),
-            fmt::format("the integer value of priority ({}) must not be provided in pod spec; "
-                        "priority admission controller computed {} from the given PriorityClass "
-                        "name",
-                        spec->priority(), priority)));
-    }
-    spec->set_priority(priority);
     if (!spec->has_preemptionpolicy()) spec->set_preemptionpolicy("PreemptLowerPriority");
     return {};
 }
