@@ -83,7 +83,7 @@ enum class Scope : std::uint8_t { kCluster, kNamespaced };
 enum class Status : std::uint8_t { kNone, kServed };
 
 std::vector<std::string> verbs_of(std::string_view subresource) {
-    if (subresource == "binding" || subresource == "eviction") return {"create"};
+    if (subresource == "binding" || subresource == "eviction" || subresource == "token") return {"create"};
     if (subresource == "log") return {"get"};
     if (subresource == "finalize") return {"update"};
     if (subresource == "attach" || subresource == "exec" || subresource == "portforward") {
@@ -97,6 +97,7 @@ GroupVersionKind kind_at(std::string_view subresource, const GroupVersionKind& o
     if (subresource == "scale") return {"autoscaling", "v1", "Scale"};
     if (subresource == "binding") return {"", "v1", "Binding"};
     if (subresource == "eviction") return {"policy", "v1", "Eviction"};
+    if (subresource == "token") return {"authentication.k8s.io", "v1", "TokenRequest"};
     if (subresource == "attach") return {"", "v1", "PodAttachOptions"};
     if (subresource == "exec") return {"", "v1", "PodExecOptions"};
     if (subresource == "portforward") return {"", "v1", "PodPortForwardOptions"};
@@ -164,7 +165,7 @@ const std::vector<KindInfo>& table() {
         row<corev1::Secret, corev1::SecretList>("", "v1", {"secrets", "secret"}, kNamespaced,
                                                 kNone),
         row<corev1::ServiceAccount, corev1::ServiceAccountList>(
-            "", "v1", {"serviceaccounts", "serviceaccount", {"sa"}}, kNamespaced, kNone),
+            "", "v1", {"serviceaccounts", "serviceaccount", {"sa"}}, kNamespaced, kNone, {"token"}),
         row<corev1::Service, corev1::ServiceList>(
             "", "v1", {"services", "service", {"svc"}, {"all"}}, kNamespaced, kServed),
         row<admissionv1::MutatingWebhookConfiguration,
@@ -334,6 +335,7 @@ std::span<const ActionResource> action_resources() {
         {{"", "v1", "Binding"}, "bindings", "binding", true},
         {{"authentication.k8s.io", "v1", "SelfSubjectReview"}, "selfsubjectreviews",
          "selfsubjectreview", false},
+        {{"authentication.k8s.io", "v1", "TokenReview"}, "tokenreviews", "tokenreview", false},
         {{"authorization.k8s.io", "v1", "LocalSubjectAccessReview"}, "localsubjectaccessreviews",
          "localsubjectaccessreview", true},
         {{"authorization.k8s.io", "v1", "SelfSubjectAccessReview"}, "selfsubjectaccessreviews",

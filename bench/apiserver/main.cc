@@ -28,11 +28,12 @@ std::string quoted(const std::string& text) {
 
 void print(const Outcome& out) {
     std::printf("%s\n", fmt::format(
-        R"({{"seconds":{:.6f},"requests":{},"failed":{},"first_failure":{},"per_s":{:.1f},"bytes":{},"client_cpu_s":{:.3f},)"
+        R"({{"seconds":{:.6f},"requests":{},"failed":{},"first_failure":{},"per_s":{:.1f},"bytes":{},)"
+        R"("client_cpu_s":{:.3f},)"
         R"("p50_ms":{:.4f},"p90_ms":{:.4f},"p99_ms":{:.4f},"max_ms":{:.4f}}})",
-        out.seconds, out.requests, out.failed, quoted(out.first_failure), static_cast<double>(out.requests) / out.seconds,
-        out.bytes, out.client_cpu_s, at(out.latency_ms, 0.5), at(out.latency_ms, 0.9), at(out.latency_ms, 0.99),
-        at(out.latency_ms, 1)).c_str());
+        out.seconds, out.requests, out.failed, quoted(out.first_failure),
+        static_cast<double>(out.requests) / out.seconds, out.bytes, out.client_cpu_s,
+        at(out.latency_ms, 0.5), at(out.latency_ms, 0.9), at(out.latency_ms, 0.99), at(out.latency_ms, 1)).c_str());
 }
 
 void print(const WatchOutcome& out) {

@@ -144,7 +144,8 @@ Result<WatchOutcome> run_watch(const WatchRun& run) {
     {
         std::vector<std::jthread> writing;
         for (int i = 0; i < run.writers; ++i) {
-            writing.emplace_back([&, i] { make_changes(run, *clients[static_cast<std::size_t>(i)], i, changes, failed); });
+            Client& client = *clients[static_cast<std::size_t>(i)];
+            writing.emplace_back([&, i] { make_changes(run, client, i, changes, failed); });
         }
     }
     const auto all_there = [&] {

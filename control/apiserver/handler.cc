@@ -17,6 +17,8 @@
 #include "control/apiserver/proxy/pod_proxy.h"
 #include "control/apiserver/registry/api.h"
 #include "control/apiserver/reviews/reviews.h"
+#include "control/apiserver/service_accounts/authority.h"
+#include "control/apiserver/service_accounts/requests.h"
 #include "control/apiserver/version.h"
 #include "control/store/store.h"
 
@@ -137,6 +139,10 @@ http::Response ApiServer::index() const {
                              "/openapi/v2", "/openapi/v3"}) {
         paths.emplace_back(path);
     }
+    if (token_authority_ != nullptr) {
+        paths.emplace_back("/.well-known/openid-configuration");
+        paths.emplace_back("/openid/v1/jwks");
+    }
     for (const auto& check : checks_) {
         if (check.healthz) paths.push_back("/healthz/" + check.name);
         if (check.livez) paths.push_back("/livez/" + check.name);
@@ -256,6 +262,16 @@ void ApiServer::route(std::shared_ptr<http::Request> request,
                       std::shared_ptr<http::Responder> metered) {
     if (auto answer = answer_directly(*request)) {
         metered->send(std::move(*answer));
+        return;
+    }
+    if (token_authority_ != nullptr) {
+        if (auto answer = token_authority_->answer(request->path, *request)) {
+            metered->send(std::move(*answer));
+            return;
+        }
+    }
+    if (token_requests_ != nullptr && token_requests_->handles(*request)) {
+        token_requests_->handle(*request, *metered);
         return;
     }
     const auto* authorizer = authorizer_.load(std::memory_order_acquire);

@@ -32,6 +32,10 @@ struct Attributes;
 namespace sluice::registry {
 class Api;
 }
+namespace sluice::service_accounts {
+class Authority;
+class TokenRequests;
+}
 namespace sluice::store {
 class Store;
 }
@@ -57,6 +61,11 @@ public:
     // Requests without credentials are those of system:anonymous, whatever they ask for, instead of 401 beyond health,
     // version and the published facts of the cluster. Before the first request.
     void set_anonymous(bool allowed) { anonymous_ = allowed; }
+    // Who answers for tokens. Both outlive the http::Server that calls handle(), and are set before the first request.
+    void set_tokens(const service_accounts::Authority* authority, const service_accounts::TokenRequests* requests) {
+        token_authority_ = authority;
+        token_requests_ = requests;
+    }
     // Custom kinds that discovery and OpenAPI show from now on.
     void set_custom_kinds(std::vector<codec::PublishedKind> kinds) {
         discovery_.set_custom(kinds);
@@ -94,6 +103,8 @@ private:
     std::atomic<const authorization::Authorizer*> authorizer_{nullptr};
     std::shared_ptr<audit::Auditor> auditor_;
     flowcontrol::Gate* gate_ = nullptr;
+    const service_accounts::Authority* token_authority_ = nullptr;
+    const service_accounts::TokenRequests* token_requests_ = nullptr;
     bool anonymous_ = false;
     std::atomic<bool> shutting_down_{false};
     std::atomic<std::uint64_t> unauthenticated_{0};

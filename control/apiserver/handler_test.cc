@@ -434,6 +434,7 @@ TEST_F(Chain, RowsOfDiscoveryAreKubernetes) {
         {"pods/log", "Pod ns get"},
         {"pods/portforward", "PodPortForwardOptions ns create get"},
         {"pods/status", "Pod ns" + part},
+        {"serviceaccounts/token", "TokenRequest authentication.k8s.io/v1 ns create"},
         {"replicationcontrollers",
          "ReplicationController ns" + all + " (replicationcontroller,[\"rc\"],[\"all\"])"},
         {"replicationcontrollers/scale", "Scale autoscaling/v1 ns" + part},

@@ -150,6 +150,7 @@ void add_flags(CLI::App* app, Flags* flags) {
         ->capture_default_str();
     add_storage_flags(app, &flags->storage);
     add_request_flags(app, &flags->requests);
+    add_token_flags(app, &flags->tokens);
     app->add_option("--log-level", flags->log_level, "trace, debug, info, warn, error or off")
         ->capture_default_str();
 }
@@ -193,6 +194,7 @@ Result<ServeOptions> read_flags(const CLI::App& app, const Flags& flags) {
     SLUICE_TRY(check_storage_flags(app, flags.storage));
     options.storage = flags.storage;
     SLUICE_TRY_ASSIGN(options.requests, read_request_flags(flags.requests));
+    SLUICE_TRY_ASSIGN(options.tokens, read_token_flags(flags.tokens));
     SLUICE_TRY_ASSIGN(const Components components, parse_components(flags.components));
     if (components.dns) {
         SLUICE_TRY_ASSIGN(options.dns, dns::parse_options(flags.dns_listen, flags.cluster_domain,

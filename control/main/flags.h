@@ -39,6 +39,7 @@ struct Flags {
     std::string authorization_mode = authorization::kDefaultModes;
     bool anonymous_auth = false;
     RequestFlags requests;
+    TokenFlags tokens;
     std::string log_level = "info";
     StorageFlags storage;
 };

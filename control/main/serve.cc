@@ -22,6 +22,8 @@
 #include "control/apiserver/flowcontrol/gate.h"
 #include "control/apiserver/handler.h"
 #include "control/apiserver/proxy/pod_proxy.h"
+#include "control/apiserver/service_accounts/authority.h"
+#include "control/apiserver/service_accounts/requests.h"
 #include "control/http/server.h"
 #include "control/http/status_body.h"
 #include "control/pki/files.h"
@@ -120,6 +122,22 @@ std::optional<http::Identity> authenticate(std::string_view token,
     return authentication::authenticate_bootstrap_token(token, read, std::time(nullptr));
 }
 
+Result<service_accounts::KeyRing> load_token_keys(const ServeOptions& options) {
+    return service_accounts::KeyRing::load(pki_path(options.data_dir), options.tokens.signing_key_file,
+                                           options.tokens.key_files);
+}
+
+// Tokens of service accounts. `advertised`: where clients reach the server, "10.0.0.1:6443".
+service_accounts::Options token_options(const TokenFlags& flags, const std::string& advertised) {
+    service_accounts::Options out;
+    if (!flags.issuers.empty()) out.issuers = flags.issuers;
+    out.audiences = flags.audiences;
+    out.jwks_uri = flags.jwks_uri.empty() ? "https://" + advertised + "/openid/v1/jwks" : flags.jwks_uri;
+    out.max_token_s = flags.max_expiration_s;
+    out.extend_expiration = flags.extend_expiration;
+    return out;
+}
+
 Result<void> start_proxy(const Certificates& certificates, registry::Api& api,
                          std::unique_ptr<apiserver::PodProxy>* proxy) {
     apiserver::PodProxyOptions options;
@@ -176,8 +194,15 @@ Result<void> serve(const ServeOptions& options, const sigset_t& signals) {
     SLUICE_TRY(load_tokens(options.token_auth_file, &tokens));
     // Bootstrap tokens are Secrets, which can be read as soon as there is an API.
     std::atomic<registry::Api*> secrets{nullptr};
-    server_options.authenticate_token = [&](std::string_view token) {
-        return authenticate(token, tokens, secrets.load(std::memory_order_acquire));
+    SLUICE_TRY_ASSIGN(auto token_keys, load_token_keys(options));
+    // The address that keys are found at is known once there is a listener, which asks for nothing before.
+    service_accounts::Reader token_reader;
+    std::optional<service_accounts::Authority> token_authority;
+    std::optional<service_accounts::TokenRequests> token_requests;
+    std::atomic<const service_accounts::TokenRequests*> token_judge{nullptr};
+    server_options.authenticate_token = [&](std::string_view token) -> std::optional<http::Identity> {
+        if (const auto* judge = token_judge.load(std::memory_order_acquire)) return judge->identify(token);
+        return tokens.find(token);
     };
     SLUICE_TRY_ASSIGN(
         auto server,
@@ -206,6 +231,12 @@ Result<void> serve(const ServeOptions& options, const sigset_t& signals) {
     api_server.set_anonymous(options.anonymous_auth);
     api_server.set_auditor(auditor);
     api_server.set_gate(&gate);
+    token_authority.emplace(token_options(options.tokens, advertised.to_string()), std::move(token_keys));
+    token_requests.emplace(*token_authority, [&](std::string_view token) {
+        return authenticate(token, tokens, secrets.load(std::memory_order_acquire));
+    });
+    api_server.set_tokens(&*token_authority, &*token_requests);
+    token_judge.store(&*token_requests, std::memory_order_release);
     serving.store(&api_server, std::memory_order_release);
     auto api = registry::make_api(*store, api_options);
     Result<void> done;
@@ -251,6 +282,10 @@ Result<void> serve(const ServeOptions& options, const sigset_t& signals) {
         if (done) {
             api_server.set_pod_proxy(proxy.get());
             secrets.store(api->get(), std::memory_order_release);
+            token_reader = [raw = api->get()](const auto& kind, const auto& name_space, const auto& name) {
+                return raw->read(kind, name_space, name);
+            };
+            token_authority->set_reader(&token_reader);
             api_server.set_api(api->get());
             auto started = start_components(options, certificates.components, url,
                                             "https://" + advertised.to_string());
@@ -278,6 +313,7 @@ Result<void> serve(const ServeOptions& options, const sigset_t& signals) {
     // Requests in flight finish, then what they use goes, the store last of all.
     server->shutdown(kShutdownGraceMs);
     gate.stop();
+    if (token_authority) token_authority->set_reader(nullptr);
     if (api) api->reset();
     snapshots.reset();
     store.reset();

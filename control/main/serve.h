@@ -15,6 +15,7 @@
 #include "control/main/options.h"
 #include "control/main/request_flags.h"
 #include "control/main/storage.h"
+#include "control/main/token_flags.h"
 
 namespace sluice::control {
 
@@ -34,6 +35,7 @@ struct ServeOptions {
     std::int64_t unreachable_toleration_s = 300;
     std::uint32_t event_ttl_s = 3'600;
     RequestOptions requests;
+    TokenFlags tokens;
     StorageFlags storage;
     // Set: that component runs.
     std::optional<dns::Options> dns;

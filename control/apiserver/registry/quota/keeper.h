@@ -2,9 +2,10 @@
 //
 //   quotas, and the kinds they count --observations--> namespaces to look at --thread--> list, sum, compare-and-swap
 //
-// Admission charges writes before they are done (admission/quota.cc); this counts again after deletions, after changes of
-// quotas and of what they count, and now and then. A count that falls between a charge and its write gives the charge
-// back until the write has been seen: a quota may be exceeded by writes that run beside deletions, as in Kubernetes.
+// Admission charges writes before they are done (admission/quota.cc); this counts again after deletions, after
+// changes of quotas and of what they count, and now and then. A count that falls between a charge and its write gives
+// the charge back until the write has been seen: a quota may be exceeded by writes that run beside deletions, as in
+// Kubernetes.
 #pragma once
 
 #include <chrono>
@@ -34,8 +35,8 @@ Result<std::unique_ptr<QuotaKeeper>> start_quotas(Core& core);
 // The status that a quota should have, from what is stored now.
 [[nodiscard]] std::unique_ptr<Message> counted_quota(Core& core, const StoredObject& quota);
 
-// Writes an object that was read, unless it was changed since, and waits until that is durable. True: written; false: it
-// was changed. REQUIRES: not called on the store's thread.
+// Writes an object that was read, unless it was changed since, and waits until that is durable. True: written; false:
+// it was changed. REQUIRES: not called on the store's thread.
 Answer<bool> write_and_wait(Core& core, const Strategy& strategy, const StoredObject& read, const Message& wanted);
 
 }  // namespace sluice::registry

@@ -25,8 +25,8 @@ constexpr std::string_view kCountPrefix = "count/";
 constexpr std::string_view kOfClass = ".storageclass.storage.k8s.io/";
 
 // Core kinds that are also counted by their bare name.
-constexpr std::string_view kBareNames[] = {"configmaps",     "persistentvolumeclaims", "pods",   "replicationcontrollers",
-                                           "resourcequotas", "secrets",                "services"};
+constexpr std::string_view kBareNames[] = {"configmaps", "persistentvolumeclaims", "pods", "replicationcontrollers",
+                                           "resourcequotas", "secrets", "services"};
 
 bool is_standard(const std::string& name) {
     return name == "cpu" || name == "memory" || name == "ephemeral-storage" || name.starts_with("hugepages-");

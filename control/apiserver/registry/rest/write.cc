@@ -130,7 +130,8 @@ Answer<Change> apply_patch(PatchRequest& request, const ObjectPtr& existing) {
     if (auto ok = match_url_name(request.call->info, **object); !ok) {
         return refuse(std::move(ok).error());
     }
-    return prepare_update(strategy, *existing, std::move(*object), request.part, {&request.writer, false, request.call.get()});
+    return prepare_update(strategy, *existing, std::move(*object), request.part,
+                          {&request.writer, false, request.call.get()});
 }
 
 Part part_of(const RequestInfo& info) {
