@@ -127,6 +127,9 @@ sluice::dataplane::EbpfOptions known_engine_options(const Config& config) {
     options.cgroup_root = config.own.cgroup_root;
     options.object_dir = config.own.object_dir;
     options.flow_entries = config.own.flow_entries;
+    options.flow_entries_max = std::max(options.flow_entries, options.flow_entries_max);
+    options.affinity_entries = config.own.affinity_entries;
+    options.affinity_entries_max = std::max(options.affinity_entries, options.affinity_entries_max);
     options.snat_port_min = config.effective.snat_port_min;
     options.snat_port_max = config.effective.snat_port_max;
     using sluice::dataplane::XdpMode;

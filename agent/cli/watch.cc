@@ -13,6 +13,7 @@
 #include <functional>
 #include <thread>
 
+#include "dataplane/dpdk/client/follow.h"
 #include "dataplane/ebpf/inspect.h"
 #include "dataplane/ebpf/inspect_events.h"
 
@@ -69,13 +70,9 @@ using Keep = std::function<bool(const EventView&, const std::string& service)>;
 // Shows events that `keep` wants until a signal.
 Result<void> follow(const TableSource& source, Format format, const dataplane::FollowOptions& wanted,
                     const Keep& keep) {
-    if (source.is_dpdk()) {
-        return make_error(Code::kFailedPrecondition,
-                          "--follow reads the log of the eBPF engine; a DPDK engine keeps none: `sluice capture` "
-                          "has its packets");
-    }
     stop_on_signals();
-    SLUICE_TRY_ASSIGN(auto follower, EventFollower::open(source.bpffs, wanted));
+    SLUICE_TRY_ASSIGN(auto follower, source.is_dpdk() ? dpdk::follow_shared_events(source.state_directory, wanted)
+                                                      : EventFollower::open(source.bpffs, wanted));
     SLUICE_TRY_ASSIGN(auto inspector, source.open());
     auto opened = steady_clock::now();
     std::uint64_t lost_told = 0;

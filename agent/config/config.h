@@ -126,6 +126,7 @@ struct OwnConfig {
     std::string forwarding = "nat";
     std::string xdp = "auto";
     std::uint32_t flow_entries = 1U << 19U;
+    std::uint32_t affinity_entries = 1U << 16U;
     std::string snat_port_range = "1024-29999";
     std::vector<std::string> service_cidrs;
     std::string cni_conf_dir;

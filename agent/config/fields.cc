@@ -162,7 +162,9 @@ std::vector<Field> own_fields(OwnConfig* c) {
          "how traffic from outside reaches backends on other nodes, where a Service does not say: nat, tunnel or "
          "option"},
         {"flow-entries", &c->flow_entries, kHonoured, "flow-entries",
-         "live flows to have room for, per family"},
+         "live flows to have room for, per family; the tables double when half of it is in use"},
+        {"affinity-entries", &c->affinity_entries, kHonoured, "affinity-entries",
+         "clients with ClientIP affinity to have room for; the table doubles when half of it is in use"},
         {"snat-port-range", &c->snat_port_range, kHonoured, "snat-port-range",
          "source ports of source NAT, FIRST-LAST; outside of the NodePorts and of the node's ephemeral ports"},
         {"service-cluster-ip-range", &c->service_cidrs, kHonoured, "service-cluster-ip-range",

@@ -38,7 +38,7 @@ const char* group_of(std::string_view flag, Treatment treatment) {
         {"proxy-mode", kServices}, {"service-cluster-ip-range", kServices},
         {"bpffs", kEngine}, {"cgroup-root", kEngine}, {"devices", kEngine}, {"dpdk-socket", kEngine},
         {"dpdk-state-dir", kEngine}, {"engine", kEngine},
-        {"flow-entries", kEngine}, {"object-dir", kEngine}, {"snat-port-range", kEngine},
+        {"affinity-entries", kEngine}, {"flow-entries", kEngine}, {"object-dir", kEngine}, {"snat-port-range", kEngine},
         {"xdp", kEngine},
         {"cni-conf-dir", kPods}, {"cni-data-dir", kPods}, {"cni-mtu", kPods},
         {"masquerade-pods", kPods}, {"route-pods", kPods},

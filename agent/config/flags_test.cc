@@ -184,6 +184,8 @@ TEST(Flags, WrongUsageNamesTheFlag) {
         {{"--snat-port-range=9-1"}, "--snat-port-range: \"9-1\""},
         {{"--snat-port-range=0-29999"}, "--snat-port-range"},
         {{"--flow-entries=5"}, "--flow-entries: 5 is not between"},
+        {{"--affinity-entries=16777217"}, "--affinity-entries: 16777217 is not between"},
+        {{"--engine=dpdk", "--affinity-entries=1024"}, "--affinity-entries: the DPDK engine has no use for it"},
         {{"--service-cluster-ip-range=10.0.0.0"}, "--service-cluster-ip-range"},
         {{"--masquerade-pods=x"}, "--masquerade-pods"},
         {{"--log-level=loud"}, "--log-level"},

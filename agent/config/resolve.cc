@@ -404,10 +404,13 @@ private:
         config_.effective.service_cidrs = own_ranges("service-cluster-ip-range", own.service_cidrs);
         config_.effective.masquerade_pods = own_ranges("masquerade-pods", own.masquerade_pods);
         snat_ports(own.snat_port_range);
-        if (own.flow_entries < kMinFlowEntries || own.flow_entries > kMaxFlowEntries) {
-            wrong_flag("flow-entries", fmt::format("{} is not between {} and {}", own.flow_entries,
-                                                   kMinFlowEntries, kMaxFlowEntries));
-        }
+        const auto entries = [&](const char* flag, std::uint32_t value) {
+            if (value < kMinEntries || value > kMaxEntries) {
+                wrong_flag(flag, fmt::format("{} is not between {} and {}", value, kMinEntries, kMaxEntries));
+            }
+        };
+        entries("flow-entries", own.flow_entries);
+        entries("affinity-entries", own.affinity_entries);
     }
 
     // A flag that the engine would not look at is told, not passed over. --bpffs and --cgroup-root say where an eBPF
@@ -432,6 +435,7 @@ private:
         if (own.flow_entries != unset.flow_entries) {
             wrong_flag("flow-entries", "the DPDK engine has its own, `sluice-dpdk --flows`");
         }
+        if (own.affinity_entries != unset.affinity_entries) wrong_flag("affinity-entries", none);
     }
 
     void snat_ports(std::string_view text) {
@@ -453,8 +457,8 @@ private:
         config_.effective.snat_port_max = last;
     }
 
-    static constexpr std::uint32_t kMinFlowEntries = 1024;
-    static constexpr std::uint32_t kMaxFlowEntries = 1U << 24U;
+    static constexpr std::uint32_t kMinEntries = 1024;
+    static constexpr std::uint32_t kMaxEntries = 1U << 24U;
     static constexpr int kMinSnatPorts = 256;
 
     Config& config_;

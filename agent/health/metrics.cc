@@ -7,6 +7,7 @@
 #include <iterator>
 #include <utility>
 
+#include "api/base/metrics_text.h"
 #include "api/base/result.h"
 
 namespace sluice::health {
@@ -33,17 +34,13 @@ double wall_seconds() {
     return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
-void header(std::string* out, const char* name, const char* type, const char* help) {
-    fmt::format_to(std::back_inserter(*out), "# HELP {0} {2}\n# TYPE {0} {1}\n", name, type, help);
-}
-
 template <class Value>
 void sample(std::string* out, const std::string& name, Value value) {
     fmt::format_to(std::back_inserter(*out), "{} {}\n", name, value);
 }
 
 void by_family(std::string* out, const char* name, const Histogram& histogram, const char* help) {
-    header(out, name, "histogram", help);
+    metrics_text::head(out, name, "histogram", help);
     for (const char* family : kFamilies) {
         histogram.render(name, fmt::format("ip_family=\"{}\"", family), out);
     }
@@ -52,7 +49,7 @@ void by_family(std::string* out, const char* name, const Histogram& histogram, c
 template <class Value>
 void by_family(std::string* out, const char* name, const char* type, Value v4, Value v6,
                const char* help) {
-    header(out, name, type, help);
+    metrics_text::head(out, name, type, help);
     sample(out, fmt::format("{}{{ip_family=\"IPv4\"}}", name), v4);
     sample(out, fmt::format("{}{{ip_family=\"IPv6\"}}", name), v6);
 }
@@ -181,7 +178,7 @@ std::string Metrics::render() const {
               "Duration of publishing a difference.");
     by_family(&out, "kubeproxy_network_programming_duration_seconds", programming_,
               "From the trigger time that the controller noted until packets follow.");
-    header(&out, "sluice_apply_latency_seconds", "histogram",
+    metrics_text::head(&out, "sluice_apply_latency_seconds", "histogram",
            "From a change's arrival at this node until packets follow.");
     fine_.render("sluice_apply_latency_seconds", "", &out);
     by_family(&out, "kubeproxy_sync_proxy_rules_last_timestamp_seconds", "gauge", last_sync_s_,
@@ -190,7 +187,7 @@ std::string Metrics::render() const {
               last_queued_s_, last_queued_s_, "When a change last arrived.");
     // These four have no label of the family in kube-proxy either: one tracker there feeds both.
     const auto plain = [&out](const char* name, const char* type, std::uint64_t value, const char* help) {
-        header(&out, name, type, help);
+        metrics_text::head(&out, name, type, help);
         sample(&out, name, value);
     };
     plain("kubeproxy_sync_proxy_rules_endpoint_changes_total", "counter",
@@ -204,7 +201,7 @@ std::string Metrics::render() const {
     plain("sluice_service_health_ports", "gauge", health_ports_, "healthCheckNodePorts that are open.");
     plain("sluice_service_health_port_failures_total", "counter", health_port_failures_,
           "Attempts to open a healthCheckNodePort that failed.");
-    header(&out, "kubeproxy_sync_proxy_rules_no_local_endpoints_total", "gauge",
+    metrics_text::head(&out, "kubeproxy_sync_proxy_rules_no_local_endpoints_total", "gauge",
            "Service ports that drop because their policy is Local and no endpoint is here.");
     for (const char* family : kFamilies) {
         const auto name = [&](const char* policy) {
@@ -216,23 +213,23 @@ std::string Metrics::render() const {
     }
     for (const char* endpoint : {"healthz", "livez"}) {
         const std::string name = fmt::format("kubeproxy_proxy_{}_total", endpoint);
-        header(&out, name.c_str(), "counter", "Answers given, by status code.");
+        metrics_text::head(&out, name.c_str(), "counter", "Answers given, by status code.");
         for (const auto& [key, count] : served_) {
             if (key.first == endpoint) sample(&out, fmt::format("{}{{code=\"{}\"}}", name, key.second), count);
         }
     }
-    header(&out, "sluice_services", "gauge", "Services known.");
+    metrics_text::head(&out, "sluice_services", "gauge", "Services known.");
     sample(&out, "sluice_services", services_);
-    header(&out, "sluice_endpoint_slices", "gauge", "EndpointSlices known.");
+    metrics_text::head(&out, "sluice_endpoint_slices", "gauge", "EndpointSlices known.");
     sample(&out, "sluice_endpoint_slices", slices_);
-    header(&out, "sluice_sync_failures_total", "counter", "Publishes that the engine refused.");
+    metrics_text::head(&out, "sluice_sync_failures_total", "counter", "Publishes that the engine refused.");
     sample(&out, "sluice_sync_failures_total", failures_);
-    header(&out, "sluice_pod_routes", "gauge", "Routes to the pods of nodes.");
+    metrics_text::head(&out, "sluice_pod_routes", "gauge", "Routes to the pods of nodes.");
     sample(&out, "sluice_pod_routes", pod_routes_);
-    header(&out, "sluice_pod_network_failures_total", "counter",
+    metrics_text::head(&out, "sluice_pod_network_failures_total", "counter",
            "Attempts to bring routes, configuration or masquerading in line that failed.");
     sample(&out, "sluice_pod_network_failures_total", pod_network_failures_);
-    header(&out, "sluice_pod_route_unreachable", "gauge",
+    metrics_text::head(&out, "sluice_pod_route_unreachable", "gauge",
            "1 for each node whose pods cannot be reached from here.");
     for (const std::string& node : unreachable_nodes_) {
         sample(&out, fmt::format("sluice_pod_route_unreachable{{node=\"{}\"}}", node), 1);

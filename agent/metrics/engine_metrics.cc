@@ -5,6 +5,7 @@
 #include <iterator>
 
 #include "api/base/log.h"
+#include "api/base/metrics_text.h"
 #include "dataplane/dpdk/client/calls.h"
 
 namespace sluice::metrics {
@@ -13,29 +14,13 @@ namespace {
 using dpdk::EngineState;
 using dpdk::LcoreState;
 using dpdk::PortState;
-
-// Names come from command lines and devices.
-std::string escaped(const std::string& text) {
-    std::string out;
-    for (const char c : text) {
-        if (c == '\\' || c == '"') out += '\\';
-        out += c == '\n' ? ' ' : c;
-    }
-    return out;
-}
-
-void heading(std::string* out, const char* name, const char* type, const char* help) {
-    fmt::format_to(std::back_inserter(*out), "# HELP {0} {2}\n# TYPE {0} {1}\n", name, type, help);
-}
-
-void single(std::string* out, const char* name, const char* type, const char* help, std::uint64_t value) {
-    heading(out, name, type, help);
-    fmt::format_to(std::back_inserter(*out), "{} {}\n", name, value);
-}
+using metrics_text::escaped;
+using metrics_text::head;
+using metrics_text::single;
 
 void lcores(const EngineState& engine, const char* name, const char* help, std::uint64_t LcoreState::*field,
             std::string* out) {
-    heading(out, name, "counter", help);
+    head(out, name, "counter", help);
     for (const LcoreState& lcore : engine.lcores) {
         fmt::format_to(std::back_inserter(*out), "{}{{lcore=\"{}\"}} {}\n", name, lcore.lcore, lcore.*field);
     }
@@ -43,7 +28,7 @@ void lcores(const EngineState& engine, const char* name, const char* help, std::
 
 void ports(const EngineState& engine, const char* name, const char* help, std::uint64_t PortState::*field,
            std::string* out) {
-    heading(out, name, "counter", help);
+    head(out, name, "counter", help);
     for (const PortState& port : engine.ports) {
         fmt::format_to(std::back_inserter(*out), "{}{{port=\"{}\",interface=\"{}\"}} {}\n", name, escaped(port.name),
                        escaped(port.interface), port.*field);
@@ -78,16 +63,22 @@ void render_engine(const EngineState& engine, std::string* out) {
           &PortState::send_failed, out);
     ports(engine, "sluice_port_no_buffer_packets_total", "Packets for which there was no buffer.",
           &PortState::no_buffer, out);
-    heading(out, "sluice_port_up", "gauge", "1 if the link is up.");
+    head(out, "sluice_port_up", "gauge", "1 if the link is up.");
     for (const PortState& port : engine.ports) {
         fmt::format_to(std::back_inserter(*out), "sluice_port_up{{port=\"{}\",interface=\"{}\"}} {}\n",
                        escaped(port.name), escaped(port.interface), port.link_up ? 1 : 0);
     }
-    heading(out, "sluice_engine_table_refused_total", "counter", "What was not taken in for want of room.");
+    head(out, "sluice_engine_table_refused_total", "counter", "What was not taken in for want of room.");
     for (const auto& table : engine.tables) {
         fmt::format_to(std::back_inserter(*out), "sluice_engine_table_refused_total{{table=\"{}\"}} {}\n",
                        escaped(table.name), table.refused);
     }
+    single(out, "sluice_engine_tables_grown_total", "counter", "Tables that were replaced by larger ones.",
+           engine.growth.tables_grown);
+    single(out, "sluice_engine_flows_moved_total", "counter", "Flows that were carried to a larger table.",
+           engine.growth.flows_moved);
+    single(out, "sluice_engine_flows_lost_total", "counter", "Flows for which a larger table had no place.",
+           engine.growth.flows_lost);
     for (const auto& counter : dpdk::kRoutingCounters) {
         const std::string name = fmt::format("sluice_routing_{}_total", counter.name);
         single(out, name.c_str(), "counter", counter.help.data(), engine.routing.*counter.field);

@@ -15,6 +15,7 @@ TEST(EngineMetrics, TellLcoresAndPorts) {
     engine.lcores.push_back({0, 3, 100, 200, 300, 40, 5, 6});
     engine.ports.push_back({"net_\"x\"", "eth0", "d", "m", 1500, true, 11, 12, 13, 14, 15, 16, 17, {}, 1});
     engine.tables.push_back({"flows4", 10, 1, 0, 9});
+    engine.growth = {3, 1000, 5, 2};
     engine.routing.arp_answered = 21;
     engine.routing.kernel_skipped = 22;
     std::string out;
@@ -27,6 +28,8 @@ TEST(EngineMetrics, TellLcoresAndPorts) {
           "sluice_port_send_failed_packets_total{port=\"net_\\\"x\\\"\",interface=\"eth0\"} 16\n",
           "sluice_port_up{port=\"net_\\\"x\\\"\",interface=\"eth0\"} 1\n",
           "sluice_engine_table_refused_total{table=\"flows4\"} 9\n", "sluice_routing_arp_answered_total 21\n",
+          "sluice_engine_tables_grown_total 3\n", "sluice_engine_flows_moved_total 1000\n",
+          "sluice_engine_flows_lost_total 2\n",
           "# TYPE sluice_routing_kernel_skipped_total counter\nsluice_routing_kernel_skipped_total 22\n"}) {
         EXPECT_THAT(out, HasSubstr(line));
     }

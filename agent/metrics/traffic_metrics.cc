@@ -8,26 +8,16 @@
 #include <utility>
 
 #include "api/base/log.h"
+#include "api/base/metrics_text.h"
 
 namespace sluice::metrics {
 namespace {
 
 using dataplane::BackendTraffic;
 using dataplane::ServiceTraffic;
-
-// A label's value as the text format wants it: names come from the API server.
-std::string escaped(const std::string& text) {
-    std::string out;
-    for (const char c : text) {
-        if (c == '\\' || c == '"') out += '\\';
-        if (c == '\n') {
-            out += "\\n";
-        } else {
-            out += c;
-        }
-    }
-    return out;
-}
+using metrics_text::escaped;
+using metrics_text::head;
+using metrics_text::single;
 
 const char* family_name(IpFamily family) {
     return family == IpFamily::kIpv4 ? "IPv4" : "IPv6";
@@ -44,16 +34,10 @@ struct Series {
 template <class Value>
 void family(std::string* out, const char* name, const char* type, const char* help,
             const std::vector<Series>& series, Value value) {
-    fmt::format_to(std::back_inserter(*out), "# HELP {0} {2}\n# TYPE {0} {1}\n", name, type, help);
+    head(out, name, type, help);
     for (const Series& one : series) {
         fmt::format_to(std::back_inserter(*out), "{}{{{}}} {}\n", name, one.labels, value(one));
     }
-}
-
-void single(std::string* out, const char* name, const char* type, const char* help,
-            std::uint64_t value) {
-    fmt::format_to(std::back_inserter(*out), "# HELP {0} {2}\n# TYPE {0} {1}\n{0} {3}\n", name, type, help,
-                   value);
 }
 
 std::string service_labels(const ServiceTraffic& service) {

@@ -1,8 +1,6 @@
 // See sync.h.
 #include "agent/sync/sync.h"
 
-#include <malloc.h>
-
 #include <algorithm>
 #include <utility>
 
@@ -83,7 +81,7 @@ void Sync::take(client::Batch& batch) {
     }
     if (batch.deltas.empty()) return;
     if (!oldest_arrival_) oldest_arrival_ = batch.received;
-    // Before the first publish it is the API server that is waited for; publish_all() starts the clock.
+    // Before the first publish it is the API server that is waited for; replace_all() starts the clock.
     if (following_) health_.change_queued(std::chrono::system_clock::now());
     metrics_.queued();
     for (auto& delta : batch.deltas) {
@@ -246,10 +244,10 @@ void Sync::open_health_checks() {
 void Sync::publish() {
     const bool due = !retry_at_ || machine_.now() >= *retry_at_;
     if (!following_) {
-        if (due) publish_all();
+        if (due) replace_all();
         return;
     }
-    if (due && failures_ >= kReplaceAfterFailures) publish_all();
+    if (due && failures_ >= kReplaceAfterFailures) replace_all();
     // After a success nothing is left of these; after a failure new changes still go ahead of what is owed.
     publish_node();
     publish_change();
@@ -275,12 +273,6 @@ void Sync::sync_devices() {
     }
     devices_dirty_ = false;
     devices_retry_at_.reset();
-}
-
-void Sync::publish_all() {
-    replace_all();
-    // Lists of everything have come and gone, in the arenas of several threads; without this they stay resident.
-    ::malloc_trim(0);
 }
 
 void Sync::replace_all() {

@@ -85,7 +85,6 @@ private:
     void open_health_checks();
     void compile();
     void publish();
-    void publish_all();
     void replace_all();
     void publish_change();
     void publish_node();

@@ -16,7 +16,7 @@
 namespace sluice::watch {
 
 // Changes that may wait for the compile thread; beyond them the watches are read no further.
-inline constexpr std::size_t kMaxQueuedChanges = 200'000;
+inline constexpr std::size_t kMaxQueuedChanges = 20'000;
 
 struct LinksChanged {};
 using Event = std::variant<client::Batch, LinksChanged>;

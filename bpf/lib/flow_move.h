@@ -144,6 +144,22 @@ SLUICE_SUBPROGRAM int sluice_flow_carry6(const struct sluice_flow_view *view,
 				      SLUICE_FLOW_CARRIED_AGAIN;
 }
 
+/* A flow there is in use: carried later, it must not pass for one that was silent meanwhile, and be displaced. */
+SLUICE_ALWAYS_INLINE void sluice_flow_touch(const struct sluice_flow_view *view,
+					    const struct sluice_flow_hit *hit, const int v6)
+{
+	struct sluice_flow_set *set;
+
+	if (hit->seen == view->now)
+		return;
+	set = sluice_flow_head(view, hit->slot / SLUICE_FLOW_WAYS, v6 | SLUICE_FLOW_OTHER);
+	if (set)
+		SLUICE_WRITE_ONCE(set->seen[hit->slot & (SLUICE_FLOW_WAYS - 1)], view->now);
+	set = sluice_flow_head(view, hit->meta.peer / SLUICE_FLOW_WAYS, v6 | SLUICE_FLOW_OTHER);
+	if (set)
+		SLUICE_WRITE_ONCE(set->seen[hit->meta.peer & (SLUICE_FLOW_WAYS - 1)], view->now);
+}
+
 /* Between functions here: the flow is there, and to be carried here. */
 #define SLUICE_FLOW_CARRY 2
 
@@ -163,6 +179,8 @@ SLUICE_ALWAYS_INLINE int sluice_flow_fetch(const struct sluice_flow_view *view,
 		return sluice_flow_find(view, tuple, hash, hit, v6);
 	if (carried == SLUICE_FLOW_CARRIED_NONE && view->mode == SLUICE_FLOW_MOVE)
 		return SLUICE_FLOW_CARRY;
+	if (carried == SLUICE_FLOW_CARRIED_FULL)
+		sluice_flow_touch(view, hit, v6);
 	hit->slot = SLUICE_FLOW_NOWHERE;
 	hit->meta.peer = SLUICE_FLOW_NOWHERE;
 	return 1;

@@ -61,7 +61,9 @@ SLUICE_ALWAYS_INLINE struct sluice_event *sluice_log_begin(__u32 kind)
 
 #ifdef SLUICE_LIB_CASE_H
 
-/* One packet's event. `now` lies in map memory; of a flow that was opened, now->pair is what was inserted. */
+#include "bpf/lib/event.h"
+
+/* One packet's event. `now` lies in map memory. */
 SLUICE_SUBPROGRAM int sluice_log_packet(const struct sluice_case *now, __u32 kind)
 {
 	struct sluice_event *event;
@@ -71,35 +73,7 @@ SLUICE_SUBPROGRAM int sluice_log_packet(const struct sluice_case *now, __u32 kin
 	event = sluice_log_begin(kind);
 	if (!event)
 		return 0;
-	event->client = now->packet.tuple.src;
-	event->destination = now->packet.tuple.dst;
-	event->client_port_be = now->packet.tuple.ports.port_be[SLUICE_SOURCE];
-	event->destination_port_be = now->packet.tuple.ports.port_be[SLUICE_DESTINATION];
-	event->protocol = now->packet.tuple.protocol;
-	event->place = (__u8)now->place;
-	if (now->match.has_service) {
-		event->flags = SLUICE_EVENT_SERVICE;
-		event->service = now->match.service;
-		if (now->match.affinity_timeout_s)
-			event->flags |= SLUICE_EVENT_AFFINITY;
-	}
-	if (kind == SLUICE_EVENT_OPENED) {
-		event->backend = now->pair.reverse.src;
-		event->source = now->pair.reverse.dst;
-		event->backend_port_be = now->pair.reverse.ports.port_be[SLUICE_SOURCE];
-		event->source_port_be = now->pair.reverse.ports.port_be[SLUICE_DESTINATION];
-		event->backend_index = now->pair.backend;
-		if (now->pair.snat)
-			event->flags |= SLUICE_EVENT_SNAT;
-		if (now->pair.flags & SLUICE_FLOW_TUNNEL)
-			event->flags |= SLUICE_EVENT_TUNNEL;
-		if (now->pair.flags & SLUICE_FLOW_OPTION)
-			event->flags |= SLUICE_EVENT_OPTION;
-		if (now->pair.flags & SLUICE_FLOW_LINK)
-			event->flags |= SLUICE_EVENT_LINK;
-	} else {
-		event->reason = (__u8)now->reason;
-	}
+	sluice_event_tell(event, now, kind);
 	bpf_ringbuf_submit(event, 0);
 	return 0;
 }

@@ -47,7 +47,7 @@ SLUICE_ALWAYS_INLINE int sluice_env_stays(sluice_env ctx, struct sluice_case *no
 	const struct sluice_hop *hop = 0;
 
 	if (work)
-		hop = sluice_next_hop(ctx, work, &now->selection.address, work->now.flows.now, v6);
+		hop = sluice_next_hop(ctx, &now->selection.address, work->now.flows.now, v6);
 	return hop && hop->kind == SLUICE_HOP_LOCAL;
 }
 
@@ -88,7 +88,7 @@ SLUICE_ALWAYS_INLINE int sluice_serves_new(struct xdp_md *ctx, struct sluice_xdp
 
 	if ((now->pair.flags & SLUICE_FLOW_DIRECT) || (now->selection.flags & SLUICE_BACKEND_LOCAL))
 		return 0;
-	hop = sluice_next_hop(ctx, work, &now->selection.address, now->flows.now, v6);
+	hop = sluice_next_hop(ctx, &now->selection.address, now->flows.now, v6);
 	return hop && sluice_can_send(hop, plain, now->packet.tuple.protocol, now->pair.flags,
 				      now->packet.tuple.ports.port_be[SLUICE_DESTINATION] !=
 					      now->selection.port_be,
@@ -150,7 +150,7 @@ SLUICE_ALWAYS_INLINE int sluice_begin(struct xdp_md *ctx, struct sluice_xdp_work
 		return XDP_DROP;
 	}
 	/* Another CPU may have been first, with another backend. */
-	hop = sluice_next_hop(ctx, work, &now->hit.new_dst, now->flows.now, v6);
+	hop = sluice_next_hop(ctx, &now->hit.new_dst, now->flows.now, v6);
 	if (!hop || !sluice_can_send(hop, &plain, tuple->protocol, now->hit.meta.flags,
 				     tuple->ports.both_be != now->hit.new_ports.both_be, v6))
 		return XDP_PASS;
@@ -215,28 +215,27 @@ SLUICE_ALWAYS_INLINE int sluice_plain_packet(struct xdp_md *ctx, const struct sl
 	struct sluice_view image;
 	__u32 zero = 0;
 	__u64 hash;
+	int missed;
 
 	/* It goes no further than this node, and next hops are known here by their destination alone. */
 	if (v6 && sluice_is_link_local(&tuple->src))
 		return XDP_PASS;
-	if (!sluice_view_open(&image) || image.header->magic != SLUICE_IMAGE_MAGIC ||
-	    !sluice_flow_view_open(&flows))
+	if (!sluice_view_open(&image) || image.header->magic != SLUICE_IMAGE_MAGIC)
+		return XDP_PASS;
+	/*
+	 * Most frames are strangers' and end here. Answers come to the address that their clients' stood in for, which
+	 * the filter knows; the few that keep their clients' own are tc's.
+	 */
+	if (!sluice_may_be_ours(&image, &tuple->dst) || !sluice_flow_view_open(&flows))
 		return XDP_PASS;
 	hash = sluice_flow_hash(&flows, tuple, v6);
 	/* The hit stays in registers; map memory is for those who call functions. */
-	if (!sluice_flow_find_soon(&flows, tuple, hash, &hit, v6)) {
-		if (!sluice_may_be_ours(&image, &tuple->dst))
-			return XDP_PASS;
-		work = bpf_map_lookup_elem(&sluice_xdp_work, &zero);
-		if (!work)
-			return XDP_PASS;
-		work->missed = 1;
+	missed = !sluice_flow_find_soon(&flows, tuple, hash, &hit, v6);
+	if (missed)
 		goto begin;
-	}
-	work = bpf_map_lookup_elem(&sluice_xdp_work, &zero);
-	if (!work || !sluice_read_plain(ctx, tuple->protocol, &plain, v6))
+	if (!sluice_read_plain(ctx, tuple->protocol, &plain, v6))
 		return XDP_PASS;
-	hop = sluice_next_hop(ctx, work, &hit.new_dst, flows.now, v6);
+	hop = sluice_next_hop(ctx, &hit.new_dst, flows.now, v6);
 	if (!hop || !sluice_has_tunnel(&image, hit.meta.flags, v6) ||
 	    !sluice_can_send(hop, &plain, tuple->protocol, hit.meta.flags,
 			     tuple->ports.both_be != hit.new_ports.both_be, v6))
@@ -244,8 +243,11 @@ SLUICE_ALWAYS_INLINE int sluice_plain_packet(struct xdp_md *ctx, const struct sl
 	if (sluice_flow_usable_by(&flows, plain.tcp_flags, &image, &hit) &&
 	    sluice_flow_follow(&flows, &hit, plain.tcp_flags, v6))
 		return sluice_send(ctx, tuple, &hit, &image, hop, &plain, v6);
-	work->missed = 0;
 begin:
+	work = bpf_map_lookup_elem(&sluice_xdp_work, &zero);
+	if (!work)
+		return XDP_PASS;
+	work->missed = (__u32)missed;
 	work->hash = hash;
 	work->now.flows = flows;
 	return sluice_go_on(ctx, SLUICE_XDP_BEGIN);

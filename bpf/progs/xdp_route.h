@@ -70,11 +70,12 @@ SLUICE_SUBPROGRAM int sluice_resolve6(struct xdp_md *ctx, struct sluice_xdp_work
 }
 
 /* The next hop of a destination; NULL if the cache cannot say. All four words of `dst` are in memory. */
-SLUICE_ALWAYS_INLINE const struct sluice_hop *sluice_next_hop(struct xdp_md *ctx, struct sluice_xdp_work *work,
-							      const struct sluice_address *dst, __u16 tick,
-							      const int v6)
+SLUICE_ALWAYS_INLINE const struct sluice_hop *
+sluice_next_hop(struct xdp_md *ctx, const struct sluice_address *dst, __u16 tick, const int v6)
 {
 	struct sluice_hop_set *set = sluice_hops_for(dst, v6);
+	struct sluice_xdp_work *work;
+	__u32 zero = 0;
 	__u32 way;
 
 	if (!set)
@@ -82,6 +83,9 @@ SLUICE_ALWAYS_INLINE const struct sluice_hop *sluice_next_hop(struct xdp_md *ctx
 	/* Nearly always: the only destination of its set. */
 	if (sluice_hop_is(&set->way[0], dst, tick, v6))
 		return &set->way[0];
+	work = bpf_map_lookup_elem(&sluice_xdp_work, &zero);
+	if (!work)
+		return 0;
 	way = sluice_hop_find(set, dst, tick, v6);
 	if (way == SLUICE_HOP_WAYS) {
 		work->now.flows.now = tick;

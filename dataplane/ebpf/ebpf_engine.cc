@@ -12,6 +12,24 @@
 #include "dataplane/ebpf/privileges.h"
 
 namespace sluice::dataplane {
+namespace {
+
+// Of a table that has `entries` at first and grows to `most`.
+Result<void> check_size(std::string_view name, std::uint32_t entries, std::uint32_t most, std::uint32_t lower,
+                        std::uint32_t upper) {
+    for (const auto& [suffix, value] : {std::pair{"", entries}, std::pair{"_max", most}}) {
+        if (value < lower || value > upper) {
+            return make_error(Code::kInvalidArgument, "{}{} is {}; it may be {} to {}", name, suffix, value, lower,
+                              upper);
+        }
+    }
+    if (entries > most) {
+        return make_error(Code::kInvalidArgument, "{0} is {1}, more than {0}_max, {2}", name, entries, most);
+    }
+    return {};
+}
+
+}  // namespace
 
 Result<void> EbpfEngine::prepare() {
     if (options_.snat_port_min == 0 || options_.snat_port_min > options_.snat_port_max) {
@@ -19,18 +37,10 @@ Result<void> EbpfEngine::prepare() {
                           "the source port range {}-{} is empty or starts at 0",
                           options_.snat_port_min, options_.snat_port_max);
     }
-    const auto flows = [](const char* name, std::uint32_t value) {
-        return value < kLeastFlowEntries || value > kMostFlowEntries
-                   ? Result<void>(make_error(Code::kInvalidArgument, "{} is {}; it may be {} to {}",
-                                             name, value, kLeastFlowEntries, kMostFlowEntries))
-                   : Result<void>();
-    };
-    SLUICE_TRY(flows("flow_entries", options_.flow_entries));
-    SLUICE_TRY(flows("flow_entries_max", options_.flow_entries_max));
-    if (options_.flow_entries > options_.flow_entries_max) {
-        return make_error(Code::kInvalidArgument, "flow_entries is {}, more than flow_entries_max, {}",
-                          options_.flow_entries, options_.flow_entries_max);
-    }
+    SLUICE_TRY(check_size("flow_entries", options_.flow_entries, options_.flow_entries_max, kLeastFlowEntries,
+                          kMostFlowEntries));
+    SLUICE_TRY(check_size("affinity_entries", options_.affinity_entries, options_.affinity_entries_max,
+                          kLeastAffinityEntries, kMostAffinityEntries));
     SLUICE_TRY(check_privileges());
     if (options_.socket_hooks) {
         SLUICE_TRY(check_cgroup2(options_.cgroup_root));
@@ -52,20 +62,16 @@ Result<void> EbpfEngine::prepare() {
     state_was_there_ = !list_directory(paths_.state).empty();
     // Which table is in use has to be settled before programs are loaded.
     SLUICE_TRY(flow_pins_.settle());
+    SLUICE_TRY(affinity_.settle());
     load_ahead();
     return {};
 }
 
 Result<void> EbpfEngine::with_room(const std::function<Result<void>()>& step) {
-    image::Capacities wanted;
-    const auto asked = [&] {
-        auto outcome = step();
-        wanted = publisher_->wanted();
-        return outcome;
-    };
     // Where one table is full the others soon will be: make room in all at once.
-    return image::with_room(asked, [&] { return collect(); },
-                            [&] { return replace_image(capacities_for(publisher_->usage(), wanted), node_); });
+    return image::with_room(step, [this] { return collect(); }, [this] {
+        return replace_image(capacities_for(publisher_->usage(), publisher_->wanted()), node_);
+    });
 }
 
 // Waits for what is retired to become free. False if that is too little to be worth it.
@@ -168,6 +174,7 @@ void EbpfEngine::reclaim() {
         ahead_ = {};
     }
     look_at_flows();
+    look_at_affinity();
     if (!publisher_ || !grace_.idle()) {
         return;
     }
@@ -201,6 +208,8 @@ EngineStatus EbpfEngine::status() const {
         out.tables.push_back(flow_samples_[family].status(family == 0 ? "flows4" : "flows6"));
         out.tables.back().refused = growth_refused_[family];
     }
+    out.tables.push_back(affinity_.status());
+    out.tables.back().refused = affinity_refused_;
     if (stale_peers_) {
         out.stale_sockets = stale_peers_->counters();
     }

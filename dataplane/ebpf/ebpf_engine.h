@@ -18,6 +18,9 @@ enum class XdpMode : std::uint8_t { kAuto, kNative, kGeneric, kOff };
 // What flow_entries and flow_entries_max may be.
 inline constexpr std::uint32_t kLeastFlowEntries = 1U << 10U;
 inline constexpr std::uint32_t kMostFlowEntries = 1U << 26U;
+// Likewise affinity_entries and affinity_entries_max.
+inline constexpr std::uint32_t kLeastAffinityEntries = 1U << 10U;
+inline constexpr std::uint32_t kMostAffinityEntries = 1U << 24U;
 
 struct EbpfOptions {
     std::string object_dir;                      // where the .o files are: build/lib/bpf
@@ -35,6 +38,9 @@ struct EbpfOptions {
     // losing a flow, up to the larger number. Tables that an earlier agent left keep their size.
     std::uint32_t flow_entries = 1U << 19U;
     std::uint32_t flow_entries_max = 1U << 22U;
+    // Clients with ClientIP affinity to have room for, both families together; likewise.
+    std::uint32_t affinity_entries = 1U << 16U;
+    std::uint32_t affinity_entries_max = 1U << 22U;
     std::uint16_t snat_port_min =
         1024;  // source ports for NAT, both ends included; keep them out of the
     std::uint16_t snat_port_max = 29999;  // node's ephemeral and NodePort ranges

@@ -43,11 +43,15 @@ void EbpfEngine::look_at_flows() {
         }
         return;
     }
+    // One at a time: programs are loaded with what is pinned.
+    if (larger_affinity_.active() || affinity_.pending()) {
+        return;
+    }
     std::array<bool, 2> full{};
     for (std::size_t family = 0; family < flow_samples_.size(); ++family) {
         FlowSample& sample = flow_samples_[family];
         sample.take();
-        if (!sample.judged() || sample.fullness() <= kFullAt) {
+        if (!sample.full()) {
             continue;
         }
         sample.forget();
@@ -143,6 +147,70 @@ Result<void> EbpfEngine::carry_flows() {
     // The programs hold the smaller table until they are exchanged once more.
     growth_ = Growth::kKnowOne;
     SLUICE_TRY_ASSIGN(growing_, begin_loading(live_.tables->capacities()));
+    return {};
+}
+
+void EbpfEngine::look_at_affinity() {
+    if (!publisher_) {
+        return;
+    }
+    Result<void> done;
+    if (larger_affinity_.active()) {
+        if (ready(larger_affinity_.programs)) {
+            done = go_on_with_affinity();
+        }
+    } else if (growing_.active() || growth_ != Growth::kNone || carrying_ || xdp_loading_.valid()) {
+        return;
+    } else if (affinity_.pending()) {
+        // An error came between; from here it only goes on.
+        done = begin_affinity();
+    } else {
+        affinity_.look();
+        if (!affinity_.full()) {
+            return;
+        }
+        if (affinity_.entries() * 2 > options_.affinity_entries_max) {
+            if (affinity_refused_++ == 0) {
+                log::warn("ebpf",
+                          "the affinity table is more than {:.0f}% full and has reached its limit of {} clients: those "
+                          "that came least recently are forgotten (affinity_entries_max)",
+                          kFullAt * 100, affinity_.entries());
+            }
+            return;
+        }
+        done = affinity_.begin();
+        if (done) {
+            done = begin_affinity();
+        } else {
+            ++affinity_refused_;
+        }
+    }
+    if (!done) {
+        log::warn("ebpf", "the affinity table is not larger yet: {}", done.error().to_string());
+    }
+}
+
+Result<void> EbpfEngine::begin_affinity() {
+    SLUICE_TRY_ASSIGN(larger_affinity_, begin_loading(live_.tables->capacities()));
+    return {};
+}
+
+Result<void> EbpfEngine::go_on_with_affinity() {
+    Loading loaded = std::exchange(larger_affinity_, {});
+    SLUICE_TRY_ASSIGN(auto programs, loaded.programs.get());
+    if (loaded.tables->capacities() != live_.tables->capacities()) {
+        // The image has grown meanwhile.
+        return begin_affinity();
+    }
+    SLUICE_TRY(succeed(std::move(loaded.tables), std::move(programs), node_));
+    return carry_affinity();
+}
+
+// With programs in force that use the larger table, and none left that use the smaller.
+Result<void> EbpfEngine::carry_affinity() {
+    SLUICE_TRY_ASSIGN(const std::uint64_t late, affinity_.finish());
+    affinity_.watch();
+    log::info("ebpf", "the affinity table has room for {} clients; {} came while it grew", affinity_.entries(), late);
     return {};
 }
 

@@ -198,10 +198,11 @@ Result<void> EbpfEngine::build(const image::Node& node, std::span<const image::S
             stale_peers_->only(datagrams);
         }
         watch_flows();
+        affinity_.watch();
         begin_xdp();
         if (stale_images(paths_, live_.directory).empty()) {
             remove_former();
-            return {};
+            return affinity_.pending() ? carry_affinity() : Result<void>();
         }
         if (auto passed = wait_for_grace_period(); !passed) {
             log::warn("ebpf", "{}", passed.error().to_string());
@@ -209,6 +210,9 @@ Result<void> EbpfEngine::build(const image::Node& node, std::span<const image::S
             carry_counts(counts, former->counts(), installed, kept);
         }
         remove_former();
+        if (affinity_.pending()) {
+            SLUICE_TRY(carry_affinity());
+        }
         carrying_ = carrying && options_.tc;
         if (carrying_) {
             growth_ = Growth::kCarry;

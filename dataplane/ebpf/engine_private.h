@@ -1,5 +1,6 @@
 // The engine's class: ebpf_engine.cc (what the agent calls), engine_images.cc (making an image and putting it into
-// force), engine_loading.cc (programs, in threads), engine_devices.cc (attaching), engine_growth.cc (flow tables).
+// force), engine_loading.cc (programs, in threads), engine_devices.cc (attaching), engine_growth.cc (flow tables,
+// affinity).
 //
 // Growth, restart, upgrade and a change of node facts are one mechanism (docs/adr/0002): a complete new image in new
 // maps, the programs loaded against it, its pins made and named current, then each attachment turned to the new
@@ -17,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "dataplane/ebpf/affinity_growth.h"
 #include "dataplane/ebpf/attach.h"
 #include "dataplane/ebpf/ebpf_engine.h"
 #include "dataplane/ebpf/flow_growth.h"
@@ -71,7 +73,8 @@ public:
           paths_(PinPaths::under(options_.bpffs)),
           attachments_(paths_.links),
           xdp_(paths_.links),
-          flow_pins_(paths_.state) {}
+          flow_pins_(paths_.state),
+          affinity_(paths_.state) {}
 
     Result<void> prepare();
 
@@ -123,6 +126,11 @@ private:
     // Takes the step that the programs just loaded were loaded for.
     Result<void> go_on_growing();
     Result<void> carry_flows();
+    // The table of ClientIP affinity, likewise with one exchange of programs.
+    void look_at_affinity();
+    Result<void> begin_affinity();
+    Result<void> go_on_with_affinity();
+    Result<void> carry_affinity();
     // As with_room, for a change of one service; sockets of UDP backends that leave it by that are ended.
     Result<void> change(const image::ServiceKey& key, const std::function<Result<void>()>& step);
 
@@ -143,6 +151,8 @@ private:
     bool carrying_ = false;  // a growth is past its swap and is not finished
     std::array<FlowSample, 2> flow_samples_;         // [FlowFamily]
     std::array<std::uint64_t, 2> growth_refused_{};  // at flow_entries_max, or without memory
+    AffinityGrowth affinity_;
+    std::uint64_t affinity_refused_ = 0;
     std::unique_ptr<StalePeers> stale_peers_;  // with socket hooks only
     std::uint32_t fresh_incarnation_ = 0;  // of backends that no image before had
     bool state_was_there_ = false;         // before this agent made any
@@ -151,6 +161,7 @@ private:
     std::future<LoadedPrograms> xdp_loading_;
     Loading ahead_;
     Loading growing_;
+    Loading larger_affinity_;
 };
 
 }  // namespace sluice::dataplane

@@ -14,6 +14,7 @@
 
 #include "api/abi/flow.h"
 #include "api/base/log.h"
+#include "dataplane/ebpf/bpf_array.h"
 #include "dataplane/ebpf/flow_tick.h"
 #include "dataplane/ebpf/pins.h"
 #include "dataplane/ebpf/programs.h"
@@ -39,29 +40,6 @@ std::uint16_t patience(std::uint32_t state) {
         case SLUICE_FLOW_ESTABLISHED: return SLUICE_FLOW_TIMEOUT_ESTABLISHED;
         default: return SLUICE_FLOW_TIMEOUT_NEW;
     }
-}
-
-struct Shape {
-    std::uint32_t value_size = 0;
-    std::uint32_t entries = 0;
-};
-
-Shape shape_of(const Fd& map) {
-    bpf_map_info info{};
-    std::uint32_t length = sizeof(info);
-    if (!map || bpf_obj_get_info_by_fd(map.get(), &info, &length) != 0) {
-        return {};
-    }
-    return {info.value_size, info.max_entries};
-}
-
-Result<Fd> make_array(const char* name, std::uint32_t value_size, std::uint32_t entries) {
-    LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_MMAPABLE);
-    const int fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, name, 4, value_size, entries, &options);
-    if (fd < 0) {
-        return errno_error(-fd, "cannot make the map {} of {} entries", name, entries);
-    }
-    return Fd(fd);
 }
 
 // The configuration in memory: programs read it word by word, and so it is written.
@@ -101,57 +79,32 @@ private:
 }  // namespace
 
 void FlowSample::open(Fd table, std::uint32_t buckets, std::uint32_t tick_shift) {
-    table_ = std::move(table);
-    buckets_ = buckets;
+    sample_.open(std::move(table), buckets, std::max(sizeof(sluice_flow_bucket4), sizeof(sluice_flow_bucket6)));
     tick_shift_ = tick_shift;
-    forget();
-}
-
-void FlowSample::forget() {
-    rounds_ = 0;
-    seen_slots_ = used_slots_ = evicted_ = 0;
-    judged_ = false;
 }
 
 void FlowSample::take() {
-    if (!table_ || buckets_ == 0) {
-        return;
-    }
     const std::uint16_t now = current_tick(tick_shift_);
-    std::vector<char> value(std::max(sizeof(sluice_flow_bucket4), sizeof(sluice_flow_bucket6)));
-    for (std::uint32_t i = 0; i < kSampledBuckets; ++i) {
-        random_ ^= random_ << 13U;
-        random_ ^= random_ >> 7U;
-        random_ ^= random_ << 17U;
-        const auto bucket = static_cast<std::uint32_t>((random_ >> 32U) * buckets_ >> 32U);
-        if (bpf_map_lookup_elem(table_.get(), &bucket, value.data()) != 0) {
-            continue;
-        }
+    sample_.take([now](const char* bucket) {
         sluice_flow_set set{};
-        std::memcpy(&set, value.data(), sizeof(set));
-        evicted_ += set.evicted_live;
+        std::memcpy(&set, bucket, sizeof(set));
+        BucketSample::Seen seen{.slots = SLUICE_FLOW_WAYS, .used = 0, .evicted = set.evicted_live};
         for (int slot = 0; slot < SLUICE_FLOW_WAYS; ++slot) {
             const std::uint32_t state = set.word[slot] & SLUICE_FLOW_STATE_MASK;
             const auto age = static_cast<std::uint16_t>(now - set.seen[slot]);
             // A stamp of a tick or two ahead is a clock's rounding.
-            used_slots_ += state != SLUICE_FLOW_FREE && (age <= patience(state) || age > 0xfff0);
+            seen.used += state != SLUICE_FLOW_FREE && (age <= patience(state) || age > 0xfff0);
         }
-        seen_slots_ += SLUICE_FLOW_WAYS;
-    }
-    if (++rounds_ == kSampleRounds && seen_slots_ != 0) {
-        fullness_ = static_cast<double>(used_slots_) / static_cast<double>(seen_slots_);
-        displaced_ = evicted_ * SLUICE_FLOW_WAYS * buckets_ / seen_slots_;
-        forget();
-        judged_ = true;
-    }
+        return seen;
+    });
 }
 
 TableStatus FlowSample::status(const std::string& name) const {
     TableStatus out;
     out.name = name;
-    out.capacity = std::uint64_t{buckets_} * SLUICE_FLOW_WAYS / 2;
-    out.used = static_cast<std::uint64_t>(fullness_ * static_cast<double>(out.capacity));
-    out.displaced = displaced_;
+    out.capacity = std::uint64_t{buckets()} * SLUICE_FLOW_WAYS / 2;
+    out.used = static_cast<std::uint64_t>(sample_.fullness() * static_cast<double>(out.capacity));
+    out.displaced = sample_.evicted();
     return out;
 }
 
@@ -165,7 +118,7 @@ Fd FlowPins::table(FlowFamily family) const {
     return Fd(bpf_obj_get(pin(kTables[static_cast<std::size_t>(family)]).c_str()));
 }
 
-std::uint32_t FlowPins::buckets(FlowFamily family) const { return shape_of(table(family)).entries; }
+std::uint32_t FlowPins::buckets(FlowFamily family) const { return array_shape(table(family)).entries; }
 
 std::uint32_t FlowPins::tick_shift() const {
     const auto config = Config::open(pin(kConfig));
@@ -184,12 +137,12 @@ Result<bool> FlowPins::settle() const {
     for (std::size_t family = 0; family < kTables.size(); ++family) {
         const std::string own = pin(kTables[family]);
         const std::uint32_t buckets = config->buckets(family);
-        if (shape_of(Fd(bpf_obj_get(own.c_str()))).entries == buckets || buckets == 0) {
+        if (array_shape(Fd(bpf_obj_get(own.c_str()))).entries == buckets || buckets == 0) {
             continue;
         }
         for (const std::string_view suffix : {kWas, kOld}) {
             const Fd other(bpf_obj_get(fmt::format("{}{}", own, suffix).c_str()));
-            if (shape_of(other).entries == buckets) {
+            if (array_shape(other).entries == buckets) {
                 SLUICE_TRY(replace_pin(other.get(), own));
                 break;
             }
@@ -211,7 +164,7 @@ Result<void> FlowPins::begin(bool v4, bool v6) const {
         if (!wanted[family]) {
             continue;
         }
-        const Shape now = shape_of(table(static_cast<FlowFamily>(family)));
+        const ArrayShape now = array_shape(table(static_cast<FlowFamily>(family)));
         if (now.entries == 0) {
             return make_error(Code::kFailedPrecondition, "there is no flow table {} to grow",
                               kTables[family]);
@@ -227,7 +180,7 @@ Result<void> FlowPins::beside() const {
     SLUICE_TRY_ASSIGN(const Config config, Config::open(pin(kConfig)));
     for (std::size_t family = 0; family < kTables.size(); ++family) {
         config.other(family) =
-            shape_of(Fd(bpf_obj_get(fmt::format("{}{}", pin(kTables[family]), kOld).c_str()))).entries;
+            array_shape(Fd(bpf_obj_get(fmt::format("{}{}", pin(kTables[family]), kOld).c_str()))).entries;
     }
     config.set_mode(SLUICE_FLOW_BESIDE);
     return {};
@@ -247,8 +200,8 @@ Result<void> FlowPins::swap() const {
         if (!larger) {
             continue;
         }
-        next.buckets(family) = shape_of(larger).entries;
-        next.other(family) = shape_of(smaller).entries;
+        next.buckets(family) = array_shape(larger).entries;
+        next.other(family) = array_shape(smaller).entries;
         SLUICE_TRY(replace_pin(smaller.get(), fmt::format("{}{}", own, kWas)));
         SLUICE_TRY(replace_pin(larger.get(), own));
         SLUICE_TRY(replace_pin(smaller.get(), fmt::format("{}{}", own, kOld)));

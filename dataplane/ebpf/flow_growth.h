@@ -1,13 +1,12 @@
-// The flow tables' size while the engine runs: how full they are, and a table twice as large in place of one
-// that is too
-// full, with all its flows (bpf/lib/flow_move.h).
+// The flow tables' size while the engine runs: how full they are, and a table twice as large in place of one that is
+// too full, with all its flows (bpf/lib/flow_move.h).
 //
 //   begin     a larger table is pinned as <name>_old, beside the one in use
 //             - programs are loaded and turned to: they know both, and use the one in use -
 //   beside    what is not in the one in use is looked for in the larger
 //             - a grace period: every program looks in both -
-//   swap      the pins change places, and a configuration of the larger table is pinned: from here the larger
-// is in use
+//   swap      the pins change places, and a configuration of the larger table is pinned: from here the
+//             larger is in use
 //             - programs are loaded and turned to: they insert into the larger, and bring over what they find -
 //   carry     the rest is brought over by the kernel, a program that is run for it
 //   finish    the larger table stands alone; pins of the smaller one are removed
@@ -21,43 +20,27 @@
 
 #include "api/base/fd.h"
 #include "api/base/result.h"
+#include "dataplane/ebpf/bucket_sample.h"
 #include "dataplane/engine.h"
 
 namespace sluice::dataplane {
 
-// Buckets looked at in one call of sample(), and how many calls make a judgement.
-inline constexpr std::uint32_t kSampledBuckets = 64;
-inline constexpr std::uint32_t kSampleRounds = 16;
-// A table is too full when more than this part of its slots is in use: one insert in a hundred then finds its bucket
-// full of others.
-inline constexpr double kFullAt = 0.5;
-
 enum class FlowFamily : std::uint8_t { kIpv4, kIpv6 };
 
-// How full one table is, from a sample of its buckets; a few microseconds a call, and no memory of the table's size.
+// How full one table of flows is.
 class FlowSample {
 public:
     void open(Fd table, std::uint32_t buckets, std::uint32_t tick_shift);
     void take();
+    void forget() { sample_.forget(); }
     // The last whole judgement; capacity in flows, of two halves each.
     [[nodiscard]] TableStatus status(const std::string& name) const;
-    [[nodiscard]] bool judged() const { return judged_; }
-    [[nodiscard]] double fullness() const { return fullness_; }
-    [[nodiscard]] std::uint32_t buckets() const { return buckets_; }
-    void forget();
+    [[nodiscard]] bool full() const { return sample_.full(); }
+    [[nodiscard]] std::uint32_t buckets() const { return sample_.buckets(); }
 
 private:
-    Fd table_;
-    std::uint32_t buckets_ = 0;
+    BucketSample sample_;
     std::uint32_t tick_shift_ = 0;
-    std::uint64_t random_ = 0x9e3779b97f4a7c15ULL;
-    std::uint32_t rounds_ = 0;
-    std::uint64_t seen_slots_ = 0;
-    std::uint64_t used_slots_ = 0;
-    std::uint64_t evicted_ = 0;
-    bool judged_ = false;
-    double fullness_ = 0;
-    std::uint64_t displaced_ = 0;
 };
 
 struct FlowMoveCounts {

@@ -164,7 +164,7 @@ TEST_F(GrowthTest, StopsAtItsLimitAndSaysSo) {
     with.flow_entries_max = 1024;
     start(with, {dns});
     const std::vector<Flow> flows = open_flows(0, 700);
-    for (std::uint32_t i = 0; i < 2 * kSampleRounds; ++i) {
+    for (std::uint32_t i = 0; i < 2 * BucketSample::kRounds; ++i) {
         engine->reclaim();
     }
     EXPECT_EQ(table().capacity, 1024U);

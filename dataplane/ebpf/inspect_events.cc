@@ -49,7 +49,9 @@ const char* place_name(std::uint8_t place) {
     return place < std::size(kPlaces) ? kPlaces[place] : "other";
 }
 
-EventView to_view(const sluice_event& event) {
+}  // namespace
+
+EventView event_view(const sluice_event& event) {
     EventView out;
     out.time_ns = event.time_ns;
     out.kind = kind_name(event.kind);
@@ -75,7 +77,21 @@ EventView to_view(const sluice_event& event) {
     return out;
 }
 
-}  // namespace
+Result<sluice_log_config> log_settings(const FollowOptions& options) {
+    if (options.sample == 0) {
+        return make_error(Code::kInvalidArgument, "a sample of 1 in 0 events is none");
+    }
+    sluice_log_config out{};
+    out.below = static_cast<std::uint32_t>((std::uint64_t{1} << 32U) / options.sample - 1);
+    out.kinds = (options.opened ? 1U << SLUICE_EVENT_OPENED : 0U) |
+                (options.refused ? 1U << SLUICE_EVENT_REFUSED : 0U) |
+                (options.dropped ? 1U << SLUICE_EVENT_DROPPED : 0U);
+    return out;
+}
+
+std::uint64_t follow_until_ns() {
+    return monotonic_ns() + static_cast<std::uint64_t>(kFollowLease.count()) * kNsPerSecond;
+}
 
 struct EventFollower::State {
     Fd lock;  // of the directory of pins; held as long as this lives
@@ -90,7 +106,7 @@ struct EventFollower::State {
     static int received(void* self, void* data, std::size_t bytes) {
         auto* state = static_cast<State*>(self);
         if (bytes >= sizeof(sluice_event) && state->visit != nullptr) {
-            (*state->visit)(to_view(*static_cast<const sluice_event*>(data)));
+            (*state->visit)(event_view(*static_cast<const sluice_event*>(data)));
         }
         return 0;
     }
@@ -106,11 +122,8 @@ EventFollower::~EventFollower() {
     if (state_->ring != nullptr) ring_buffer__free(state_->ring);
 }
 
-Result<std::unique_ptr<EventFollower>> EventFollower::open(const std::string& bpffs,
-                                                           const FollowOptions& options) {
-    if (options.sample == 0) {
-        return make_error(Code::kInvalidArgument, "a sample of 1 in 0 events is none");
-    }
+Result<std::unique_ptr<EventSource>> EventFollower::open(const std::string& bpffs, const FollowOptions& options) {
+    SLUICE_TRY_ASSIGN(const sluice_log_config wanted, log_settings(options));
     const PinPaths paths = PinPaths::under(bpffs);
     auto state = std::make_unique<State>();
     const auto pin = [&](const char* name, Fd* fd) -> Result<void> {
@@ -140,25 +153,20 @@ Result<std::unique_ptr<EventFollower>> EventFollower::open(const std::string& bp
     // What an earlier follower has left unread is not of this one's asking.
     (void)ring_buffer__consume(raw->ring);
     raw->lost_before = __atomic_load_n(&raw->config->lost, __ATOMIC_RELAXED);
-    raw->config->below = static_cast<std::uint32_t>((std::uint64_t{1} << 32U) / options.sample - 1);
+    raw->config->below = wanted.below;
     out->renew();
-    const std::uint32_t kinds = (options.opened ? 1U << SLUICE_EVENT_OPENED : 0U) |
-                                (options.refused ? 1U << SLUICE_EVENT_REFUSED : 0U) |
-                                (options.dropped ? 1U << SLUICE_EVENT_DROPPED : 0U);
-    __atomic_store_n(&raw->config->kinds, kinds, __ATOMIC_RELEASE);
-    return out;
+    __atomic_store_n(&raw->config->kinds, wanted.kinds, __ATOMIC_RELEASE);
+    return std::unique_ptr<EventSource>(std::move(out));
 }
 
 void EventFollower::renew() {
-    const std::uint64_t until =
-        monotonic_ns() + static_cast<std::uint64_t>(kLease.count()) * kNsPerSecond;
-    __atomic_store_n(&state_->config->until_ns, until, __ATOMIC_RELEASE);
+    __atomic_store_n(&state_->config->until_ns, follow_until_ns(), __ATOMIC_RELEASE);
 }
 
 Result<std::size_t> EventFollower::poll(std::chrono::milliseconds timeout,
                                         const std::function<void(const EventView&)>& visit) {
     renew();
-    const auto bounded = std::min(timeout, std::chrono::milliseconds(kLease) / 2);
+    const auto bounded = std::min(timeout, std::chrono::milliseconds(kFollowLease) / 2);
     state_->visit = &visit;
     const int count = ring_buffer__poll(state_->ring, static_cast<int>(bounded.count()));
     state_->visit = nullptr;

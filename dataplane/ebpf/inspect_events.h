@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "api/abi/event.h"
 #include "api/base/ip_address.h"
 #include "api/base/result.h"
 
@@ -33,25 +34,41 @@ struct FollowOptions {
     std::uint32_t sample = 1;  // one event of so many, by chance; at least 1
 };
 
-// One at a time on a node: the ring has one reader. The log is on while an object lives, and for kLease after a
-// follower was killed. One thread.
-class EventFollower {
+// The log is on for so long after a follower was killed.
+inline constexpr std::chrono::seconds kFollowLease{5};
+
+// The settings that options stand for. kInvalidArgument: no sample.
+Result<sluice_log_config> log_settings(const FollowOptions& options);
+std::uint64_t follow_until_ns();  // a lease from now on
+EventView event_view(const sluice_event& event);
+
+// Who follows a node's flow log: one at a time, for a ring has one reader. The log is on while an object lives. One
+// thread.
+class EventSource {
 public:
-    static constexpr std::chrono::seconds kLease{5};
+    EventSource() = default;
+    EventSource(const EventSource&) = delete;
+    EventSource& operator=(const EventSource&) = delete;
+    virtual ~EventSource() = default;
 
-    EventFollower(const EventFollower&) = delete;
-    EventFollower& operator=(const EventFollower&) = delete;
-    ~EventFollower();
-
-    // kNotFound when no engine is there, kAlreadyExists when somebody else follows.
-    static Result<std::unique_ptr<EventFollower>> open(const std::string& bpffs,
-                                                       const FollowOptions& options);
     // Waits for events, at most for `timeout` (bounded by half the lease, which it renews), and visits those there are.
     // Returns how many.
+    virtual Result<std::size_t> poll(std::chrono::milliseconds timeout,
+                                     const std::function<void(const EventView&)>& visit) = 0;
+    // Events that found the ring full since it was opened.
+    [[nodiscard]] virtual std::uint64_t lost() const = 0;
+};
+
+// Of the eBPF engine.
+class EventFollower final : public EventSource {
+public:
+    ~EventFollower() override;
+
+    // kNotFound when no engine is there, kAlreadyExists when somebody else follows.
+    static Result<std::unique_ptr<EventSource>> open(const std::string& bpffs, const FollowOptions& options);
     Result<std::size_t> poll(std::chrono::milliseconds timeout,
-                             const std::function<void(const EventView&)>& visit);
-    // Events that found the ring full since open().
-    [[nodiscard]] std::uint64_t lost() const;
+                             const std::function<void(const EventView&)>& visit) override;
+    [[nodiscard]] std::uint64_t lost() const override;
 
 private:
     struct State;

@@ -113,7 +113,7 @@ TEST_F(InspectRootTest, EachConnectionIsCountedForItsEndpoint) {
     EXPECT_EQ(web.backends[1].traffic.connections, reached['2']);
 }
 
-std::vector<EventView> drain(EventFollower& follower) {
+std::vector<EventView> drain(EventSource& follower) {
     std::vector<EventView> out;
     while (follower.poll(std::chrono::milliseconds(50), [&](const EventView& event) {
                out.push_back(event);

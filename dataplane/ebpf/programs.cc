@@ -17,6 +17,7 @@
 #include <future>
 #include <mutex>
 
+#include "api/abi/affinity.h"
 #include "api/abi/flow.h"
 #include "api/abi/socket.h"
 #include "api/base/log.h"
@@ -88,6 +89,10 @@ std::uint32_t flow_buckets(const EbpfOptions& options) {
 
 // The sizes that options decide; 0: as the object says.
 std::uint32_t state_entries(const EbpfOptions& options, std::string_view map) {
+    if (map == "sluice_affinity") {
+        return SLUICE_AFFINITY_BUCKETS(std::bit_ceil(
+            std::clamp(options.affinity_entries, kLeastAffinityEntries, kMostAffinityEntries)));
+    }
     return map == "sluice_flows4" || map == "sluice_flows6" ? flow_buckets(options) : 0;
 }
 
@@ -149,6 +154,32 @@ Result<void> write_flow_config(bpf_object* object, int map) {
     }
     if (const int error = bpf_map_update_elem(map, &key, &config, BPF_ANY); error != 0) {
         return errno_error(-error, "cannot write the sizes of the flow tables");
+    }
+    return {};
+}
+
+// Likewise how large the affinity table is. The programs draw its seed.
+Result<void> write_affinity_config(bpf_object* object, int map) {
+    const bpf_map* table = bpf_object__find_map_by_name(object, "sluice_affinity");
+    sluice_affinity_config config{};
+    const std::uint32_t key = 0;
+    if (table == nullptr) {
+        return make_error(Code::kFailedPrecondition, "the object lacks the map sluice_affinity");
+    }
+    if (const int error = bpf_map_lookup_elem(map, &key, &config); error != 0) {
+        return errno_error(-error, "cannot read the size of the affinity table");
+    }
+    const std::uint32_t buckets = bpf_map__max_entries(table);
+    const std::uint32_t said = config.bucket_count != 0
+                                   ? config.bucket_count
+                                   : SLUICE_AFFINITY_BUCKETS(SLUICE_AFFINITY_DEFAULT_ENTRIES);
+    if (said == buckets) {
+        return {};
+    }
+    // It is new, then: no program uses it yet.
+    config.bucket_count = buckets;
+    if (const int error = bpf_map_update_elem(map, &key, &config, BPF_ANY); error != 0) {
+        return errno_error(-error, "cannot write the size of the affinity table");
     }
     return {};
 }
@@ -410,6 +441,8 @@ Result<void> Programs::keep_state(bpf_object* object, const std::string& state_d
         const std::string path = state_directory + "/" + state_pin_name(name);
         if (name == "sluice_flow_cfg") {
             SLUICE_TRY(write_flow_config(object, bpf_map__fd(map)));
+        } else if (name == "sluice_aff_cfg") {
+            SLUICE_TRY(write_affinity_config(object, bpf_map__fd(map)));
         }
         if (access(path.c_str(), F_OK) == 0) {
             continue;

@@ -2,9 +2,11 @@
 #include <arpa/inet.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <unordered_set>
 
+#include "bpf/lib/hash.h"
 #include "dataplane/image/publisher.h"
 #include "dataplane/image/reader.h"
 
@@ -61,15 +63,18 @@ Result<void> write_header(const Tables& tables, const Capacities& capacities,
     header.ring_line_capacity = capacities.ring_lines;
     header.range_capacity = capacities.ranges;
     header.counter_rows = capacities.counter_rows;
-    if (!node.masquerade_v4.is_unspecified()) {
-        header.node_address[0] = image_address(node.masquerade_v4);
-    }
-    if (!node.masquerade_v6.is_unspecified()) {
-        header.node_address[1] = image_address(node.masquerade_v6);
-    }
     header.snat_port_min = facts.snat_port_min;
     header.snat_port_max = facts.snat_port_max;
     header.hash_seed = facts.hash_seed;
+    const std::array<const IpAddress*, 2> masquerade = {&node.masquerade_v4, &node.masquerade_v6};
+    for (std::size_t family = 0; family < masquerade.size(); ++family) {
+        if (masquerade[family]->is_unspecified()) continue;
+        header.node_address[family] = image_address(*masquerade[family]);
+        // Answers to masqueraded clients come here, whether or not it is an address of node ports.
+        const sluice_filter_bits bits =
+            sluice_filter_of(header.hash_seed, &header.node_address[family]);
+        header.filter[bits.word] |= bits.mask;
+    }
     const auto append = [&](const std::vector<IpPrefix>& prefixes, std::uint32_t kind) {
         for (const IpPrefix& prefix : prefixes) {
             sluice_cidr& cidr = header.cidr[header.cidr_count++];

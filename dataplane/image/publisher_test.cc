@@ -72,6 +72,27 @@ TEST(PublisherTest, FilterKnowsMostStrangers) {
     EXPECT_EQ(sluice_may_be_ours(&view, &unallocated), 1);
 }
 
+// XDP looks at nothing else before it leaves a frame alone, and answers come to this address.
+TEST(PublisherTest, FilterKnowsWhereMasqueradedClientsAreAnswered) {
+    Node node;
+    node.masquerade_v4 = ip("192.0.2.1");
+    node.masquerade_v6 = ip("2001:db8::1");
+    Image image(node);
+    const auto known = [&](const char* address) {
+        const sluice_view view = view_of(image.tables());
+        const sluice_address at = image_address(ip(address));
+        return sluice_may_be_ours(&view, &at);
+    };
+    EXPECT_EQ(known("192.0.2.1"), 1);
+    EXPECT_EQ(known("2001:db8::1"), 1);
+    EXPECT_EQ(known("192.0.2.2"), 0);
+    for (int i = 0; i < 2000; ++i) {
+        image.upsert(service(i, {backend(1)}, {cluster_ip(fmt::format("172.16.{}.{}", i / 250, i % 250))}));
+    }
+    EXPECT_GT(image.growths, 0);
+    EXPECT_EQ(known("192.0.2.1"), 1);
+}
+
 TEST(PublisherTest, InternalAndExternalSetsAreSeparateAndSharedWhenEqual) {
     Image image;
     auto split = service(1, {backend(1), backend(2)},

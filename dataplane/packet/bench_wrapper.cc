@@ -96,6 +96,8 @@ double BenchWrapper::alone(const std::string& program, const packets::Bytes& fra
     return run(program_of(program), frame, repeat);
 }
 
+void BenchWrapper::spread_over(std::uint32_t flows) { plan_->mask = flows - 1; }
+
 double BenchWrapper::turns(int subject, const packets::Bytes& frame, bool v6, std::uint32_t repeat) {
     const std::uint32_t slot = 0;
     if (bpf_map_update_elem(bpf_object__find_map_fd_by_name(object_, "bench_subject"), &slot, &subject,

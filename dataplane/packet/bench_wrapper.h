@@ -27,6 +27,9 @@ public:
     double alone(int program, const packets::Bytes& frame, std::uint32_t repeat);
     double alone(const std::string& program, const packets::Bytes& frame, std::uint32_t repeat);
 
+    // How many flows' worth of memory the programs touch that look far. A power of two.
+    void spread_over(std::uint32_t flows);
+
     // Mean ns of `repeat` packets of `mask` + 1 flows (a power of two, or kEveryTurnNew) less what the wrapper takes.
     // The flows have been through the program before. `grows`: it puts an outer header in front of each. Every packet
     // must be sent on (XDP_TX), else the process ends with a message: what is not measured must not look fast.

@@ -111,6 +111,10 @@ void kernel_operations(const Bench& bench, Samples& primitives, double empty) {
     primitives["LRU hot"].push_back(cost("bench_lru_hot"));
     primitives["LRU insert"].push_back(cost("bench_lru_new"));
     primitives["ktime"].push_back(cost("bench_ktime"));
+    for (const auto& [name, flows] : {std::pair{"one place of 64k", 65536U}, {"one place of 1M", kMillion}}) {
+        bench.wrapper.spread_over(flows);
+        primitives[name].push_back(cost("bench_far_read4") / 4);
+    }
 }
 
 void round(const Bench& bench, Results& results, const Options& options) {

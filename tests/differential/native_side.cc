@@ -107,7 +107,7 @@ public:
         state_ = {&flow_config_, flows4_.data(), flows6_.data(), &affinity_config_, affinity_.data(),
                   affinity_config_.bucket_count};
         hold(&memory_.tables(), capacities(), kHashSeed, 1);
-        pipeline_ = dpdk::Pipeline::make({}, {&flow_config_, flows4_.data(), flows6_.data()},
+        pipeline_ = dpdk::Pipeline::make({}, {{&flow_config_, flows4_.data(), flows6_.data()}, {}, SLUICE_FLOW_ALONE},
                                          {&affinity_config_, affinity_.data(), datagrams_.data()});
     }
     [[nodiscard]] const char* name() const override { return "native"; }

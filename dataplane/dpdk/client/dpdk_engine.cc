@@ -27,15 +27,10 @@ Result<void> DpdkEngine::prepare() {
 }
 
 Result<void> DpdkEngine::with_room(const std::function<Result<void>()>& step) {
-    image::Capacities wanted;
-    const auto asked = [&] {
-        auto outcome = step();
-        wanted = publisher_->wanted();
-        return outcome;
-    };
     // Where one table is full the others soon will be: make room in all at once.
-    return image::with_room(asked, [&] { return collect(); },
-                            [&] { return replace_image(capacities_for(publisher_->usage(), wanted), node_); });
+    return image::with_room(step, [this] { return collect(); }, [this] {
+        return replace_image(capacities_for(publisher_->usage(), publisher_->wanted()), node_);
+    });
 }
 
 // Waits for what is retired to become free. False if that is too little to be worth it.

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "bpf/lib/flow_memory.h"
+#include "dataplane/dpdk/pipeline/flow_view.h"
 #include "dataplane/dpdk/shared/segment.h"
 #include "dataplane/ebpf/explain.h"
 #include "dataplane/ebpf/inspect_affinity.h"
@@ -22,15 +22,9 @@ namespace {
 using dataplane::FlowCounts;
 using dataplane::FlowView;
 
-sluice_flow_view view_of(const FlowMemory& memory) {
-    sluice_flow_view out{};
-    out.seed = memory.config->seed;
-    out.bucket_count4 = memory.config->bucket_count4;
-    out.bucket_count6 = memory.config->bucket_count6;
-    out.now = shared_now().tick;
-    out.buckets4 = memory.buckets4;
-    out.buckets6 = memory.buckets6;
-    return out;
+// Of this moment.
+sluice_flow_view flows_in(const FlowSegment& segment) {
+    return view_of(segment.memory(), shared_now().tick);
 }
 
 class SharedInspector final : public dataplane::Inspector {
@@ -53,7 +47,7 @@ public:
     [[nodiscard]] Result<dataplane::FlowList> flows(const dataplane::FlowFilter& filter) const override {
         dataplane::FlowList out;
         for (const auto& segment : flows_) {
-            dataplane::list_flows_of(tables(), dpdk::view_of(segment->memory()), filter, &out);
+            dataplane::list_flows_of(tables(), flows_in(*segment), filter, &out);
         }
         return out;
     }
@@ -79,7 +73,7 @@ private:
 FlowCounts SharedInspector::counted() const {
     FlowCounts out;
     for (const auto& segment : flows_) {
-        FlowCounts one = dataplane::count_flows(dpdk::view_of(segment->memory()));
+        FlowCounts one = dataplane::count_flows(flows_in(*segment));
         for (const auto& [key, count] : one.by_backend) out.by_backend[key] += count;
         for (const auto& [key, count] : one.by_service) out.by_service[key] += count;
         if (out.tables.empty()) {
@@ -107,10 +101,10 @@ sluice_flow_view SharedInspector::flows_for(const dataplane::Question& question)
     const dataplane::FlowKey key{question.source, question.destination, question.source_port,
                                  question.destination_port, question.protocol};
     for (const auto& segment : flows_) {
-        const sluice_flow_view view = dpdk::view_of(segment->memory());
+        const sluice_flow_view view = flows_in(*segment);
         if (find_flow(view, key)) return view;
     }
-    return dpdk::view_of(flows_.front()->memory());
+    return flows_in(*flows_.front());
 }
 
 Result<dataplane::Explanation> SharedInspector::explain(dataplane::Question question) const {

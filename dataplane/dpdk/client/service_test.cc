@@ -44,6 +44,10 @@ TEST_F(Service, TellsWhatTheEngineSays) {
     EXPECT_EQ(said->routing.arp_answered, 70U);
     EXPECT_EQ(said->routing.snapshots, 0U);
     EXPECT_EQ(said->routing.kernel_skipped, 80U);
+    EXPECT_EQ(said->growth.tables_grown, 3U);
+    EXPECT_EQ(said->growth.flows_moved, 1000U);
+    EXPECT_EQ(said->growth.flows_expired, 5U);
+    EXPECT_EQ(said->growth.flows_lost, 2U);
 }
 
 TEST_F(Service, IsForRootAlone) {

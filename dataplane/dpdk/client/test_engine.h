@@ -59,6 +59,7 @@ public:
         out.missing = {"nothing"};
         out.routing.arp_answered = 70;
         out.routing.kernel_skipped = 80;
+        out.growth = {3, 1000, 5, 2};
         return out;
     }
     Result<void> attach(std::uint32_t image, const Patience& patience) override {

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "dataplane/dpdk/pipeline/datagrams.h"
+#include "dataplane/dpdk/pipeline/flow_view.h"
 #include "dataplane/dpdk/pipeline/match.h"
 // Behind the views that the former define.
 #include "bpf/lib/case.h"
@@ -46,18 +47,11 @@ std::uint32_t lcore_of_end(const Dispatch& how, const sluice_address& address, s
     return static_cast<std::uint32_t>((h >> 32U) * how.lcores >> 32U);
 }
 
-// Whether the lcore's table has a half with this key; or with that of its answer, if asked for.
+// Whether the table has a half with this key; or with that of its answer, if asked for.
 template <int V6>
-bool knows(const Dispatch& how, std::uint32_t lcore, const sluice_tuple& tuple, bool answer_too) {
-    if (lcore >= how.flows.tables.size()) return false;
-    const FlowMemory& memory = how.flows.tables[lcore];
-    if (memory.config == nullptr || memory.buckets4 == nullptr || memory.buckets6 == nullptr) return false;
-    sluice_flow_view view{};
-    view.seed = memory.config->seed;
-    view.bucket_count4 = memory.config->bucket_count4;
-    view.bucket_count6 = memory.config->bucket_count6;
-    view.buckets4 = memory.buckets4;
-    view.buckets6 = memory.buckets6;
+bool table_knows(const FlowTable& table, const sluice_tuple& tuple, bool answer_too) {
+    if (table.config == nullptr || table.buckets4 == nullptr || table.buckets6 == nullptr) return false;
+    const sluice_flow_view view = view_of({table, {}, SLUICE_FLOW_ALONE}, {});
     const std::uint64_t hash = sluice_flow_hash(&view, &tuple, V6);  // that of its answer as well
     sluice_flow_set* set = sluice_flow_head(&view, sluice_flow_bucket_of(&view, hash, V6), V6);
     const std::uint32_t slots = set != nullptr ? slots_with_tag(*set, sluice_flow_tag_of(hash)) : 0;
@@ -71,6 +65,16 @@ bool knows(const Dispatch& how, std::uint32_t lcore, const sluice_tuple& tuple, 
     answer.ports.port_be[SLUICE_SOURCE] = tuple.ports.port_be[SLUICE_DESTINATION];
     answer.ports.port_be[SLUICE_DESTINATION] = tuple.ports.port_be[SLUICE_SOURCE];
     return find_in<V6>(view, set, slots, answer, hash, hit);
+}
+
+// The same of the lcore's tables. A flow is put into the one before it leaves the other, so it is missed in neither.
+template <int V6>
+bool knows(const Dispatch& how, std::uint32_t lcore, const sluice_tuple& tuple, bool answer_too) {
+    if (lcore >= how.flows.tables.size()) return false;
+    const FlowMemory& memory = how.flows.tables[lcore];
+    const bool moves = memory.mode == SLUICE_FLOW_MOVE;
+    return table_knows<V6>(moves ? memory.other : memory, tuple, answer_too) ||
+           (memory.mode != SLUICE_FLOW_ALONE && table_knows<V6>(moves ? memory : memory.other, tuple, answer_too));
 }
 
 struct Answer {

@@ -1,6 +1,8 @@
 // Whatever belongs to a flow comes to the lcore that has it.
 #include "dataplane/dpdk/pipeline/dispatch.h"
 
+#include <algorithm>
+#include <memory>
 #include <random>
 
 #include "dataplane/dpdk/pipeline/test_pipeline.h"
@@ -14,14 +16,20 @@ public:
     Lcores(std::uint32_t lcores, bool v6, Protocol protocol, image::Forwarding forwarding = image::Forwarding::kNat)
         : world(lcores), lcores_(lcores) {
         world.upsert(web(v6, protocol, {remote_pod(v6), pod_behind(3, v6), local_pod(v6)}, false, forwarding));
-        for (std::uint32_t i = 0; i < lcores; ++i) tables_.push_back(world.memory(i));
+        look_again();
+    }
+    // Each lcore's flows, while they move: its own tables, and what others are told of them.
+    void grow(sluice_flow_mode mode) {
+        for (std::uint32_t i = 0; i < lcores_; ++i) world.grow(i, mode);
+        look_again();
     }
     std::uint32_t lcore_for(const Bytes& bytes) {
-        Bytes copy = bytes;
-        copy.shrink_to_fit();
+        // Memory of its size, of none at all too, so that a sanitizer sees what is read beside it.
+        const std::unique_ptr<std::uint8_t[]> copy(new std::uint8_t[bytes.size()]);
+        std::copy(bytes.begin(), bytes.end(), copy.get());
         Frame frame;
-        frame.data = copy.data();
-        frame.length = static_cast<std::uint32_t>(copy.size());
+        frame.data = copy.get();
+        frame.length = static_cast<std::uint32_t>(bytes.size());
         const std::uint32_t lcore = lcore_of(frame, world.tables(), world.shared(), lcores_, {tables_, world.now});
         EXPECT_LT(lcore, lcores_);
         used_ |= 1U << lcore;
@@ -37,6 +45,10 @@ public:
     World world;
 
 private:
+    void look_again() {
+        tables_.clear();
+        for (std::uint32_t i = 0; i < lcores_; ++i) tables_.push_back(world.memory(i));
+    }
     std::uint32_t lcores_;
     std::uint32_t used_ = 0;
     std::vector<FlowMemory> tables_;
@@ -175,12 +187,16 @@ TEST(Dispatch, AConnectionOutlivesItsFrontend) {
             sent.push_back(lcores.run(packet(shape, outside(shape.v6), external_ip(shape.v6), sport, 80), kUplink));
         }
         lcores.world.remove({"default/web", "", shape.protocol, shape.v6 ? IpFamily::kIpv6 : IpFamily::kIpv4});
-        for (std::uint16_t i = 0; i < 20; ++i) {
-            const Outcome out = lcores.run(packet(shape, outside(shape.v6), external_ip(shape.v6),
-                                                  static_cast<std::uint16_t>(36000 + i), 80, kAck),
-                                           kUplink);
-            EXPECT_EQ(out.verdict, Verdict::kForward) << label(shape);
-            EXPECT_EQ(out.view.dst, sent[i].view.dst);
+        // Also while its flow may be in either of two tables: the first half is brought over in the second round.
+        for (const auto mode : {SLUICE_FLOW_ALONE, SLUICE_FLOW_BESIDE, SLUICE_FLOW_MOVE, SLUICE_FLOW_MOVE}) {
+            lcores.grow(mode);
+            for (std::uint16_t i = 0; i < 20; ++i) {
+                const Outcome out = lcores.run(packet(shape, outside(shape.v6), external_ip(shape.v6),
+                                                      static_cast<std::uint16_t>(36000 + i), 80, kAck),
+                                               kUplink);
+                EXPECT_EQ(out.verdict, Verdict::kForward) << label(shape) << " in mode " << mode;
+                EXPECT_EQ(out.view.dst, sent[i].view.dst);
+            }
         }
     }
 }

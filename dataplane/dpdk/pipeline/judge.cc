@@ -42,6 +42,8 @@ static inline void sluice_env_ports(const sluice_view* /*image*/, struct sluice_
 
 static inline void sluice_note_opened(const sluice_view* /*image*/, const sluice_case* now) {
     sluice::dpdk::count_connection(*deciding, now->pair.backend);
+    // Of the case at hand, which `now` is.
+    sluice::dpdk::log_event(*deciding, SLUICE_EVENT_OPENED);
 }
 
 // clang-format off: what is above comes before what uses it.

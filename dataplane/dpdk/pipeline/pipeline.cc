@@ -5,6 +5,8 @@
 
 #include "dataplane/dpdk/pipeline/burst.h"
 #include "dataplane/dpdk/pipeline/dispatch.h"
+#include "dataplane/dpdk/pipeline/flow_carrier.h"
+#include "dataplane/dpdk/pipeline/flow_view.h"
 #include "dataplane/dpdk/pipeline/work.h"
 
 namespace sluice::dpdk {
@@ -26,25 +28,13 @@ __u64 seed_of(__u64& cell, __u64 fresh) {
 
 class LcorePipeline final : public Pipeline {
 public:
-    LcorePipeline(const PipelineOptions& options, const FlowMemory& flows, const SharedMemory& shared) {
+    LcorePipeline(const PipelineOptions& options, const FlowMemory& flows, const SharedMemory& shared,
+                  const EventMemory& events) {
         work_.options = options;
-        work_.shared = shared;
+        work_.events = events;
         set_random(options.random_seed);
-        if (flows.config != nullptr) {
-            sluice_flow_view& view = work_.flows;
-            view.seed = seed_of(flows.config->seed, work_.random);
-            view.bucket_count4 = flows.buckets4 != nullptr ? flows.config->bucket_count4 : 0;
-            view.bucket_count6 = flows.buckets6 != nullptr ? flows.config->bucket_count6 : 0;
-            view.buckets4 = flows.buckets4;
-            view.buckets6 = flows.buckets6;
-        }
-        if (shared.affinity_config != nullptr) {
-            work_.datagram_view.seed = seed_of(shared.affinity_config->seed, work_.random);
-            work_.affinity.seed = work_.datagram_view.seed;
-            work_.affinity.bucket_count = shared.affinity_config->bucket_count;
-            work_.affinity.buckets = shared.affinity;
-            work_.affinity.config = shared.affinity_config;
-        }
+        take(flows);
+        take(shared);
     }
 
     void use(const image::Tables& tables) override {
@@ -79,7 +69,16 @@ public:
         }
     }
 
-    void set_random(std::uint64_t state) override { work_.random = state != 0 ? state : 1; }
+    void use(const FlowMemory& flows) override { take(flows); }
+    void use(const SharedMemory& shared) override { take(shared); }
+
+    Carrying carry_flows(std::uint32_t buckets, const Now& now) override {
+        work_.flows.now = now.tick;
+        return carrier_.carry(work_.flows, buckets);
+    }
+    [[nodiscard]] const CarriedFlows& carried_flows() const override { return carrier_.total(); }
+
+    void set_random(std::uint64_t state) override { work_.random = work_.event_random = state != 0 ? state : 1; }
 
     void process(std::span<Frame> frames, const Now& now) override {
         if (!ready_ || work_.hops.forwarding() == nullptr) {
@@ -93,16 +92,32 @@ public:
     }
 
 private:
+    void take(const FlowMemory& flows) {
+        work_.flows = view_of(flows, {});
+        if (flows.config != nullptr) work_.flows.seed = seed_of(flows.config->seed, work_.random);
+        carrier_.begin();
+    }
+    void take(const SharedMemory& shared) {
+        work_.shared = shared;
+        if (shared.affinity_config == nullptr) return;
+        work_.datagram_view.seed = seed_of(shared.affinity_config->seed, work_.random);
+        work_.affinity.seed = work_.datagram_view.seed;
+        work_.affinity.bucket_count = shared.affinity_config->bucket_count;
+        work_.affinity.buckets = shared.affinity;
+        work_.affinity.config = shared.affinity_config;
+    }
+
     Work work_;
     Burst burst_;
+    FlowCarrier carrier_;
     bool ready_ = false;
 };
 
 }  // namespace
 
 std::unique_ptr<Pipeline> Pipeline::make(const PipelineOptions& options, const FlowMemory& flows,
-                                         const SharedMemory& shared) {
-    return std::make_unique<LcorePipeline>(options, flows, shared);
+                                         const SharedMemory& shared, const EventMemory& events) {
+    return std::make_unique<LcorePipeline>(options, flows, shared, events);
 }
 
 }  // namespace sluice::dpdk

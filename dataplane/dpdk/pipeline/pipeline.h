@@ -15,6 +15,7 @@
 #include "api/abi/affinity.h"
 #include "api/abi/flow.h"
 #include "api/base/result.h"
+#include "dataplane/dpdk/pipeline/event_log.h"
 #include "dataplane/dpdk/pipeline/frame.h"
 #include "dataplane/dpdk/routing/forwarding.h"
 #include "dataplane/image/layout.h"
@@ -26,10 +27,16 @@ namespace sluice::dpdk {
 inline constexpr std::size_t kMaxBurst = 64;
 
 // Memory that a pipeline works on; borrowed, and zero when it is made new.
-struct FlowMemory {
+struct FlowTable {
     sluice_flow_config* config = nullptr;
     sluice_flow_bucket4* buckets4 = nullptr;  // [config->bucket_count4]
     sluice_flow_bucket6* buckets6 = nullptr;  // [config->bucket_count6]
+};
+// Of one lcore. The other table is there while flows move from one to another, and has the same seed; what `mode` means
+// is said in api/abi/flow.h.
+struct FlowMemory : FlowTable {
+    FlowTable other;
+    sluice_flow_mode mode = SLUICE_FLOW_ALONE;
 };
 struct SharedMemory {
     sluice_affinity_config* affinity_config = nullptr;
@@ -49,16 +56,37 @@ struct Now {
     std::uint32_t affinity_time = 0;
 };
 
+// What became of flows that were carried to another table, since the pipeline was made.
+struct CarriedFlows {
+    std::uint64_t moved = 0;
+    std::uint64_t expired = 0;
+    std::uint64_t lost = 0;  // their place in the new table was taken, or its bucket full of flows in use
+};
+
+enum class Carrying : std::uint8_t {
+    kGoesOn,
+    kWaits,  // for room in the larger table, until the next tick
+    kDone,
+};
+
 class Pipeline {
 public:
     static std::unique_ptr<Pipeline> make(const PipelineOptions& options, const FlowMemory& flows,
-                                          const SharedMemory& shared);
+                                          const SharedMemory& shared, const EventMemory& events = {});
     virtual ~Pipeline() = default;
 
     // From the next burst on. Null tables.header or null forwarding: everything goes to the kernel.
     // The caller keeps what was in force before until this lcore has passed a quiescent state.
     virtual void use(const image::Tables& tables) = 0;
     virtual void use(const Forwarding* forwarding) = 0;
+    // Another table of flows, or of clients. What the one before has must be in there, or be its `other`.
+    virtual void use(const FlowMemory& flows) = 0;
+    virtual void use(const SharedMemory& shared) = 0;
+
+    // In mode MOVE, for flows that no packet brings over: carries what is in so many buckets of each family, about
+    // half a microsecond for each flow. kDone: the other table is not wanted any more.
+    virtual Carrying carry_flows(std::uint32_t buckets, const Now& now) = 0;
+    [[nodiscard]] virtual const CarriedFlows& carried_flows() const = 0;
 
     // The state of the generator that choices are drawn from: xorshift64*, as the XDP program has it. 0 stands for 1.
     virtual void set_random(std::uint64_t state) = 0;

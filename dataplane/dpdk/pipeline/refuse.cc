@@ -64,7 +64,7 @@ void reply_to(Work& work, Frame& frame, bool v6) {
     if (!build(work, frame, tcp, v6)) return;
     const std::uint32_t length = packet.l3 + work.reply.length;
     if (length > frame.length + frame.tailroom) {
-        drop_frame(work, frame, SLUICE_DROP_REWRITE_FAILED);
+        discard_frame(work, frame, SLUICE_DROP_REWRITE_FAILED);
         return;
     }
     turn_macs(frame.data);
@@ -76,14 +76,14 @@ void reply_to(Work& work, Frame& frame, bool v6) {
 
 void turn_away(Work& work, Frame& frame, bool refuse, bool v6) {
     if (work.now.match.has_service != 0) count_refused(work, work.now.match.service);
-    drop_frame(work, frame, work.now.reason);
+    log_event(work, refuse ? SLUICE_EVENT_REFUSED : SLUICE_EVENT_DROPPED);
+    discard_frame(work, frame, work.now.reason);
     if (!refuse) return;
     work.answer.type = 0;
     reply_to(work, frame, v6);
 }
 
 void answer(Work& work, Frame& frame, std::uint32_t reason, bool v6) {
-    work.now.reason = reason;
     drop_frame(work, frame, reason);
     reply_to(work, frame, v6);
 }

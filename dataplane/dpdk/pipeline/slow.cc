@@ -93,10 +93,16 @@ bool recall(Work& work) {
 
 }  // namespace
 
-void drop_frame(Work& work, Frame& frame, std::uint32_t reason) {
+void discard_frame(Work& work, Frame& frame, std::uint32_t reason) {
     count_drop(work, reason);
     frame.verdict = Verdict::kDrop;
     frame.reason = static_cast<std::uint8_t>(reason);
+}
+
+void drop_frame(Work& work, Frame& frame, std::uint32_t reason) {
+    work.now.reason = reason;
+    log_event(work, SLUICE_EVENT_DROPPED);
+    discard_frame(work, frame, reason);
 }
 
 void pass_frame(Frame& frame) {

@@ -142,13 +142,17 @@ public:
         routes_ = world_routes();
         for (std::uint32_t i = 0; i < lcores; ++i) {
             Lane& lane = lanes_[i];
-            lane.buckets4.resize(SLUICE_FLOW_BUCKETS(flows));
-            lane.buckets6.resize(SLUICE_FLOW_BUCKETS(flows));
-            lane.config.bucket_count4 = lane.config.bucket_count6 = SLUICE_FLOW_BUCKETS(flows);
-            lane.pipeline = Pipeline::make({i, lcores, 12345 + i}, memory(i), shared());
-            lane.pipeline->use(image_.tables());
-            lane.pipeline->use(routes_.get());
+            lane.own.resize(SLUICE_FLOW_BUCKETS(flows));
+            attach(i);
         }
+    }
+    // An lcore anew, with the flows that it had.
+    void attach(std::uint32_t lcore, const EventMemory& events = {}) {
+        Lane& lane = lanes_[lcore];
+        const auto lcores = static_cast<std::uint32_t>(lanes_.size());
+        lane.pipeline = Pipeline::make({lcore, lcores, 12345 + lcore}, memory(lcore), shared(), events);
+        lane.pipeline->use(image_.tables());
+        lane.pipeline->use(routes_.get());
     }
     static image::Capacities roomy() {
         image::Capacities out;
@@ -206,7 +210,26 @@ public:
 
     [[nodiscard]] FlowMemory memory(std::uint32_t lcore) {
         Lane& lane = lanes_[lcore];
-        return {&lane.config, lane.buckets4.data(), lane.buckets6.data()};
+        if (lane.mode == SLUICE_FLOW_MOVE) return {lane.larger.table(), lane.own.table(), lane.mode};
+        return {lane.own.table(), lane.larger.table(), lane.mode};
+    }
+    // A table of twice the size beside the lcore's own, and what is done with the two.
+    void grow(std::uint32_t lcore, sluice_flow_mode mode) {
+        Lane& lane = lanes_[lcore];
+        if (lane.larger.buckets4.empty()) {
+            lane.larger.resize(lane.own.config.bucket_count4 * 2);
+            lane.larger.config.seed = lane.own.config.seed;
+        }
+        lane.mode = mode;
+        lane.pipeline->use(memory(lcore));
+    }
+    // The smaller one goes, with what is left in it.
+    void end_growth(std::uint32_t lcore) {
+        Lane& lane = lanes_[lcore];
+        lane.own = std::move(lane.larger);
+        lane.larger = {};
+        lane.mode = SLUICE_FLOW_ALONE;
+        lane.pipeline->use(memory(lcore));
     }
     [[nodiscard]] SharedMemory shared() { return {&affinity_config_, affinity_.data(), datagrams_.data()}; }
     [[nodiscard]] const image::Tables& tables() const { return image_.tables(); }
@@ -229,10 +252,22 @@ public:
     std::uint16_t tailroom = 128;
 
 private:
-    struct Lane {
+    struct Table {
         sluice_flow_config config{};
         std::vector<sluice_flow_bucket4> buckets4;
         std::vector<sluice_flow_bucket6> buckets6;
+
+        void resize(std::uint32_t buckets) {
+            buckets4.resize(buckets);
+            buckets6.resize(buckets);
+            config.bucket_count4 = config.bucket_count6 = buckets;
+        }
+        [[nodiscard]] FlowTable table() { return {&config, buckets4.data(), buckets6.data()}; }
+    };
+    struct Lane {
+        Table own;
+        Table larger;
+        sluice_flow_mode mode = SLUICE_FLOW_ALONE;
         std::unique_ptr<Pipeline> pipeline;
     };
     image::MemoryImage image_;

@@ -22,6 +22,7 @@
 // clang-format on
 
 #include "bpf/lib/affinity_memory.h"
+#include "dataplane/dpdk/pipeline/event_log.h"
 #include "dataplane/dpdk/pipeline/frame.h"
 #include "dataplane/dpdk/pipeline/hop_cache.h"
 #include "dataplane/dpdk/pipeline/pipeline.h"
@@ -54,7 +55,9 @@ struct Work {
 
     PipelineOptions options;
     SharedMemory shared;
+    EventMemory events;
     std::uint64_t random = 1;
+    std::uint64_t event_random = 1;
     sluice_reply_budget budget{};
 
     // Of the packet at hand.
@@ -107,7 +110,8 @@ int accept(Work& work, const sluice_address& pod, std::uint16_t port_be, std::ui
 void process_frame(Work& work, Frame& frame);
 
 // Answers that need no look at the packet.
-void drop_frame(Work& work, Frame& frame, std::uint32_t reason);  // counted
+void discard_frame(Work& work, Frame& frame, std::uint32_t reason);  // counted
+void drop_frame(Work& work, Frame& frame, std::uint32_t reason);     // and logged, of work.now
 void pass_frame(Frame& frame);                                    // to the kernel, or on its way from there
 
 }  // namespace sluice::dpdk

@@ -143,7 +143,7 @@ public:
         setup.ports = {ports_[0]};  // the other one only sends
         setup.interfaces = interfaces_;
         setup.pool = pool_;
-        setup.flows = {{&config_, buckets4_.data(), buckets6_.data()}};
+        setup.flows.push_back({{&config_, buckets4_.data(), buckets6_.data()}, {}, SLUICE_FLOW_ALONE});
         setup.cycles_per_second = test_eal().cycles_per_second();
         Port silent = ports_[1];
         silent.rx_queues = 0;

@@ -55,6 +55,7 @@ Result<std::unique_ptr<Engine>> RealEngine::make(const Options& options) {
 
 RealEngine::~RealEngine() {
     telemetry_.reset();
+    growth_.reset();
     control_.reset();
     close_ports();
     lcores_.reset();
@@ -170,10 +171,11 @@ Result<void> RealEngine::open_exception_ports() {
 Result<void> RealEngine::open_tables() {
     const auto lcores = static_cast<std::uint32_t>(eal_->lcores().size());
     const std::uint32_t flows = options_.flows != 0 ? options_.flows : std::max(kDefaultFlows / lcores, kMinFlows);
+    const std::uint32_t most = most_flows();
     std::size_t taken_over = 0;
     for (std::uint32_t lcore = 0; lcore < lcores; ++lcore) {
         SLUICE_TRY_ASSIGN(auto segment,
-                          FlowSegment::open_or_create(options_.state_directory, lcore, flows, flows, lcores));
+                          FlowSegment::open_or_create(options_.state_directory, lcore, flows, flows, lcores, most));
         taken_over += segment->taken_over() ? 1 : 0;
         flows_.push_back(std::move(segment));
     }
@@ -183,8 +185,17 @@ Result<void> RealEngine::open_tables() {
         SLUICE_TRY(remove_flows(options_.state_directory, lcore));
     }
     if (taken_over != 0) log::info(kComponent, "took over the flow tables of {} lcores", taken_over);
-    SLUICE_TRY_ASSIGN(shared_, SharedSegment::open_or_create(options_.state_directory, options_.affinity_entries));
+    SLUICE_TRY_ASSIGN(shared_, SharedSegment::open_or_create(options_.state_directory, options_.affinity_entries,
+                                                             options_.affinity_entries_max));
+    SLUICE_TRY_ASSIGN(events_, EventSegment::open_or_create(options_.state_directory, lcores));
     return {};
+}
+
+// Of a lcore and family.
+std::uint32_t RealEngine::most_flows() const {
+    const auto lcores = static_cast<std::uint32_t>(eal_->lcores().size());
+    return options_.flows_max != 0 ? options_.flows_max
+                                   : std::max({options_.flows, kDefaultMostFlows / lcores, kMinFlows});
 }
 
 Result<void> RealEngine::start_lcores() {
@@ -195,6 +206,7 @@ Result<void> RealEngine::start_lcores() {
     setup.pool = pool_;
     for (const auto& segment : flows_) setup.flows.push_back(segment->memory());
     setup.shared = shared_->memory();
+    for (std::uint32_t i = 0; i < events_->lcores(); ++i) setup.events.push_back(events_->memory(i));
     setup.cycles_per_second = eal_->cycles_per_second();
     setup.idle_sleep_us = options_.idle_sleep_us;
     setup.random_seed = random_seed();
@@ -209,6 +221,8 @@ Result<void> RealEngine::start_lcores() {
                                                         lcores_->stop();
                                                     },
                                                     {SIGTERM, SIGINT}}));
+    growth_ = TableGrowth::start({*lcores_, flows_, *shared_, mapped_mutex_, most_flows(),
+                                  options_.affinity_entries_max});
     telemetry_ = Telemetry::start([this] { return status(); }, [this] { return drops(); });
     return {};
 }

@@ -101,10 +101,14 @@ std::uint64_t RealEngine::active_flows(std::uint32_t idle_seconds) const {
     std::uint64_t active = 0;
     // A tick is a little longer than a second.
     const std::uint32_t ticks = std::max(idle_seconds, 1U);
+    const std::lock_guard lock(mapped_mutex_);
     for (const auto& segment : flows_) {
         const FlowMemory memory = segment->memory();
-        active += count_active(memory.buckets4, memory.config->bucket_count4, now.tick, ticks);
-        active += count_active(memory.buckets6, memory.config->bucket_count6, now.tick, ticks);
+        for (const FlowTable& table : {FlowTable(memory), memory.other}) {
+            if (table.config == nullptr) continue;
+            active += count_active(table.buckets4, table.config->bucket_count4, now.tick, ticks);
+            active += count_active(table.buckets6, table.config->bucket_count6, now.tick, ticks);
+        }
     }
     return active;
 }

@@ -16,6 +16,7 @@
 #include "dataplane/dpdk/runtime/eal.h"
 #include "dataplane/dpdk/runtime/engine.h"
 #include "dataplane/dpdk/runtime/lcores_internal.h"
+#include "dataplane/dpdk/runtime/table_growth.h"
 #include "dataplane/dpdk/runtime/telemetry.h"
 #include "dataplane/dpdk/shared/segment.h"
 
@@ -58,6 +59,7 @@ private:
     Result<void> open_ports();
     Result<void> open_exception_ports();
     Result<void> open_tables();
+    [[nodiscard]] std::uint32_t most_flows() const;
     Result<void> start_lcores();
     Result<void> attach_current();
     void say_what_is_there() const;
@@ -68,6 +70,7 @@ private:
     Result<void> wait_for_lcores(const Patience& patience);
     [[nodiscard]] std::uint64_t active_flows(std::uint32_t idle_seconds) const;
     [[nodiscard]] std::vector<dataplane::TableStatus> sample_tables() const;
+    [[nodiscard]] GrowthState growth() const;
     void changed() const {
         if (changed_) changed_();
     }
@@ -84,7 +87,10 @@ private:
     rte_mempool* pool_ = nullptr;
     std::vector<std::unique_ptr<FlowSegment>> flows_;
     std::unique_ptr<SharedSegment> shared_;
+    std::unique_ptr<EventSegment> events_;
+    mutable std::mutex mapped_mutex_;  // held by who reads the tables of the two
     std::unique_ptr<Lcores> lcores_;
+    std::unique_ptr<TableGrowth> growth_;
     std::unique_ptr<ControlLoop> control_;
     std::unique_ptr<Telemetry> telemetry_;
 

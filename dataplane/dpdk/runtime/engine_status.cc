@@ -33,7 +33,6 @@ std::string mac_of(const Mac& mac) {
 
 template <class Bucket>
 void add_table(const Bucket* buckets, std::uint32_t count, dataplane::TableStatus* table) {
-    table->capacity += std::uint64_t{count} * (SLUICE_FLOW_WAYS / 2);
     std::uint64_t halves = 0;
     for (std::uint32_t i = 0; i < count; ++i) {
         const sluice_flow_set& set = buckets[i].set;
@@ -54,10 +53,16 @@ std::vector<dataplane::TableStatus> RealEngine::sample_tables() const {
     if (!sample_.empty() && now - sampled_ < kTableSample) return sample_;
     dataplane::TableStatus flows4{"flows4", 0, 0, 0, 0};
     dataplane::TableStatus flows6{"flows6", 0, 0, 0, 0};
+    const std::lock_guard mapped(mapped_mutex_);
     for (const auto& segment : flows_) {
         const FlowMemory memory = segment->memory();
-        add_table(memory.buckets4, memory.config->bucket_count4, &flows4);
-        add_table(memory.buckets6, memory.config->bucket_count6, &flows6);
+        flows4.capacity += std::uint64_t{memory.config->bucket_count4} * (SLUICE_FLOW_WAYS / 2);
+        flows6.capacity += std::uint64_t{memory.config->bucket_count6} * (SLUICE_FLOW_WAYS / 2);
+        for (const FlowTable& table : {FlowTable(memory), memory.other}) {
+            if (table.config == nullptr) continue;
+            add_table(table.buckets4, table.config->bucket_count4, &flows4);
+            add_table(table.buckets6, table.config->bucket_count6, &flows6);
+        }
     }
     dataplane::TableStatus affinity{"affinity", 0, 0, 0, 0};
     const SharedMemory shared = shared_->memory();
@@ -75,9 +80,25 @@ std::vector<dataplane::TableStatus> RealEngine::sample_tables() const {
         // One reason for both families, told of the table that most flows are in.
         if (live_ != nullptr) flows4.refused = image::sum_drops(live_->tables, SLUICE_DROP_FLOW_TABLE_FULL);
     }
+    const TableGrowth::Counters& growth = growth_->counters();
+    flows4.refused += growth.flows_refused[0].value();
+    flows6.refused += growth.flows_refused[1].value();
+    affinity.refused += growth.affinity_refused.value();
     sample_ = {flows4, flows6, affinity};
     sampled_ = now;
     return sample_;
+}
+
+GrowthState RealEngine::growth() const {
+    GrowthState out;
+    out.tables_grown = growth_->counters().grown.value();
+    for (std::size_t i = 0; i < lcores_->size(); ++i) {
+        const WorkerCounters& counters = lcores_->worker(i).counters();
+        out.flows_moved += counters.flows_moved.value();
+        out.flows_expired += counters.flows_expired.value();
+        out.flows_lost += counters.flows_lost.value();
+    }
+    return out;
 }
 
 EngineState RealEngine::status() const {
@@ -143,6 +164,7 @@ EngineState RealEngine::status() const {
                               counters.dispatched.value(), counters.dispatch_failed.value()});
     }
     out.tables = sample_tables();
+    out.growth = growth();
     out.routing = control_->routing();
     return out;
 }

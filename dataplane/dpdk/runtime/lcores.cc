@@ -58,7 +58,7 @@ Result<std::unique_ptr<Lcores>> Lcores::make(const LcoreSetup& setup) {
         const auto index = static_cast<std::uint32_t>(i);
         auto pipeline = Pipeline::make(
             {index, static_cast<std::uint32_t>(lcores), (setup.random_seed + index * kGolden) | 1U}, setup.flows[i],
-            setup.shared);
+            setup.shared, setup.events.empty() ? EventMemory{} : setup.events[i]);
         out->workers_.push_back(std::make_unique<Worker>(out->shape_, index, std::move(pipeline), out->rings_[2 * i],
                                                          out->rings_[2 * i + 1]));
         out->shape_.workers[i] = out->workers_.back().get();
@@ -88,8 +88,10 @@ Result<void> Lcores::make_rings(std::size_t lcores) {
 
 void Lcores::describe(const LcoreSetup& setup) {
     shape_.pool = setup.pool;
-    shape_.shared = setup.shared;
-    shape_.flows = setup.flows;
+    first_shared_ = setup.shared;
+    first_flows_ = setup.flows;
+    publish(&first_shared_);
+    publish(&first_flows_);
     shape_.cycles_per_second = setup.cycles_per_second;
     shape_.idle_sleep_us = setup.idle_sleep_us;
     shape_.port_of.fill(kMaxPorts - 1);
@@ -143,13 +145,20 @@ void Lcores::stop() {
     shape_.stop.store(true, std::memory_order_relaxed);
 }
 void Lcores::publish(const image::Tables* tables) {
-    shape_.tables.store(tables, std::memory_order_release);
+    shape_.tables.publish(tables);
 }
 void Lcores::publish(const Forwarding* forwarding) {
-    shape_.forwarding.store(forwarding, std::memory_order_release);
+    shape_.forwarding.publish(forwarding);
 }
 void Lcores::publish(Capture* capture) {
     shape_.capture.store(capture, std::memory_order_release);
+}
+std::uint64_t Lcores::publish(const FlowSet* flows) {
+    SLUICE_ASSERT(flows->size() == shape_.workers.size());
+    return shape_.flows.publish(flows);
+}
+void Lcores::publish(const SharedMemory* shared) {
+    shape_.shared.publish(shared);
 }
 void Lcores::set_draining(bool draining) {
     shape_.draining.store(draining, std::memory_order_release);

@@ -193,7 +193,7 @@ public:
         setup.cycles_per_second = cycles_;
         for (std::size_t i = 0; i < count; ++i) {
             std::memset(static_cast<void*>(buckets4_[i].data()), 0, buckets4_[i].size() * sizeof(buckets4_[i][0]));
-            setup.flows.push_back({&config_[i], buckets4_[i].data(), buckets6_[i].data()});
+            setup.flows.push_back({{&config_[i], buckets4_[i].data(), buckets6_[i].data()}, {}, SLUICE_FLOW_ALONE});
         }
         lcores_ = must(Lcores::make(setup));
         lcores_->publish(&image_.tables());

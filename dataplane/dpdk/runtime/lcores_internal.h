@@ -18,8 +18,9 @@ struct LcoreSetup {
     std::vector<Port> ports;             // opened
     std::vector<Interface> interfaces;
     rte_mempool* pool = nullptr;
-    std::vector<FlowMemory> flows;       // one a lcore
+    FlowSet flows;                       // one a lcore
     SharedMemory shared;
+    std::vector<EventMemory> events;     // one a lcore; empty: no flow log
     std::uint64_t cycles_per_second = 1;
     std::uint32_t idle_sleep_us = 0;
     std::uint64_t random_seed = 1;
@@ -42,10 +43,13 @@ public:
     // Any thread; run() returns when each lcore has finished its burst.
     void stop();
 
-    // Any one thread at a time (the control thread). What was published before is free when the grace period is over.
+    // Of each kind any one thread at a time. What was published before is free when the grace period is over.
     void publish(const image::Tables* tables);
     void publish(const Forwarding* forwarding);
     void publish(Capture* capture);
+    // As many as there are lcores. Returns what Worker::has_carried() is asked by.
+    std::uint64_t publish(const FlowSet* flows);
+    void publish(const SharedMemory* shared);
     void set_draining(bool draining);
     Grace& grace() { return *grace_; }
 
@@ -70,6 +74,9 @@ private:
     void describe(const LcoreSetup& setup);
 
     Shape shape_;
+    // What lcores begin with.
+    FlowSet first_flows_;
+    SharedMemory first_shared_;
     std::vector<unsigned> numbers_;
     std::unique_ptr<Grace> grace_;
     std::vector<rte_ring*> rings_;

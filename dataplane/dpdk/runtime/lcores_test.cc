@@ -239,6 +239,23 @@ TEST(Lcores, BothDirectionsMeetOnOneOfTwo) {
     EXPECT_EQ(rig.buffers_in_use(), 0U);
 }
 
+// A lcore that sleeps is not waited for: what it had last may have been freed, and what came then may lie there.
+TEST(Lcores, WhatLiesWhereAnotherLayIsNewAllTheSame) {
+    Published<int> published;
+    Taken<int> taken;
+    EXPECT_FALSE(taken.take(published));
+    int place = 1;
+    const std::uint64_t first = published.publish(&place);
+    EXPECT_TRUE(taken.take(published));
+    EXPECT_EQ(taken.value, &place);
+    EXPECT_FALSE(taken.take(published));
+    const int other = 2;
+    published.publish(&other);
+    EXPECT_EQ(published.publish(&place), first + 2);
+    EXPECT_TRUE(taken.take(published));
+    EXPECT_EQ(taken.number, first + 2);
+}
+
 TEST(Lcores, AFullInboxIsCounted) {
     Rig rig(2);
     // Only the first of two lcores works; what it hands over stays.

@@ -199,15 +199,24 @@ Result<Command> parse_command_line(const std::vector<std::string>& arguments) {
         ->allow_extra_args(false);
     app.add_option("--route", options.routes, "PREFIX [via ADDRESS] dev INTERFACE [metric N]")->allow_extra_args(false);
     app.add_option("--neighbour", options.neighbours, "ADDRESS lladdr MAC dev INTERFACE")->allow_extra_args(false);
-    app.add_option("--flows", options.flows, "flows that each lcore has room for, each family; 0: 524288 in all")
-        ->check([](const std::string& text) {
-            const auto value = number(text, 0, kMaxFlows);
-            return value && (*value == 0 || *value >= kMinFlows)
-                       ? std::string{}
-                       : fmt::format("\"{}\" is not 0 or a number from {} to {}", text, kMinFlows, kMaxFlows);
-        });
-    app.add_option("--affinity-entries", options.affinity_entries, "clients that keep their backend")
-        ->check(CLI::Range(std::uint32_t{SLUICE_AFFINITY_WAYS}, kMaxAffinityEntries))
+    const auto flows_or_0 = [](const std::string& text) {
+        const auto value = number(text, 0, kMaxFlows);
+        return value && (*value == 0 || *value >= kMinFlows)
+                   ? std::string{}
+                   : fmt::format("\"{}\" is not 0 or a number from {} to {}", text, kMinFlows, kMaxFlows);
+    };
+    app.add_option("--flows", options.flows,
+                   "flows that each lcore has room for, each family; the tables double when they are half full; 0: "
+                   "524288 in all")
+        ->check(flows_or_0);
+    app.add_option("--flows-max", options.flows_max, "flows that they may grow to; 0: 4194304 in all")
+        ->check(flows_or_0);
+    app.add_option("--affinity-entries", options.affinity_entries,
+                   "clients that keep their backend; the table doubles when it is half full")
+        ->check(CLI::Range(kMinAffinityEntries, kMaxAffinityEntries))
+        ->capture_default_str();
+    app.add_option("--affinity-entries-max", options.affinity_entries_max, "clients that it may grow to")
+        ->check(CLI::Range(kMinAffinityEntries, kMaxAffinityEntries))
         ->capture_default_str();
     app.add_option("--idle-sleep-us", options.idle_sleep_us,
                    "how long a lcore without traffic sleeps between looks at its ports; 0: never")
@@ -234,6 +243,11 @@ Result<Command> parse_command_line(const std::vector<std::string>& arguments) {
         SLUICE_TRY_ASSIGN(auto port, parse_port(text));
         options.ports.push_back(std::move(port));
     }
+    if (options.flows_max != 0 && options.flows_max < options.flows) {
+        return make_error(Code::kInvalidArgument, "--flows-max: {} is less than the {} of --flows", options.flows_max,
+                          options.flows);
+    }
+    options.affinity_entries_max = std::max(options.affinity_entries, options.affinity_entries_max);
     if (options.ports.empty()) return make_error(Code::kInvalidArgument, "--port: at least one is needed");
     SLUICE_TRY(check(options));
     return out;

@@ -14,7 +14,10 @@ namespace sluice::dpdk {
 inline constexpr std::uint32_t kDefaultFlows = 1U << 19U;  // in all, each family
 inline constexpr std::uint32_t kMinFlows = 64;             // a lcore
 inline constexpr std::uint32_t kMaxFlows = 1U << 26U;
+inline constexpr std::uint32_t kDefaultMostFlows = 1U << 22U;  // in all, each family
+inline constexpr std::uint32_t kMinAffinityEntries = 64;
 inline constexpr std::uint32_t kMaxAffinityEntries = 1U << 24U;
+inline constexpr std::uint32_t kDefaultMostAffinityEntries = 1U << 22U;
 inline constexpr std::uint32_t kDefaultIdleSleepUs = 50;
 inline constexpr std::uint32_t kMaxIdleSleepUs = 10'000;
 inline constexpr std::uint16_t kMinMtu = 576;
@@ -48,7 +51,9 @@ struct Options {
     std::vector<std::string> routes;      // texts that routing reads
     std::vector<std::string> neighbours;
     std::uint32_t flows = 0;              // a lcore and family; 0: the default divided by the lcores
+    std::uint32_t flows_max = 0;          // that tables double up to; 0: likewise, and not below the former
     std::uint32_t affinity_entries = 0;
+    std::uint32_t affinity_entries_max = kDefaultMostAffinityEntries;  // not below the former
     std::uint32_t idle_sleep_us = kDefaultIdleSleepUs;  // 0: poll without end
     bool take_over = false;
     log::Level log_level = log::Level::kInfo;

@@ -70,8 +70,8 @@ TEST(Options, ErrorsNameThePortAndTheField) {
 
 TEST(Options, TheCommandLineEndsWhereEalsBegins) {
     const auto command = parse({"--socket", "/tmp/s", "--state-dir=/dev/shm/x", "--port", "0,role=pod", "--port=1",
-                                "--route", "10.0.0.0/8 via 192.0.2.9 dev 1", "--flows", "4096", "--idle-sleep-us", "0",
-                                "--log-level", "debug", "--take-over", "--", "-l", "0,1", "--help"});
+                                "--route", "10.0.0.0/8 via 192.0.2.9 dev 1", "--flows", "4096", "--flows-max",
+                                "65536", "--affinity-entries-max", "4096", "--idle-sleep-us", "0", "--log-level", "debug", "--take-over", "--", "-l", "0,1", "--help"});
     ASSERT_TRUE(command) << command.error().to_string();
     const auto& options = command->options;
     EXPECT_EQ(options.socket, "/tmp/s");
@@ -79,6 +79,8 @@ TEST(Options, TheCommandLineEndsWhereEalsBegins) {
     EXPECT_EQ(options.ports.size(), 2U);
     EXPECT_EQ(options.routes, std::vector<std::string>{"10.0.0.0/8 via 192.0.2.9 dev 1"});
     EXPECT_EQ(options.flows, 4096U);
+    EXPECT_EQ(options.flows_max, 65536U);
+    EXPECT_EQ(options.affinity_entries_max, 65536U) << "not below what there is room for at first";
     EXPECT_EQ(options.idle_sleep_us, 0U);
     EXPECT_EQ(options.log_level, log::Level::kDebug);
     EXPECT_TRUE(options.take_over);
@@ -95,7 +97,10 @@ TEST(Options, WrongUsageIsRefused) {
         {"--port", "0,vlan=5,exception=tap:t"},
         {"--port", "0", "--flows", "63"},
         {"--port", "0", "--flows", "99999999"},
+        {"--port", "0", "--flows-max", "63"},
+        {"--port", "0", "--flows", "4096", "--flows-max", "2048"},
         {"--port", "0", "--affinity-entries", "1"},
+        {"--port", "0", "--affinity-entries-max", "99999999"},
         {"--port", "0", "--idle-sleep-us", "20000"},
         {"--port", "0", "--log-level", "loud"},
         {"--port", "0", "--socket", "s"},

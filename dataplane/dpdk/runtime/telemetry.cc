@@ -48,7 +48,12 @@ int tell_status(const char*, const char*, rte_tel_data* data) {
         add(data, (table.name + "_capacity").c_str(), table.capacity);
         add(data, (table.name + "_used").c_str(), table.used);
         add(data, (table.name + "_displaced").c_str(), table.displaced);
+        add(data, (table.name + "_refused").c_str(), table.refused);
     }
+    add(data, "tables_grown", state.growth.tables_grown);
+    add(data, "flows_moved", state.growth.flows_moved);
+    add(data, "flows_expired", state.growth.flows_expired);
+    add(data, "flows_lost", state.growth.flows_lost);
     return 0;
 }
 

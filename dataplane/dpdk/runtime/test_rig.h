@@ -127,6 +127,7 @@ public:
     }
     ~Rig() {
         lcores.reset();
+        static_cast<void>(remove_state_directory(directory_));
         rte_mempool_free(pool_);
     }
     Rig(const Rig&) = delete;
@@ -151,6 +152,9 @@ public:
     [[nodiscard]] rte_mempool* pool() const { return pool_; }
     [[nodiscard]] const image::Tables& tables() const { return image_.tables(); }
     [[nodiscard]] const std::vector<Port>& ports() const { return ports_; }
+    [[nodiscard]] std::vector<std::unique_ptr<FlowSegment>>& flows() { return flows_; }
+    [[nodiscard]] SharedSegment& shared() { return *shared_; }
+    [[nodiscard]] const std::string& directory() const { return directory_; }
     [[nodiscard]] std::size_t buffers_in_use() const { return rte_mempool_in_use_count(pool_); }
     [[nodiscard]] std::uint64_t sum(Counter WorkerCounters::*counter) const {
         std::uint64_t out = 0;
@@ -204,7 +208,6 @@ private:
         shared_ = std::move(*shared);
         setup.shared = shared_->memory();
         setup.cycles_per_second = test_eal().cycles_per_second();
-        static_cast<void>(remove_state_directory(directory_));
         auto made = Lcores::make(setup);
         ASSERT_TRUE(made) << made.error().to_string();
         lcores = std::move(*made);

@@ -83,21 +83,33 @@ std::uint32_t Worker::turn() {
     for (unsigned i = 0; i < count; ++i) send(frames[i]->port, frames[i]);
     total += count;
     flush_all();
+    if (unlikely(carrying_) && carry_flows(total != 0)) ++total;  // it does not sleep before it is done
     return total;
 }
 
 void Worker::take_changes() {
-    const auto* tables = shape_.tables.load(std::memory_order_acquire);
-    if (unlikely(tables != tables_)) {
-        tables_ = tables;
-        pipeline_->use(tables != nullptr ? *tables : image::Tables{});
+    if (tables_.take(shape_.tables)) pipeline_->use(tables_.value != nullptr ? *tables_.value : image::Tables{});
+    if (forwarding_.take(shape_.forwarding)) pipeline_->use(forwarding_.value);
+    if (flows_.take(shape_.flows)) {
+        const FlowMemory& mine = (*flows_.value)[index_];
+        pipeline_->use(mine);
+        carrying_ = mine.mode == SLUICE_FLOW_MOVE;
+        if (!carrying_) carried_.store(flows_.number, std::memory_order_release);
     }
-    const auto* forwarding = shape_.forwarding.load(std::memory_order_acquire);
-    if (unlikely(forwarding != forwarding_)) {
-        forwarding_ = forwarding;
-        pipeline_->use(forwarding);
-    }
+    if (shared_.take(shape_.shared)) pipeline_->use(*shared_.value);
     capture_ = shape_.capture.load(std::memory_order_acquire);
+}
+
+bool Worker::carry_flows(bool busy) {
+    const CarriedFlows before = pipeline_->carried_flows();
+    const Carrying state = pipeline_->carry_flows(busy ? kCarryBusy : kCarryIdle, now_);
+    const CarriedFlows& after = pipeline_->carried_flows();
+    counters_.flows_moved.add(after.moved - before.moved);
+    counters_.flows_expired.add(after.expired - before.expired);
+    counters_.flows_lost.add(after.lost - before.lost);
+    carrying_ = state != Carrying::kDone;
+    if (!carrying_) carried_.store(flows_.number, std::memory_order_release);
+    return state == Carrying::kGoesOn;
 }
 
 void Worker::tell_time(std::uint64_t cycles) {
@@ -159,9 +171,9 @@ bool Worker::classify(rte_mbuf* mbuf, bool dispatched, Frame* frame) {
     std::size_t interface = port.untagged;
     if (unlikely(is_tag(data))) {
         const auto vlan = mbuf->data_len < kHeaderBytes + 4 ? 0 : (data[14] << 8 | data[15]) & 0xfff;
-        interface = forwarding_ == nullptr
+        interface = forwarding_.value == nullptr
                         ? kMaxInterfaces
-                        : forwarding_->interface_of(port.exception ? port.twin : mbuf->port,
+                        : forwarding_.value->interface_of(port.exception ? port.twin : mbuf->port,
                                                     static_cast<std::uint16_t>(vlan));
     }
     if (unlikely(interface >= kMaxInterfaces)) {
@@ -183,8 +195,8 @@ bool Worker::classify(rte_mbuf* mbuf, bool dispatched, Frame* frame) {
     frame->ip_checksum_good =
         (mbuf->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK) == RTE_MBUF_F_RX_IP_CKSUM_GOOD;
     frame->owner = mbuf;
-    if (lcores_ == 1 || dispatched || unlikely(tables_ == nullptr)) return true;
-    const std::uint32_t lcore = lcore_of(*frame, *tables_, shape_.shared, lcores_, {shape_.flows, now_});
+    if (lcores_ == 1 || dispatched || unlikely(tables_.value == nullptr)) return true;
+    const std::uint32_t lcore = lcore_of(*frame, *tables_.value, *shared_.value, lcores_, {*flows_.value, now_});
     if (lcore == index_) return true;
     Gathered& other = others_[lcore];
     other.frames[other.count++] = mbuf;

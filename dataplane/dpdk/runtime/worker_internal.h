@@ -72,6 +72,47 @@ struct PortShape {
 
 class Worker;
 
+// What is published to lcores, and how often: what came later may lie where something freed lay, so who has slept tells
+// by the number whether it is new. One writer at a time.
+template <class T>
+class Published {
+public:
+    // Returns the number that this one has.
+    std::uint64_t publish(const T* value) {
+        value_.store(value, std::memory_order_release);
+        return number_.fetch_add(1, std::memory_order_release) + 1;
+    }
+    [[nodiscard]] std::uint64_t number() const { return number_.load(std::memory_order_acquire); }
+    [[nodiscard]] const T* value() const { return value_.load(std::memory_order_acquire); }
+
+private:
+    std::atomic<const T*> value_{nullptr};
+    std::atomic<std::uint64_t> number_{0};
+};
+// A lcore's view of it.
+template <class T>
+struct Taken {
+    const T* value = nullptr;
+    std::uint64_t number = 0;
+
+    // Whether there is another one.
+    bool take(const Published<T>& from) {
+        const std::uint64_t now = from.number();
+        if (now == number) [[likely]] return false;
+        number = now;
+        value = from.value();
+        return true;
+    }
+};
+
+// The flow tables of all lcores, in their order.
+using FlowSet = std::vector<FlowMemory>;
+
+// Buckets of each family whose flows a lcore carries to a larger table between two bursts: few while there is
+// traffic, so that its queues do not run over.
+inline constexpr std::uint32_t kCarryBusy = 1;
+inline constexpr std::uint32_t kCarryIdle = 32;
+
 // What all lcores read. Rings and the pool live as long as EAL.
 struct Shape {
     std::array<PortShape, kMaxPorts> ports;
@@ -82,14 +123,14 @@ struct Shape {
     int control_event = -1;                    // eventfd that wakes the control thread
     std::atomic<bool> control_woken{false};
     std::vector<Worker*> workers;
-    SharedMemory shared;
-    std::vector<FlowMemory> flows;  // of all lcores, in their order
     rte_rcu_qsbr* grace = nullptr;
     std::uint64_t cycles_per_second = 1;
     std::uint32_t idle_sleep_us = 0;
     // Published by the control thread.
-    std::atomic<const image::Tables*> tables{nullptr};
-    std::atomic<const Forwarding*> forwarding{nullptr};
+    Published<image::Tables> tables;
+    Published<Forwarding> forwarding;
+    Published<FlowSet> flows;
+    Published<SharedMemory> shared;
     std::atomic<Capture*> capture{nullptr};
     std::atomic<bool> draining{false};
     std::atomic<bool> stop{false};
@@ -106,6 +147,7 @@ struct WorkerCounters {
     Counter foreign;           // neither our MAC nor a group's
     Counter no_interface;      // a tag that no interface has
     Counter malformed;         // shorter than a header, or in pieces too large
+    Counter flows_moved, flows_expired, flows_lost;  // carried to a larger table; CarriedFlows
     std::array<Counter, kMaxPorts> port_send_failed;
 };
 
@@ -120,6 +162,11 @@ public:
     std::uint32_t turn();
 
     [[nodiscard]] const WorkerCounters& counters() const { return counters_; }
+    // Of the flow tables that were published with this number, the last one, whether all flows are in the one in use.
+    // Any thread.
+    [[nodiscard]] bool has_carried(std::uint64_t number) const {
+        return carried_.load(std::memory_order_acquire) == number;
+    }
     [[nodiscard]] rte_ring* inbox() const { return inbox_; }
     [[nodiscard]] rte_ring* outgoing() const { return outgoing_; }
 
@@ -134,6 +181,8 @@ private:
     };
 
     void take_changes();
+    // Whether there is more to carry at once.
+    bool carry_flows(bool busy);
     void tell_time(std::uint64_t cycles);
     void sleep_if_idle(bool idle);
     void handle(rte_mbuf** frames, std::uint32_t count, bool dispatched);
@@ -156,8 +205,12 @@ private:
     rte_ring* inbox_;
     rte_ring* outgoing_;
     std::vector<Source> sources_;
-    const image::Tables* tables_ = nullptr;
-    const Forwarding* forwarding_ = nullptr;
+    Taken<image::Tables> tables_;
+    Taken<Forwarding> forwarding_;
+    Taken<FlowSet> flows_;
+    Taken<SharedMemory> shared_;
+    bool carrying_ = false;
+    std::atomic<std::uint64_t> carried_{0};
     Capture* capture_ = nullptr;
     Now now_;
     std::uint64_t next_time_ = 0;  // cycles at which the clock is read again

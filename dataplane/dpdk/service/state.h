@@ -13,6 +13,14 @@ namespace sluice::dpdk {
 using PortState = dataplane::PortStatus;
 using LcoreState = dataplane::LcoreStatus;
 
+// Tables that doubled while lcores forwarded.
+struct GrowthState {
+    std::uint64_t tables_grown = 0;
+    std::uint64_t flows_moved = 0;    // by lcores between bursts; packets bring over others
+    std::uint64_t flows_expired = 0;  // left behind, their time was over
+    std::uint64_t flows_lost = 0;     // their place in the larger table was taken, or its bucket full for a minute
+};
+
 struct EngineState {
     std::string version;
     std::uint32_t layout_version = 0;
@@ -31,6 +39,7 @@ struct EngineState {
     std::uint32_t node_interface = 0;
     std::vector<std::string> missing;  // what the ports or this machine lack, and what follows
     RoutingCounters routing;
+    GrowthState growth;
 };
 
 }  // namespace sluice::dpdk

@@ -99,6 +99,11 @@ void to_wire(const EngineState& state, wire::StatusReply& out) {
         to.set_name(std::string(counter.name));
         to.set_value(state.routing.*counter.field);
     }
+    wire::Growth& growth = *out.mutable_growth();
+    growth.set_tables_grown(state.growth.tables_grown);
+    growth.set_flows_moved(state.growth.flows_moved);
+    growth.set_flows_expired(state.growth.flows_expired);
+    growth.set_flows_lost(state.growth.flows_lost);
 }
 
 EngineState from_wire(const wire::StatusReply& message) {
@@ -137,6 +142,8 @@ EngineState from_wire(const wire::StatusReply& message) {
             out.routing.*known->field = counter.value();
         }
     }
+    const wire::Growth& growth = message.growth();
+    out.growth = {growth.tables_grown(), growth.flows_moved(), growth.flows_expired(), growth.flows_lost()};
     return out;
 }
 

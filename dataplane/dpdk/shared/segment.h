@@ -4,6 +4,8 @@
 //   DIR/counts-N   its counters: services, backends, drops; the engine writes
 //   DIR/flows-L    the flow tables of forwarding lcore L; the engine writes, the agent reads
 //   DIR/shared     affinity and datagrams, shared by lcores
+//   DIR/events     the flow log's rings; a follower reads, and says what it wants
+//   DIR/larger-flows-L, DIR/larger-shared   tables that are about to take the place of those
 //   DIR/current    a symbolic link to the image in force, replaced by rename(2): a new engine begins with it
 //   DIR/lock       held (flock) by the engine that runs
 //
@@ -34,7 +36,7 @@ inline constexpr std::uint64_t kSegmentMagic = 0x53454753454c4253ULL;
 inline constexpr std::uint32_t kSegmentVersion = 1;
 inline constexpr std::size_t kSegmentParts = 16;
 
-enum class SegmentKind : std::uint32_t { kImage = 1, kCounts = 2, kFlows = 3, kShared = 4 };
+enum class SegmentKind : std::uint32_t { kImage = 1, kCounts = 2, kFlows = 3, kShared = 4, kEvents = 5 };
 
 // In host order; offsets from the file's beginning, multiples of 64.
 struct SegmentHeader {
@@ -77,34 +79,89 @@ public:
 inline constexpr std::uint32_t kLeastLcoreFlows = 1U << 6U;
 inline constexpr std::uint32_t kMostLcoreFlows = 1U << 26U;
 
-// The flow tables of one lcore. An existing file of the same sizes and shape, made for the same number of lcores (flows
-// are spread over lcores by that number), is taken over with its flows; what its former user had begun when it died is
-// undone. Any other is replaced.
+// The flow tables of one lcore. An existing file made for the same number of lcores (flows are spread over lcores by
+// that number) is taken over with its flows, whatever its sizes, unless they are beyond the limit; what its former
+// user had begun when it died is undone, but for the move of flows to a larger table, which goes on. Any other is
+// replaced.
+//
+// Growth while lcores forward:
+//
+//   begin_growth   a larger table beside the one in use (mode BESIDE): others look for flows in both
+//                  - every lcore has passed a quiescent state -
+//   move           the larger one is in use; the lcore brings flows over (mode MOVE)
+//                  - the lcore has carried all -
+//   end_growth     the larger file takes the smaller one's place (mode ALONE)
+//                  - every lcore has passed a quiescent state -
+//   forget_smaller
+//
+// Each step changes what memory() says, which is then published to lcores. memory() is for any thread; the steps are
+// for one, which sees to it that nobody uses the smaller table any more when it is forgotten.
 class FlowSegment {
 public:
-    // flows4, flows6: to have room for; kLeastLcoreFlows to kMostLcoreFlows, rounded up to a power of two.
+    // flows4, flows6: to have room for; kLeastLcoreFlows to `most`, rounded up to a power of two.
     // REQUIRES: the lock of the directory.
     static Result<std::unique_ptr<FlowSegment>> open_or_create(const std::string& directory, std::uint32_t lcore,
                                                                std::uint32_t flows4, std::uint32_t flows6,
-                                                               std::uint32_t lcores = 1);
+                                                               std::uint32_t lcores = 1,
+                                                               std::uint32_t most = kMostLcoreFlows);
     static Result<std::unique_ptr<FlowSegment>> open_to_read(const std::string& directory, std::uint32_t lcore);
     virtual ~FlowSegment() = default;
+
     // Of a segment opened to read: not to be written to.
     [[nodiscard]] virtual FlowMemory memory() const = 0;
     [[nodiscard]] virtual bool taken_over() const = 0;
     [[nodiscard]] virtual std::uint32_t lcores() const = 0;
+
+    // Twice the size for the families named, the same for the other, which moves along. kResourceExhausted: no room in
+    // the file system; then nothing has changed. REQUIRES: mode ALONE.
+    virtual Result<void> begin_growth(bool v4, bool v6) = 0;
+    virtual void move() = 0;
+    // On error both files stay, and it may be tried again.
+    virtual Result<void> end_growth() = 0;
+    virtual void forget_smaller() = 0;
 };
 
+// What affinity may have room for, in clients.
+inline constexpr std::uint32_t kLeastAffinity = 1U << 6U;
+inline constexpr std::uint32_t kMostAffinity = 1U << 24U;
+
+// What lcores share. Affinity grows likewise, but needs no second table: a larger one that knows all clients is put in
+// force, and learns afterwards what lcores told the smaller one meanwhile.
+//
+//   begin_growth   memory() is of the larger table
+//                  - every lcore has passed a quiescent state -
+//   end_growth     returns how many clients came meanwhile
+//   forget_smaller
 class SharedSegment {
 public:
-    // Affinity is taken over; datagrams, which live for seconds, are forgotten. affinity_entries is rounded up to a
-    // power of two. REQUIRES: the lock of the directory.
+    // Affinity is taken over unless it is larger than `most`; datagrams, which live for seconds, are forgotten.
+    // affinity_entries is rounded up to a power of two. REQUIRES: the lock of the directory.
     static Result<std::unique_ptr<SharedSegment>> open_or_create(const std::string& directory,
-                                                                 std::uint32_t affinity_entries);
+                                                                 std::uint32_t affinity_entries,
+                                                                 std::uint32_t most = kMostAffinity);
     static Result<std::unique_ptr<SharedSegment>> open_to_read(const std::string& directory);
     virtual ~SharedSegment() = default;
+
     [[nodiscard]] virtual SharedMemory memory() const = 0;
     [[nodiscard]] virtual bool taken_over() const = 0;
+
+    virtual Result<void> begin_growth() = 0;
+    virtual Result<std::uint64_t> end_growth() = 0;
+    virtual void forget_smaller() = 0;
+};
+
+// The flow log of all lcores (pipeline/event_log.h).
+class EventSegment {
+public:
+    // A file made for the same number of lcores is taken over, and who follows goes on following. REQUIRES: the lock
+    // of the directory.
+    static Result<std::unique_ptr<EventSegment>> open_or_create(const std::string& directory, std::uint32_t lcores);
+    // For a follower, to write to its part. kNotFound.
+    static Result<std::unique_ptr<EventSegment>> open_to_follow(const std::string& directory);
+    virtual ~EventSegment() = default;
+
+    [[nodiscard]] virtual EventMemory memory(std::uint32_t lcore) const = 0;
+    [[nodiscard]] virtual std::uint32_t lcores() const = 0;
 };
 
 // The clock of flows and affinity: CLOCK_MONOTONIC, so that a successor and a reader mean the same by a tick. A tick is

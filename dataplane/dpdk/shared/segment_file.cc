@@ -121,6 +121,20 @@ void SegmentFile::publish() {
     __atomic_store_n(&static_cast<SegmentHeader*>(address_)->magic, kSegmentMagic, __ATOMIC_RELEASE);
 }
 
+void SegmentFile::populate() const {
+    constexpr int kPopulateWrite = 23;  // MADV_POPULATE_WRITE of Linux 5.14
+    madvise(address_, length_, kPopulateWrite);
+}
+
+void SegmentFile::release(std::size_t index) const {
+    // Pages that lie in it whole.
+    const auto page = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+    const SegmentHeader::Part& part = static_cast<const SegmentHeader*>(address_)->part[index];
+    const std::uint64_t begin = align(offsets_[index], page);
+    const std::uint64_t end = (offsets_[index] + counts_[index] * part.element) / page * page;
+    if (begin < end) madvise(static_cast<std::byte*>(address_) + begin, end - begin, MADV_REMOVE);
+}
+
 void SegmentFile::set_note(std::uint32_t note) {
     note_ = note;
     static_cast<SegmentHeader*>(address_)->part[0].reserved = note;

@@ -9,11 +9,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstddef>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <map>
 
 #include "dataplane/image/publisher.h"
 
@@ -56,6 +58,7 @@ protected:
     static int in_child(const std::function<bool()>& check) {
         const pid_t child = fork();
         if (child == 0) {
+            signal(SIGSEGV, SIG_DFL);  // a sanitizer would report it, and exit
             _exit(check() ? 0 : 1);
         }
         int status = 0;
@@ -181,7 +184,7 @@ TEST_F(Segments, AMissingImageIsNotFound) {
 
 TEST_F(Segments, ATruncatedFileIsRefused) {
     for (const char* name : {"image-1", "counts-1"}) {
-        for (const std::uintmax_t size : {0, 100, 4096, 8192}) {
+        for (const std::uintmax_t size : {0UL, 100UL, 4096UL, 8192UL}) {
             std::filesystem::remove_all(directory_);
             make_image();
             std::filesystem::resize_file(path(name), size);
@@ -303,16 +306,16 @@ TEST_F(Segments, FlowsAreTakenOver) {
     EXPECT_THAT(list_flows(directory_), ElementsAre(2));
 }
 
-TEST_F(Segments, FlowsOfOtherSizesOrLcoresOrBrokenOnesBeginEmpty) {
-    const auto begins_empty = [&](std::uint32_t flows4, std::uint32_t lcores) {
-        const auto opened = FlowSegment::open_or_create(directory_, 0, flows4, 64, lcores);
+TEST_F(Segments, FlowsOfOtherLcoresOrBrokenOnesOrTooLargeOnesBeginEmpty) {
+    const auto begins_empty = [&](std::uint32_t flows4, std::uint32_t lcores, std::uint32_t most = kMostLcoreFlows) {
+        const auto opened = FlowSegment::open_or_create(directory_, 0, flows4, 64, lcores, most);
         ASSERT_TRUE(opened) << opened.error().to_string();
         EXPECT_FALSE((*opened)->taken_over());
         EXPECT_EQ((*opened)->memory().buckets4[0].set.word[0], 0U);
         (*opened)->memory().buckets4[0].set.word[0] = 1;
     };
-    begins_empty(64, 1);
     begins_empty(128, 1);
+    begins_empty(64, 1, 64);
     begins_empty(128, 2);
     poke("flows-0", offsetof(SegmentHeader, magic), 1, 8);
     begins_empty(128, 2);
@@ -329,6 +332,154 @@ TEST_F(Segments, FlowsOfOtherSizesOrLcoresOrBrokenOnesBeginEmpty) {
     EXPECT_EQ(FlowSegment::open_to_read(directory_, 0).error().code, Code::kNotFound);
     EXPECT_EQ(FlowSegment::open_or_create(directory_, 0, 63, 64).error().code, Code::kInvalidArgument);
     EXPECT_EQ(FlowSegment::open_or_create(directory_, 0, 64, (1U << 26U) + 1).error().code, Code::kInvalidArgument);
+    EXPECT_EQ(FlowSegment::open_or_create(directory_, 0, 128, 64, 1, 64).error().code, Code::kInvalidArgument);
+}
+
+// Each of these is where an engine may die, and where its successor begins.
+TEST_F(Segments, AGrowthGoesOnWhereItWasLeft) {
+    constexpr std::uint32_t kOld = 0xabcd0010U | SLUICE_FLOW_ESTABLISHED;
+    constexpr std::uint32_t kMoved = 0x12340020U | SLUICE_FLOW_ESTABLISHED;
+    const auto open = [&] { return FlowSegment::open_or_create(directory_, 3, 64, 128, 4).value(); };
+    {
+        const auto first = open();
+        first->memory().buckets4[15].set.word[3] = kOld;
+        ASSERT_TRUE(first->begin_growth(true, false));
+        const FlowMemory memory = first->memory();
+        EXPECT_EQ(memory.mode, SLUICE_FLOW_BESIDE);
+        EXPECT_EQ(memory.config->bucket_count4, 16U);
+        EXPECT_EQ(memory.other.config->bucket_count4, 32U);
+        EXPECT_EQ(memory.other.config->bucket_count6, 32U) << "as large as it was";
+        EXPECT_EQ(memory.other.config->seed, memory.config->seed);
+    }
+    {
+        // Nothing can be in the larger table yet.
+        const auto second = open();
+        EXPECT_TRUE(second->taken_over());
+        EXPECT_EQ(second->memory().mode, SLUICE_FLOW_ALONE);
+        EXPECT_FALSE(std::filesystem::exists(path("larger-flows-3")));
+        ASSERT_TRUE(second->begin_growth(true, true));
+        second->move();
+        const FlowMemory memory = second->memory();
+        EXPECT_EQ(memory.mode, SLUICE_FLOW_MOVE);
+        EXPECT_EQ(memory.config->bucket_count6, 64U);
+        EXPECT_EQ(memory.other.buckets4[15].set.word[3], kOld);
+        memory.buckets4[31].set.word[0] = kMoved;
+        memory.buckets4[31].set.claim = 1;
+    }
+    {
+        const auto reader = FlowSegment::open_to_read(directory_, 3).value();
+        EXPECT_EQ(reader->memory().mode, SLUICE_FLOW_MOVE);
+        EXPECT_EQ(reader->memory().other.buckets4[15].set.word[3], kOld);
+        const auto third = open();
+        EXPECT_TRUE(third->taken_over());
+        EXPECT_EQ(third->memory().mode, SLUICE_FLOW_MOVE);
+        EXPECT_EQ(third->memory().buckets4[31].set.word[0], kMoved);
+        EXPECT_EQ(third->memory().buckets4[31].set.claim, 0U);
+        EXPECT_EQ(third->memory().other.buckets4[15].set.word[3], kOld);
+        ASSERT_TRUE(third->end_growth());
+        EXPECT_EQ(third->memory().mode, SLUICE_FLOW_ALONE);
+        EXPECT_EQ(third->memory().other.config, nullptr);
+        EXPECT_EQ(reader->memory().other.buckets4[15].set.word[3], kOld) << "mapped as long as it is read";
+        third->forget_smaller();
+    }
+    // Died between the two parts of its end.
+    FlowSegment::open_or_create(directory_, 3, 64, 128, 4).value()->memory().config->mode = SLUICE_FLOW_MOVE;
+    const auto last = open();
+    EXPECT_TRUE(last->taken_over());
+    EXPECT_EQ(last->memory().mode, SLUICE_FLOW_ALONE);
+    EXPECT_EQ(last->memory().config->bucket_count4, 32U);
+    EXPECT_EQ(last->memory().buckets4[31].set.word[0], kMoved);
+    EXPECT_THAT(list_flows(directory_), ElementsAre(3));
+}
+
+TEST_F(Segments, WithoutRoomForALargerTableNothingChanges) {
+    ASSERT_EQ(mkdir(directory_.c_str(), 0700), 0);
+    if (mount("tmpfs", directory_.c_str(), "tmpfs", 0, "size=256k,mode=0700") != 0) {
+        GTEST_SKIP() << "needs CAP_SYS_ADMIN for a small tmpfs";
+    }
+    {
+        const auto flows = FlowSegment::open_or_create(directory_, 0, 1024, 64).value();
+        flows->memory().buckets4[0].set.word[0] = 0x10U | SLUICE_FLOW_ESTABLISHED;
+        const auto grown = flows->begin_growth(true, false);
+        EXPECT_EQ(grown ? Code::kUnknown : grown.error().code, Code::kResourceExhausted);
+        EXPECT_EQ(flows->memory().mode, SLUICE_FLOW_ALONE);
+        EXPECT_EQ(flows->memory().buckets4[0].set.word[0], 0x10U | SLUICE_FLOW_ESTABLISHED);
+        EXPECT_FALSE(std::filesystem::exists(path("larger-flows-0")));
+    }
+    EXPECT_EQ(umount(directory_.c_str()), 0);
+}
+
+// A client in any bucket: its place is found anew in the larger table.
+void remember(const SharedMemory& memory, std::uint32_t client, std::uint32_t backend) {
+    const std::uint32_t bucket = client / SLUICE_AFFINITY_WAYS;
+    const std::uint32_t slot = client % SLUICE_AFFINITY_WAYS;
+    sluice_affinity& entry = memory.affinity[bucket].entry[slot];
+    entry = {};
+    entry.client.word_be[3] = client;
+    entry.service = 1;
+    entry.backend = backend;
+    entry.timeout = 1U << 20U;
+    memory.affinity[bucket].word[slot] =
+        std::uint64_t{shared_now().affinity_time} << SLUICE_AFFINITY_USED_SHIFT | SLUICE_AFFINITY_LIVE;
+}
+// Backends by client.
+std::map<std::uint32_t, std::uint32_t> remembered(const SharedMemory& memory) {
+    std::map<std::uint32_t, std::uint32_t> out;
+    for (std::uint32_t i = 0; i < memory.affinity_config->bucket_count; ++i) {
+        for (std::uint32_t slot = 0; slot < SLUICE_AFFINITY_WAYS; ++slot) {
+            if ((memory.affinity[i].word[slot] & SLUICE_AFFINITY_STATE_MASK) != SLUICE_AFFINITY_LIVE) continue;
+            const sluice_affinity& entry = memory.affinity[i].entry[slot];
+            EXPECT_TRUE(out.emplace(entry.client.word_be[3], entry.backend).second) << "known twice";
+        }
+    }
+    return out;
+}
+
+TEST_F(Segments, ALargerAffinityTableKnowsAllClientsAndThoseThatCameMeanwhile) {
+    const auto shared = SharedSegment::open_or_create(directory_, 1024).value();
+    const SharedMemory before = shared->memory();
+    before.affinity_config->seed = 77;  // by which no bucket gets more than it holds
+    std::map<std::uint32_t, std::uint32_t> expected;
+    for (std::uint32_t client = 0; client < 400; ++client) remember(before, client, expected[client] = client % 50);
+    for (int growth = 0; growth < 2; ++growth) {
+        const SharedMemory smaller = shared->memory();
+        ASSERT_TRUE(shared->begin_growth());
+        const SharedMemory larger = shared->memory();
+        EXPECT_EQ(larger.affinity_config->bucket_count, smaller.affinity_config->bucket_count * 2);
+        EXPECT_EQ(larger.affinity_config->seed, smaller.affinity_config->seed) << "lcores are chosen by it";
+        EXPECT_EQ(larger.datagrams, before.datagrams) << "fragments on their way are known in one place";
+        EXPECT_EQ(remembered(larger), expected);
+        // By a lcore that has not seen the larger one yet.
+        const auto late = static_cast<std::uint32_t>(1000 + growth);
+        std::uint32_t free = 1023;
+        while ((smaller.affinity[free / 8].word[free % 8] & SLUICE_AFFINITY_STATE_MASK) != SLUICE_AFFINITY_FREE) --free;
+        remember(smaller, free, 0);
+        smaller.affinity[free / 8].entry[free % 8].client.word_be[3] = late;
+        smaller.affinity[free / 8].entry[free % 8].backend = expected[late] = 77;
+        EXPECT_EQ(shared->end_growth().value(), 1U);
+        EXPECT_EQ(remembered(larger), expected);
+        shared->forget_smaller();
+        EXPECT_FALSE(std::filesystem::exists(path("larger-shared")));
+    }
+    EXPECT_EQ(SharedSegment::open_or_create(directory_, 1024).value()->memory().affinity_config->bucket_count, 512U);
+}
+
+TEST_F(Segments, AffinityThatWasGrowingIsPutTogetherByTheNext) {
+    std::map<std::uint32_t, std::uint32_t> expected;
+    {
+        const auto shared = SharedSegment::open_or_create(directory_, 1024).value();
+        shared->memory().affinity_config->seed = 77;
+        for (std::uint32_t client = 0; client < 400; ++client) remember(shared->memory(), client, expected[client] = 3);
+        const SharedMemory smaller = shared->memory();
+        ASSERT_TRUE(shared->begin_growth());
+        // Of two lcores each knew one table.
+        remember(smaller, 900, expected[900] = 4);
+    }
+    const auto next = SharedSegment::open_or_create(directory_, 1024).value();
+    EXPECT_TRUE(next->taken_over());
+    EXPECT_EQ(next->memory().affinity_config->bucket_count, 256U);
+    EXPECT_EQ(remembered(next->memory()), expected);
+    EXPECT_FALSE(std::filesystem::exists(path("larger-shared")));
 }
 
 TEST_F(Segments, AffinityIsTakenOverAndItsSeedStays) {
@@ -349,9 +500,9 @@ TEST_F(Segments, AffinityIsTakenOverAndItsSeedStays) {
     EXPECT_EQ((*next)->memory().affinity_config->seed, seed);
     EXPECT_EQ((*next)->memory().affinity[127].entry[7].backend, 5U);
     EXPECT_TRUE(SharedSegment::open_to_read(directory_));
-    const auto larger = SharedSegment::open_or_create(directory_, 2048);
-    ASSERT_TRUE(larger);
-    EXPECT_FALSE((*larger)->taken_over());
+    const auto limited = SharedSegment::open_or_create(directory_, 512, 512);
+    ASSERT_TRUE(limited);
+    EXPECT_FALSE((*limited)->taken_over());
 }
 
 TEST_F(Segments, OneEngineHasADirectory) {

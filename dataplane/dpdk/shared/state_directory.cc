@@ -28,6 +28,9 @@ constexpr std::string_view kImage = "image-";
 constexpr std::string_view kCounts = "counts-";
 constexpr std::string_view kFlows = "flows-";
 constexpr std::string_view kShared = "shared";
+constexpr std::string_view kEvents = "events";
+constexpr std::string_view kLargerFlows = "larger-flows-";
+constexpr std::string_view kLargerShared = "larger-shared";
 
 // Somebody who only asks whether the lock is free has it for a moment.
 constexpr int kLockAttempts = 10;
@@ -100,7 +103,8 @@ Result<void> check_directory(const std::string& directory) {
 
 bool is_ours(const std::string& name) {
     return name == kCurrent || name.starts_with(std::string(kCurrent) + ".") || name == kLock || name == kShared ||
-           number_of(name, kImage) || number_of(name, kCounts) || number_of(name, kFlows);
+           name == kLargerShared || name == kEvents || number_of(name, kImage) || number_of(name, kCounts) ||
+           number_of(name, kFlows) || number_of(name, kLargerFlows);
 }
 
 }  // namespace
@@ -116,6 +120,16 @@ std::string flows_path(const std::string& directory, std::uint32_t lcore) {
 }
 std::string shared_path(const std::string& directory) {
     return in(directory, kShared);
+}
+
+std::string events_path(const std::string& directory) {
+    return in(directory, kEvents);
+}
+std::string larger_flows_path(const std::string& directory, std::uint32_t lcore) {
+    return fmt::format("{}/{}{}", directory, kLargerFlows, lcore);
+}
+std::string larger_shared_path(const std::string& directory) {
+    return in(directory, kLargerShared);
 }
 
 Result<void> make_state_directory(const std::string& directory) {
@@ -230,6 +244,7 @@ std::vector<std::uint32_t> list_flows(const std::string& directory) {
 }
 
 Result<void> remove_flows(const std::string& directory, std::uint32_t lcore) {
+    SLUICE_TRY(remove_file(larger_flows_path(directory, lcore)));
     return remove_file(flows_path(directory, lcore));
 }
 

@@ -10,5 +10,9 @@ std::string image_path(const std::string& directory, std::uint32_t number);
 std::string counts_path(const std::string& directory, std::uint32_t number);
 std::string flows_path(const std::string& directory, std::uint32_t lcore);
 std::string shared_path(const std::string& directory);
+std::string events_path(const std::string& directory);
+// Of a table that is about to take their place.
+std::string larger_flows_path(const std::string& directory, std::uint32_t lcore);
+std::string larger_shared_path(const std::string& directory);
 
 }  // namespace sluice::dpdk
