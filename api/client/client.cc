@@ -401,16 +401,33 @@ ApiResult<void> Client::remove(const codec::KindInfo& kind, const std::string& n
     return send(std::move(request), stop);
 }
 
-ApiResult<void> Client::post(const codec::KindInfo& kind, const std::string& namespace_name,
-                             const std::string& name, const std::string& subresource,
-                             const codec::GroupVersionKind& body_kind,
-                             const google::protobuf::Message& body, std::stop_token stop) {
+namespace {
+
+HttpRequest posted(const codec::KindInfo& kind, const std::string& namespace_name, const std::string& name,
+                   const std::string& subresource, const codec::GroupVersionKind& body_kind,
+                   const google::protobuf::Message& body) {
     HttpRequest request;
     request.method = "POST";
     request.target = resource_path(kind, namespace_name, name, subresource);
     request.headers.emplace_back("Content-Type", std::string(kProtobufType));
     request.body = codec::encode_protobuf(body, body_kind);
-    return send(std::move(request), stop);
+    return request;
+}
+
+}  // namespace
+
+ApiResult<void> Client::post(const codec::KindInfo& kind, const std::string& namespace_name,
+                             const std::string& name, const std::string& subresource,
+                             const codec::GroupVersionKind& body_kind,
+                             const google::protobuf::Message& body, std::stop_token stop) {
+    return send(posted(kind, namespace_name, name, subresource, body_kind, body), stop);
+}
+
+ApiResult<Object> Client::post_for_answer(const codec::KindInfo& kind, const std::string& namespace_name,
+                                          const std::string& name, const std::string& subresource,
+                                          const codec::GroupVersionKind& body_kind,
+                                          const google::protobuf::Message& body, std::stop_token stop) {
+    return exchange(posted(kind, namespace_name, name, subresource, body_kind, body), body, stop);
 }
 
 }  // namespace sluice::client

@@ -129,6 +129,11 @@ public:
                          const std::string& name, const std::string& subresource,
                          const codec::GroupVersionKind& body_kind,
                          const google::protobuf::Message& body, std::stop_token stop = {});
+    // The same, with what the server answered, which is of the body's type (a TokenRequest, say).
+    ApiResult<Object> post_for_answer(const codec::KindInfo& kind, const std::string& namespace_name,
+                                      const std::string& name, const std::string& subresource,
+                                      const codec::GroupVersionKind& body_kind,
+                                      const google::protobuf::Message& body, std::stop_token stop = {});
 
     [[nodiscard]] std::string server() const { return http_->config().url(); }
 

@@ -11,6 +11,7 @@
 #include <optional>
 #include <random>
 #include <unordered_map>
+#include <utility>
 
 #include "api/base/log.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
@@ -39,21 +40,51 @@ const FieldDescriptor* items_field(const Message& list) {
 }
 
 // What is remembered of an object: enough to see that it changed, or that it is another of the same name. A digest of
-// uid and resourceVersion, for of all that is held for each object these two were the most. XXH3, 128 bits: that a
-// changed object looks like the old one has a chance of 2^-128.
+// uid and resourceVersion, for of all that is held for each object these two were the most. XXH3, 96 bits: that a
+// changed object looks like the old one has a chance of 2^-96.
 struct Known {
     std::uint64_t low = 0;
-    std::uint64_t high = 0;
-    bool operator==(const Known&) const = default;
+    std::uint32_t high = 0;
+    std::uint32_t fill = 0;  // the last that it was part of, or came after
+    [[nodiscard]] bool same(const Known& other) const { return low == other.low && high == other.high; }
 };
 
-Known known_of(const meta::ObjectMeta& metadata) {
+Known known_of(const meta::ObjectMeta& metadata, std::uint32_t fill) {
     // The first part behind its length, so that no two pairs are written alike.
     const std::string text =
         fmt::format("{} {}{}", metadata.uid().size(), metadata.uid(), metadata.resourceversion());
     const XXH128_hash_t digest = XXH3_128bits(text.data(), text.size());
-    return {digest.low64, digest.high64};
+    return {digest.low64, static_cast<std::uint32_t>(digest.high64), fill};
 }
+
+// Changes that are handed over together, each key once.
+class Part {
+public:
+    explicit Part(const codec::KindInfo& kind) : kind_(kind) { batch_.kind = &kind; }
+
+    void set(std::string key, std::shared_ptr<const Message> object) {
+        const auto [place, is_new] = places_.emplace(key, batch_.deltas.size());
+        Delta delta{std::move(key), std::move(object)};
+        if (is_new) {
+            batch_.deltas.push_back(std::move(delta));
+        } else {
+            batch_.deltas[place->second] = std::move(delta);
+        }
+    }
+    [[nodiscard]] std::size_t size() const { return batch_.deltas.size(); }
+    // What was set since the last call.
+    Batch take() {
+        places_.clear();
+        Batch out = std::exchange(batch_, {});
+        batch_.kind = &kind_;
+        return out;
+    }
+
+private:
+    const codec::KindInfo& kind_;
+    Batch batch_;
+    std::unordered_map<std::string, std::size_t> places_;
+};
 
 class Reflector {
 public:
@@ -103,7 +134,8 @@ private:
             request.resource_version.clear();
             page = client_.list(kind_, request, stop_);
         }
-        std::vector<Object> pages;
+        begin_fill();
+        std::string version;
         while (true) {
             if (!page) {
                 // Too large an answer for one piece: ask for pages of the newest version.
@@ -116,27 +148,33 @@ private:
                 }
                 return tl::unexpected(page.error());
             }
+            version = codec::list_meta(**page).resourceversion();
             const std::string token = codec::list_meta(**page).continue_();
-            pages.push_back(std::move(*page));
+            if (auto filled = fill_with(std::move(*page)); !filled) return filled;
+            if (refused_) return {};
             if (token.empty()) break;
             request.limit = kListPage;
             request.continue_token = token;
             page = client_.list(kind_, request, stop_);
         }
-        version_ = codec::list_meta(*pages.back()).resourceversion();
+        version_ = version;
         newest_ = false;
-        std::vector<Object> objects;
-        for (const auto& content : pages) {
-            const FieldDescriptor* items = items_field(*content);
-            const auto* reflection = content->GetReflection();
-            const int count = reflection->FieldSize(*content, items);
-            std::vector<Message*> taken(static_cast<std::size_t>(count));
-            for (int i = count; i-- > 0;) {
-                taken[static_cast<std::size_t>(i)] = reflection->ReleaseLast(content.get(), items);
-            }
-            for (Message* object : taken) objects.emplace_back(object);
+        end_fill();
+        return {};
+    }
+
+    ApiResult<void> fill_with(Object page) {
+        const FieldDescriptor* items = items_field(*page);
+        const auto* reflection = page->GetReflection();
+        const int count = reflection->FieldSize(*page, items);
+        std::vector<Object> taken(static_cast<std::size_t>(count));
+        for (int i = count; i-- > 0;) {
+            taken[static_cast<std::size_t>(i)].reset(reflection->ReleaseLast(page.get(), items));
         }
-        return replace(std::move(objects));
+        for (Object& object : taken) {
+            if (auto filled = fill_with_object(std::move(object)); !filled) return filled;
+        }
+        return {};
     }
 
     ApiResult<void> list_by_watch() {
@@ -148,8 +186,8 @@ private:
         SLUICE_ASSERT(!pending_);
         auto stream = client_.watch(kind_, request, stop_);
         if (!stream) return tl::unexpected(stream.error());
-        std::unordered_map<std::string, Object> objects;
-        while (true) {
+        begin_fill();
+        while (!refused_) {
             auto event = (*stream)->next(kInitialEventsTimeoutMs);
             if (!event) {
                 ApiError error = event.error();
@@ -171,51 +209,54 @@ private:
                 newest_ = false;
                 break;
             }
-            const std::string key = key_of(metadata);
             if (event->type == WatchEvent::Type::kDeleted) {
-                objects.erase(key);
-            } else if (objects.size() >= kMaxObjects && !objects.contains(key)) {
-                return tl::unexpected(too_many());
-            } else {
-                objects.insert_or_assign(key, std::move(event->object));
+                const std::string key = key_of(metadata);
+                if (known_.erase(key) > 0) part_.set(key, nullptr);
+            } else if (auto filled = fill_with_object(std::move(event->object)); !filled) {
+                return filled;
             }
         }
+        if (refused_) return {};
         pending_ = std::move(*stream);
         watch_started_ms_ = environment_.now_ms();
         watch_seconds_ = request.timeout_s;
-        std::vector<Object> all;
-        all.reserve(objects.size());
-        for (auto& [key, object] : objects) all.push_back(std::move(object));
-        auto replaced = replace(std::move(all));
-        if (!replaced) pending_.reset();
-        return replaced;
+        end_fill();
+        return {};
     }
 
-    // Hands over the difference between what the consumer knows and the objects that exist now.
-    ApiResult<void> replace(std::vector<Object> objects) {
-        if (objects.size() > kMaxObjects) return tl::unexpected(too_many());
-        Batch batch;
-        batch.kind = &kind_;
-        batch.synced = !synced_;
-        std::unordered_map<std::string, Known> now;
-        now.reserve(objects.size());
-        for (auto& object : objects) {
-            const meta::ObjectMeta& metadata = codec::object_meta(std::as_const(*object));
-            std::string key = key_of(metadata);
-            const Known known = known_of(metadata);
-            const auto before = known_.find(key);
-            const bool same = before != known_.end() && before->second == known &&
-                              !metadata.resourceversion().empty();
-            if (!now.emplace(key, known).second) continue;
-            if (!same) batch.deltas.push_back({std::move(key), std::move(object)});
-        }
-        for (const auto& [key, known] : known_) {
-            if (!now.contains(key)) batch.deltas.push_back({key, nullptr});
-        }
-        known_ = std::move(now);
-        synced_ = true;
-        if (batch.synced || !batch.deltas.empty()) deliver(std::move(batch));
+    // A complete state is handed over in parts while it is read, so that a large one is never whole in memory: first
+    // what is new or has changed, at the end what is gone. One that breaks off leaves what it handed over, which is
+    // true by itself, and the next goes on from there.
+    void begin_fill() {
+        ++fill_;
+        filled_ = 0;
+    }
+
+    ApiResult<void> fill_with_object(Object object) {
+        if (++filled_ > kMaxObjects) return tl::unexpected(too_many());
+        const meta::ObjectMeta& metadata = codec::object_meta(std::as_const(*object));
+        std::string key = key_of(metadata);
+        const Known known = known_of(metadata, fill_);
+        const auto [before, is_new] = known_.try_emplace(key, known);
+        const bool same = !is_new && before->second.same(known) && !metadata.resourceversion().empty();
+        before->second = known;
+        if (!same) part_.set(std::move(key), std::move(object));
+        if (part_.size() >= kFillPart) deliver(part_.take());
         return {};
+    }
+
+    void end_fill() {
+        for (auto one = known_.begin(); one != known_.end();) {
+            if (one->second.fill == fill_) {
+                ++one;
+                continue;
+            }
+            part_.set(one->first, nullptr);
+            one = known_.erase(one);
+        }
+        Batch batch = part_.take();
+        batch.synced = !std::exchange(synced_, true);
+        if (batch.synced || !batch.deltas.empty()) deliver(std::move(batch));
     }
 
     void deliver(Batch batch) {
@@ -278,19 +319,16 @@ private:
             const std::uint64_t left_ms = ran_ms < limit_ms ? limit_ms - ran_ms : 1;
             auto event = stream.next(static_cast<std::uint32_t>(left_ms));
             if (!event) return event.error();
-            Batch batch;
-            batch.kind = &kind_;
-            std::unordered_map<std::string, std::size_t> place;
             ApiError end;
             bool ended = false;
             // Whatever has arrived goes into one batch; the consumer compiles once for all of it.
             while (true) {
-                if (auto added = add(std::move(*event), &batch, &place); !added) {
+                if (auto added = add(std::move(*event)); !added) {
                     end = added.error();
                     ended = true;
                     break;
                 }
-                if (batch.deltas.size() >= kMaxBatch) break;
+                if (part_.size() >= kMaxBatch) break;
                 const auto ready = stream.ready();
                 if (ready && !*ready) break;
                 event = stream.next(1);
@@ -300,17 +338,16 @@ private:
                     break;
                 }
             }
-            if (!batch.deltas.empty()) {
+            if (part_.size() > 0) {
                 backoff_ms_ = 0;
-                deliver(std::move(batch));
+                deliver(part_.take());
             }
             if (refused_) return Error{Code::kCancelled, "the consumer has gone", 0};
             if (ended) return end;
         }
     }
 
-    ApiResult<void> add(WatchEvent event, Batch* batch,
-                        std::unordered_map<std::string, std::size_t>* place) {
+    ApiResult<void> add(WatchEvent event) {
         const meta::ObjectMeta& metadata = codec::object_meta(std::as_const(*event.object));
         if (!metadata.resourceversion().empty()) version_ = metadata.resourceversion();
         if (event.type == WatchEvent::Type::kBookmark) return {};
@@ -319,22 +356,13 @@ private:
                 ApiError(make_error(Code::kDataLoss, "watch event with an object without a name")));
         }
         std::string key = key_of(metadata);
-        Delta delta{key, nullptr};
         if (event.type == WatchEvent::Type::kDeleted) {
-            if (known_.erase(key) == 0) return {};
-        } else {
-            if (known_.size() >= kMaxObjects && !known_.contains(key)) {
-                return tl::unexpected(too_many());
-            }
-            known_.insert_or_assign(key, known_of(metadata));
-            delta.object = std::move(event.object);
+            if (known_.erase(key) > 0) part_.set(std::move(key), nullptr);
+            return {};
         }
-        const auto [known, is_new] = place->emplace(std::move(key), batch->deltas.size());
-        if (is_new) {
-            batch->deltas.push_back(std::move(delta));
-        } else {
-            batch->deltas[known->second] = std::move(delta);
-        }
+        if (known_.size() >= kMaxObjects && !known_.contains(key)) return tl::unexpected(too_many());
+        known_.insert_or_assign(key, known_of(metadata, fill_));
+        part_.set(std::move(key), std::move(event.object));
         return {};
     }
 
@@ -382,6 +410,9 @@ private:
     const std::stop_token& stop_;
 
     std::unordered_map<std::string, Known> known_;
+    std::uint32_t fill_ = 0;   // of how many known_ is, the one under way included
+    std::size_t filled_ = 0;   // objects of it
+    Part part_{kind_};         // what the consumer is to be given next
     std::string version_;      // last seen; empty before the first list
     std::string relisted_at_;  // version_ at the last 410
     bool newest_ = false;      // the next list asks for "" instead of version_

@@ -37,6 +37,9 @@ inline constexpr std::size_t kMaxObjects = 2'000'000;
 // Events that are handed over at once; more wait in the connection.
 inline constexpr std::size_t kMaxBatch = 10'000;
 
+// Objects of a list that are handed over at once, while the rest of it is read.
+inline constexpr std::size_t kFillPart = 2'000;
+
 struct Delta {
     std::string key;  // "namespace/name", or "name" for kinds without namespaces
     std::shared_ptr<const google::protobuf::Message> object;  // null: the object is gone
@@ -44,8 +47,8 @@ struct Delta {
 
 struct Batch {
     const codec::KindInfo* kind = nullptr;
-    // True for the batch that completes the first list: from here on the consumer knows all objects. Always sent once,
-    // if need be empty.
+    // True for the batch that completes the first list, whose objects may have come in several: from here on the
+    // consumer knows all objects. Always sent once, if need be empty.
     bool synced = false;
     // The server does not serve the kind (404); sent once in place of synced. It is asked again, slowly.
     bool not_served = false;

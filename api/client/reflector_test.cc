@@ -1,8 +1,11 @@
 // The reflector against a scripted server: what it asks for, and what its consumer is told.
 #include "api/client/reflector.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <set>
 
 #include "api/client/fake_http.h"
 #include "api/codec/protobuf.h"
@@ -200,6 +203,30 @@ TEST(Reflector, AStreamingListEndsWithItsMark) {
     EXPECT_THAT(run.targets[0], HasSubstr("sendInitialEvents=true&resourceVersionMatch=NotOlderThan"));
     EXPECT_THAT(run.targets, SizeIs(1));
     EXPECT_THAT(run.told, ElementsAre("+d/a@3", "synced", "+d/b@13"));
+}
+
+// What has come is handed over while the rest is read, and not again when the list has to be read once more.
+TEST(Reflector, AStreamingListThatBreaksOffGoesOnWhereItWas) {
+    const std::string mark = R"({"kind":"Service","apiVersion":"v1","metadata":{"resourceVersion":"9000",)"
+                             R"("annotations":{"k8s.io/initial-events-end":"true"}}})";
+    std::string first, second;
+    constexpr std::uint32_t kCount = 2 * kFillPart + 5;
+    for (std::uint32_t i = 0; i < kCount; ++i) {
+        first += event("ADDED", object(fmt::format("s{}", i), i + 3));
+        // One is gone, one has changed.
+        if (i != 1) second += event("ADDED", object(fmt::format("s{}", i), i == 2 ? 8000 : i + 3));
+    }
+    FakeAnswer dropped = watch({first});
+    dropped.end = Error{Code::kUnavailable, "reset", 0};
+    const Played run = play({dropped, watch({second + event("BOOKMARK", mark)})}, true);
+    ASSERT_THAT(run.told, SizeIs(kCount + 3));
+    EXPECT_EQ(run.told[0], "+d/s0@3");
+    EXPECT_EQ(run.told.back(), "synced");
+    const std::set<std::string> told(run.told.begin(), run.told.end());
+    EXPECT_THAT(told, SizeIs(kCount + 3));
+    EXPECT_TRUE(told.contains("+d/s2@8000"));
+    EXPECT_TRUE(told.contains("-d/s1"));
+    for (std::uint32_t i = 0; i < kCount; ++i) EXPECT_TRUE(told.contains(fmt::format("+d/s{}@{}", i, i + 3))) << i;
 }
 
 TEST(Reflector, AServerWithoutStreamingListsIsListed) {

@@ -6,8 +6,10 @@
 #include <boost/json/monotonic_resource.hpp>
 #include <boost/json/value.hpp>
 #include <limits>
+#include <optional>
 
 #include "api/codec/json.h"
+#include "api/codec/json_document.h"
 #include "api/codec/json_map.h"
 #include "api/codec/json_plan_internal.h"
 #include "api/codec/json_text.h"
@@ -647,6 +649,41 @@ Result<void> decode_json(std::string_view text, Message* message, FieldWarnings*
     SLUICE_TRY_ASSIGN(const json::value value, parse_json_in(text, warnings, &arena));
     return Decoder(warnings, kMinDecodedBytes + kMaxDecodedExpansion * text.size())
         .root(value, message);
+}
+
+struct JsonDocument::Parsed {
+    json::monotonic_resource arena{kArenaBytes};
+    std::optional<json::value> value;  // in the arena
+    FieldWarnings duplicates;
+    std::size_t text_bytes = 0;
+};
+
+JsonDocument::JsonDocument(std::unique_ptr<Parsed> parsed) : parsed_(std::move(parsed)) {}
+JsonDocument::~JsonDocument() = default;
+JsonDocument::JsonDocument(JsonDocument&&) noexcept = default;
+JsonDocument& JsonDocument::operator=(JsonDocument&&) noexcept = default;
+
+Result<JsonDocument> JsonDocument::parse(std::string_view text) {
+    auto parsed = std::make_unique<Parsed>();
+    auto value = parse_json_in(text, &parsed->duplicates, &parsed->arena);
+    if (!value) {
+        return make_error(value.error().code, "couldn't get version/kind; json parse error: {}",
+                          value.error().message);
+    }
+    parsed->value.emplace(std::move(*value));
+    parsed->text_bytes = text.size();
+    return JsonDocument(std::move(parsed));
+}
+
+Result<GroupVersionKind> JsonDocument::kind() const { return json_kind_of(*parsed_->value); }
+
+Result<void> JsonDocument::decode(Message* message, FieldWarnings* warnings) const {
+    message->Clear();
+    if (warnings != nullptr) {
+        warnings->insert(warnings->end(), parsed_->duplicates.begin(), parsed_->duplicates.end());
+    }
+    return Decoder(warnings, kMinDecodedBytes + kMaxDecodedExpansion * parsed_->text_bytes)
+        .root(*parsed_->value, message);
 }
 
 }  // namespace sluice::codec

@@ -400,6 +400,10 @@ private:
         out_->append(text, 1, text.size() - 2);
     }
     void embedded(const std::string& document) {
+        if (is_compact_tree(document)) {
+            out_->append(document);
+            return;
+        }
         if (document.empty() || !append_embedded_json(document, out_)) out_->append("null");
     }
     void string_list(const Message& list) {

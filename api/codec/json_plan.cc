@@ -113,9 +113,11 @@ private:
         }
         for (const auto& field : plan.fields) {
             plan.has_inlined = plan.has_inlined || field.inlined;
-            if (field.value_plan == nullptr) continue;
             const auto number = static_cast<std::size_t>(field.field->number());
             SLUICE_ASSERT(number <= kMaxFieldNumber);
+            if (plan.by_number.size() <= number) plan.by_number.resize(number + 1, -1);
+            plan.by_number[number] = static_cast<std::int16_t>(&field - plan.fields.data());
+            if (field.value_plan == nullptr) continue;
             if (plan.message_fields.size() <= number) plan.message_fields.resize(number + 1);
             plan.message_fields[number] = &field;
         }

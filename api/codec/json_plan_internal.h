@@ -78,6 +78,8 @@ struct MessagePlan {
     const google::protobuf::FieldDescriptor* rest = nullptr;
     std::vector<FieldPlan> fields;  // in the order of declaration, which is that of the Go struct
     boost::unordered_flat_map<std::string_view, MemberPlan> members;
+    // [field number]: its place in `fields`, or -1.
+    std::vector<std::int16_t> by_number;
     // [field number]; null where there is no field whose values are messages.
     std::vector<const FieldPlan*> message_fields;
 };

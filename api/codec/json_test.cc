@@ -273,6 +273,23 @@ TEST(Json, NumbersAreWrittenAsGoWritesThem) {
     EXPECT_EQ(written("-9223372036854775808"), "-9223372036854775808");
 }
 
+// Long texts are looked at in blocks, short ones byte by byte.
+TEST(Json, AByteIsWrittenAlikeWhereverItStands) {
+    const auto written = [](const std::string& text) {
+        const std::string json = write_json(boost::json::value(text));
+        return json.substr(1, json.size() - 2);
+    };
+    constexpr std::size_t kBytes = 40;
+    for (int byte = 0; byte < 256; ++byte) {
+        const std::string one(1, static_cast<char>(byte));
+        for (std::size_t at = 0; at < kBytes; ++at) {
+            const std::string before(at, 'a');
+            const std::string after(kBytes - at, 'a');
+            ASSERT_EQ(written(before + one + after), before + written(one) + after) << byte << " at " << at;
+        }
+    }
+}
+
 TEST(Json, KindOfADocument) {
     const auto gvk = peek_json_kind(R"({"apiVersion":"apps/v1","kind":"Deployment"})");
     ASSERT_TRUE(gvk.has_value());

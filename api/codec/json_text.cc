@@ -1,6 +1,11 @@
 #include "api/codec/json_text.h"
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 #include <array>
+#include <bit>
 #include <charconv>
 #include <cmath>
 
@@ -8,6 +13,8 @@
 
 namespace sluice::codec {
 namespace {
+
+constexpr std::size_t kMaxCompactDepth = 32;  // well below kMaxJsonDepth
 
 constexpr std::string_view kHex = "0123456789abcdef";
 
@@ -199,12 +206,41 @@ private:
 
 }  // namespace
 
+namespace {
+
+constexpr std::size_t kBlockBytes = 16;
+
+// How many bytes at the begin of a block of kBlockBytes need no look: ASCII that is written as it is.
+std::size_t plain_bytes(const char* block) {
+#if defined(__SSE2__)
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block));
+    // What is not ASCII is negative here, and so below the space, too.
+    __m128i special = _mm_cmplt_epi8(bytes, _mm_set1_epi8(' '));
+    for (const char c : {'"', '\\', '<', '>', '&'}) {
+        special = _mm_or_si128(special, _mm_cmpeq_epi8(bytes, _mm_set1_epi8(c)));
+    }
+    const auto found = static_cast<unsigned>(_mm_movemask_epi8(special));
+    return found == 0 ? kBlockBytes : static_cast<std::size_t>(std::countr_zero(found));
+#else
+    std::size_t count = 0;
+    while (count < kBlockBytes && kStringClasses[static_cast<unsigned char>(block[count])] == 0) ++count;
+    return count;
+#endif
+}
+
+}  // namespace
+
 void append_json_string(std::string_view text, std::string* out) {
     out->push_back('"');
     std::size_t start = 0;
     std::size_t i = 0;
     const auto flush = [&] { out->append(text.data() + start, i - start); };
     while (i < text.size()) {
+        if (text.size() - i >= kBlockBytes) {
+            const std::size_t plain = plain_bytes(text.data() + i);
+            i += plain;
+            if (plain == kBlockBytes) continue;
+        }
         const auto c = static_cast<unsigned char>(text[i]);
         const std::uint8_t string_class = kStringClasses[c];
         if (string_class == 0) {
@@ -364,6 +400,44 @@ bool append_embedded_json(std::string_view document, std::string* out) {
     if (EmbeddedCopier(document, out).run()) return true;
     out->resize(before);
     return false;
+}
+
+bool is_compact_tree(std::string_view text) {
+    // Of each object that is open, the name before; empty: none yet, as no name of a field is.
+    std::vector<std::string_view> names;
+    std::size_t at = 0;
+    const auto take = [&](char c) {
+        const bool there = at < text.size() && text[at] == c;
+        at += there ? 1 : 0;
+        return there;
+    };
+    if (!take('{')) return false;
+    names.emplace_back();
+    while (!names.empty()) {
+        if (take('}')) {
+            names.pop_back();
+            continue;
+        }
+        if (!names.back().empty() && !take(',')) return false;
+        if (!take('"')) return false;
+        const std::size_t begin = at;
+        for (; at < text.size() && text[at] != '"'; ++at) {
+            const char c = text[at];
+            // What is escaped in one way or another is for the parser; but an escaped quote is common.
+            const bool quote = c == '\\' && at + 1 < text.size() && text[at + 1] == '"';
+            if (quote) {
+                ++at;
+            } else if (c < 0x20 || c > 0x7d || c == '\\' || c == '<' || c == '>' || c == '&') {
+                return false;
+            }
+        }
+        const std::string_view name = text.substr(begin, at - begin);
+        if (name <= names.back() || !take('"') || !take(':') || !take('{')) return false;
+        names.back() = name;
+        if (names.size() >= kMaxCompactDepth) return false;
+        names.emplace_back();
+    }
+    return at == text.size();
 }
 
 std::string quoted(std::string_view text) {

@@ -30,6 +30,10 @@ Result<std::string> decode_base64(std::string_view text);
 // leaves *out as it was if document is not one JSON value of at most kMaxJsonDepth levels.
 bool append_embedded_json(std::string_view document, std::string* out);
 
+// Whether a text is certain to be what write_json(parse_json(text)) gives: objects in objects with names in ascending
+// order, and nothing else, as fields of managers mostly are. False says nothing.
+[[nodiscard]] bool is_compact_tree(std::string_view text);
+
 // No overlong forms, surrogates or values above U+10FFFF.
 [[nodiscard]] bool is_utf8(std::string_view text);
 

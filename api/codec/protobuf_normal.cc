@@ -4,6 +4,7 @@
 #include "api/codec/json.h"
 #include "api/codec/json_map.h"
 #include "api/codec/json_plan_internal.h"
+#include "api/codec/json_text.h"
 #include "api/codec/json_tree_internal.h"
 #include "api/codec/protobuf.h"
 #include "api/codec/quantity.h"
@@ -27,7 +28,6 @@ using PbRawExtension = ::k8s::io::apimachinery::pkg::runtime::RawExtension;
 
 constexpr std::int64_t kIntOrStringIsString = 1;
 constexpr std::int32_t kNanosPerMicro = 1'000;
-
 class Normaliser {
 public:
     // NOLINTNEXTLINE(misc-no-recursion): decoders limit the depth.
@@ -199,6 +199,7 @@ private:
             text->clear_raw();
             return {};
         }
+        if (is_compact_tree(text->raw())) return {};
         auto document = parse_json(text->raw());
         if (!document) return error(document.error().message);
         if (document->is_null()) {

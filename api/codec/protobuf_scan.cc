@@ -93,6 +93,7 @@ bool WireReader::next(WireField* field) {
     if (number == 0 || number > kMaxFieldNumber) return fail();
     field->number = static_cast<std::uint32_t>(number);
     field->bytes = {};
+    field->value = 0;
     const auto skip = [&](std::size_t bytes) {
         if (rest_.size() < bytes) return fail();
         rest_.remove_prefix(bytes);
@@ -100,7 +101,7 @@ bool WireReader::next(WireField* field) {
     };
     std::uint64_t value = 0;
     switch (tag & 7U) {
-        case 0: field->wire_type = WireType::kVarint; return varint(&value);
+        case 0: field->wire_type = WireType::kVarint; return varint(&field->value);
         case 1: field->wire_type = WireType::kFixed64; return skip(8);
         case 2:
             field->wire_type = WireType::kBytes;

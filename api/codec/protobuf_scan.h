@@ -19,7 +19,8 @@ enum class WireType : std::uint8_t { kVarint = 0, kFixed64 = 1, kBytes = 2, kFix
 struct WireField {
     std::uint32_t number = 0;
     WireType wire_type = WireType::kVarint;
-    std::string_view bytes;  // of kBytes; points into the input
+    std::string_view bytes;   // of kBytes; points into the input
+    std::uint64_t value = 0;  // of kVarint
 };
 
 class WireReader {
@@ -27,6 +28,8 @@ public:
     explicit WireReader(std::string_view input) : rest_(input) {}
     // False at the end and on malformed input. Groups count as malformed: Kubernetes has none.
     bool next(WireField* field);
+    // Where the next field begins in the input.
+    [[nodiscard]] const char* position() const { return rest_.data(); }
     [[nodiscard]] bool malformed() const { return malformed_; }
 
 private:

@@ -257,6 +257,12 @@ std::int64_t Quantity::milli() const {
     return divide_up(nano_, kNanoPerUnit / 1'000);
 }
 
+double Quantity::approximate() const {
+    // Units and the rest apart, so that whole units come out exactly as far as a double can hold them.
+    return static_cast<double>(nano_ / kNanoPerUnit) +
+           static_cast<double>(nano_ % kNanoPerUnit) / static_cast<double>(kNanoPerUnit);
+}
+
 Quantity& Quantity::operator+=(const Quantity& other) {
     if (is_zero()) format_ = other.format_;
     // Both are within kMaxNano, so that the sum fits.

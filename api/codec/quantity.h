@@ -32,6 +32,8 @@ public:
     // Rounded up, as Quantity.Value() and MilliValue() do; capped at the ends of int64.
     [[nodiscard]] std::int64_t units() const;
     [[nodiscard]] std::int64_t milli() const;
+    // As near as a double comes.
+    [[nodiscard]] double approximate() const;
     [[nodiscard]] bool is_zero() const { return nano_ == 0; }
     [[nodiscard]] bool is_negative() const { return nano_ < 0; }
     // The format becomes other's if this is zero. Sums are capped at 10^28 units.

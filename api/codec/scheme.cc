@@ -86,6 +86,7 @@ std::vector<std::string> verbs_of(std::string_view subresource) {
     if (subresource == "binding" || subresource == "eviction" || subresource == "token") return {"create"};
     if (subresource == "log") return {"get"};
     if (subresource == "finalize") return {"update"};
+    if (subresource == "proxy") return {"create", "delete", "get", "patch", "update"};
     if (subresource == "attach" || subresource == "exec" || subresource == "portforward") {
         return {"create", "get"};
     }
@@ -101,6 +102,7 @@ GroupVersionKind kind_at(std::string_view subresource, const GroupVersionKind& o
     if (subresource == "attach") return {"", "v1", "PodAttachOptions"};
     if (subresource == "exec") return {"", "v1", "PodExecOptions"};
     if (subresource == "portforward") return {"", "v1", "PodPortForwardOptions"};
+    if (subresource == "proxy") return {"", "v1", object.kind + "ProxyOptions"};
     return object;
 }
 
@@ -145,7 +147,8 @@ const std::vector<KindInfo>& table() {
             "", "v1", {"limitranges", "limitrange", {"limits"}}, kNamespaced, kNone),
         row<corev1::Namespace, corev1::NamespaceList>(
             "", "v1", {"namespaces", "namespace", {"ns"}}, kCluster, kServed, {"finalize"}),
-        row<corev1::Node, corev1::NodeList>("", "v1", {"nodes", "node", {"no"}}, kCluster, kServed),
+        row<corev1::Node, corev1::NodeList>("", "v1", {"nodes", "node", {"no"}}, kCluster, kServed,
+                                            {"proxy"}),
         row<corev1::PersistentVolumeClaim, corev1::PersistentVolumeClaimList>(
             "", "v1", {"persistentvolumeclaims", "persistentvolumeclaim", {"pvc"}}, kNamespaced,
             kServed),
@@ -154,7 +157,7 @@ const std::vector<KindInfo>& table() {
         row<corev1::Pod, corev1::PodList>("", "v1", {"pods", "pod", {"po"}, {"all"}}, kNamespaced,
                                           kServed,
                                           {"attach", "binding", "ephemeralcontainers", "eviction", "exec",
-                                           "log", "portforward"}),
+                                           "log", "portforward", "proxy"}),
         row<corev1::PodTemplate, corev1::PodTemplateList>(
             "", "v1", {"podtemplates", "podtemplate"}, kNamespaced, kNone),
         row<corev1::ReplicationController, corev1::ReplicationControllerList>(
@@ -167,7 +170,8 @@ const std::vector<KindInfo>& table() {
         row<corev1::ServiceAccount, corev1::ServiceAccountList>(
             "", "v1", {"serviceaccounts", "serviceaccount", {"sa"}}, kNamespaced, kNone, {"token"}),
         row<corev1::Service, corev1::ServiceList>(
-            "", "v1", {"services", "service", {"svc"}, {"all"}}, kNamespaced, kServed),
+            "", "v1", {"services", "service", {"svc"}, {"all"}}, kNamespaced, kServed,
+            {"proxy"}),
         row<admissionv1::MutatingWebhookConfiguration,
             admissionv1::MutatingWebhookConfigurationList>(
             "admissionregistration.k8s.io", "v1",

@@ -133,7 +133,7 @@ TEST(Scheme, SubresourcesAreThoseOfKubernetes) {
         }
         return out;
     };
-    EXPECT_EQ(names("", "pods"), "attach binding ephemeralcontainers eviction exec log portforward status");
+    EXPECT_EQ(names("", "pods"), "attach binding ephemeralcontainers eviction exec log portforward proxy status");
     EXPECT_EQ(names("", "namespaces"), "finalize status");
     EXPECT_EQ(names("apps", "deployments"), "scale status");
     EXPECT_EQ(names("certificates.k8s.io", "certificatesigningrequests"), "approval status");

@@ -1,15 +1,15 @@
 #include "bench/apiserver/client.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <cstring>
 
 #include <fmt/format.h>
@@ -17,17 +17,13 @@
 namespace sluice::bench {
 namespace {
 
-constexpr std::size_t kReadBytes = 16 << 10;  // a TLS record
-constexpr std::size_t kMaxHeadBytes = 64 << 10;
+constexpr std::size_t kRecordBytes = 16 << 10;
+constexpr std::size_t kAheadBytes = 64 << 10;
 
 Error tls_error(const char* doing) {
     char text[160] = "the peer closed the connection";
     if (const unsigned long code = ERR_get_error(); code != 0) ERR_error_string_n(code, text, sizeof(text));
     return {Code::kUnavailable, fmt::format("{}: {}", doing, text)};
-}
-
-bool same_name(std::string_view a, std::string_view b) {
-    return a.size() == b.size() && strncasecmp(a.data(), b.data(), a.size()) == 0;
 }
 
 }  // namespace
@@ -43,10 +39,12 @@ struct Client::Tls {
     }
 };
 
-Client::Client() : tls_(std::make_unique<Tls>()) {}
+Client::Client() : tls_(std::make_unique<Tls>()), buffer_(kRecordBytes) {}
 Client::~Client() = default;
 
-void Client::interrupt() const { shutdown(tls_->fd, SHUT_RDWR); }
+int Client::fd() const { return tls_->fd; }
+
+void Client::stop_waiting() { fcntl(tls_->fd, F_SETFL, fcntl(tls_->fd, F_GETFL) | O_NONBLOCK); }
 
 Result<std::unique_ptr<Client>> Client::connect(const Target& target) {
     std::unique_ptr<Client> out(new Client);
@@ -59,7 +57,10 @@ Result<std::unique_ptr<Client>> Client::connect(const Target& target) {
         return tls_error("certificates");
     }
     SSL_CTX_set_verify(tls.context, SSL_VERIFY_PEER, nullptr);
+    // Several records, and a record's head with its body, in one call.
     SSL_CTX_set_read_ahead(tls.context, 1);
+    SSL_CTX_set_default_read_buffer_len(tls.context, kAheadBytes);
+    SSL_CTX_set_mode(tls.context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     tls.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     sockaddr_in address{};
     address.sin_family = AF_INET;
@@ -83,118 +84,63 @@ Result<std::unique_ptr<Client>> Client::connect(const Target& target) {
 
 Result<void> Client::send(const Request& request) {
     out_.clear();
-    fmt::format_to(std::back_inserter(out_), "{} {} HTTP/1.1\r\nHost: {}\r\nAccept: {}\r\nUser-Agent: load/1\r\n",
-                   request.method, request.path, host_, request.accept);
+    out_.append(request.method).append(" ").append(request.path).append(" HTTP/1.1\r\nHost: ").append(host_);
+    out_.append("\r\nAccept: ").append(request.accept).append("\r\nUser-Agent: load/1\r\n");
     if (!request.content_type.empty()) {
-        fmt::format_to(std::back_inserter(out_), "Content-Type: {}\r\nContent-Length: {}\r\n", request.content_type,
-                       request.body.size());
+        out_.append("Content-Type: ").append(request.content_type).append("\r\nContent-Length: ");
+        out_.append(fmt::format_int(request.body.size()).c_str()).append("\r\n");
     }
-    out_ += "\r\n";
-    out_ += request.body;
-    if (SSL_write(tls_->session, out_.data(), static_cast<int>(out_.size())) <= 0) {
-        return tls_error("write");
-    }
-    return {};
-}
-
-Result<void> Client::fill() {
-    if (at_ == buffer_.size()) {
-        buffer_.clear();
-        at_ = 0;
-    }
-    const std::size_t before = buffer_.size();
-    buffer_.resize(before + kReadBytes);
-    const int got = SSL_read(tls_->session, buffer_.data() + before, static_cast<int>(kReadBytes));
-    buffer_.resize(before + static_cast<std::size_t>(got > 0 ? got : 0));
-    if (got <= 0) return tls_error("read");
-    received_ += static_cast<std::uint64_t>(got);
-    return {};
-}
-
-Result<Client::Head> Client::read_head() {
-    std::size_t end = 0;
-    while ((end = buffer_.find("\r\n\r\n", at_)) == std::string::npos) {
-        if (buffer_.size() - at_ > kMaxHeadBytes) {
-            return make_error(Code::kUnavailable, "an answer's headers are longer than {} bytes", kMaxHeadBytes);
-        }
-        SLUICE_TRY(fill());
-    }
-    std::string_view head(buffer_.data() + at_, end - at_);
-    at_ = end + 4;
-    Head out;
-    constexpr std::size_t kStatusAt = sizeof("HTTP/1.1 ") - 1;
-    if (head.size() < kStatusAt + 3) return make_error(Code::kUnavailable, "an answer has no status line");
-    std::from_chars(head.data() + kStatusAt, head.data() + kStatusAt + 3, out.status);
-    for (std::size_t line = head.find("\r\n"); line != std::string_view::npos;) {
-        head.remove_prefix(line + 2);
-        line = head.find("\r\n");
-        const std::string_view one = head.substr(0, line);
-        const std::size_t colon = one.find(": ");
-        if (colon == std::string_view::npos) continue;
-        const std::string_view value = one.substr(colon + 2);
-        if (same_name(one.substr(0, colon), "content-length")) {
-            std::from_chars(value.data(), value.data() + value.size(), out.length);
-        } else if (same_name(one.substr(0, colon), "transfer-encoding")) {
-            out.chunked = true;
+    out_.append("\r\n").append(request.body);
+    answer_.begin();
+    std::string_view left = out_;
+    while (!left.empty()) {
+        ERR_clear_error();
+        const int sent = SSL_write(tls_->session, left.data(), static_cast<int>(left.size()));
+        if (sent > 0) {
+            left.remove_prefix(static_cast<std::size_t>(sent));
+        } else if (SSL_get_error(tls_->session, sent) == SSL_ERROR_WANT_WRITE) {
+            pollfd ready{tls_->fd, POLLOUT, 0};
+            poll(&ready, 1, -1);
+        } else {
+            return tls_error("write");
         }
     }
-    return out;
-}
-
-Result<void> Client::read_exactly(std::size_t count, const std::function<void(std::string_view)>& take) {
-    while (count > 0) {
-        if (at_ == buffer_.size()) SLUICE_TRY(fill());
-        const std::size_t part = std::min(count, buffer_.size() - at_);
-        if (take) take(std::string_view(buffer_.data() + at_, part));
-        at_ += part;
-        count -= part;
-    }
     return {};
 }
 
-Result<std::size_t> Client::read_chunk_size() {
-    std::size_t end = 0;
-    while ((end = buffer_.find("\r\n", at_)) == std::string::npos) SLUICE_TRY(fill());
-    std::size_t size = 0;
-    constexpr int kHex = 16;
-    std::from_chars(buffer_.data() + at_, buffer_.data() + end, size, kHex);
-    at_ = end + 2;
-    return size;
+Result<std::string_view> Client::read() {
+    ERR_clear_error();
+    const int got = SSL_read(tls_->session, buffer_.data(), static_cast<int>(buffer_.size()));
+    if (got > 0) {
+        received_ += static_cast<std::uint64_t>(got);
+        return std::string_view(buffer_.data(), static_cast<std::size_t>(got));
+    }
+    if (SSL_get_error(tls_->session, got) == SSL_ERROR_WANT_READ) return std::string_view();
+    return tls_error("read");
+}
+
+Result<bool> Client::receive(const Answer::Take& take) {
+    do {
+        SLUICE_TRY_ASSIGN(const std::string_view bytes, read());
+        if (bytes.empty()) break;
+        SLUICE_TRY_ASSIGN(const std::size_t used, answer_.feed(bytes, take));
+        if (used < bytes.size()) {
+            return make_error(Code::kUnavailable, "{} bytes follow an answer", bytes.size() - used);
+        }
+    } while (!answer_.over() && SSL_has_pending(tls_->session) == 1);
+    return answer_.over();
 }
 
 Result<int> Client::exchange(const Request& request, std::string* begin) {
-    SLUICE_TRY(send(request));
-    SLUICE_TRY_ASSIGN(const Head head, read_head());
+    if (begin != nullptr) begin->clear();
     const auto keep = [begin](std::string_view part) {
         if (begin != nullptr && begin->size() < kKeptBytes) begin->append(part.substr(0, kKeptBytes - begin->size()));
     };
-    if (begin != nullptr) begin->clear();
-    if (!head.chunked) {
-        SLUICE_TRY(read_exactly(head.length, keep));
-        return head.status;
-    }
-    while (true) {
-        SLUICE_TRY_ASSIGN(const std::size_t size, read_chunk_size());
-        SLUICE_TRY(read_exactly(size, keep));
-        SLUICE_TRY(read_exactly(2, {}));
-        if (size == 0) return head.status;
-    }
-}
-
-Result<void> Client::stream(const Request& request, const std::function<bool(std::string_view)>& take) {
     SLUICE_TRY(send(request));
-    SLUICE_TRY_ASSIGN(const Head head, read_head());
-    if (head.status != 200 || !head.chunked) {
-        return make_error(Code::kUnavailable, "{}: status {}", request.path, head.status);
+    while (true) {
+        SLUICE_TRY_ASSIGN(const bool over, receive(keep));
+        if (over) return status();
     }
-    bool more = true;
-    while (more) {
-        SLUICE_TRY_ASSIGN(const std::size_t size, read_chunk_size());
-        SLUICE_TRY(read_exactly(size, [&](std::string_view part) { more = take(part) && more; }));
-        SLUICE_TRY(read_exactly(2, {}));
-        if (size == 0) break;
-    }
-    return {};
 }
 
 }  // namespace sluice::bench

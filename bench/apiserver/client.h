@@ -7,8 +7,10 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "api/base/result.h"
+#include "bench/apiserver/answer.h"
 
 namespace sluice::bench {
 
@@ -40,33 +42,32 @@ public:
     Client(const Client&) = delete;
     Client& operator=(const Client&) = delete;
 
-    // The status; kUnavailable when the connection broke. `begin`: the answer's first bytes, or null.
+    // The status; kUnavailable when the connection broke. `begin`: the answer's first bytes, or null. REQUIRES: no
+    // stop_waiting().
     Result<int> exchange(const Request& request, std::string* begin = nullptr);
-    // Reads a chunked answer piece by piece until `take` says no, or the server ends it.
-    Result<void> stream(const Request& request, const std::function<bool(std::string_view)>& take);
+
+    // An exchange in steps, for a thread with many clients: after send(), receive() whenever the connection can be
+    // read, until it says that the answer is over. What comes of its body is handed to `take`.
+    Result<void> send(const Request& request);
+    Result<bool> receive(const Answer::Take& take);
+    // Of the answer that is received.
+    [[nodiscard]] int status() const { return answer_.status(); }
+
+    // From now on receive() returns when there is nothing to read, instead of waiting.
+    void stop_waiting();
+    [[nodiscard]] int fd() const;
     // Of all answers, headers included.
     [[nodiscard]] std::uint64_t bytes_received() const { return received_; }
-    // From another thread: a read that waits ends.
-    void interrupt() const;
 
 private:
     Client();
-    Result<void> send(const Request& request);
-    Result<void> fill();
-    struct Head {
-        int status = 0;
-        std::size_t length = 0;
-        bool chunked = false;
-    };
-    Result<Head> read_head();
-    // Hands out the next `count` bytes of the connection, in pieces.
-    Result<void> read_exactly(std::size_t count, const std::function<void(std::string_view)>& take);
-    Result<std::size_t> read_chunk_size();
+    // What came, in buffer_; empty when nothing did and receive() is not to wait.
+    Result<std::string_view> read();
 
     std::unique_ptr<Tls> tls_;
     std::string out_;
-    std::string buffer_;
-    std::size_t at_ = 0;
+    std::vector<char> buffer_;
+    Answer answer_;
     std::uint64_t received_ = 0;
     std::string host_;
 };

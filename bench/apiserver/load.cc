@@ -3,7 +3,6 @@
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <functional>
 #include <latch>
@@ -15,6 +14,7 @@
 #include "api/codec/protobuf.h"
 #include "api/codec/scheme.h"
 #include "api/kubernetes/core/v1/pod.pb.h"
+#include "bench/apiserver/poller.h"
 
 namespace sluice::bench {
 namespace {
@@ -122,49 +122,113 @@ struct Shared {
     Result<void> broken;
 };
 
-void work(const Run& run, const Load& load, int client, std::uint64_t count, std::latch& ready, std::latch& go,
-          Shared& shared) {
-    auto connection = Client::connect(run.target);
-    // The handshake and the first answer are not what is measured.
-    if (connection) {
-        if (const auto warm = (*connection)->exchange({"GET", "/version", kJson, {}, {}}); !warm) {
-            connection = warm.error();
+// A client on its way through its requests.
+struct Asking {
+    std::unique_ptr<Client> client;
+    int number = 0;
+    std::uint64_t done = 0;
+    Clock::time_point began;
+    std::string body;    // of the request under way
+    std::string answer;  // what came of it, up to kKeptBytes
+    Answer::Take keep;
+};
+
+// The clients of one thread. One alone waits in its read; of several, those are served that have something to read.
+class Worker {
+public:
+    Worker(const Run& run, const Load& load, std::uint64_t each) : run_(run), load_(load), each_(each) {}
+
+    Result<void> connect(int first, int last) {
+        asking_.resize(static_cast<std::size_t>(last - first));
+        for (Asking& one : asking_) {
+            one.number = first++;
+            SLUICE_TRY_ASSIGN(one.client, Client::connect(run_.target));
+            one.keep = [&one](std::string_view part) {
+                if (one.answer.size() < kKeptBytes) one.answer.append(part.substr(0, kKeptBytes - one.answer.size()));
+            };
+            // The handshake and the first answer are not what is measured.
+            SLUICE_TRY_ASSIGN(const int status, one.client->exchange({"GET", "/version", kJson, {}, {}}));
+            (void)status;
         }
+        latency_ms_.reserve(each_ * asking_.size());
+        return {};
     }
+
+    Result<void> run() {
+        if (asking_.size() > 1) {
+            for (std::size_t i = 0; i < asking_.size(); ++i) poller_.add(*asking_[i].client, i);
+        }
+        for (Asking& one : asking_) SLUICE_TRY(ask(one));
+        Result<void> broken;
+        constexpr std::chrono::milliseconds kForever{-1};
+        while (broken && finished_ < asking_.size()) {
+            if (asking_.size() == 1) {
+                broken = hear(asking_.front());
+                continue;
+            }
+            poller_.wait(kForever, [&](std::size_t i) {
+                if (broken && asking_[i].done < each_) broken = hear(asking_[i]);
+            });
+        }
+        return broken;
+    }
+
+    void add_to(Outcome* out) const {
+        out->requests += latency_ms_.size();
+        out->failed += failed_;
+        if (out->first_failure.empty()) out->first_failure = first_failure_;
+        for (const Asking& one : asking_) out->bytes += one.client->bytes_received();
+        out->latency_ms.insert(out->latency_ms.end(), latency_ms_.begin(), latency_ms_.end());
+    }
+
+private:
+    Result<void> ask(Asking& one) {
+        const std::uint64_t number = static_cast<std::uint64_t>(one.number) * each_ + one.done;
+        const std::string name = fmt::format("{}-{}", run_.prefix, run_.objects == 0 ? number : number % run_.objects);
+        const Request request = load_.make(run_, name, one.done, &one.body);
+        one.answer.clear();
+        one.began = Clock::now();
+        return one.client->send(request);
+    }
+
+    // Reads what there is; behind a whole answer goes the next request.
+    Result<void> hear(Asking& one) {
+        SLUICE_TRY_ASSIGN(const bool over, one.client->receive(one.keep));
+        if (!over) return {};
+        latency_ms_.push_back(std::chrono::duration<double, std::milli>(Clock::now() - one.began).count());
+        if (one.client->status() != load_.expected && failed_++ == 0) {
+            first_failure_ = fmt::format("{}: {}", one.client->status(), one.answer);
+        }
+        if (++one.done < each_) return ask(one);
+        ++finished_;
+        return {};
+    }
+
+    const Run& run_;
+    const Load& load_;
+    const std::uint64_t each_;  // requests of a client
+    Poller poller_;
+    std::vector<Asking> asking_;
+    std::size_t finished_ = 0;
+    std::vector<double> latency_ms_;
+    std::uint64_t failed_ = 0;
+    std::string first_failure_;
+};
+
+// The clients from first to before last.
+void work(const Run& run, const Load& load, std::uint64_t each, int first, int last, std::latch& ready,
+          std::latch& go, Shared& shared) {
+    Worker worker(run, load, each);
+    Result<void> done = worker.connect(first, last);
     ready.count_down();
     go.wait();
-    if (!connection) {
-        const std::lock_guard lock(shared.mutex);
-        shared.broken = connection.error();
+    if (done) done = worker.run();
+    const std::lock_guard lock(shared.mutex);
+    if (!done) {
+        shared.broken = done.error();
         return;
     }
-    std::vector<double> latency;
-    latency.reserve(count);
-    std::string body;
-    std::string answer;
-    std::uint64_t failed = 0;
-    std::string first;
-    for (std::uint64_t n = 0; n < count; ++n) {
-        const std::uint64_t number = static_cast<std::uint64_t>(client) * count + n;
-        const std::string name = fmt::format("{}-{}", run.prefix, run.objects == 0 ? number : number % run.objects);
-        const Request request = load.make(run, name, n, &body);
-        const auto began = Clock::now();
-        const auto status = (*connection)->exchange(request, &answer);
-        latency.push_back(std::chrono::duration<double, std::milli>(Clock::now() - began).count());
-        if (!status) {
-            const std::lock_guard lock(shared.mutex);
-            shared.broken = status.error();
-            return;
-        }
-        if (*status != load.expected && failed++ == 0) first = fmt::format("{}: {}", *status, answer);
-    }
-    const std::lock_guard lock(shared.mutex);
-    Outcome& out = shared.outcome;
-    out.requests += count;
-    out.failed += failed;
-    if (out.first_failure.empty()) out.first_failure = first;
-    out.bytes += (*connection)->bytes_received();
-    out.latency_ms.insert(out.latency_ms.end(), latency.begin(), latency.end());
+    worker.add_to(&shared.outcome);
 }
 
 }  // namespace
@@ -190,12 +254,15 @@ Result<Outcome> run_load(const Run& run) {
                                    [&](const Load& one) { return one.name == run.what; });
     if (load == all_loads().end()) return make_error(Code::kInvalidArgument, "load \"{}\" is unknown", run.what);
     Shared shared;
-    std::latch ready(run.clients);
+    const int workers = std::min(run.threads, run.clients);
+    std::latch ready(workers);
     std::latch go(1);
     std::vector<std::jthread> threads;
     const std::uint64_t each = std::max<std::uint64_t>(1, run.requests / static_cast<std::uint64_t>(run.clients));
-    for (int i = 0; i < run.clients; ++i) {
-        threads.emplace_back([&, i] { work(run, *load, i, each, ready, go, shared); });
+    for (int i = 0; i < workers; ++i) {
+        const int first = run.clients * i / workers;
+        const int last = run.clients * (i + 1) / workers;
+        threads.emplace_back([&, first, last] { work(run, *load, each, first, last, ready, go, shared); });
     }
     ready.wait();
     const double cpu = own_cpu_seconds();

@@ -14,7 +14,8 @@ namespace sluice::bench {
 struct Run {
     Target target;
     std::string what;           // a name of loads()
-    int clients = 1;            // each with a connection and a thread of its own
+    int clients = 1;            // each with a connection of its own
+    int threads = 1;            // that the clients share
     std::uint64_t requests = 0;  // of all clients together
     std::string prefix = "load";  // of the names of objects; a number from 0 follows
     std::uint64_t objects = 0;    // names that exist, for loads that ask for them in turn; 0: as many as requests
@@ -40,7 +41,8 @@ Result<Outcome> run_load(const Run& run);
 struct WatchRun {
     Target target;
     int watchers = 1;
-    int writers = 1;
+    int writers = 1;  // each with a thread of its own
+    int threads = 1;  // that the watchers share
     double changes_per_s = 0;  // of all writers; 0: as fast as they can
     std::uint64_t changes = 0;
     std::string prefix = "watched";

@@ -61,6 +61,9 @@ int main(int argc, char** argv) {
     app.add_option("--cert", run.target.cert_file, "PEM")->required();
     app.add_option("--key", run.target.key_file, "PEM")->required();
     app.add_option("--clients", run.clients, "Connections, of watch: writers")->check(CLI::Range(1, 1024));
+    app.add_option("--threads", run.threads, "For all clients together, of watch: for the watchers")
+        ->check(CLI::Range(1, 64))
+        ->capture_default_str();
     app.add_option("--requests", run.requests, "Of all clients together")->required();
     app.add_option("--prefix", run.prefix, "Of the objects' names")->capture_default_str();
     app.add_option("--objects", run.objects, "Names that exist, asked for in turn; 0 is as many as requests");
@@ -71,6 +74,7 @@ int main(int argc, char** argv) {
     if (run.what == "watch") {
         watch.target = run.target;
         watch.writers = run.clients;
+        watch.threads = run.threads;
         watch.changes = run.requests;
         watch.prefix = run.prefix;
         watch.value_bytes = run.value_bytes;

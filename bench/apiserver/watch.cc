@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 
 #include "bench/apiserver/load.h"
+#include "bench/apiserver/poller.h"
 
 namespace sluice::bench {
 namespace {
@@ -44,28 +45,35 @@ public:
         if (sampled) seen_.resize(changes);
     }
 
-    void follow(const std::string& path) {
-        std::string rest;
-        const auto done = client_->stream({"GET", path, kJson, {}, {}}, [&](std::string_view part) {
-            rest.append(part);
-            std::size_t from = 0;
-            for (std::size_t end = 0; (end = rest.find('\n', from)) != std::string::npos; from = end + 1) {
-                take(std::string_view(rest).substr(from, end - from));
-            }
-            rest.erase(0, from);
-            return count < changes_;
-        });
-        if (count < changes_) ended = true;
-        (void)done;
+    Result<void> start(const std::string& path) { return client_->send({"GET", path, kJson, {}, {}}); }
+    [[nodiscard]] Client& client() { return *client_; }
+    // Reads what there is. The server does not end a watch that is wanted.
+    void read() {
+        const auto over = client_->receive(take_part_);
+        if (!over || *over) ended = true;
     }
-    void interrupt() const { client_->interrupt(); }
 
     std::atomic<std::uint64_t> count{0};
     std::uint64_t disordered = 0;
-    bool ended = false;
+    std::atomic<bool> ended{false};
     [[nodiscard]] const std::vector<Clock::time_point>& seen() const { return seen_; }
 
 private:
+    void take_lines(std::string_view part) {
+        if (!rest_.empty()) {
+            rest_.append(part);
+            part = rest_;
+        }
+        std::size_t from = 0;
+        for (std::size_t end = 0; (end = part.find('\n', from)) != std::string_view::npos; from = end + 1) {
+            take(part.substr(from, end - from));
+        }
+        if (rest_.empty()) {
+            rest_ = part.substr(from);
+        } else {
+            rest_.erase(0, from);
+        }
+    }
     void take(std::string_view event) {
         if (!event.starts_with(R"({"type":"ADDED")")) return;
         const std::size_t at = event.find(name_word_);
@@ -82,6 +90,8 @@ private:
     std::unique_ptr<Client> client_;
     const std::string name_word_;
     const std::uint64_t changes_;
+    const Answer::Take take_part_ = [this](std::string_view part) { take_lines(part); };
+    std::string rest_;  // a line that is not whole yet
     std::uint64_t version_ = 0;
     std::vector<Clock::time_point> seen_;  // by the change's number; of sampled watchers
 };
@@ -115,6 +125,19 @@ void make_changes(const WatchRun& run, Client& client, int writer, std::vector<C
     }
 }
 
+// Reads what the watchers from first to before last get, until there is nothing more to wait for.
+void follow(std::vector<std::unique_ptr<Watcher>>& watchers, std::size_t first, std::size_t last,
+            const std::atomic<bool>& stop) {
+    Poller poller;
+    for (std::size_t i = first; i < last; ++i) poller.add(watchers[i]->client(), i);
+    constexpr std::chrono::milliseconds kLook{20};
+    while (!stop) {
+        poller.wait(kLook, [&](std::size_t i) {
+            if (!watchers[i]->ended) watchers[i]->read();
+        });
+    }
+}
+
 double milliseconds(Clock::duration duration) {
     return std::max(0.0, std::chrono::duration<double, std::milli>(duration).count());
 }
@@ -135,8 +158,15 @@ Result<WatchOutcome> run_watch(const WatchRun& run) {
         SLUICE_TRY_ASSIGN(auto client, Client::connect(run.target));
         clients.push_back(std::move(client));
     }
+    for (const auto& watcher : watchers) SLUICE_TRY(watcher->start(path));
+    std::atomic<bool> stop{false};
     std::vector<std::jthread> following;
-    for (const auto& watcher : watchers) following.emplace_back([&] { watcher->follow(path); });
+    const auto parts = static_cast<std::size_t>(std::max(1, std::min(run.threads, run.watchers)));
+    for (std::size_t i = 0; i < parts; ++i) {
+        following.emplace_back([&, i] {
+            follow(watchers, watchers.size() * i / parts, watchers.size() * (i + 1) / parts, stop);
+        });
+    }
     std::vector<Change> changes(run.changes);
     std::atomic<std::uint64_t> failed{0};
     const double cpu = own_cpu_seconds();
@@ -157,7 +187,7 @@ Result<WatchOutcome> run_watch(const WatchRun& run) {
     WatchOutcome out;
     out.seconds = std::chrono::duration<double>(Clock::now() - began).count();
     out.client_cpu_s = own_cpu_seconds() - cpu;
-    for (const auto& watcher : watchers) watcher->interrupt();
+    stop = true;
     following.clear();
     if (failed != 0) return make_error(Code::kUnavailable, "{} of {} changes were refused", failed.load(), run.changes);
     out.changes = run.changes;

@@ -29,13 +29,47 @@ struct GroupVersion {
     std::string version;
     std::vector<const codec::KindInfo*> kinds;  // by resource name
     std::vector<const codec::ActionResource*> actions{};
+    const aggregator::RemoteVersion* remote = nullptr;  // of another server, which answers for its resources
+    codec::GroupPriority priority{};
     [[nodiscard]] std::string name() const {
         return group.empty() ? version : group + "/" + version;
     }
 };
 
+// The versions of other servers take the place of custom kinds.
+void add_remote(const std::vector<aggregator::RemoteVersion>& remote, std::vector<GroupVersion>* all) {
+    for (const auto& version : remote) {
+        const auto found = std::find_if(all->begin(), all->end(), [&](const GroupVersion& known) {
+            return known.group == version.group && known.version == version.version;
+        });
+        GroupVersion& target = found == all->end() ? all->emplace_back() : *found;
+        target.group = version.group;
+        target.version = version.version;
+        target.kinds.clear();
+        target.remote = &version;
+        target.priority = {version.group_priority, version.version_priority};
+    }
+}
+
+// By the priorities of their groups, which are those of each group's first version, and then by their own.
+void sort_by_priority(std::vector<GroupVersion>* all) {
+    std::map<std::string, std::int32_t> groups;
+    for (const auto& entry : *all) {
+        auto& highest = groups[entry.group];
+        highest = std::max(highest, entry.priority.group);
+    }
+    std::stable_sort(all->begin(), all->end(), [&groups](const GroupVersion& a, const GroupVersion& b) {
+        const std::int32_t left = groups.at(a.group);
+        const std::int32_t right = groups.at(b.group);
+        if (left != right) return left > right;
+        if (a.group != b.group) return a.group < b.group;
+        return a.priority.version > b.priority.version;
+    });
+}
+
 // custom: in the order in which their groups and versions are preferred.
-std::vector<GroupVersion> group_versions(const std::vector<codec::PublishedKind>& custom) {
+std::vector<GroupVersion> group_versions(const std::vector<codec::PublishedKind>& custom,
+                                         const std::vector<aggregator::RemoteVersion>& remote) {
     std::vector<GroupVersion> all;
     const auto add = [&all](const codec::KindInfo& kind) {
         const auto found = std::find_if(all.begin(), all.end(), [&](const GroupVersion& known) {
@@ -64,13 +98,9 @@ std::vector<GroupVersion> group_versions(const std::vector<codec::PublishedKind>
                 : *found;
         target.actions.push_back(&action);
     }
-    std::stable_sort(all.begin(), all.end(), [](const GroupVersion& a, const GroupVersion& b) {
-        const auto left = codec::group_priority(a.group, a.version);
-        const auto right = codec::group_priority(b.group, b.version);
-        if (left.group != right.group) return left.group > right.group;
-        if (a.group != b.group) return a.group < b.group;
-        return left.version > right.version;
-    });
+    for (auto& entry : all) entry.priority = codec::group_priority(entry.group, entry.version);
+    add_remote(remote, &all);
+    sort_by_priority(&all);
     return all;
 }
 
@@ -210,6 +240,10 @@ std::vector<std::string> aggregated_resources(const GroupVersion& member) {
 
 std::string aggregated_group(std::span<const GroupVersion* const> members) {
     const auto version = [](const GroupVersion* member) {
+        if (member->remote != nullptr) {
+            return fmt::format(R"({{"version":{},"resources":{},"freshness":"{}"}})", json_quote(member->version),
+                               member->remote->resources, member->remote->stale ? "Stale" : "Current");
+        }
         return fmt::format(
             R"({{"version":{},"resources":{},"freshness":"Current"}})", json_quote(member->version),
             json_array(aggregated_resources(*member), [](const std::string& text) { return text; }));
@@ -314,6 +348,12 @@ void Discovery::set_custom(std::vector<codec::PublishedKind> kinds) {
     documents_.reset();
 }
 
+void Discovery::set_remote(std::vector<aggregator::RemoteVersion> versions) {
+    const std::lock_guard lock(mutex_);
+    remote_ = std::move(versions);
+    documents_.reset();
+}
+
 std::shared_ptr<const Discovery::Documents> Discovery::documents() const {
     const std::lock_guard lock(mutex_);
     if (documents_ == nullptr) documents_ = make_documents();
@@ -323,7 +363,7 @@ std::shared_ptr<const Discovery::Documents> Discovery::documents() const {
 std::shared_ptr<const Discovery::Documents> Discovery::make_documents() const {
     auto made = std::make_shared<Documents>();
     Documents& documents = *made;
-    const std::vector<GroupVersion> all = group_versions(custom_);
+    const std::vector<GroupVersion> all = group_versions(custom_, remote_);
     std::vector<std::vector<const GroupVersion*>> core;
     std::vector<std::vector<const GroupVersion*>> named;
     for (const auto& entry : all) {
@@ -336,6 +376,8 @@ std::shared_ptr<const Discovery::Documents> Discovery::make_documents() const {
         } else {
             found->push_back(&entry);
         }
+        // Its resources are the other server's to list.
+        if (entry.remote != nullptr) continue;
         Document& document =
             documents[(entry.group.empty() ? "/api/" : "/apis/") + entry.name()];
         document.json = resource_list(entry);

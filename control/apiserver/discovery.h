@@ -1,6 +1,7 @@
 // Discovery: which groups, versions and resources are served, in the legacy documents (/api, /apis, /api/v1,
 // /apis/G, /apis/G/V) and in the aggregated ones (/api and /apis as APIGroupDiscoveryList, v2 and v2beta1).
-// Made from the scheme and the custom kinds when these change; answers are copies of ready text.
+// Made from the scheme, the custom kinds and what other servers serve when these change; answers are copies of ready
+// text.
 #pragma once
 
 #include <functional>
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "api/codec/scheme.h"
+#include "control/apiserver/aggregator/published.h"
 #include "control/http/server.h"
 
 namespace sluice::apiserver {
@@ -23,6 +25,10 @@ public:
     explicit Discovery(std::string server_address);
     // From now on these custom kinds are shown as well, in the order of preference within a group. Thread-safe.
     void set_custom(std::vector<codec::PublishedKind> kinds);
+
+    // From now on these versions that other servers serve are shown as well, within the groups' documents and in place
+    // of custom kinds of the same version. Thread-safe.
+    void set_remote(std::vector<aggregator::RemoteVersion> versions);
 
     // nullopt when the path (without a slash at its end) is not one of discovery. Thread-safe.
     [[nodiscard]] std::optional<http::Response> answer(std::string_view path,
@@ -45,6 +51,7 @@ private:
     const std::string server_address_;
     mutable std::mutex mutex_;
     std::vector<codec::PublishedKind> custom_;                // under the mutex
+    std::vector<aggregator::RemoteVersion> remote_;           // under the mutex
     mutable std::shared_ptr<const Documents> documents_;      // under the mutex
 };
 

@@ -7,7 +7,9 @@
 #include <string_view>
 #include <utility>
 
+#include "control/http/forwarding_responder.h"
 #include "control/http/status_body.h"
+#include "control/apiserver/aggregator/aggregator.h"
 #include "control/apiserver/authentication/impersonation.h"
 #include "control/apiserver/authorization/authorizer.h"
 #include "control/apiserver/forbidden.h"
@@ -19,6 +21,7 @@
 #include "control/apiserver/reviews/reviews.h"
 #include "control/apiserver/service_accounts/authority.h"
 #include "control/apiserver/service_accounts/requests.h"
+#include "control/apiserver/storage_metrics.h"
 #include "control/apiserver/version.h"
 #include "control/store/store.h"
 
@@ -36,11 +39,11 @@ bool has_header(const http::Response& response, std::string_view name) {
 }
 
 // Between the handlers and the connection: counts the answer, and adds the headers that all answers carry.
-class MeteredResponder final : public http::Responder {
+class MeteredResponder final : public http::ForwardingResponder {
 public:
     MeteredResponder(std::shared_ptr<http::Responder> inner, std::shared_ptr<Metrics> metrics,
                      RequestInfo info)
-        : inner_(std::move(inner)),
+        : ForwardingResponder(std::move(inner)),
           metrics_(std::move(metrics)),
           info_(info),
           start_(Clock::now()) {
@@ -65,14 +68,6 @@ public:
         add_headers(&head);
         inner_->begin_stream(std::move(head));
     }
-    bool write(std::string chunk) override { return inner_->write(std::move(chunk)); }
-    void end_stream() override { inner_->end_stream(); }
-    void on_close(std::function<void()> callback) override {
-        inner_->on_close(std::move(callback));
-    }
-    void when_writable(std::function<void()> callback) override {
-        inner_->when_writable(std::move(callback));
-    }
     void upgrade(http::Response head, OpenCallback on_open) override {
         record(head.status);
         inner_->upgrade(std::move(head), std::move(on_open));
@@ -93,7 +88,6 @@ private:
         }
     }
 
-    std::shared_ptr<http::Responder> inner_;
     std::shared_ptr<Metrics> metrics_;
     RequestInfo info_;
     Clock::time_point start_;
@@ -123,6 +117,16 @@ ApiServer::ApiServer(const store::Store& store, const std::string& server_addres
                            if (!read) return read.error().to_string();
                            return std::nullopt;
                        }});
+    if (store_.shared()) {
+        // kube-apiserver's names for these; the first decides about a restart too, as it does there.
+        const auto reachable = [this]() -> std::optional<std::string> {
+            const auto healthy = store_.healthy();
+            if (!healthy) return healthy.error().message;
+            return std::nullopt;
+        };
+        checks_.push_back({"etcd", true, true, true, reachable});
+        checks_.push_back({"etcd-readiness", false, true, false, reachable});
+    }
     checks_.push_back({"api", false, true, true, [this]() -> std::optional<std::string> {
                            if (api_.load(std::memory_order_acquire) != nullptr) return std::nullopt;
                            return "the resource API is not ready yet";
@@ -162,7 +166,9 @@ std::optional<http::Response> ApiServer::answer_directly(const http::Request& re
     if (path.size() > 1 && path.ends_with('/')) path.remove_suffix(1);
     if (auto answer = health_answer(checks_, path, request)) return answer;
     if (auto answer = discovery_.answer(path, request)) return answer;
-    if (auto answer = openapi_answer(openapi_, path, request)) return answer;
+    if (path.starts_with("/openapi/")) {
+        if (auto answer = openapi_answer(openapi_, path, request, *remote_versions())) return answer;
+    }
     const bool reads = request.method == "GET" || request.method == "HEAD";
     if (!reads) return std::nullopt;
     if (path == "/") return index();
@@ -180,8 +186,12 @@ std::optional<http::Response> ApiServer::answer_directly(const http::Request& re
         http::Response response;
         response.headers.emplace_back("Content-Type", "text/plain; version=0.0.4; charset=utf-8");
         response.body = metrics_->text(gauges);
+        response.body += storage_metrics(store_, api_.load(std::memory_order_acquire));
         if (gate_ != nullptr) response.body += gate_->metrics();
         if (auditor_ != nullptr) response.body += auditor_->metrics();
+        if (const auto* api = api_.load(std::memory_order_acquire)) response.body += api->metrics();
+        if (const auto* other = aggregator_.load(std::memory_order_acquire)) response.body += other->metrics();
+        for (const auto& more : more_metrics_) response.body += more();
         return response;
     }
     return std::nullopt;
@@ -195,20 +205,24 @@ bool ApiServer::may(const authorization::Attributes& asked, std::string* reason)
     return decision.allowed;
 }
 
-std::optional<http::Response> ApiServer::admit(http::Request* request) {
+std::optional<http::Response> ApiServer::admit(http::Request* request,
+                                               authorization::Attributes* asked) {
     const bool stranger = request->identity.user.empty();
     if (stranger) {
         if (!anonymous_ && !is_open_to_strangers(*request)) {
             unauthenticated_.fetch_add(1, std::memory_order_relaxed);
+            *asked = authorization::attributes_of(*request);
             return http::status_response(401, "Unauthorized", "Unauthorized");
         }
         request->identity.user = authorization::kAnonymousUser;
     }
     authentication::settle_groups(&request->identity);
-    const auto ask = [this](const authorization::Attributes& asked, std::string* reason) {
-        return may(asked, reason);
+    const auto ask = [this](const authorization::Attributes& as_whom, std::string* reason) {
+        return may(as_whom, reason);
     };
-    if (const auto refused = authentication::impersonate(request, ask)) {
+    const auto refused = authentication::impersonate(request, ask);
+    *asked = authorization::attributes_of(*request);
+    if (refused) {
         if (!refused->senseless.empty()) return http::text_response(500, refused->senseless);
         return forbidden(*request, refused->asked, refused->reason);
     }
@@ -216,16 +230,15 @@ std::optional<http::Response> ApiServer::admit(http::Request* request) {
     if (stranger && authorizer_.load(std::memory_order_acquire) == nullptr) {
         if (request->path != kClusterInfo && is_open_to_strangers(*request)) return std::nullopt;
     }
-    const authorization::Attributes asked = authorization::attributes_of(*request);
     std::string reason;
-    if (may(asked, &reason)) return std::nullopt;
+    if (may(*asked, &reason)) return std::nullopt;
     if (authorizer_.load(std::memory_order_acquire) == nullptr) {
         http::Response response = http::status_response(
             503, "ServiceUnavailable", "the server is starting and does not know the roles yet");
         response.headers.emplace_back("Retry-After", "1");
         return response;
     }
-    return forbidden(*request, asked, reason);
+    return forbidden(*request, *asked, reason);
 }
 
 void ApiServer::handle(std::shared_ptr<http::Request> request,
@@ -241,8 +254,8 @@ void ApiServer::handle(std::shared_ptr<http::Request> request,
     }
     auto metered =
         std::make_shared<MeteredResponder>(std::move(responder), metrics_, request_info(*request));
-    auto refusal = admit(request.get());
-    const authorization::Attributes asked = authorization::attributes_of(*request);
+    authorization::Attributes asked;
+    auto refusal = admit(request.get(), &asked);
     if (record != nullptr) {
         record->identified(asked, before);
         record->authorized(!refusal, "");
@@ -258,8 +271,22 @@ void ApiServer::handle(std::shared_ptr<http::Request> request,
                 });
 }
 
+void ApiServer::set_remote_versions(std::vector<aggregator::RemoteVersion> versions) {
+    discovery_.set_remote(versions);
+    const std::lock_guard lock(remote_mutex_);
+    remote_ = std::make_shared<const std::vector<aggregator::RemoteVersion>>(std::move(versions));
+}
+
+std::shared_ptr<const std::vector<aggregator::RemoteVersion>> ApiServer::remote_versions() const {
+    const std::lock_guard lock(remote_mutex_);
+    return remote_;
+}
+
 void ApiServer::route(std::shared_ptr<http::Request> request,
                       std::shared_ptr<http::Responder> metered) {
+    if (auto* aggregator = aggregator_.load(std::memory_order_acquire)) {
+        if (aggregator->relay(request, metered)) return;
+    }
     if (auto answer = answer_directly(*request)) {
         metered->send(std::move(*answer));
         return;
@@ -281,8 +308,10 @@ void ApiServer::route(std::shared_ptr<http::Request> request,
     }
     auto* api = api_.load(std::memory_order_acquire);
     auto* pod_proxy = pod_proxy_.load(std::memory_order_acquire);
-    if (pod_proxy != nullptr && pod_proxy->handles(request->path)) {
-        pod_proxy->handle(std::move(request), std::move(metered));
+    if (pod_proxy != nullptr && pod_proxy->handles(*request)) {
+        const auto connect = [pod_proxy, request, metered] { pod_proxy->handle(request, metered); };
+        if (api == nullptr) return connect();
+        api->admit_connection(request, metered, connect);
     } else if (api != nullptr && api->handles(request->path)) {
         api->handle(std::move(request), std::move(metered));
     } else if (api == nullptr && request->path.starts_with("/api")) {

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -19,6 +20,9 @@
 #include "control/http/server.h"
 #include "control/apiserver/metrics.h"
 
+namespace sluice::aggregator {
+class Aggregator;
+}
 namespace sluice::audit {
 class Auditor;
 }
@@ -71,10 +75,19 @@ public:
         discovery_.set_custom(kinds);
         openapi_.set_custom(std::move(kinds));
     }
+    // Versions that other servers serve, which discovery and OpenAPI show from now on.
+    void set_remote_versions(std::vector<aggregator::RemoteVersion> versions);
+    // From now on requests of such versions are handed on. The aggregator outlives the http::Server that calls
+    // handle().
+    void set_aggregator(aggregator::Aggregator* aggregator) {
+        aggregator_.store(aggregator, std::memory_order_release);
+    }
     // Who notes requests, and where they wait for their turn. Both outlive the http::Server that calls handle(), and
     // are set before the first request. Without them nothing is noted, and nothing waits.
     void set_auditor(std::shared_ptr<audit::Auditor> auditor) { auditor_ = std::move(auditor); }
     void set_gate(flowcontrol::Gate* gate) { gate_ = gate; }
+    // More text for /metrics. Before the first request.
+    void add_metrics(std::function<std::string()> text) { more_metrics_.push_back(std::move(text)); }
     // From now on resources are served, and /readyz says ok. Before, resource requests get 503.
     void set_api(registry::Api* api) { api_.store(api, std::memory_order_release); }
     // From now on logs and streams of Pods are served. The proxy outlives the http::Server that calls handle().
@@ -88,9 +101,11 @@ private:
     // nullopt: not a path of this layer.
     [[nodiscard]] std::optional<http::Response> answer_directly(const http::Request& request) const;
     [[nodiscard]] http::Response index() const;
+    [[nodiscard]] std::shared_ptr<const std::vector<aggregator::RemoteVersion>> remote_versions() const;
     [[nodiscard]] bool may(const authorization::Attributes& asked, std::string* reason) const;
-    // Settles who asks and whether he may; the refusal if not.
-    [[nodiscard]] std::optional<http::Response> admit(http::Request* request);
+    // Settles who asks, what for, and whether he may; the refusal if not.
+    [[nodiscard]] std::optional<http::Response> admit(http::Request* request,
+                                                      authorization::Attributes* asked);
 
     const store::Store& store_;
     std::function<http::ServerStats()> http_stats_;
@@ -100,9 +115,14 @@ private:
     std::shared_ptr<Metrics> metrics_;  // shared with answers that may come late
     std::atomic<registry::Api*> api_{nullptr};
     std::atomic<PodProxy*> pod_proxy_{nullptr};
+    std::atomic<aggregator::Aggregator*> aggregator_{nullptr};
+    mutable std::mutex remote_mutex_;
+    std::shared_ptr<const std::vector<aggregator::RemoteVersion>> remote_ =
+        std::make_shared<const std::vector<aggregator::RemoteVersion>>();  // under remote_mutex_
     std::atomic<const authorization::Authorizer*> authorizer_{nullptr};
     std::shared_ptr<audit::Auditor> auditor_;
     flowcontrol::Gate* gate_ = nullptr;
+    std::vector<std::function<std::string()>> more_metrics_;
     const service_accounts::Authority* token_authority_ = nullptr;
     const service_accounts::TokenRequests* token_requests_ = nullptr;
     bool anonymous_ = false;

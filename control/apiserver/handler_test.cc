@@ -418,10 +418,12 @@ TEST_F(Chain, RowsOfDiscoveryAreKubernetes) {
             EXPECT_EQ(found.contains(name) ? found.at(name) : "absent", row) << path << " " << name;
         }
     }
+    const std::string proxied = " create delete get patch update";
     const std::map<std::string, std::string> core = {
         {"bindings", "Binding ns create (binding)"},
         {"namespaces/finalize", "Namespace cluster update"},
         {"namespaces/status", "Namespace cluster" + part},
+        {"nodes/proxy", "NodeProxyOptions cluster" + proxied},
         {"nodes/status", "Node cluster" + part},
         {"persistentvolumeclaims/status", "PersistentVolumeClaim ns" + part},
         {"persistentvolumes/status", "PersistentVolume cluster" + part},
@@ -433,6 +435,7 @@ TEST_F(Chain, RowsOfDiscoveryAreKubernetes) {
         {"pods/exec", "PodExecOptions ns create get"},
         {"pods/log", "Pod ns get"},
         {"pods/portforward", "PodPortForwardOptions ns create get"},
+        {"pods/proxy", "PodProxyOptions ns" + proxied},
         {"pods/status", "Pod ns" + part},
         {"serviceaccounts/token", "TokenRequest authentication.k8s.io/v1 ns create"},
         {"replicationcontrollers",
@@ -440,6 +443,7 @@ TEST_F(Chain, RowsOfDiscoveryAreKubernetes) {
         {"replicationcontrollers/scale", "Scale autoscaling/v1 ns" + part},
         {"replicationcontrollers/status", "ReplicationController ns" + part},
         {"resourcequotas/status", "ResourceQuota ns" + part},
+        {"services/proxy", "ServiceProxyOptions ns" + proxied},
         {"services/status", "Service ns" + part},
     };
     const auto found = rows("/api/v1");

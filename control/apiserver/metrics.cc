@@ -6,8 +6,13 @@
 #include <functional>
 #include <iterator>
 
+#include "api/base/metrics_text.h"
+
 namespace sluice::apiserver {
 namespace {
+
+using metrics_text::head;
+using metrics_text::single;
 
 // The codes that are answered; any other counts under 0, which is written as "other".
 constexpr std::array<int, 24> kCodes = {200, 201, 202, 204, 304, 400, 401, 403, 404, 405, 406, 408,
@@ -32,16 +37,6 @@ std::string labels(std::size_t row) {
 
 std::uint64_t load(const std::atomic<std::uint64_t>& counter) {
     return counter.load(std::memory_order_relaxed);
-}
-
-void head(std::string* out, std::string_view name, std::string_view type, std::string_view help) {
-    fmt::format_to(std::back_inserter(*out), "# HELP {0} {2}\n# TYPE {0} {1}\n", name, type, help);
-}
-
-void single(std::string* out, std::string_view name, std::string_view type, std::string_view help,
-            std::uint64_t value) {
-    head(out, name, type, help);
-    fmt::format_to(std::back_inserter(*out), "{} {}\n", name, value);
 }
 
 void http2_text(std::string* out, const http::ServerStats& h) {

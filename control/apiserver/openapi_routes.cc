@@ -1,5 +1,7 @@
 #include "control/apiserver/openapi_routes.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "api/codec/openapi/openapi.h"
@@ -10,6 +12,8 @@ namespace sluice::apiserver {
 namespace {
 
 constexpr std::string_view kV3Prefix = "/openapi/v3/";
+// As kube-apiserver has it, though it is JSON.
+constexpr std::string_view kIndexType = "text/plain; charset=utf-8";
 // A document under its hash never changes, so that a client may keep it for good.
 constexpr std::string_view kImmutable = "public, max-age=31536000, immutable";
 
@@ -33,10 +37,32 @@ bool wants_v2_protobuf(std::string_view accept) {
     return protobuf != std::string_view::npos && protobuf < accept.find("application/json");
 }
 
+// The index, {"paths":{...}}, with the versions of other servers.
+codec::OpenApiDocument merged_index(const codec::OpenApiDocument& own,
+                                    const std::vector<aggregator::RemoteVersion>& remote) {
+    constexpr std::string_view kEnd = "}}";
+    codec::OpenApiDocument out;
+    out.body = own.body;
+    const std::size_t end = out.body.rfind(kEnd);
+    SLUICE_ASSERT(end != std::string::npos);  // the catalog wrote it
+    std::string entries;
+    for (const auto& version : remote) {
+        const std::string path = fmt::format("apis/{}/{}", version.group, version.version);
+        if (version.openapi_hash.empty() || own.body.find('"' + path + '"') != std::string::npos) continue;
+        entries += fmt::format(R"(,"{}":{{"serverRelativeURL":{}}})", path,
+                               http::json_quote(fmt::format("{}{}?hash={}", kV3Prefix, path, version.openapi_hash)));
+    }
+    out.body.insert(end, entries);
+    const std::string tag = entity_tag(out.body);
+    out.hash = tag.substr(1, tag.size() - 2);
+    return out;
+}
+
 }  // namespace
 
 std::optional<http::Response> openapi_answer(const codec::OpenApiCatalog& catalog,
-                                             std::string_view path, const http::Request& request) {
+                                             std::string_view path, const http::Request& request,
+                                             const std::vector<aggregator::RemoteVersion>& remote) {
     const bool v3_document = path.starts_with(kV3Prefix);
     if (path != "/openapi/v2" && path != "/openapi/v3" && !v3_document) return std::nullopt;
     if (request.method != "GET" && request.method != "HEAD") {
@@ -52,7 +78,8 @@ std::optional<http::Response> openapi_answer(const codec::OpenApiCatalog& catalo
         return serve(*catalog.v2_json(), codec::kOpenApiJsonContentType, request);
     }
     if (path == "/openapi/v3") {
-        return serve(*catalog.v3_index(), codec::kOpenApiJsonContentType, request);
+        if (remote.empty()) return serve(*catalog.v3_index(), kIndexType, request);
+        return serve(merged_index(*catalog.v3_index(), remote), kIndexType, request);
     }
     const auto document = catalog.v3_json(path.substr(kV3Prefix.size()));
     if (document == nullptr) return std::nullopt;

@@ -16,6 +16,7 @@
 #include "control/controllers/namespaces/namespaces.h"
 #include "control/controllers/node/node.h"
 #include "control/controllers/replicaset/replicaset.h"
+#include "control/controllers/tokens/tokens.h"
 
 namespace sluice::controllers {
 namespace {
@@ -133,6 +134,11 @@ Result<void> Running::start(const Options& options, const std::string& server_ur
         }
         return made;
     }));
+    if (options.sign_token) {
+        SLUICE_TRY(add("serviceaccount-token-controller", [&](Context& context) -> Result<Made> {
+            return together(make_tokens_controller(context, options.sign_token, options.root_ca_pem));
+        }));
+    }
     SLUICE_TRY(add("certificate-controller", [&](Context& context) -> Result<Made> {
         auto made = together(make_csr_cleaner(context));
         if (!options.signing_certificate_pem.empty()) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -31,6 +32,11 @@ struct Options {
     // Signs CertificateSigningRequests of nodes; both empty: none are signed.
     std::string signing_certificate_pem;
     std::string signing_key_pem;
+    // Signs the tokens of Secrets of type kubernetes.io/service-account-token (tokens/tokens.h); empty: such Secrets
+    // stay as they are.
+    std::function<Result<std::string>(const std::string& namespace_name, const std::string& secret,
+                                      const std::string& account, const std::string& account_uid)>
+        sign_token;
 };
 
 class Controllers {

@@ -7,6 +7,7 @@
 
 #include "api/client/bootstrap.h"
 #include "api/client/client.h"
+#include "api/client/http.h"
 #include "api/kubernetes/certificates/v1/certificatesigningrequest.pb.h"
 #include "api/kubernetes/coordination/v1/lease.pb.h"
 #include "api/kubernetes/core/v1/configmap.pb.h"
@@ -42,6 +43,10 @@ protected:
         options.root_ca_pem = cluster.ca_pem();
         options.signing_certificate_pem = cluster.ca_pem();
         options.signing_key_pem = cluster.ca_key_pem();
+        options.sign_token = [](const std::string& space, const std::string& secret, const std::string& account,
+                                const std::string& uid) -> Result<std::string> {
+            return space + "/" + secret + "/" + account + "/" + uid;
+        };
         auto started = Controllers::start(options, cluster.client_config());
         ASSERT_TRUE(started) << started.error().to_string();
         controllers = std::move(*started);
@@ -83,9 +88,29 @@ protected:
         return count;
     }
 
+    // A request as JSON, for custom objects; the answer's body.
+    std::string ask(const std::string& method, const std::string& path, const std::string& body = "") const {
+        const auto http = client::HttpClient::create(cluster.client_config(), "test");
+        EXPECT_TRUE(http);
+        client::HttpRequest request;
+        request.method = method;
+        request.target = path;
+        request.headers.emplace_back("Content-Type", "application/json");
+        request.body = body;
+        const auto answer = (*http)->request(request, {});
+        EXPECT_TRUE(answer);
+        return answer->body;
+    }
+
     TestCluster cluster;
     std::unique_ptr<Controllers> controllers;
 };
+
+// The value of "uid" in an object's metadata.
+std::string uid_in(const std::string& json) {
+    const std::size_t at = json.find("\"uid\":\"");
+    return at == std::string::npos ? "" : json.substr(at + 7, 36);
+}
 
 TEST_F(Lifecycle, ReadinessReachesSlicesAndEndpoints) {
     start();
@@ -234,6 +259,104 @@ TEST_F(Lifecycle, ThreeCascades) {
             EXPECT_TRUE(eventually([&] { return !there("child") && !there("grandchild"); })) << policy;
         }
     }
+}
+
+constexpr char kWidgets[] = "/apis/example.com/v1/namespaces/default/widgets";
+constexpr char kDefinition[] =
+    "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata:\n  name: widgets.example.com\n"
+    "spec:\n  group: example.com\n  scope: Namespaced\n  names:\n    plural: widgets\n    singular: widget\n"
+    "    kind: Widget\n    listKind: WidgetList\n  versions:\n  - name: v1\n    served: true\n    storage: true\n"
+    "    schema:\n      openAPIV3Schema:\n        type: object\n        x-kubernetes-preserve-unknown-fields: true\n";
+
+TEST_F(Lifecycle, CustomObjectsOwnAndAreOwned) {
+    start();
+    const auto widget = [](const std::string& name, const std::string& owner = "", const std::string& uid = "") {
+        std::string references;
+        if (!owner.empty()) {
+            references = R"(,"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":")" + owner +
+                         R"(","uid":")" + uid + R"(","blockOwnerDeletion":true}])";
+        }
+        return R"({"apiVersion":"example.com/v1","kind":"Widget","metadata":{"name":")" + name + "\"" + references +
+               "}}";
+    };
+    const auto owned_by_widget = [](const std::string& name, const std::string& uid) {
+        std::string text = owned(name, "w", uid);
+        text.replace(text.find("apiVersion: v1\n    kind: ConfigMap"), 34,
+                     "apiVersion: example.com/v1\n    kind: Widget");
+        return text;
+    };
+    const auto there = [&](const std::string& name) {
+        return cluster.get(kind_named("configmaps"), "default", name) != nullptr;
+    };
+    // The second time the kind comes as another.
+    for (int round = 0; round < 2; ++round) {
+        cluster.create(kDefinition);
+        std::string made;
+        ASSERT_TRUE(eventually([&] {
+            made = ask("POST", kWidgets, widget("w"));
+            return made.find("\"uid\"") != std::string::npos;
+        })) << made;
+        // An owner that is custom, gone at once or waiting for its dependent.
+        for (const std::string policy : {"Background", "Foreground"}) {
+            if (policy == "Foreground") made = ask("POST", kWidgets, widget("w"));
+            cluster.create(owned_by_widget("child", uid_in(made)));
+            ask("DELETE", std::string(kWidgets) + "/w?propagationPolicy=" + policy);
+            EXPECT_TRUE(eventually([&] { return !there("child"); })) << policy;
+            EXPECT_TRUE(eventually([&] {
+                return ask("GET", std::string(kWidgets) + "/w").find("NotFound") != std::string::npos;
+            })) << policy;
+        }
+        // A dependent that is custom, freed of one owner and deleted with the other.
+        cluster.create("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: owner\n");
+        const auto owner = get<corev1::ConfigMap>(cluster, "configmaps", "default", "owner");
+        const std::string uid = owner->metadata().uid();
+        ask("POST", kWidgets, widget("d", "owner", uid));
+        client::DeleteRequest orphan;
+        orphan.propagation_policy = "Orphan";
+        // The collector has to have seen it: else nobody is freed.
+        const auto list = [&] { return ask("GET", std::string(kWidgets) + "/d"); };
+        ask("POST", kWidgets, widget("e", "owner", "00000000-0000-4000-8000-000000000000"));
+        EXPECT_TRUE(eventually([&] {
+            return ask("GET", std::string(kWidgets) + "/e").find("NotFound") != std::string::npos;
+        }));
+        ASSERT_TRUE(cluster.client().remove(kind_named("configmaps"), "default", "owner", orphan));
+        EXPECT_TRUE(eventually([&] { return !there("owner"); }));
+        EXPECT_EQ(list().find("ownerReferences"), std::string::npos) << list();
+        ask("DELETE", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.example.com");
+        EXPECT_TRUE(eventually([&] {
+            return ask("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.example.com")
+                       .find("NotFound") != std::string::npos;
+        }));
+    }
+}
+
+TEST_F(Lifecycle, SecretsOfAccountsAreFilledAndGoWithThem) {
+    start();
+    cluster.create("apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: robot\n");
+    const auto secret = [](const std::string& name, const std::string& account) {
+        return "apiVersion: v1\nkind: Secret\ntype: kubernetes.io/service-account-token\nmetadata:\n  name: " + name +
+               "\n  annotations:\n    kubernetes.io/service-account.name: " + account + "\n";
+    };
+    const auto now = [&](const std::string& name) { return get<corev1::Secret>(cluster, "secrets", "default", name); };
+    const auto account = get<corev1::ServiceAccount>(cluster, "serviceaccounts", "default", "robot");
+    cluster.create(secret("s", "robot"));
+    ASSERT_TRUE(eventually([&] { return now("s")->data().contains("token"); }));
+    const auto filled = now("s");
+    EXPECT_EQ(filled->data().at("token"), "default/s/robot/" + account->metadata().uid());
+    EXPECT_EQ(filled->data().at("namespace"), "default");
+    EXPECT_EQ(filled->data().at("ca.crt"), cluster.ca_pem());
+    EXPECT_EQ(filled->metadata().annotations().at("kubernetes.io/service-account.uid"), account->metadata().uid());
+    // What is taken out comes back, with the same account.
+    cluster.merge("apiVersion: v1\nkind: Secret\nmetadata:\n  name: s\ndata:\n  token: null\n  ca.crt: bm9uZQ==\n");
+    EXPECT_TRUE(eventually([&] {
+        const auto again = now("s");
+        return again->data().contains("token") && again->data().at("ca.crt") == cluster.ca_pem();
+    }));
+    // Without an account there is nothing to sign for; the Secrets of one go with it.
+    cluster.create(secret("nobodys", "nobody"));
+    EXPECT_TRUE(eventually([&] { return now("nobodys") == nullptr; }));
+    ASSERT_TRUE(cluster.client().remove(kind_named("serviceaccounts"), "default", "robot"));
+    EXPECT_TRUE(eventually([&] { return now("s") == nullptr; }));
 }
 
 TEST_F(Lifecycle, ABootstrapTokenIsEnoughForANodesCertificate) {

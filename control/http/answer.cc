@@ -25,7 +25,7 @@ void Answer::hold(std::size_t bytes) {
 void Answer::wake_locked() {
     if (woken_ || sink_ == nullptr) return;
     woken_ = true;
-    sink_->wake();
+    sink_->wake(phase_ == Phase::kStreaming && !begins_);
 }
 
 void Answer::send(Response response) {

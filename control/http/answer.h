@@ -17,11 +17,12 @@
 namespace sluice::http {
 
 // The connection's side. wake() means "call take() on your thread soon"; it is called under the Answer's lock
-// and from any thread, so it must only schedule.
+// and from any thread, so it must only schedule. stream: more of a stream that began before, which can wait behind
+// answers that somebody waits for.
 class AnswerSink {
 public:
     virtual ~AnswerSink() = default;
-    virtual void wake() = 0;
+    virtual void wake(bool stream) = 0;
 };
 
 class Answer {

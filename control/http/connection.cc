@@ -45,7 +45,7 @@ std::string_view view(boost::beast::string_view text) { return {text.data(), tex
 Connection::Connection(Loop* loop, asio::ip::tcp::socket socket)
     : loop_(loop),
       shared_(loop->shared),
-      stream_(std::move(socket), loop->shared->tls),
+      stream_(std::move(socket), loop->shared->tls.get()),
       buffer_(kMaxHeaderBytes + 2 * kReadBytes) {}
 
 // Life of the connection ---------------------------------------------------------------------------
@@ -62,7 +62,7 @@ void Connection::start() {
                                      : fmt::format("{}:{}", address, peer.port());
     set_deadline(shared_->timeouts.handshake_ms);
     stream_.async_handshake(
-        asio::ssl::stream_base::server,
+        TlsStream::Side::kServer,
         [self = shared_from_this()](const ErrorCode& error) { self->on_handshake(error); });
 }
 
@@ -145,7 +145,7 @@ void Connection::close_gracefully() {
     if (state_ == State::kClosed || state_ == State::kClosing) return;
     state_ = State::kClosing;
     set_deadline(kCloseMs);
-    stream_.async_shutdown([self = shared_from_this()](const ErrorCode&) { self->close(); });
+    stream_.async_part([self = shared_from_this()](const ErrorCode&) { self->close(); });
 }
 
 // A refused request's body is on its way: closing now would make the kernel reset the connection, and
@@ -204,7 +204,11 @@ void Connection::await_request() {
     if (buffer_.size() > 0) {
         state_ = State::kHeader;
         set_deadline(shared_->timeouts.header_ms);
-        parse();
+        // Not from here: a client that sends many requests at once would have them answered one inside another.
+        parse_due_ = true;
+        asio::post(loop_->context, [self = shared_from_this()] {
+            if (self->state_ == State::kHeader && self->parse_due_) self->parse();
+        });
         return;
     }
     if (buffer_.capacity() > kKeptBufferBytes) buffer_.shrink_to_fit();
@@ -219,38 +223,45 @@ void Connection::read() {
         parse_failed(beast_http::error::header_limit);
         return;
     }
-    reading_ = true;
-    watching_ = false;
-    stream_.async_read_some(buffer_.prepare(kReadBytes),
-                            [self = shared_from_this()](const ErrorCode& error,
-                                                        std::size_t bytes) {
-                                self->on_bytes(error, bytes);
-                            });
+    await_bytes();
 }
 
+// While a stream runs: to notice that the client went away, and for what it asks next.
 void Connection::watch_client() {
     if (reading_ || buffer_.size() > kPipelinedBytes) return;
-    reading_ = true;
-    watching_ = true;
-    stream_.async_read_some(asio::buffer(watch_buffer_),
-                            [self = shared_from_this()](const ErrorCode& error,
-                                                        std::size_t bytes) {
-                                self->on_bytes(error, bytes);
-                            });
+    await_bytes();
 }
 
-void Connection::on_bytes(const ErrorCode& error, std::size_t bytes) {
+void Connection::await_bytes() {
+    reading_ = true;
+    if (stream_.has_pending()) {
+        asio::post(loop_->context, [self = shared_from_this()] { self->take_bytes({}); });
+        return;
+    }
+    stream_.when_readable([self = shared_from_this()](const ErrorCode& error) { self->take_bytes(error); });
+}
+
+void Connection::take_bytes(ErrorCode error) {
+    // The socket of an upgraded connection belongs to somebody else.
+    if (state_ == State::kClosed || state_ == State::kClosing || state_ == State::kUpgraded) return;
+    std::size_t bytes = 0;
+    if (!error) bytes = stream_.read_now(loop_->in.data(), loop_->in.size(), &error);
+    if (error == asio::error::would_block) {
+        stream_.when_readable([self = shared_from_this()](const ErrorCode& failed) { self->take_bytes(failed); });
+        return;
+    }
     reading_ = false;
-    if (state_ == State::kClosed || state_ == State::kClosing) return;
     if (error) {
         close();
         return;
     }
-    if (watching_) {
-        const auto space = buffer_.prepare(bytes);
-        std::memcpy(space.data(), watch_buffer_.data(), bytes);
-    }
-    buffer_.commit(bytes);
+    on_bytes({loop_->in.data(), bytes});
+}
+
+void Connection::on_bytes(std::string_view bytes) {
+    const auto space = buffer_.prepare(bytes.size());
+    std::memcpy(space.data(), bytes.data(), bytes.size());
+    buffer_.commit(bytes.size());
     switch (state_) {
         case State::kIdle:
             state_ = State::kHeader;
@@ -270,6 +281,7 @@ void Connection::on_bytes(const ErrorCode& error, std::size_t bytes) {
 }
 
 void Connection::parse() {
+    parse_due_ = false;
     while (true) {
         ErrorCode error;
         std::size_t used = 0;
@@ -427,9 +439,13 @@ void Connection::dispatch() {
 
 // Writing ------------------------------------------------------------------------------------------
 
-void Connection::wake() {
+void Connection::wake(bool stream) {
     if (loop_->runs_here() && in_handler_) {
         pull_after_handler_ = true;
+        return;
+    }
+    if (stream) {
+        loop_->streams.add(weak_from_this());
         return;
     }
     if (auto self = weak_from_this().lock()) {
@@ -543,24 +559,37 @@ void Connection::open_upgraded() {
 }
 
 void Connection::start_write() {
-    const std::size_t bytes = out_.size() + out_body_.size();
     writing_ = true;
-    set_deadline(shared_->timeouts.write_ms +
-                 static_cast<std::uint32_t>(bytes / kSlowestBytesPerSecond * 1'000));
-    auto done = [self = shared_from_this()](const ErrorCode& error, std::size_t) {
-        self->on_written(error);
-    };
-    if (out_body_.empty()) {
-        asio::async_write(stream_, asio::buffer(out_), std::move(done));
+    write_waits_ = false;
+    left_ = out_;
+    left_body_ = std::string_view(out_body_).substr(out_body_.empty() ? 0 : out_body_offset_);
+    write_on();
+}
+
+// Mostly the socket takes everything at once, and nothing is waited for.
+void Connection::write_on() {
+    const auto self = shared_from_this();  // whatever happens to the connection in here
+    ErrorCode error;
+    if ((stream_.write_now(&left_, &error) && stream_.write_now(&left_body_, &error)) ||
+        error != asio::error::would_block) {
+        on_written(error);
         return;
     }
-    const auto body = asio::buffer(out_body_) + out_body_offset_;
-    if (out_.empty()) {
-        asio::async_write(stream_, asio::const_buffer(body), std::move(done));
-        return;
+    // Once for the whole: a reader who takes a byte now and then has no longer.
+    if (!std::exchange(write_waits_, true)) {
+        const std::size_t bytes = left_.size() + left_body_.size();
+        set_deadline(shared_->timeouts.write_ms + static_cast<std::uint32_t>(bytes / kSlowestBytesPerSecond * 1'000));
     }
-    const std::array<asio::const_buffer, 2> both = {asio::buffer(out_), asio::const_buffer(body)};
-    asio::async_write(stream_, both, std::move(done));
+    stream_.when_writable([self](const ErrorCode& failed) {
+        if (self->state_ == State::kClosed || self->state_ == State::kClosing) return;
+        if (failed) {
+            self->on_written(failed);
+            return;
+        }
+        self->write_on();
+        // What came meanwhile found the connection writing.
+        if (!self->writing_) self->pull();
+    });
 }
 
 void Connection::on_written(const ErrorCode& error) {
@@ -583,7 +612,6 @@ void Connection::on_written(const ErrorCode& error) {
         return;
     }
     if (answer_) answer_->written();
-    pull();
 }
 
 void Connection::request_done() {

@@ -11,9 +11,7 @@
 //   every state -> kClosing (TLS close, or discarding what was not read) -> kClosed
 #pragma once
 
-#include <array>
 #include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/ssl/stream.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
@@ -27,6 +25,7 @@
 #include "control/http/head.h"
 #include "control/http/loop_private.h"
 #include "control/http/tls.h"
+#include "control/http/tls_stream_private.h"
 
 namespace sluice::http {
 
@@ -45,7 +44,9 @@ public:
     void close() override;
 
     // From any thread, under the Answer's lock.
-    void wake() override;
+    void wake(bool stream) override;
+    // Writes what is there for the client; on the loop's thread.
+    void pull();
 
 private:
     enum class State {
@@ -69,7 +70,9 @@ private:
     void await_request();
     void read();
     void watch_client();
-    void on_bytes(const ErrorCode& error, std::size_t bytes);
+    void await_bytes();
+    void take_bytes(ErrorCode error);
+    void on_bytes(std::string_view bytes);
     void parse();
     void parse_failed(const ErrorCode& error);
     [[nodiscard]] bool accept_header();
@@ -77,12 +80,12 @@ private:
     // False if the credentials were refused (and answered).
     [[nodiscard]] bool authenticate();
     void dispatch();
-    void pull();
     void write_response(Response response);
     void write_stream(Answer::Work work);
     void write_upgrade(Answer::Work work);
     void open_upgraded();
     void start_write();
+    void write_on();
     void on_written(const ErrorCode& error);
     void request_done();
     // Answers without a handler, then closes: what remains of the request is not read.
@@ -95,18 +98,17 @@ private:
 
     Loop* loop_;
     Shared* shared_;
-    boost::asio::ssl::stream<boost::asio::ip::tcp::socket> stream_;
+    TlsStream stream_;
     std::string remote_;
     CertificateIdentity certificate_;
     State state_ = State::kHandshake;
     Clock::time_point deadline_ = Clock::time_point::max();
 
     boost::beast::flat_buffer buffer_;
-    std::array<char, 512> watch_buffer_{};
-    bool reading_ = false;
-    bool watching_ = false;  // the read outstanding goes to watch_buffer_
+    bool reading_ = false;  // bytes are waited for
     std::optional<Parser> parser_;
     bool header_seen_ = false;
+    bool parse_due_ = false;  // what is in the buffer was not looked at yet
     Identity identity_;  // of the request being read
 
     std::shared_ptr<Answer> answer_;
@@ -119,10 +121,13 @@ private:
     bool discard_after_write_ = false;
     Framing framing_ = Framing::kLength;
     bool writing_ = false;
+    bool write_waits_ = false;  // for the socket
     bool last_write_ = false;   // of this request
     std::string out_;           // head, and the body when it is small
     std::string out_body_;
     std::size_t out_body_offset_ = 0;
+    std::string_view left_;       // of out_ while that is written
+    std::string_view left_body_;  // of out_body_
     std::size_t discarded_bytes_ = 0;
     Responder::OpenCallback on_open_;  // of the 101 being written
     std::function<void()> end_upgraded_;

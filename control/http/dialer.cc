@@ -16,8 +16,9 @@
 #include <unordered_map>
 
 #include "api/base/log.h"
-#include "control/http/body.h"
+#include "control/http/answer_head.h"
 #include "control/http/socket_stream_private.h"
+#include "control/http/tls.h"
 
 namespace sluice::http {
 namespace {
@@ -31,39 +32,28 @@ constexpr std::size_t kHeadReadBytes = 4U << 10U;
 class OpensslTls final : public ClientTls {
 public:
     OpensslTls() : context(SSL_CTX_new(TLS_client_method())) {}
-    // Asio's context is never changed once made; its users are many and it is not const in their calls.
-    mutable asio::ssl::context context;
+    const SslContext context;
 };
 
-std::string lower_case(std::string_view text) {
-    std::string out(text);
-    for (char& c : out) {
-        if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
-    }
-    return out;
-}
-
-std::string clean(std::string_view value) {
-    std::string out(value);
-    for (char& c : out) {
-        if (c == '\r' || c == '\n' || c == '\0') c = ' ';
-    }
-    return out;
-}
-
 std::string host_of(const DialRequest& request) {
-    const bool v6 = request.address.find(':') != std::string::npos;
-    return v6 ? fmt::format("[{}]:{}", request.address, request.port)
-              : fmt::format("{}:{}", request.address, request.port);
+    return host_and_port(request.address.empty() ? request.host : request.address, request.port);
 }
 
-std::string head_of(const DialRequest& request) {
-    std::string out = fmt::format("{} {} HTTP/1.1\r\nHost: {}\r\n", request.method,
-                                  clean(request.target), host_of(request));
-    for (const auto& [name, value] : request.headers) {
-        out += fmt::format("{}: {}\r\n", clean(name), clean(value));
+// What Go says of a certificate that does not verify.
+std::string why_untrusted(long verdict) {
+    switch (verdict) {
+        case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
+        case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
+        case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
+        case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
+        case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+        case X509_V_ERR_CERT_SIGNATURE_FAILURE:
+            return "certificate signed by unknown authority";
+        case X509_V_ERR_CERT_HAS_EXPIRED:
+        case X509_V_ERR_CERT_NOT_YET_VALID:
+            return "certificate has expired or is not yet valid";
+        default: return X509_verify_cert_error_string(verdict);
     }
-    return out + "\r\n";
 }
 
 // As Go's clients put it, lower case and without glibc's capital.
@@ -71,53 +61,6 @@ std::string reason(const ErrorCode& error) {
     std::string text = error.message();
     if (!text.empty() && text.front() >= 'A' && text.front() <= 'Z') text.front() += 32;
     return text;
-}
-
-// Status line and headers. kDataLoss if they are not HTTP/1.x.
-Result<DialAnswer> parse_head(std::string_view head) {
-    DialAnswer answer;
-    const auto bad = [] { return make_error(Code::kDataLoss, "malformed HTTP response"); };
-    if (head.size() < 12 || !head.starts_with("HTTP/1.") || head[8] != ' ') return bad();
-    for (std::size_t i = 9; i < 12; ++i) {
-        if (head[i] < '0' || head[i] > '9') return bad();
-        answer.status = answer.status * 10 + (head[i] - '0');
-    }
-    std::size_t at = head.find("\r\n");
-    while (at != std::string_view::npos && at + 2 < head.size()) {
-        const std::size_t start = at + 2;
-        at = head.find("\r\n", start);
-        const std::string_view line = head.substr(start, at - start);
-        const std::size_t colon = line.find(':');
-        if (colon == std::string_view::npos || colon == 0) return bad();
-        std::string_view value = line.substr(colon + 1);
-        while (!value.empty() && (value.front() == ' ' || value.front() == '\t')) value.remove_prefix(1);
-        while (!value.empty() && (value.back() == ' ' || value.back() == '\t')) value.remove_suffix(1);
-        answer.headers.emplace_back(lower_case(line.substr(0, colon)), std::string(value));
-    }
-    return answer;
-}
-
-Result<BodyDecoder> decoder_of(const DialAnswer& answer, std::string_view method) {
-    using Framing = BodyDecoder::Framing;
-    if (method == "HEAD" || answer.status == 204 || answer.status == 304) {
-        return BodyDecoder(Framing::kLength, 0);
-    }
-    if (!answer.header("transfer-encoding").empty()) {
-        if (lower_case(answer.header("transfer-encoding")) != "chunked") {
-            return make_error(Code::kDataLoss, "the answer has a transfer coding that is not known");
-        }
-        return BodyDecoder(Framing::kChunked, 0);
-    }
-    const std::string_view length = answer.header("content-length");
-    if (length.empty()) return BodyDecoder(Framing::kUntilEnd, 0);
-    std::uint64_t bytes = 0;
-    for (const char c : length) {
-        if (c < '0' || c > '9' || bytes > (1ULL << 58U)) {
-            return make_error(Code::kDataLoss, "the answer has a malformed length");
-        }
-        bytes = bytes * 10 + static_cast<std::uint64_t>(c - '0');
-    }
-    return BodyDecoder(Framing::kLength, bytes);
 }
 
 // The answer's body as a stream that is only read.
@@ -185,6 +128,7 @@ public:
           callback_(std::move(callback)),
           socket_(loop.context),
           timer_(loop.context),
+          resolver_(loop.context),
           count_(std::move(count)) {}
     ~Attempt() {
         if (count_) count_->fetch_sub(1);
@@ -193,21 +137,24 @@ public:
     Attempt& operator=(const Attempt&) = delete;
 
     void start() {
+        const bool resolves = request_.address.empty();
         ErrorCode error;
-        const auto address = asio::ip::make_address(request_.address, error);
-        if (error) {
+        const auto address = asio::ip::make_address(resolves ? request_.host : request_.address, error);
+        if (error && !resolves) {
             finish(make_error(Code::kInvalidArgument, "dial tcp: \"{}\" is not an IP address",
                               request_.address));
             return;
         }
-        timer_.expires_after(std::chrono::milliseconds(kDialTimeoutMs));
+        timer_.expires_after(std::chrono::milliseconds(request_.timeout_ms));
         timer_.async_wait([self = shared_from_this()](const ErrorCode& cancelled) {
             if (cancelled || !self->callback_) return;
             self->finish(make_error(Code::kDeadlineExceeded, "dial tcp {}: i/o timeout",
                                     host_of(self->request_)));
             ErrorCode ignored;
+            self->resolver_.cancel();
             self->lowest().close(ignored);
         });
+        if (error) return resolve();
         socket_.async_connect({address, request_.port},
                               [self = shared_from_this()](const ErrorCode& failed) {
                                   self->connected(failed);
@@ -225,6 +172,24 @@ private:
         return tls_ ? tls_->lowest_layer() : socket_.lowest_layer();
     }
 
+    void resolve() {
+        resolver_.async_resolve(
+            request_.host, std::to_string(request_.port), asio::ip::resolver_base::numeric_service,
+            [self = shared_from_this()](const ErrorCode& failed,
+                                        const asio::ip::tcp::resolver::results_type& found) {
+                if (!self->callback_) return;
+                if (failed) {
+                    self->finish(make_error(Code::kUnavailable, "dial tcp: lookup {}: {}", self->request_.host,
+                                            reason(failed)));
+                    return;
+                }
+                asio::async_connect(self->socket_, found,
+                                    [self](const ErrorCode& error, const asio::ip::tcp::endpoint&) {
+                                        self->connected(error);
+                                    });
+            });
+    }
+
     void connected(const ErrorCode& error) {
         if (!callback_) return;
         if (error) {
@@ -236,14 +201,16 @@ private:
         socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
         socket_.set_option(asio::socket_base::keep_alive(true), ignored);
         if (!request_.tls) {
-            send_head();
+            connection_ready();
             return;
         }
-        auto& context = static_cast<const OpensslTls&>(*request_.tls).context;
-        tls_.emplace(std::move(socket_), context);
+        tls_.emplace(std::move(socket_), static_cast<const OpensslTls&>(*request_.tls).context.get());
         SSL_set_verify(tls_->native_handle(),
                        request_.skip_verify ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, nullptr);
-        tls_->async_handshake(asio::ssl::stream_base::client,
+        if (!request_.server_name.empty()) {
+            SSL_set_tlsext_host_name(tls_->native_handle(), request_.server_name.c_str());
+        }
+        tls_->async_handshake(TlsStream::Side::kClient,
                               [self = shared_from_this()](const ErrorCode& failed) {
                                   self->shaken(failed);
                               });
@@ -253,7 +220,10 @@ private:
         if (!callback_) return;
         if (error) {
             const long verdict = SSL_get_verify_result(tls_->native_handle());
-            if (!request_.skip_verify && verdict != X509_V_OK) {
+            if (!request_.skip_verify && verdict != X509_V_OK && !request_.server_name.empty()) {
+                finish(make_error(Code::kPermissionDenied, "tls: failed to verify certificate: x509: {}",
+                                  why_untrusted(verdict)));
+            } else if (!request_.skip_verify && verdict != X509_V_OK) {
                 finish(make_error(Code::kPermissionDenied,
                                   "tls: failed to verify certificate of {}: {}", host_of(request_),
                                   X509_verify_cert_error_string(verdict)));
@@ -266,15 +236,27 @@ private:
         if (!request_.skip_verify && !names_fit()) {
             finish(make_error(Code::kPermissionDenied,
                               "tls: failed to verify certificate: x509: certificate is not valid for {}",
-                              request_.address));
+                              request_.server_name.empty() ? request_.address : request_.server_name));
             return;
         }
-        send_head();
+        connection_ready();
+    }
+
+    void connection_ready() {
+        if (!request_.method.empty()) return send_head();
+        DialAnswer answer;
+        answer.stream = tls_ ? own(std::move(*tls_), {}) : own(std::move(socket_), {});
+        finish(std::move(answer));
     }
 
     [[nodiscard]] bool names_fit() {
         X509* certificate = SSL_get0_peer_certificate(tls_->native_handle());
         if (certificate == nullptr) return false;
+        if (!request_.server_name.empty()) {
+            const std::string& name = request_.server_name;
+            return X509_check_host(certificate, name.data(), name.size(), 0, nullptr) == 1 ||
+                   X509_check_ip_asc(certificate, name.c_str(), 0) == 1;
+        }
         if (X509_check_ip_asc(certificate, request_.address.c_str(), 0) == 1) return true;
         for (const auto& name : request_.server_names) {
             if (!name.empty() &&
@@ -295,7 +277,7 @@ private:
     }
 
     void send_head() {
-        buffer_ = head_of(request_);
+        buffer_ = request_head(request_, host_of(request_)) + request_.body;
         with_stream([this](auto& stream) {
             asio::async_write(stream, asio::buffer(buffer_),
                               [self = shared_from_this()](const ErrorCode& error, std::size_t) {
@@ -342,7 +324,7 @@ private:
             read_head();
             return;
         }
-        auto answer = parse_head(std::string_view(buffer_).substr(0, end));
+        auto answer = parse_answer_head(std::string_view(buffer_).substr(0, end));
         if (!answer) {
             finish(answer.error());
             return;
@@ -356,7 +338,7 @@ private:
         answer->stream = tls_ ? own(std::move(*tls_), std::move(early))
                               : own(std::move(socket_), std::move(early));
         if (answer->status != 101) {
-            auto decoder = decoder_of(*answer, request_.method);
+            auto decoder = answer_decoder(*answer, request_.method);
             if (!decoder) {
                 finish(decoder.error());
                 return;
@@ -387,6 +369,7 @@ private:
     PlainStream socket_;
     std::optional<TlsStream> tls_;
     asio::steady_timer timer_;
+    asio::ip::tcp::resolver resolver_;
     std::shared_ptr<std::atomic<std::size_t>> count_;
     std::string buffer_;
 };
@@ -441,18 +424,18 @@ private:
     std::atomic<std::size_t> next_{0};
 };
 
-Result<void> load(SSL_CTX* context, const std::string& ca_pem, const std::string& certificate_pem,
-                  const std::string& private_key_pem) {
-    SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
-    SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
-    const auto bad = [](const char* what) {
-        ERR_clear_error();
-        return make_error(Code::kInvalidArgument, "{} cannot be used", what);
-    };
-    using Bio = std::unique_ptr<BIO, decltype(&BIO_free)>;
-    const auto reader = [](const std::string& text) {
-        return Bio(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())), &BIO_free);
-    };
+using Bio = std::unique_ptr<BIO, decltype(&BIO_free)>;
+
+Bio reader(const std::string& text) {
+    return Bio(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())), &BIO_free);
+}
+
+Error unusable(const char* what) {
+    ERR_clear_error();
+    return make_error(Code::kInvalidArgument, "{} cannot be used", what);
+}
+
+Result<void> load_authorities(SSL_CTX* context, const std::string& ca_pem) {
     const Bio ca = reader(ca_pem);
     int count = 0;
     while (X509* certificate = PEM_read_bio_X509(ca.get(), nullptr, nullptr, nullptr)) {
@@ -461,19 +444,26 @@ Result<void> load(SSL_CTX* context, const std::string& ca_pem, const std::string
         ++count;
     }
     ERR_clear_error();
-    if (count == 0) return bad("the authority's certificate");
+    if (count == 0) return unusable("the authority's certificate");
+    return {};
+}
+
+// The settings of every client, and its pair, if it has one.
+Result<void> load_client(SSL_CTX* context, const std::string& certificate_pem, const std::string& private_key_pem) {
+    SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
+    SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
     if (certificate_pem.empty()) return {};
     const Bio chain = reader(certificate_pem);
     X509* leaf = PEM_read_bio_X509(chain.get(), nullptr, nullptr, nullptr);
     const bool used = leaf != nullptr && SSL_CTX_use_certificate(context, leaf) == 1;
     X509_free(leaf);
-    if (!used) return bad("the client certificate");
+    if (!used) return unusable("the client certificate");
     const Bio key_text = reader(private_key_pem);
     EVP_PKEY* key = PEM_read_bio_PrivateKey(key_text.get(), nullptr, nullptr, nullptr);
     const bool fits = key != nullptr && SSL_CTX_use_PrivateKey(context, key) == 1 &&
                       SSL_CTX_check_private_key(context) == 1;
     EVP_PKEY_free(key);
-    if (!fits) return bad("the client certificate's private key");
+    if (!fits) return unusable("the client certificate's private key");
     return {};
 }
 
@@ -504,18 +494,24 @@ private:
 
 }  // namespace
 
-std::string_view DialAnswer::header(std::string_view lower_case_name) const {
-    for (const auto& [name, value] : headers) {
-        if (name == lower_case_name) return value;
-    }
-    return {};
-}
-
 Result<std::shared_ptr<const ClientTls>> ClientTls::create(const std::string& ca_pem,
                                                            const std::string& certificate_pem,
                                                            const std::string& private_key_pem) {
     auto tls = std::make_shared<OpensslTls>();
-    SLUICE_TRY(load(tls->context.native_handle(), ca_pem, certificate_pem, private_key_pem));
+    SLUICE_TRY(load_authorities(tls->context.get(), ca_pem));
+    SLUICE_TRY(load_client(tls->context.get(), certificate_pem, private_key_pem));
+    return std::shared_ptr<const ClientTls>(std::move(tls));
+}
+
+Result<std::shared_ptr<const ClientTls>> ClientTls::create_with_system_roots(
+    const std::string& certificate_pem, const std::string& private_key_pem) {
+    auto tls = std::make_shared<OpensslTls>();
+    SSL_CTX* context = tls->context.get();
+    SLUICE_TRY(load_client(context, certificate_pem, private_key_pem));
+    if (SSL_CTX_set_default_verify_paths(context) != 1) {
+        ERR_clear_error();
+        return make_error(Code::kInternal, "the system's certificate authorities cannot be read");
+    }
     return std::shared_ptr<const ClientTls>(std::move(tls));
 }
 

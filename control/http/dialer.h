@@ -18,7 +18,7 @@ namespace sluice::http {
 
 inline constexpr std::size_t kMaxAnswerHeadBytes = 64U << 10U;
 inline constexpr std::size_t kMaxDialedConnections = 10'000;  // kResourceExhausted beyond it
-inline constexpr std::uint32_t kDialTimeoutMs = 30'000;       // to the end of the answer's head
+inline constexpr std::uint32_t kDialTimeoutMs = 30'000;       // to the end of the answer's head, by default
 
 // How a TLS server is known, and who this client is. Made once, used by many dials.
 class ClientTls {
@@ -29,19 +29,27 @@ public:
     static Result<std::shared_ptr<const ClientTls>> create(const std::string& ca_pem,
                                                            const std::string& certificate_pem,
                                                            const std::string& private_key_pem);
+    // Whom the machine trusts; the pair as above.
+    static Result<std::shared_ptr<const ClientTls>> create_with_system_roots(
+        const std::string& certificate_pem = {}, const std::string& private_key_pem = {});
 };
 
 struct DialRequest {
-    std::string address;  // an IP address
+    std::string address;  // an IP address; empty: that of `host`
+    std::string host;     // a name to look up, or an address, if there is no address
     std::uint16_t port = 0;
     std::shared_ptr<const ClientTls> tls;  // null: plain TCP
     // The certificate must name the address or one of these.
     std::vector<std::string> server_names;
+    // If not empty, the certificate must name this and nothing else counts; the server is told, too (SNI).
+    std::string server_name;
+    std::uint32_t timeout_ms = kDialTimeoutMs;
     bool skip_verify = false;  // take any certificate
 
-    std::string method = "GET";
+    std::string method = "GET";  // empty: nothing is sent, and the answer is the bare connection
     std::string target = "/";  // escaped, with the query
     std::vector<std::pair<std::string, std::string>> headers;  // Host is added
+    std::string body;  // sent behind the head, whose headers frame it
 };
 
 struct DialAnswer {

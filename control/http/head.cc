@@ -1,11 +1,10 @@
 #include "control/http/head.h"
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
 #include <ctime>
-#include <iterator>
 #include <string_view>
 
 #include "control/http/status_body.h"
@@ -25,15 +24,23 @@ bool is_own_header(std::string_view name) {
 }
 
 void append_clean(std::string* out, std::string_view value) {
-    for (const char c : value) out->push_back(c == '\r' || c == '\n' || c == '\0' ? ' ' : c);
+    out->append(value);
+    const bool clean = std::none_of(value.begin(), value.end(),
+                                    [](char c) { return static_cast<unsigned char>(c) <= '\r'; });
+    if (clean) return;
+    std::replace_if(
+        out->end() - static_cast<std::ptrdiff_t>(value.size()), out->end(),
+        [](char c) { return c == '\r' || c == '\n' || c == '\0'; }, ' ');
 }
 
 }  // namespace
 
 void append_head(std::string* out, const Response& response, Framing framing,
                  std::size_t body_bytes, const std::string& date, bool keep_alive, bool http10) {
-    fmt::format_to(std::back_inserter(*out), "HTTP/1.1 {} {}\r\nDate: {}\r\n", response.status,
-                   reason_phrase(response.status), date);
+    constexpr std::size_t kUsualHeadBytes = 512;
+    out->reserve(out->size() + kUsualHeadBytes);
+    out->append("HTTP/1.1 ").append(fmt::format_int(response.status).c_str()).append(" ");
+    out->append(reason_phrase(response.status)).append("\r\nDate: ").append(date).append("\r\n");
     for (const auto& [name, value] : response.headers) {
         if (is_own_header(name)) continue;
         append_clean(out, name);
@@ -42,7 +49,7 @@ void append_head(std::string* out, const Response& response, Framing framing,
         out->append("\r\n");
     }
     if (framing == Framing::kLength) {
-        fmt::format_to(std::back_inserter(*out), "Content-Length: {}\r\n", body_bytes);
+        out->append("Content-Length: ").append(fmt::format_int(body_bytes).c_str()).append("\r\n");
     } else if (framing == Framing::kChunked) {
         out->append("Transfer-Encoding: chunked\r\n");
     }

@@ -120,7 +120,7 @@ void Http2Connection::close_gracefully() {
     closing_ = true;
     deadline_ = Clock::now() + std::chrono::milliseconds(kCloseMs);
     session_->close();
-    stream_.async_shutdown([self = shared_from_this()](const ErrorCode&) { self->close(); });
+    stream_.async_part([self = shared_from_this()](const ErrorCode&) { self->close(); });
 }
 
 void Http2Connection::close() {

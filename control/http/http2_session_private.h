@@ -60,7 +60,7 @@ struct Http2Stream final : public AnswerSink {
 
     Http2Stream(std::int32_t stream_id, std::shared_ptr<ReadyList> list)
         : id(stream_id), ready(std::move(list)) {}
-    void wake() override { ready->add(id); }
+    void wake(bool /*stream*/) override { ready->add(id); }
 
     const std::int32_t id;
     const std::shared_ptr<ReadyList> ready;

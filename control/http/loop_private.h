@@ -5,11 +5,12 @@
 // it was accepted for, so its state needs no lock; other threads reach it by posting to the loop.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/ssl/context.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <condition_variable>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -18,6 +19,7 @@
 
 #include "control/http/peer_private.h"
 #include "control/http/server.h"
+#include "control/http/tls.h"
 
 namespace sluice::http {
 
@@ -51,13 +53,13 @@ struct Shared {
     double goaway_chance = 0;
     std::function<std::optional<Identity>(std::string_view token)> authenticate_token;
     Handler handler;
-    boost::asio::ssl::context tls;
+    SslContext tls;
     Counters counters;
     std::atomic<bool> draining{false};
     std::mutex drained_mutex;
     std::condition_variable drained;  // told when the last connection goes while draining
 
-    explicit Shared(SSL_CTX* context) : tls(context) {}
+    explicit Shared(ssl_ctx_st* context) : tls(context) {}
 
     // A connection of any protocol is over.
     void connection_ended() {
@@ -67,6 +69,29 @@ struct Shared {
     }
 };
 
+class Connection;
+
+// The streams that have something to write. When an event goes to a thousand watches, what is asked and answered
+// meanwhile must not wait for the last of them, so some of them are seen to in each turn of the loop; and what comes
+// for a stream before its turn is written with the rest, in one TLS record.
+class WaitingStreams {
+public:
+    explicit WaitingStreams(boost::asio::io_context* context) : context_(context) {}
+
+    // From any thread.
+    void add(std::weak_ptr<Connection> stream);
+
+    static constexpr std::size_t kStreamsPerTurn = 32;
+
+private:
+    void turn();
+
+    boost::asio::io_context* context_;
+    std::mutex mutex_;
+    std::deque<std::weak_ptr<Connection>> waiting_;  // guarded by mutex_, as is the next
+    bool scheduled_ = false;
+};
+
 struct Loop {
     explicit Loop(Shared* server_state) : shared(server_state) {}
 
@@ -74,9 +99,11 @@ struct Loop {
     // Declared before the io_context, so that handlers destroyed with it still find it.
     std::unordered_set<std::shared_ptr<Peer>> connections;
     std::string date;  // for the Date header; refreshed by the tick
+    std::array<char, 16U << 10U> in{};  // what is read, until the connection that it is for has looked at it
     std::thread::id thread;
     boost::asio::io_context context{1};
     boost::asio::steady_timer tick{context};
+    WaitingStreams streams{&context};
 
     [[nodiscard]] bool runs_here() const { return std::this_thread::get_id() == thread; }
 };

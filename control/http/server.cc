@@ -2,12 +2,14 @@
 #include "control/http/server.h"
 
 #include <algorithm>
+#include <array>
 #include <boost/asio/ip/v6_only.hpp>
 #include <boost/asio/post.hpp>
 #include <chrono>
 #include <ctime>
 #include <exception>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "api/base/log.h"
@@ -28,6 +30,37 @@ constexpr std::uint32_t kLongestTickMs = 1'000;
 constexpr std::uint32_t kShortestTickMs = 10;
 constexpr std::uint32_t kForceCloseMs = 1'000;
 constexpr auto kAcceptPause = std::chrono::milliseconds(100);
+
+}  // namespace
+
+void WaitingStreams::add(std::weak_ptr<Connection> stream) {
+    {
+        const std::lock_guard lock(mutex_);
+        waiting_.push_back(std::move(stream));
+        if (std::exchange(scheduled_, true)) return;
+    }
+    asio::post(*context_, [this] { turn(); });
+}
+
+void WaitingStreams::turn() {
+    std::array<std::weak_ptr<Connection>, kStreamsPerTurn> some;
+    std::size_t count = 0;
+    {
+        const std::lock_guard lock(mutex_);
+        for (; count < some.size() && !waiting_.empty(); ++count) {
+            some[count] = std::move(waiting_.front());
+            waiting_.pop_front();
+        }
+        scheduled_ = !waiting_.empty();
+        // Behind what the sockets have brought by now.
+        if (scheduled_) asio::post(*context_, [this] { turn(); });
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+        if (const auto stream = some[i].lock()) stream->pull();
+    }
+}
+
+namespace {
 
 class TlsServer final : public Server {
 public:

@@ -11,7 +11,6 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/ssl/error.hpp>
-#include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/write.hpp>
 #include <chrono>
@@ -19,10 +18,10 @@
 #include <vector>
 
 #include "control/http/byte_stream.h"
+#include "control/http/tls_stream_private.h"
 
 namespace sluice::http {
 
-using TlsStream = boost::asio::ssl::stream<boost::asio::ip::tcp::socket>;
 using PlainStream = boost::asio::ip::tcp::socket;
 
 template <class Stream>
@@ -197,8 +196,8 @@ private:
             if (!error) self->end();
         });
         if constexpr (std::is_same_v<Stream, TlsStream>) {
-            stream_.async_shutdown([self = this->shared_from_this()](const ErrorCode&) {
-                // The peer has answered, or was still sending; reads find out which.
+            stream_.async_end([self = this->shared_from_this()](const ErrorCode&) {
+                // Whether the peer sends more, reads find out.
                 if (self->read_ended_) self->end();
             });
         } else {

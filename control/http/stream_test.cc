@@ -105,6 +105,35 @@ TEST(Stream, ManyWritesArriveWholeAndInOrder) {
     EXPECT_EQ(reply.body, expected);
 }
 
+TEST(Stream, MoreStreamsThanATurnOfTheLoopAllGetTheirs) {
+    constexpr int kStreams = 48;
+    constexpr int kEvents = 60;
+    Streams streams;
+    auto options = testing::server_options();
+    options.threads = 1;
+    const auto server = serve(streams.handler(), options);
+    std::vector<std::unique_ptr<TlsClient>> clients;
+    std::vector<std::shared_ptr<Responder>> responders;
+    for (int i = 0; i < kStreams; ++i) {
+        clients.push_back(TlsClient::connect(server->port()));
+        clients.back()->send(get("/stream"));
+        responders.push_back(streams.next());
+    }
+    const auto asking = TlsClient::connect(server->port());
+    std::string expected;
+    for (int event = 0; event < kEvents; ++event) {
+        const std::string text = "event " + std::to_string(event) + "\n";
+        expected += text;
+        for (const auto& responder : responders) EXPECT_TRUE(responder->write(text));
+        if (event % 20 == 0) {
+            asking->send(get("/between"));
+            EXPECT_EQ(asking->reply().body, "/between");
+        }
+    }
+    for (const auto& responder : responders) responder->end_stream();
+    for (const auto& client : clients) EXPECT_EQ(client->reply().body, expected);
+}
+
 TEST(Stream, LargeEventsArrive) {
     Streams streams;
     const auto server = serve(streams.handler());

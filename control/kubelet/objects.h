@@ -1,4 +1,5 @@
-// The ConfigMaps and Secrets that this node's pods refer to, as they are now at the API server.
+// The ConfigMaps and Secrets that this node's pods refer to, as they are now at the API server, and tokens of the
+// accounts that the pods run as.
 // What pods share is fetched once and followed by a watch of its own (fieldSelector metadata.name),
 // as kubelet does it. What was once known is served on while the API server is away.
 #pragma once
@@ -36,6 +37,8 @@ struct ObjectCounts {
     std::size_t polled = 0;             // for want of a free watch
     std::uint64_t watch_limit_hits = 0;  // objects that found no free watch
     std::uint64_t refused = 0;           // objects beyond kMaxFollowedObjects
+    std::size_t tokens = 0;
+    std::uint64_t token_failures = 0;  // requests that the server did not grant
 };
 
 // Thread-safe.
@@ -54,8 +57,13 @@ public:
         const std::string& namespace_name, const std::string& name) = 0;
     virtual Result<std::shared_ptr<const corev1::Secret>> secret(const std::string& namespace_name,
                                                                  const std::string& name) = 0;
-    // Called with the uid of each pod that refers to an object that changed; on a thread of the
-    // source, must not block.
+    // A token of the pod's service account for a serviceAccountToken projection, bound to the pod.
+    // Kept until most of its life is over (tokens_private.h), then asked for anew, which waits for
+    // the server. The message of an error begins with `failed to fetch token: `.
+    virtual Result<std::string> token(const corev1::Pod& pod, const std::string& audience,
+                                      std::int64_t expiration_seconds) = 0;
+    // Called with the uid of each pod that refers to an object that changed, or has a token that is
+    // to be renewed; on a thread of the source, must not block.
     virtual void on_change(std::function<void(const std::string& pod_uid)> callback) = 0;
     [[nodiscard]] virtual ObjectCounts counts() const { return {}; }
 

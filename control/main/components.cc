@@ -1,5 +1,11 @@
 #include "control/main/components.h"
 
+#include <fmt/format.h>
+
+#include <random>
+
+#include "control/main/network.h"
+
 namespace sluice::control {
 namespace {
 
@@ -7,6 +13,9 @@ constexpr const char* kDnsUser = "system:dns";
 // The names that Kubernetes' own roles are bound to.
 constexpr const char* kControllersUser = "system:kube-controller-manager";
 constexpr const char* kSchedulerUser = "system:kube-scheduler";
+// The Leases by which Kubernetes' own components elect theirs.
+constexpr const char* kControllersLease = "kube-controller-manager";
+constexpr const char* kSchedulerLease = "kube-scheduler";
 
 Result<client::ClientConfig> client_config(const std::string& url, const std::string& ca_pem,
                                            const pki::KeyPair& pair) {
@@ -42,8 +51,11 @@ Result<ComponentCertificates> load_component_certificates(pki::Directory& direct
 Result<RunningComponents> start_components(const ServeOptions& options,
                                            const ComponentCertificates& certificates,
                                            const std::string& url,
-                                           const std::string& advertised_url) {
+                                           const std::string& advertised_url,
+                                           registry::Api* elect) {
     RunningComponents out;
+    std::random_device random;
+    const std::string identity = fmt::format("{}_{:08x}{:08x}", host_name(), random(), random());
     if (options.dns) {
         SLUICE_TRY_ASSIGN(const auto config,
                           client_config(url, certificates.ca_pem, certificates.dns));
@@ -57,13 +69,28 @@ Result<RunningComponents> start_components(const ServeOptions& options,
         controllers.root_ca_pem = certificates.ca_pem;
         controllers.signing_certificate_pem = certificates.ca.certificate_pem;
         controllers.signing_key_pem = certificates.ca.private_key_pem;
-        SLUICE_TRY_ASSIGN(out.controllers,
-                          controllers::Controllers::start(controllers, config));
+        if (elect != nullptr) {
+            out.leaders.push_back(std::make_unique<Leader>(
+                *elect, kControllersLease, identity, [controllers, config]() -> Result<Leader::Running> {
+                    SLUICE_TRY_ASSIGN(auto made, controllers::Controllers::start(controllers, config));
+                    return Leader::Running(std::move(made));
+                }));
+        } else {
+            SLUICE_TRY_ASSIGN(out.controllers, controllers::Controllers::start(controllers, config));
+        }
     }
     if (options.scheduler) {
         SLUICE_TRY_ASSIGN(const auto config,
                           client_config(url, certificates.ca_pem, certificates.scheduler));
-        SLUICE_TRY_ASSIGN(out.scheduler, scheduler::Scheduler::start(config));
+        if (elect != nullptr) {
+            out.leaders.push_back(
+                std::make_unique<Leader>(*elect, kSchedulerLease, identity, [config]() -> Result<Leader::Running> {
+                    SLUICE_TRY_ASSIGN(auto made, scheduler::Scheduler::start(config));
+                    return Leader::Running(std::move(made));
+                }));
+        } else {
+            SLUICE_TRY_ASSIGN(out.scheduler, scheduler::Scheduler::start(config));
+        }
     }
     return out;
 }

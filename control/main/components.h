@@ -9,6 +9,7 @@
 #include "api/client/kubeconfig.h"
 #include "control/controllers/controllers.h"
 #include "control/dns/dns.h"
+#include "control/main/leader.h"
 #include "control/main/serve.h"
 #include "control/pki/pki.h"
 #include "control/scheduler/scheduler.h"
@@ -31,11 +32,15 @@ struct RunningComponents {
     std::unique_ptr<dns::Dns> dns;
     std::unique_ptr<controllers::Controllers> controllers;
     std::unique_ptr<scheduler::Scheduler> scheduler;
+    // In place of the two above where other servers on the same store have them too.
+    std::vector<std::unique_ptr<Leader>> leaders;
 };
-// url: where the API server answers here; advertised_url: where nodes reach it.
+// url: where the API server answers here; advertised_url: where nodes reach it. elect: null when this is the only
+// control plane; else where controllers and scheduler elect their leaders, which outlives what is returned.
 Result<RunningComponents> start_components(const ServeOptions& options,
                                            const ComponentCertificates& certificates,
                                            const std::string& url,
-                                           const std::string& advertised_url);
+                                           const std::string& advertised_url,
+                                           registry::Api* elect);
 
 }  // namespace sluice::control

@@ -13,6 +13,9 @@
 #include "api/codec/scheme.h"
 #include "api/kubernetes/core/v1/secret.pb.h"
 #include "control/apiserver/admission/admission.h"
+#include "control/apiserver/admission/policy/policies.h"
+#include "control/apiserver/admission/webhooks/webhooks.h"
+#include "control/apiserver/aggregator/aggregator.h"
 #include "control/apiserver/authentication/bootstrap_tokens.h"
 #include "control/apiserver/authentication/token_file.h"
 #include "control/apiserver/authorization/feed.h"
@@ -48,6 +51,7 @@ constexpr const char* kAdminGroup = "system:masters";
 constexpr const char* kAgentUser = "system:kube-proxy";
 constexpr const char* kAgentGroup = "system:node-proxiers";
 constexpr const char* kKubeletClientUser = "kube-apiserver-kubelet-client";
+constexpr const char* kFrontProxyUser = "front-proxy-client";
 
 std::string pki_path(const std::string& data_dir) { return data_dir + "/pki"; }
 
@@ -80,6 +84,9 @@ struct Certificates {
     pki::KeyPair agent;
     ComponentCertificates components;
     pki::KeyPair kubelet_client;  // what kubelets know the API server by
+    // What other API servers know it by, of an authority for that alone: who has its key can be anybody there.
+    std::string front_proxy_ca_pem;
+    pki::KeyPair front_proxy;
 };
 
 Result<Certificates> load_certificates(const ServeOptions& options) {
@@ -95,6 +102,10 @@ Result<Certificates> load_certificates(const ServeOptions& options) {
     SLUICE_TRY_ASSIGN(out.components, load_component_certificates(directory, options));
     SLUICE_TRY_ASSIGN(out.kubelet_client, directory.client("apiserver-kubelet-client",
                                                            kKubeletClientUser, {kAdminGroup}));
+    SLUICE_TRY_ASSIGN(auto front_proxy, pki::Directory::open(pki_path(options.data_dir) + "/front-proxy",
+                                                             std::time(nullptr)));
+    out.front_proxy_ca_pem = front_proxy.ca_pem();
+    SLUICE_TRY_ASSIGN(out.front_proxy, front_proxy.client(kFrontProxyUser, kFrontProxyUser, {}));
     return out;
 }
 
@@ -138,12 +149,38 @@ service_accounts::Options token_options(const TokenFlags& flags, const std::stri
     return out;
 }
 
-Result<void> start_proxy(const Certificates& certificates, registry::Api& api,
+// What the controllers sign tokens of Secrets with: the key stays here.
+auto secret_signer(const service_accounts::Authority& tokens) {
+    return [&tokens](const std::string& name_space, const std::string& secret, const std::string& account,
+                     const std::string& account_uid) {
+        return tokens.issue_legacy(name_space, secret, {account, account_uid});
+    };
+}
+
+Result<void> start_aggregator(const Certificates& certificates, registry::Api& api, apiserver::ApiServer& api_server,
+                              std::unique_ptr<aggregator::Aggregator>* out) {
+    auto made = std::make_unique<aggregator::Aggregator>(
+        api,
+        aggregator::FrontProxy{certificates.front_proxy.certificate_pem, certificates.front_proxy.private_key_pem, {}},
+        [&api_server](std::vector<aggregator::RemoteVersion> versions) {
+            api_server.set_remote_versions(std::move(versions));
+        });
+    if (auto started = made->start({certificates.ca_pem, certificates.front_proxy_ca_pem}); !started) {
+        return started.error().with_context("aggregation");
+    }
+    *out = std::move(made);
+    return {};
+}
+
+Result<void> start_proxy(const Certificates& certificates, registry::Api& api, aggregator::Relay& relay,
                          std::unique_ptr<apiserver::PodProxy>* proxy) {
     apiserver::PodProxyOptions options;
     options.ca_pem = certificates.ca_pem;
     options.certificate_pem = certificates.kubelet_client.certificate_pem;
     options.private_key_pem = certificates.kubelet_client.private_key_pem;
+    options.pass = [&relay](http::DialRequest dial, const auto& request, auto responder) {
+        relay.forward(std::move(dial), request, std::move(responder));
+    };
     SLUICE_TRY_ASSIGN(*proxy, apiserver::PodProxy::create(
                                   options, [&api](const auto& kind, const auto& name_space,
                                                   const auto& name) {
@@ -171,12 +208,18 @@ Result<void> serve(const ServeOptions& options, const sigset_t& signals) {
     SLUICE_TRY_ASSIGN(const Certificates certificates, load_certificates(options));
 
     authorization::Authorizer authorizer(options.authorization_modes);
-    const admission::Plugins plugins(authorizer, options.admission_plugins);
+    admission::Webhooks webhooks(authorizer,
+                                 options.admission_plugins.has(admission::Plugin::kMutatingAdmissionWebhook),
+                                 options.admission_plugins.has(admission::Plugin::kValidatingAdmissionWebhook));
+    admission::Policies policies(authorizer);
+    const admission::Plugins plugins(authorizer, options.admission_plugins, &webhooks, &policies);
     audit::AuditOptions audit_options = options.requests.audit;
     audit_options.to_json = audit::body_to_json;
     SLUICE_TRY_ASSIGN(const auto auditor, audit::Auditor::create(std::move(audit_options)));
     flowcontrol::Gate gate(options.requests.gate);  // goes after the listener whose requests wait in it
-    std::unique_ptr<apiserver::PodProxy> proxy;  // goes after the listener whose requests it answers
+    aggregator::Relay proxy_relay;               // goes after the listener whose requests it answers
+    std::unique_ptr<apiserver::PodProxy> proxy;  // so does this one
+    std::unique_ptr<aggregator::Aggregator> aggregator;  // and this one
     // The listener comes before what it serves, so that the port, which may be any free one, is known.
     std::atomic<apiserver::ApiServer*> serving{nullptr};
     http::ServerOptions server_options;
@@ -231,6 +274,8 @@ Result<void> serve(const ServeOptions& options, const sigset_t& signals) {
     api_server.set_anonymous(options.anonymous_auth);
     api_server.set_auditor(auditor);
     api_server.set_gate(&gate);
+    api_server.add_metrics([&webhooks] { return webhooks.metrics(); });
+    api_server.add_metrics([&policies] { return policies.metrics(); });
     token_authority.emplace(token_options(options.tokens, advertised.to_string()), std::move(token_keys));
     token_requests.emplace(*token_authority, [&](std::string_view token) {
         return authenticate(token, tokens, secrets.load(std::memory_order_acquire));
@@ -264,6 +309,14 @@ Result<void> serve(const ServeOptions& options, const sigset_t& signals) {
                 done = started.error().with_context("roles");
             }
         }
+        if (done) {
+            const auto started = webhooks.start(**api);
+            if (!started) done = started.error().with_context("webhooks");
+        }
+        if (done && options.admission_plugins.has(admission::Plugin::kValidatingAdmissionPolicy)) {
+            const auto started = policies.start(**api);
+            if (!started) done = started.error().with_context("policies");
+        }
         std::unique_ptr<flowcontrol::Feed> flow_feed;
         if (done) {
             auto started = flowcontrol::start_feed(**api, gate);
@@ -277,18 +330,23 @@ Result<void> serve(const ServeOptions& options, const sigset_t& signals) {
             (*api)->on_custom_kinds([&api_server](std::vector<codec::PublishedKind> kinds) {
                 api_server.set_custom_kinds(std::move(kinds));
             });
-            done = start_proxy(certificates, **api, &proxy);
+            done = start_proxy(certificates, **api, proxy_relay, &proxy);
         }
+        if (done) done = start_aggregator(certificates, **api, api_server, &aggregator);
         if (done) {
             api_server.set_pod_proxy(proxy.get());
+            api_server.set_aggregator(aggregator.get());
             secrets.store(api->get(), std::memory_order_release);
             token_reader = [raw = api->get()](const auto& kind, const auto& name_space, const auto& name) {
                 return raw->read(kind, name_space, name);
             };
             token_authority->set_reader(&token_reader);
             api_server.set_api(api->get());
-            auto started = start_components(options, certificates.components, url,
-                                            "https://" + advertised.to_string());
+            ServeOptions signing = options;
+            if (signing.controllers) signing.controllers->sign_token = secret_signer(*token_authority);
+            auto started = start_components(signing, certificates.components, url,
+                                            "https://" + advertised.to_string(),
+                                            store->shared() ? api->get() : nullptr);
             if (started) {
                 components = std::move(*started);
             } else {
@@ -308,6 +366,9 @@ Result<void> serve(const ServeOptions& options, const sigset_t& signals) {
         api_server.begin_shutdown();
         feed.reset();
         flow_feed.reset();
+        webhooks.stop();
+        if (aggregator != nullptr) aggregator->stop();
+        policies.stop();
         (*api)->shutdown();
     }
     // Requests in flight finish, then what they use goes, the store last of all.

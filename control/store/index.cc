@@ -1,7 +1,10 @@
 // The in-memory index; see index.h.
 #include "control/store/index.h"
 
+#include <xxhash.h>
+
 #include <algorithm>
+#include <boost/unordered/unordered_flat_set.hpp>
 #include <limits>
 #include <mutex>
 #include <shared_mutex>
@@ -21,6 +24,65 @@ KeyValue key_value(const std::string& key, const std::shared_ptr<const std::stri
 }
 
 }  // namespace
+
+// A node with the digest of its key, so that growing the table does not touch all keys.
+struct Index::Table {
+    struct Slot {
+        Keys::iterator node;
+        std::uint64_t digest = 0;
+    };
+    struct Wanted {
+        std::string_view key;
+        std::uint64_t digest = 0;
+    };
+    struct Hash {
+        using is_transparent = void;
+        using is_avalanching = void;
+        std::size_t operator()(const Slot& slot) const { return slot.digest; }
+        std::size_t operator()(const Wanted& wanted) const { return wanted.digest; }
+    };
+    struct Equal {
+        using is_transparent = void;
+        bool operator()(const Slot& a, const Slot& b) const { return a.node == b.node; }
+        bool operator()(const Wanted& a, const Slot& b) const {
+            return a.digest == b.digest && a.key == b.node->first;
+        }
+        bool operator()(const Slot& a, const Wanted& b) const { return (*this)(b, a); }
+    };
+    static std::uint64_t digest_of(std::string_view key) {
+        return XXH3_64bits(key.data(), key.size());
+    }
+
+    boost::unordered_flat_set<Slot, Hash, Equal> slots;
+};
+
+Index::Index(Revision compacted)
+    : table_(std::make_unique<Table>()), revision_(compacted), compacted_(compacted) {}
+
+Index::~Index() = default;
+
+Index::Keys::iterator Index::find(std::string_view key) const {
+    const auto slot = table_->slots.find(Table::Wanted{key, Table::digest_of(key)});
+    // The map gives no iterator that can change it to those who may not; this one is only for looking.
+    return slot == table_->slots.end() ? const_cast<Keys&>(map_).end() : slot->node;
+}
+
+std::pair<Index::Keys::iterator, bool> Index::place(const std::string& key) {
+    const Table::Wanted wanted{key, Table::digest_of(key)};
+    if (const auto slot = table_->slots.find(wanted); slot != table_->slots.end()) {
+        return {slot->node, false};
+    }
+    const auto node = map_.try_emplace(key).first;
+    table_->slots.insert({node, wanted.digest});
+    keys_.fetch_add(1, std::memory_order_relaxed);
+    return {node, true};
+}
+
+void Index::erase(Keys::iterator node) {
+    table_->slots.erase(Table::Slot{node, Table::digest_of(node->first)});
+    map_.erase(node);
+    keys_.fetch_sub(1, std::memory_order_relaxed);
+}
 
 // Where a range that takes the lock in pieces has got to.
 struct Index::Cursor {
@@ -60,7 +122,7 @@ Result<Revision> Index::resolve(Revision at) const {
 Result<std::optional<KeyValue>> Index::get(std::string_view key, Revision at) const {
     std::shared_lock guard(lock_);
     SLUICE_TRY_ASSIGN(const Revision seen_at, resolve(at));
-    auto node = map_.find(key);
+    const auto node = find(key);
     if (node == map_.end()) {
         return std::optional<KeyValue>{};
     }
@@ -132,7 +194,7 @@ Result<RangeResult> Index::range(std::string_view prefix, std::string_view after
 }
 
 KeyValue Index::newest(std::string_view key) const {
-    auto node = map_.find(key);
+    const auto node = find(key);
     if (node == map_.end() || node->second.back().value == nullptr) {
         return {std::string(key), nullptr, 0, 0, false};
     }
@@ -141,12 +203,12 @@ KeyValue Index::newest(std::string_view key) const {
 }
 
 void Index::add(const KeyValue& change) {
-    auto [node, is_new] = map_.try_emplace(change.key);
+    const auto node = place(change.key).first;
+    if (!node->second.empty()) {
+        history_bytes_.fetch_add(bytes_of(node->second.back()), std::memory_order_relaxed);
+    }
     node->second.push_back({change.mod_revision, change.create_revision, change.value});
     history_.push_back({change.mod_revision, node});
-    if (is_new) {
-        keys_.fetch_add(1, std::memory_order_relaxed);
-    }
 }
 
 void Index::apply(std::span<const KeyValue> changes, Revision through) {
@@ -168,7 +230,7 @@ Result<void> Index::load(KeyValue change, std::vector<Revision>& forgotten) {
         return make_error(Code::kDataLoss, "the changes {} to {} are missing", this->revision() + 1,
                           revision - 1);
     }
-    auto node = map_.find(change.key);
+    auto node = find(change.key);
     const Version* previous = node == map_.end() ? nullptr : &node->second.back();
     const bool existed = previous != nullptr && previous->value != nullptr;
     bool fits = false;
@@ -197,14 +259,12 @@ Result<void> Index::load(KeyValue change, std::vector<Revision>& forgotten) {
     if (change.value == nullptr) {
         forgotten.push_back(revision);
         if (node != map_.end()) {
-            map_.erase(node);
-            keys_.fetch_sub(1, std::memory_order_relaxed);
+            erase(node);
         }
         return {};
     }
     if (node == map_.end()) {
-        node = map_.try_emplace(change.key).first;
-        keys_.fetch_add(1, std::memory_order_relaxed);
+        node = place(change.key).first;
     }
     node->second.assign(1, {revision, change.create_revision, change.value});
     return {};
@@ -221,11 +281,13 @@ void Index::forget_before(Keys::iterator node, Revision revision,
     }
     for (auto version = versions.begin(); version != first_kept; ++version) {
         forgotten.push_back(version->mod_revision);
+        if (version + 1 != versions.end()) {
+            history_bytes_.fetch_sub(bytes_of(*version), std::memory_order_relaxed);
+        }
     }
     versions.erase(versions.begin(), first_kept);
     if (versions.empty()) {
-        map_.erase(node);
-        keys_.fetch_sub(1, std::memory_order_relaxed);
+        erase(node);
     }
 }
 
@@ -265,10 +327,17 @@ void Index::reset(std::vector<KeyValue> items, Revision revision) {
         keys[std::move(item.key)].push_back(
             {item.mod_revision, item.create_revision, std::move(item.value)});
     }
+    auto table = std::make_unique<Table>();
+    table->slots.reserve(keys.size());
+    for (auto node = keys.begin(); node != keys.end(); ++node) {
+        table->slots.insert({node, Table::digest_of(node->first)});
+    }
     {
         std::unique_lock guard(lock_);
         history_.clear();
         map_.swap(keys);
+        table_.swap(table);
+        history_bytes_.store(0, std::memory_order_relaxed);
         keys_.store(map_.size(), std::memory_order_relaxed);
         revision_.store(revision, std::memory_order_release);
         compacted_.store(revision, std::memory_order_release);
@@ -311,7 +380,7 @@ Event Index::history_event(std::size_t position) const {
 }
 
 std::optional<Event> Index::change_of(std::string_view key, Revision revision) const {
-    auto node = map_.find(key);
+    const auto node = find(key);
     if (node == map_.end()) {
         return std::nullopt;
     }

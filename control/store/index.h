@@ -14,9 +14,11 @@
 #include <atomic>
 #include <deque>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "control/store/rw_lock.h"
@@ -31,11 +33,18 @@ inline constexpr Revision kFirstRevision = 1;
 // thread that commits (it may read without the lock, as nobody else writes).
 class Index {
 public:
-    explicit Index(Revision compacted) : revision_(compacted), compacted_(compacted) {}
+    explicit Index(Revision compacted);
+    ~Index();
+    Index(const Index&) = delete;
+    Index& operator=(const Index&) = delete;
 
     [[nodiscard]] Revision revision() const { return revision_.load(std::memory_order_acquire); }
     [[nodiscard]] Revision compacted() const { return compacted_.load(std::memory_order_acquire); }
     [[nodiscard]] std::uint64_t key_count() const { return keys_.load(std::memory_order_relaxed); }
+    // What the history costs in memory: values that others took the place of, and what keeps them.
+    [[nodiscard]] std::uint64_t history_bytes() const {
+        return history_bytes_.load(std::memory_order_relaxed);
+    }
 
     // As Store::get and Store::range. A long range takes the lock in pieces of kRangePiece keys; it
     // still is of one revision. Cost: O(log keys + keys walked); with a limit, the keys after it
@@ -82,6 +91,8 @@ public:
 
     static constexpr std::size_t kRangePiece = 1'024;
     static constexpr std::size_t kCompactPiece = 1'024;
+    // Of a version, beside its value: the record, and the value's own two allocations.
+    static constexpr std::uint64_t kVersionBytes = 128;
 
 private:
     struct Version {
@@ -92,10 +103,20 @@ private:
     using Versions = std::vector<Version>;
     using Keys = std::map<std::string, Versions, std::less<>>;
 
+    // Where a key is in map_, which alone would take a dozen comparisons of keys that are alike.
+    struct Table;
+    [[nodiscard]] Keys::iterator find(std::string_view key) const;
+    // The same, made if there is none; true when it was.
+    std::pair<Keys::iterator, bool> place(const std::string& key);
+    void erase(Keys::iterator node);
     // The version of the key that a reader at `at` sees, nullptr for none.
     static const Version* visible(const Versions& versions, Revision at);
     [[nodiscard]] Result<Revision> resolve(Revision at) const;
     void add(const KeyValue& change);
+    // What a version that is not the key's value any more costs.
+    static std::uint64_t bytes_of(const Version& version) {
+        return kVersionBytes + (version.value == nullptr ? 0 : version.value->size());
+    }
     void forget_before(Keys::iterator node, Revision revision, std::vector<Revision>& forgotten);
     static Event event_of(const std::string& key, const Versions& versions, const Version& version);
     struct Cursor;
@@ -103,7 +124,8 @@ private:
                     std::size_t piece) const;
 
     mutable RwLock lock_;
-    Keys map_;                            // guarded by lock_
+    Keys map_;                            // guarded by lock_, as is the next
+    std::unique_ptr<Table> table_;
     struct Change {
         Revision revision = 0;
         Keys::iterator node;
@@ -112,6 +134,7 @@ private:
     std::atomic<Revision> revision_;
     std::atomic<Revision> compacted_;
     std::atomic<std::uint64_t> keys_{0};
+    std::atomic<std::uint64_t> history_bytes_{0};  // by bytes_of() of all versions but newest values
 };
 
 }  // namespace sluice::store

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <deque>
+#include <filesystem>
 #include <future>
 #include <mutex>
 #include <thread>
@@ -14,7 +15,7 @@
 
 #include "api/base/log.h"
 #include "control/store/database.h"
-#include "control/store/index.h"
+#include "control/store/indexed_store.h"
 #include "control/store/watch_hub.h"
 
 namespace sluice::store {
@@ -43,10 +44,11 @@ struct Queued {
     std::string key;
     std::shared_ptr<const std::string> value;  // null deletes
     std::optional<Revision> expected;
+    std::vector<Companion> also;
     Done done;
 
     [[nodiscard]] std::size_t bytes() const {
-        return key.size() + (value == nullptr ? 0 : value->size());
+        return key.size() + (value == nullptr ? 0 : value->size()) + companion_bytes(also);
     }
 };
 
@@ -63,68 +65,86 @@ public:
     // In commit order. REQUIRES: `write` outlives the group.
     WriteResult decide(const Queued& write) {
         WriteResult result;
-        auto pending = pending_.find(write.key);
-        KeyValue now = pending == pending_.end() ? index_.newest(write.key) : pending->second;
-        if (write.expected && *write.expected != now.mod_revision) {
+        KeyValue now = as_it_will_be(write.key);
+        bool holds = !write.expected || *write.expected == now.mod_revision;
+        for (const Companion& other : write.also) {
+            holds = holds && (!other.expected ||
+                              *other.expected == as_it_will_be(other.key).mod_revision);
+        }
+        if (!holds) {
             result.revision = next_ - 1;
             result.condition_failed = true;
             result.current = std::move(now);
             return result;
+        }
+        // Before the key itself, whose revision then shows them too.
+        for (const Companion& other : write.also) {
+            if (other.unchanged) {
+                continue;
+            }
+            KeyValue before = as_it_will_be(other.key);
+            if (other.value) {
+                change(other.key, std::make_shared<const std::string>(*other.value), before);
+            } else if (before.value != nullptr) {
+                change(other.key, nullptr, before);
+            }
         }
         if (write.value == nullptr && now.value == nullptr) {
             result.revision = next_ - 1;
             result.current = std::move(now);
             return result;
         }
-        result.revision = next_++;
-        result.previous = std::move(now.value);
-        const bool creates = result.previous == nullptr;
-        KeyValue change{write.key, write.value, creates ? result.revision : now.create_revision,
-                        result.revision, false};
-        if (write.value == nullptr) {
-            change.create_revision = 0;
-        }
-        changes_.push_back(change);
-        if (write.value == nullptr) {
-            change.mod_revision = 0;  // What later writes see is a key that does not exist.
-        }
-        result.current = change;
-        pending_.insert_or_assign(write.key, std::move(change));
+        result.previous = now.value;
+        result.current = change(write.key, write.value, now);
+        result.revision = next_ - 1;
         return result;
     }
 
     [[nodiscard]] const std::vector<KeyValue>& changes() const { return changes_; }
 
 private:
+    [[nodiscard]] KeyValue as_it_will_be(const std::string& key) const {
+        const auto pending = pending_.find(key);
+        return pending == pending_.end() ? index_.newest(key) : pending->second;
+    }
+    // The key as it then is. `key` is that of a queued write.
+    KeyValue change(const std::string& key, std::shared_ptr<const std::string> value,
+                    const KeyValue& before) {
+        const Revision revision = next_++;
+        const bool creates = before.value == nullptr;
+        KeyValue made{key, std::move(value), creates ? revision : before.create_revision, revision,
+                      false};
+        if (made.value == nullptr) {
+            made.create_revision = 0;
+        }
+        changes_.push_back(made);
+        if (made.value == nullptr) {
+            made.mod_revision = 0;  // What later writes see is a key that does not exist.
+        }
+        pending_.insert_or_assign(key, made);
+        return made;
+    }
+
     const Index& index_;
     Revision next_;
     std::vector<KeyValue> changes_;
     std::unordered_map<std::string_view, KeyValue> pending_;  // keys are those of the queued writes
 };
 
-class SqliteStore final : public Store {
+class SqliteStore final : public IndexedStore {
 public:
     SqliteStore(const SqliteOptions& options, std::unique_ptr<Database> database)
-        : path_(options.path),
+        : IndexedStore(database->compacted()),
+          path_(options.path),
           history_limit_(std::max<std::size_t>(options.history_events, 1)),
-          database_(std::move(database)),
-          index_(database_->compacted()) {}
+          history_bytes_limit_(options.history_bytes),
+          database_(std::move(database)) {}
     ~SqliteStore() override;
     SqliteStore(const SqliteStore&) = delete;
     SqliteStore& operator=(const SqliteStore&) = delete;
 
     Result<void> start();
 
-    [[nodiscard]] Revision revision() const override { return index_.revision(); }
-    [[nodiscard]] Revision compacted() const override { return index_.compacted(); }
-    [[nodiscard]] Result<std::optional<KeyValue>> get(std::string_view key,
-                                                      Revision at) const override {
-        return index_.get(key, at);
-    }
-    [[nodiscard]] Result<RangeResult> range(std::string_view prefix, std::string_view after,
-                                            std::uint64_t limit, Revision at) const override {
-        return index_.range(prefix, after, limit, at);
-    }
     void write(Write write, Done done) override;
     Result<std::unique_ptr<Watch>> watch(std::string prefix, Revision after,
                                          WatchSink sink) override;
@@ -135,6 +155,7 @@ private:
     void run();
     void take_group(std::vector<Queued>& group);
     void commit_group(std::vector<Queued>& group);
+    [[nodiscard]] Revision compaction_due(Revision newest) const;
     void compact_as_asked(Compaction& compaction);
     void compact_history();
     void forget_when_idle();
@@ -151,9 +172,9 @@ private:
 
     const std::string path_;
     const std::size_t history_limit_;
+    const std::uint64_t history_bytes_limit_;
 
     std::unique_ptr<Database> database_;  // store's thread, once started
-    Index index_;
     WatchHub hub_;
 
     mutable std::mutex mutex_;
@@ -211,19 +232,11 @@ void SqliteStore::refuse(const Done& done, Error error) {
 }
 
 void SqliteStore::write(Write write, Done done) {
-    if (write.key.empty() || write.key.size() > kMaxKeyBytes) {
-        refuse(done, make_error(Code::kInvalidArgument,
-                                "store {}: a key has {} bytes, it must have 1 to {}", path_,
-                                write.key.size(), kMaxKeyBytes));
-        return;
+    if (auto fault = fault_of(write)) {
+        return refuse(done, make_error(Code::kInvalidArgument, "store {}: {}", path_, *fault));
     }
-    if (write.value && write.value->size() > kMaxValueBytes) {
-        refuse(done, make_error(Code::kInvalidArgument,
-                                "store {}: the value of {} has {} bytes, at most {} are allowed",
-                                path_, write.key, write.value->size(), kMaxValueBytes));
-        return;
-    }
-    Queued queued{std::move(write.key), nullptr, write.expected, std::move(done)};
+    Queued queued{std::move(write.key), nullptr, write.expected, std::move(write.also),
+                  std::move(done)};
     if (write.value) {
         queued.value = std::make_shared<const std::string>(std::move(*write.value));
     }
@@ -295,7 +308,13 @@ Stats SqliteStore::stats() const {
     stats.keys = index_.key_count();
     const Revision compacted = index_.compacted();  // read first, as both only grow
     stats.history_events = index_.revision() - compacted;
+    stats.history_bytes = index_.history_bytes();
     stats.watches = hub_.size();
+    for (const char* part : {"", "-wal"}) {
+        std::error_code ignored;
+        const auto size = std::filesystem::file_size(path_ + part, ignored);
+        stats.size_bytes += ignored ? 0 : size;
+    }
     return stats;
 }
 
@@ -335,12 +354,28 @@ Result<void> SqliteStore::commit(std::span<const KeyValue> changes, Revision com
 
 void SqliteStore::take_group(std::vector<Queued>& group) {
     std::size_t bytes = 0;
-    while (!queue_.empty() && group.size() < kMaxGroupWrites && bytes < kMaxGroupBytes) {
+    std::size_t changes = 0;
+    while (!queue_.empty() && changes + kMaxCompanions < kMaxGroupWrites && bytes < kMaxGroupBytes) {
         bytes += queue_.front().bytes();
+        changes += 1 + queue_.front().also.size();
         group.push_back(std::move(queue_.front()));
         queue_.pop_front();
     }
     queued_bytes_ -= bytes;
+}
+
+// Where history is to begin once it goes on to `newest`. It is trimmed some events at a time, as storing the
+// compacted revision costs a page.
+Revision SqliteStore::compaction_due(Revision newest) const {
+    Revision compacted = compact_to_;
+    if (newest - compacted > history_limit_) {
+        compacted = newest - history_limit_ + history_limit_ / 64;
+    }
+    if (index_.history_bytes() > history_bytes_limit_ && index_.history_size() > 0) {
+        compacted = std::max(compacted, index_.history_revision(index_.history_size() / 16));
+    }
+    // What this group adds stays in history until the watches have been told.
+    return std::min(compacted, index_.revision());
 }
 
 void SqliteStore::commit_group(std::vector<Queued>& group) {
@@ -352,14 +387,7 @@ void SqliteStore::commit_group(std::vector<Queued>& group) {
     }
     const std::vector<KeyValue>& changes = decided.changes();
     if (!changes.empty()) {
-        // History is trimmed some events at a time, as storing the compacted revision costs a page.
-        Revision compacted = compact_to_;
-        const Revision newest = index_.revision() + changes.size();
-        if (newest - compacted > history_limit_) {
-            compacted = newest - history_limit_ + history_limit_ / 64;
-        }
-        // What this group adds stays in history until the watches have been told.
-        compacted = std::min(compacted, index_.revision());
+        const Revision compacted = compaction_due(index_.revision() + changes.size());
         auto committed =
             commit(changes, compacted, kForgetWithGroup + kForgetPerWrite * changes.size());
         if (!committed) {

@@ -6,6 +6,7 @@
 // durable. An implementation over etcd keeps the same picture in memory, fed by a watch.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -41,17 +42,29 @@ struct RangeResult {
     std::uint64_t remaining = 0;  // items after the last one returned
 };
 
+// A further key of a write, changed with it or not at all.
+struct Companion {
+    std::string key;
+    std::optional<std::string> value;  // nullopt deletes
+    std::optional<Revision> expected;  // as in Write
+    bool unchanged = false;            // only its condition counts
+};
+
 struct Write {
     std::string key;
     std::optional<std::string> value;  // nullopt deletes
     // The mod_revision the key must have; 0: it must not exist. nullopt: unconditional.
     std::optional<Revision> expected;
+    // In one transaction with the key, and only if every condition holds, theirs too: at most
+    // kMaxCompanions, each key once and none of them `key`. Their revisions are not above the
+    // result's, which is the key's own: who can read that can read all of it.
+    std::vector<Companion> also = {};
 };
 
 // What a write did. kUnavailable may mean that nobody knows: the answer of a store over a network can
 // be lost after it committed. It is never told as a failed condition, which is a result, not an
 // Error: condition_failed with the key as it is in `current` (current.value null: no such key), for
-// the caller to answer with a conflict. Neither it nor the deletion of an absent key changes
+// the caller to answer with a conflict (or a companion's). Neither it nor the deletion of an absent key changes
 // anything: `revision` is then the revision of the state that was examined.
 struct WriteResult {
     Revision revision = 0;  // of the change
@@ -59,6 +72,21 @@ struct WriteResult {
     KeyValue current;  // the key as it now is; value null and both revisions 0 if it does not exist
     std::shared_ptr<const std::string>
         previous;  // the value before the change; null if there was none
+};
+
+// Upper bounds of the durations below, in milliseconds; one more bucket is for all longer ones.
+inline constexpr std::array<std::uint32_t, 23> kRequestBucketsMs = {
+    5,     25,    50,    100,   200,   400,   600,   800,    1'000,  1'250,  1'500, 2'000,
+    3'000, 4'000, 5'000, 6'000, 8'000, 10'000, 15'000, 20'000, 30'000, 45'000, 60'000};
+
+// Requests of one kind to a store over a network.
+struct RequestFigures {
+    std::string operation;  // "create", "update", "delete", "list", "count"
+    std::string type;       // first words of the key: "pods", "services/specs"; "*": of no one kind
+    std::uint64_t requests = 0;
+    std::uint64_t errors = 0;  // a failed condition is none
+    std::uint64_t duration_us = 0;
+    std::array<std::uint64_t, kRequestBucketsMs.size() + 1> buckets{};  // not cumulative
 };
 
 // What the store has done since it was opened, and how often a limit was reached.
@@ -70,13 +98,16 @@ struct Stats {
     std::uint64_t checkpoints = 0;
     std::uint64_t keys = 0;  // in memory, those deleted since the last compaction included
     std::uint64_t history_events = 0;  // changes after compacted()
+    std::uint64_t history_bytes = 0;   // what superseded values cost in memory
     std::uint64_t watches = 0;
+    std::uint64_t size_bytes = 0;  // on disk, as far as known
     // Of a store over a network only.
     std::uint64_t fences = 0;          // asked for
     std::uint64_t fence_rounds = 0;    // round trips that served them
     std::uint64_t refused_fences = 0;  // kMaxQueuedFences, or not known in time
     std::uint64_t reconnects = 0;      // of the watch that feeds the picture in memory
     std::uint64_t reloads = 0;         // the history was lost while away: read anew, watches ended
+    std::vector<RequestFigures> requests;
 };
 
 // Called from the store's own thread, in revision order, without gaps. Must not block, must not
@@ -147,21 +178,31 @@ public:
     [[nodiscard]] virtual Stats stats() const { return {}; }
 };
 
+// How the errors of a store over a network begin: etcd's own, and those of the connection to it.
+inline constexpr std::string_view kEtcdSays = "etcdserver: ";
+inline constexpr std::string_view kConnectionSays = "rpc error: code = ";
+
 inline constexpr std::size_t kMaxQueuedWrites = 65'536;
 inline constexpr std::size_t kMaxQueuedBytes = std::size_t{256}
                                                << 20;  // keys and values of queued writes
 inline constexpr std::size_t kMaxKeyBytes = 4'096;     // of prefixes too; a key is not empty
 inline constexpr std::size_t kMaxValueBytes =
     (std::size_t{3} << 20) / 2;  // 1.5 MiB, as etcd's request limit
+inline constexpr std::size_t kMaxCompanions = 100;  // etcd takes 128 operations at once
 inline constexpr std::size_t kMaxWatches = 65'536;
 inline constexpr std::size_t kMaxQueuedFences = 65'536;
 inline constexpr int kProgressIntervalMs = 100;
+
+
+inline constexpr std::uint64_t kHistoryBytes = std::uint64_t{16} << 20;
 
 struct SqliteOptions {
     std::string path;     // the database file; made with mode 0600 if absent
     bool durable = true;  // false: no fsync (benchmarks and throw-away clusters)
     std::size_t history_events =
         100'000;  // kept in memory and on disk before automatic compaction; at least 1
+    // The same by what superseded values cost in memory (Index::history_bytes), whichever comes first.
+    std::uint64_t history_bytes = kHistoryBytes;
 };
 // A file that is not such a store, is damaged, or has a newer format is kDataLoss or
 // kFailedPrecondition, with the path and what to do, and is left as it was. A second process on the

@@ -130,9 +130,10 @@ Round run_child(const std::string& path, int life_ms) {
 TEST(StoreCrashTest, KilledAtAnyMomentItKeepsWhatItAcknowledged) {
     TemporaryFolder folder;
     const std::string path = folder.file();
-    const std::uint32_t seed = std::random_device{}();
-    SCOPED_TRACE(::testing::Message() << "seed " << seed);
-    std::mt19937 random(seed);
+    const char* given = std::getenv("SLUICE_SEED");
+    const std::uint64_t seed = given ? std::strtoull(given, nullptr, 10) : std::random_device{}();
+    SCOPED_TRACE(::testing::Message() << "SLUICE_SEED=" << seed);
+    std::mt19937_64 random(seed);
     std::map<std::string, Acknowledged> last;  // by key
     Revision newest = 1;
     std::size_t total = 0;

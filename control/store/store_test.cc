@@ -1,5 +1,6 @@
 // What the interface promises, one promise a test, of the embedded store and of the one over etcd.
 // Revisions in the expectations are etcd's: a fresh store is at 1, and each change takes the next.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <sys/stat.h>
 
@@ -345,6 +346,36 @@ TEST_P(StoreTest, HistoryIsBoundedByItself) {
     EXPECT_EQ(store_->range("", "", 0)->items.size(), 8u);
 }
 
+TEST(EmbeddedStore, HistoryIsBoundedInBytesToo) {
+    testing::TemporaryFolder folder;
+    SqliteOptions options;
+    options.path = folder.file();
+    options.durable = false;
+    options.history_bytes = std::uint64_t{1} << 20;
+    auto opened = open_sqlite(options);
+    ASSERT_TRUE(opened) << opened.error().to_string();
+    std::unique_ptr<Store> store = std::move(*opened);
+    const std::string large(64 << 10, 'x');
+    ASSERT_TRUE(put(*store, "/steady", "stays"));
+    for (int i = 0; i < 100; ++i) {
+        ASSERT_TRUE(put(*store, "/k", large + std::to_string(i)));
+        // It is trimmed behind the writes, a sixteenth at a time.
+        ASSERT_LE(store->stats().history_bytes, options.history_bytes + 4 * large.size());
+    }
+    EXPECT_GT(store->stats().history_bytes, options.history_bytes / 2);
+    EXPECT_GT(store->compacted(), 50u);
+    EXPECT_EQ(*(*store->get("/k"))->value, large + "99");
+    EXPECT_EQ(*(*store->get("/steady"))->value, "stays");
+    // Keys that come and go leave nothing behind but the newest of it.
+    for (int i = 0; i < 100; ++i) {
+        ASSERT_TRUE(put(*store, "/gone", large));
+        ASSERT_TRUE(remove(*store, "/gone"));
+    }
+    ASSERT_LE(store->stats().history_bytes, options.history_bytes + 4 * large.size());
+    ASSERT_TRUE(store->compact(store->revision()));
+    EXPECT_EQ(store->stats().history_bytes, 0u);
+}
+
 TEST_P(StoreTest, CompactFromTheStoresThreadIsRefused) {
     std::promise<Result<void>> result;
     store_->write({"a", "1", std::nullopt},
@@ -497,6 +528,88 @@ TEST_P(StoreTest, ClosingCommitsTheQueueAndEndsWatches) {
     EXPECT_EQ(collector.seen().events.size(), static_cast<std::size_t>(count));
     open();
     EXPECT_EQ(store_->revision(), static_cast<Revision>(count) + 1);
+}
+
+TEST_P(StoreTest, CompanionsAreWrittenWithTheirKeyOrNotAtAll) {
+    ASSERT_TRUE(put(*store_, "old", "1"));
+    const Revision old = store_->revision();
+    auto made = testing::write_now(
+        *store_, {"a", "1", 0, {{"claim", "a", 0}, {"old", std::nullopt, old}, {"free", "a", {}}}});
+    ASSERT_TRUE(made) << made.error().to_string();
+    EXPECT_FALSE(made->condition_failed);
+    EXPECT_EQ(made->current.mod_revision, made->revision);
+    EXPECT_EQ(value("claim"), "a");
+    EXPECT_EQ(value("free"), "a");
+    EXPECT_EQ(value("old"), "-");
+    EXPECT_LE((*store_->get("claim"))->mod_revision, made->revision);
+
+    const Revision before = store_->revision();
+    auto second = testing::write_now(*store_, {"b", "1", 0, {{"free", "b", {}}, {"claim", "b", 0}}});
+    ASSERT_TRUE(second);
+    EXPECT_TRUE(second->condition_failed);
+    EXPECT_EQ(second->current.value, nullptr) << "of the key itself";
+    EXPECT_EQ(value("b"), "-");
+    EXPECT_EQ(value("free"), "a");
+    EXPECT_EQ(store_->revision(), before);
+
+    // The key's own condition holds for its companions too.
+    auto third = testing::write_now(*store_, {"a", "2", before - 1'000, {{"free", "c", {}}}});
+    ASSERT_TRUE(third);
+    EXPECT_TRUE(third->condition_failed);
+    EXPECT_EQ(value("free"), "a");
+    auto gone = testing::write_now(
+        *store_, {"a", std::nullopt, made->revision, {{"claim", std::nullopt, {}}}});
+    ASSERT_TRUE(gone);
+    EXPECT_FALSE(gone->condition_failed);
+    EXPECT_EQ(value("a"), "-");
+    EXPECT_EQ(value("claim"), "-");
+}
+
+TEST_P(StoreTest, ACompanionMayOnlyBeACondition) {
+    ASSERT_TRUE(put(*store_, "object", "1"));
+    const Revision revision = store_->revision();
+    auto made = testing::write_now(
+        *store_, {"claim", "object", 0, {{"object", std::nullopt, revision, true}}});
+    ASSERT_TRUE(made);
+    EXPECT_FALSE(made->condition_failed);
+    EXPECT_EQ(value("object"), "1");
+    EXPECT_EQ((*store_->get("object"))->mod_revision, revision);
+    ASSERT_TRUE(put(*store_, "object", "2"));
+    auto late = testing::write_now(
+        *store_, {"other", "object", 0, {{"object", std::nullopt, revision, true}}});
+    ASSERT_TRUE(late);
+    EXPECT_TRUE(late->condition_failed);
+    EXPECT_EQ(value("other"), "-");
+}
+
+TEST_P(StoreTest, WatchesSeeCompanionsAndSoDoesTheNextOpening) {
+    Collector collector;
+    auto watch = store_->watch("", store_->revision(), collector.sink());
+    ASSERT_TRUE(watch);
+    auto made = testing::write_now(*store_, {"a", "1", 0, {{"x", "1", 0}, {"y", "1", 0}}});
+    ASSERT_TRUE(made && collector.wait_for(made->revision));
+    EXPECT_EQ(collector.seen().events.size(), 3u);
+    open();
+    EXPECT_EQ(value("a") + value("x") + value("y"), "111");
+}
+
+TEST_P(StoreTest, CompanionsHaveLimits) {
+    Write write{"a", "1", std::nullopt};
+    for (std::size_t i = 0; i < kMaxCompanions; ++i) {
+        write.also.push_back({fmt::format("k{}", i), "v", 0});
+    }
+    ASSERT_TRUE(testing::write_now(*store_, write)) << "what the limit says, etcd takes";
+    write.also.push_back({"one more", "v", 0});
+    auto refused = testing::write_now(*store_, write);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, Code::kInvalidArgument);
+    EXPECT_THAT(refused.error().message, HasSubstr("101 companions, at most 100"));
+    auto twice = testing::write_now(*store_, {"a", "1", {}, {{"b", "1", {}}, {"b", "2", {}}}});
+    ASSERT_FALSE(twice);
+    EXPECT_THAT(twice.error().message, HasSubstr("names the key b twice"));
+    auto itself = testing::write_now(*store_, {"a", "1", {}, {{"a", "2", {}}}});
+    ASSERT_FALSE(itself);
+    EXPECT_EQ(value("b"), "-");
 }
 
 TEST_P(StoreTest, FileIsPrivate) {

@@ -15,6 +15,36 @@ std::string lower_case(std::string_view text) {
     return out;
 }
 
+class BodyRelay : public std::enable_shared_from_this<BodyRelay> {
+public:
+    BodyRelay(std::shared_ptr<http::ByteStream> body, std::shared_ptr<http::Responder> responder)
+        : body_(std::move(body)), responder_(std::move(responder)) {}
+
+    void start() {
+        responder_->on_close([weak = std::weak_ptr(body_)] {
+            if (const auto body = weak.lock()) body->close();
+        });
+        turn();
+    }
+
+private:
+    void turn() {
+        body_->read([self = shared_from_this()](Result<std::string> bytes) {
+            if (!bytes || bytes->empty()) {
+                self->responder_->end_stream();
+                self->body_->close();
+            } else if (self->responder_->write(std::move(*bytes))) {
+                self->responder_->when_writable([self] { self->turn(); });
+            } else {
+                self->body_->close();
+            }
+        });
+    }
+
+    std::shared_ptr<http::ByteStream> body_;
+    std::shared_ptr<http::Responder> responder_;
+};
+
 }  // namespace
 
 std::vector<std::string> listed(const http::Request& request, std::string_view lower_case_name) {
@@ -62,6 +92,10 @@ Headers upgrade_headers(const http::Request& request) {
         }
     }
     return out;
+}
+
+void relay_body(std::shared_ptr<http::ByteStream> body, std::shared_ptr<http::Responder> responder) {
+    std::make_shared<BodyRelay>(std::move(body), std::move(responder))->start();
 }
 
 void relay_answer(const http::DialAnswer& answer, std::shared_ptr<http::Responder> responder) {

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "control/http/byte_stream.h"
 #include "control/http/dialer.h"
 #include "control/http/server.h"
 
@@ -30,6 +31,10 @@ using Headers = std::vector<std::pair<std::string, std::string>>;
 void relay_upgrade(http::Dialer& dialer, http::DialRequest request,
                    std::shared_ptr<http::Responder> responder,
                    std::function<http::Response(const Error&)> on_error);
+
+// A body on its way to the client, whose stream has begun: each piece is written when it comes, and the next is asked
+// for when the client has room. Ends the stream with the body.
+void relay_body(std::shared_ptr<http::ByteStream> body, std::shared_ptr<http::Responder> responder);
 
 // The next server's answer as ours: status, type and up to kMaxErrorBodyBytes of the body.
 void relay_answer(const http::DialAnswer& answer, std::shared_ptr<http::Responder> responder);

@@ -16,8 +16,8 @@ set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_STRIP_FILES ON)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_PACKAGE_SECTION net)
-# For the scripts; gcc makes the image of pause.
+# For the scripts; gcc makes the image of pause; tzdata is for time zones in expressions of policies.
 set(CPACK_DEBIAN_PACKAGE_RECOMMENDS
-    "containerd, crun, busybox, curl, gcc, libc6-dev, iproute2, jq, openssl, procps, python3, kubernetes-client")
+  "busybox, containerd, crun, curl, gcc, iproute2, jq, kubernetes-client, libc6-dev, openssl, procps, python3, tzdata")
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 include(CPack)

@@ -2,6 +2,7 @@
 
 import glob
 import os
+import shutil
 import subprocess
 import sys
 import zlib
@@ -24,10 +25,15 @@ NOT_OF_DPDK = (({"hooked": True}, NO_HOOKS), ({"place": "pod-hook"}, NO_HOOKS),
 
 def pytest_addoption(parser):
     parser.addoption("--engine", choices=sorted(NODES), default="ebpf", help="dataplane of the nodes in namespaces")
+    parser.addoption("--store", choices=["embedded", "etcd"], default="embedded",
+                     help="where the control planes of nodes in namespaces keep their objects")
 
 
 def pytest_configure(config):
     harness.Cluster.node_type = NODES[config.getoption("--engine")]
+    harness.Cluster.store = config.getoption("--store")
+    if harness.Cluster.store == "etcd" and not shutil.which("etcd"):
+        raise pytest.UsageError("--store etcd: the package etcd-server is not installed")
 
 
 def pytest_collection_modifyitems(config, items):

@@ -4,89 +4,23 @@ One control plane for all cases. Expectations: recordings of kube-apiserver 1.32
 Kubernetes' documentation of RBAC, of the node authorizer and of NodeRestriction.
 """
 
-import json
 import os
 import subprocess
-import tempfile
 
 import pytest
 
 from harness import cluster as harness
 from harness.cluster import BIN
+from harness.control import Server
 
 ADDRESS = "127.0.0.1:16453"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 REVIEWS = "/apis/authorization.k8s.io/v1"
-TOKENS = """admintoken,root,root-uid,"system:masters"
-devtoken,dev,dev-uid,"developers"
-othernodetoken,system:node:n2,,"system:nodes"
-nodetoken,system:node:n1,,"system:nodes"
-evetoken,eve,eve-uid
-montoken,prometheus,,"system:monitoring"
-boottoken,system:bootstrap:abcdef,,"system:bootstrappers"
-"""
-
-
-class Server:
-    """sluice-control alone, with a file of tokens; requests through curl, so that nothing of a client's is between."""
-
-    def __init__(self, *more):
-        self.directory = tempfile.mkdtemp(prefix="sluice-authz-")
-        tokens = os.path.join(self.directory, "tokens.csv")
-        with open(tokens, "w") as out:
-            out.write(TOKENS)
-        self.data = os.path.join(self.directory, "data")
-        self.log_path = os.path.join(self.directory, "log")
-        self.command = [os.path.join(BIN, "sluice-control"), "--data-dir", self.data, "--listen", ADDRESS,
-                        "--token-auth-file", tokens, *more]
-        self.kubeconfig = os.path.join(self.data, "admin.kubeconfig")
-        self.start()
-
-    def start(self):
-        with open(self.log_path, "a") as log:
-            self.process = subprocess.Popen(self.command, stdout=log, stderr=log)
-
-        def ready():
-            if self.process.poll() is not None:
-                with open(self.log_path) as log_file:
-                    raise AssertionError("sluice-control exited:\n" + log_file.read()[-3000:])
-            return self.call("GET", "/readyz", token=None)[0] == 200
-        harness.eventually(ready, 20, "ready", 0.05)
-
-    def stop(self):
-        self.process.terminate()
-        assert self.process.wait(20) == 0
-
-    def call(self, method, path, token="admintoken", body=None, headers=(), kind="application/json"):
-        """(status, parsed body or text)"""
-        argv = ["curl", "-sk", "-X", method, "-w", "\n%{http_code}", f"https://{ADDRESS}{path}"]
-        if token:
-            argv += ["-H", f"Authorization: Bearer {token}"]
-        for header in headers:
-            argv += ["-H", header]
-        if body is not None:
-            argv += ["-H", f"Content-Type: {kind}", "-d", body if isinstance(body, str) else json.dumps(body)]
-        text, code = subprocess.run(argv, capture_output=True, text=True, timeout=30).stdout.rsplit("\n", 1)
-        try:
-            return int(code), json.loads(text)
-        except ValueError:
-            return int(code), text
-
-    def make(self, path, body, token="admintoken", status=201):
-        code, answer = self.call("POST", path, token, body)
-        assert code == status, answer
-        return answer
-
-    def close(self):
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        subprocess.run(["rm", "-rf", self.directory], check=True)
 
 
 @pytest.fixture(scope="module")
 def server():
-    made = Server()
+    made = Server(ADDRESS)
     try:
         yield made
     finally:
@@ -427,7 +361,7 @@ def test_node_restriction(server, space):
     assert code == 403 and "can only create mirror pods" in refused["message"]
     code, refused = server.call("POST", base, "nodetoken", {**mirror, "spec": {
         **mirror["spec"], "volumes": [{"name": "v", "secret": {"secretName": "s"}}]}})
-    assert code == 403 and "can not create pods that reference secrets" in refused["message"]
+    assert code == 403 and "a mirror pod may not reference secrets" in refused["message"]
 
 
 def test_modes():

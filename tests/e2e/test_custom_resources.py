@@ -260,3 +260,8 @@ def test_unknown_fields_are_refused_or_warned_of(kube):
     assert kube.field(".spec.secretname") == ""
     quiet = kube.apply("--validate=ignore", text=wrong.replace("x\n", "y2\n"))
     assert "unknown field" not in quiet.stderr
+    # Nobody could own such a field, whatever is validated.
+    for how in ("strict", "ignore"):
+        applied = kube.apply("--server-side", f"--validate={how}", text=wrong, check=False)
+        assert applied.returncode == 1, applied.stdout
+        assert ".spec.secretname: field not declared in schema" in applied.stderr, applied.stderr

@@ -8,6 +8,7 @@ each time is what clients saw.
 """
 
 import concurrent.futures
+import contextlib
 import json
 import os
 import shutil
@@ -79,7 +80,7 @@ class Gateway:
 
     def engine_command(self, *more):
         self.starts += 1
-        return [ENGINE, "--socket", self.socket, "--state-dir", self.state, "--flows", "4096",
+        return [ENGINE, "--socket", self.socket, "--state-dir", self.state, "--flows", "512",
                 "--port", "net_af_packet0,interface=ga,role=uplink,address=10.7.1.254/24,exception=none",
                 "--port", "net_af_packet1,interface=gb,role=uplink,address=10.7.2.254/24,exception=none",
                 *more, "--", "--no-pci", "--no-telemetry", "--no-huge", "-m", "256", "-l", "0",
@@ -287,6 +288,74 @@ def test_captures_a_flow(site):
         assert written.read(4) == b"\x0a\x0d\x0d\x0a"
     again = site.gateway.sluice("capture", path, check=False)
     assert again.returncode != 0
+
+
+def room_for_flows(gateway):
+    tables = json.loads(gateway.sluice("-o", "json", "status").stdout)["flowTables"]
+    return next(table["capacity"] for table in tables if table["family"] == "IPv4")
+
+
+def connect_by_some_port(address):
+    """Even in a table with much room a bucket is full now and then; another port has another bucket."""
+    for _ in range(5):
+        with contextlib.suppress(TimeoutError):
+            return socket.create_connection((address, 80), timeout=0.9)
+    raise AssertionError("five ports in a row were refused")
+
+
+def test_flow_tables_double_under_connections_that_last(site):
+    """As many as fill the table to three quarters, one after the other; each is asked again in the larger table."""
+    before = room_for_flows(site.gateway)
+
+    def crowd():
+        with contextlib.ExitStack() as stack:
+            talks = [stack.enter_context(connect_by_some_port(site.gateway.address)) for _ in range(before * 3 // 4)]
+            for talk in talks:
+                talk.settimeout(10)
+                assert talk.recv(64)[:1] in (b"a", b"b")
+            for _ in range(2):
+                time.sleep(0.5)
+                for talk in talks:
+                    talk.sendall(b"hello\n")
+                    assert talk.recv(64) == b"hello\n"
+            return len(talks)
+    assert site.gateway.client.call(crowd) == before * 3 // 4
+    assert room_for_flows(site.gateway) >= 2 * before
+    metrics = site.node.ns.run(["curl", "-fsS", "http://127.0.0.1:10249/metrics"]).stdout
+    assert "sluice_engine_flows_lost_total 0\n" in metrics
+    assert "larger-flows-0" not in os.listdir(site.gateway.state)
+
+
+@pytest.mark.parametrize("command", ("flows", "drops"))
+def test_the_flow_log_can_be_followed(site, command):
+    flags = ["--engine", "dpdk", "--dpdk-state-dir", site.gateway.state]
+    follower = subprocess.Popen([os.path.join(BIN, "sluice"), *flags, "-o", "json", command, "--follow"],
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def wanted():
+        """struct SegmentHeader says where the log's settings lie: until_ns, then the kinds that are wanted."""
+        with open(os.path.join(site.gateway.state, "events"), "rb") as log:
+            header = log.read(32)
+            log.seek(int.from_bytes(header[24:32], "little") + 8)
+            return int.from_bytes(log.read(4), "little") != 0
+    eventually(wanted, 10, "the log is on", 0.05)
+    second = subprocess.run([os.path.join(BIN, "sluice"), *flags, command, "--follow"], capture_output=True, text=True)
+    assert second.returncode == 1 and "somebody else follows" in second.stderr
+    names = [ask(site.gateway) for _ in range(5)]
+    with pytest.raises(RuntimeError, match="refused"):
+        site.gateway.client.call(lambda: socket.create_connection((site.gateway.address, 81), timeout=2))
+    time.sleep(0.5)
+    follower.send_signal(signal.SIGINT)
+    out, err = follower.communicate(timeout=10)
+    assert follower.returncode == 0, err
+    events = [json.loads(line) for line in out.splitlines()]
+    opened = [event for event in events if event["event"] == "opened"]
+    refused = [event for event in events if event["event"] == "refused"]
+    assert len(opened) == (len(names) if command == "flows" else 0)
+    for event in opened:
+        assert event["service"] == "default/web:tcp" and event["destination"] == f"{site.gateway.address}:80"
+        assert event["backend"] in ("10.7.2.1:8080", "10.7.2.2:8080") and event["place"] == "node"
+    assert {event["reason"] for event in refused} == {"port_not_served"}
 
 
 def test_many_publishes_disturb_no_connection(site):

@@ -1,11 +1,10 @@
 """kubectl apply --server-side and managedFields, with every kubectl there is."""
 
 import json
-import zlib
 
 import pytest
 
-from harness import cluster as harness
+from test_kubectl import control, kube  # noqa: F401  (fixtures)
 
 CONFIG = """
 apiVersion: v1
@@ -13,27 +12,6 @@ kind: ConfigMap
 metadata: {name: settings}
 data: {a: "%s", b: "1"}
 """
-
-
-@pytest.fixture(scope="module")
-def control():
-    """A control plane without agents."""
-    cluster = harness.Cluster(nodes=1)
-    try:
-        yield cluster
-    finally:
-        cluster.close()
-
-
-@pytest.fixture()
-def kube(control, kubectl_binary, request):
-    """kubectl(*args, input=...) in a namespace of the test's own."""
-    namespace = f"t{zlib.crc32(request.node.name.encode())}"
-
-    def run(*args, **kwargs):
-        return control.kubectl("-n", namespace, *args, binary=kubectl_binary, **kwargs)
-    run("create", "namespace", namespace)
-    return run
 
 
 def owners(kube, *what):

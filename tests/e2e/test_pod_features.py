@@ -256,6 +256,29 @@ spec: {selector: {app: server}, ports: [{port: 80, targetPort: 8080}]}
     assert space.cluster.execute("asker", "sh", "-c", code, namespace=space.namespace).strip() != "0"
 
 
+def test_http_through_the_api_server(space):
+    """pods/, services/ and nodes/NAME/proxy, as `kubectl get --raw` and `kubectl proxy` use them."""
+    container = {"name": "main", "image": "localhost/web:1", "ports": [{"containerPort": 8080}]}
+    space.apply(pod("web", {"containers": [container]}, labels={"app": "web"}))
+    ready = space.cluster.wait_ready("web", namespace=space.namespace)
+    direct = space.cluster.node.fetch(f"http://{ready['status']['podIP']}:8080/")
+    base = f"/api/v1/namespaces/{space.namespace}"
+
+    def raw(path, **more):
+        return space("get", "--raw", path, **more)
+    for name in ("web", "web:8080", "http:web:8080"):
+        assert raw(f"{base}/pods/{name}/proxy/").stdout.strip() == direct
+    space("expose", "pod", "web", "--port=80", "--target-port=8080")
+    for name in ("web", "web:80", ":web:80"):
+        path = f"{base}/services/{name}/proxy/"
+        eventually(lambda path=path: raw(path, check=False).stdout.strip() == direct, 10, path, 0.2)
+    assert raw(f"/api/v1/nodes/{ready['spec']['nodeName']}/proxy/healthz").stdout == "ok"
+    refused = raw(f"{base}/services/web:81/proxy/", check=False)
+    assert refused.returncode != 0 and 'no service port 81 found for service "web"' in refused.stderr
+    refused = raw(f"{base}/pods/web:9/proxy/", check=False)
+    assert refused.returncode != 0 and "(ServiceUnavailable)" in refused.stderr
+
+
 def test_daemonset_and_job(space):
     space.apply("""
 apiVersion: apps/v1

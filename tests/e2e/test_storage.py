@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -15,18 +14,13 @@ import time
 import pytest
 
 from harness.api import ApiClient
+from harness.etcd import Etcd
 
 BUILD = os.environ.get("SLUICE_BUILD", os.path.join(os.path.dirname(__file__), "..", "..", "build"))
 CONTROL = os.path.join(BUILD, "bin", "sluice-control")
 WAIT_S = 90
 
 pytestmark = pytest.mark.skipif(shutil.which("etcd") is None, reason="the package etcd-server is not installed")
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def until(what, wanted, seconds=WAIT_S):
@@ -36,31 +30,6 @@ def until(what, wanted, seconds=WAIT_S):
             return
         time.sleep(0.1)
     pytest.fail(f"not within {seconds} s: {wanted}")
-
-
-class Etcd:
-    def __init__(self, folder):
-        self.folder, self.port, self.peer = folder, free_port(), free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.process = None
-        self.start()
-
-    def start(self):
-        peer = f"http://127.0.0.1:{self.peer}"
-        with open(os.path.join(self.folder, "etcd.log"), "ab") as log:
-            self.process = subprocess.Popen(
-                ["etcd", "--name=t", f"--data-dir={self.folder}/etcd", f"--listen-client-urls={self.url}",
-                 f"--advertise-client-urls={self.url}", f"--listen-peer-urls={peer}",
-                 f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=t={peer}", "--logger=zap",
-                 "--log-level=error"], stdout=log, stderr=log)
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
-    def ctl(self, *words):
-        return subprocess.run(["etcdctl", f"--endpoints={self.url}", *words], env={**os.environ, "ETCDCTL_API": "3"},
-                              capture_output=True, check=True).stdout
 
 
 class Server:
@@ -264,3 +233,42 @@ def test_wrong_flags_are_named(folder):
                         (["--encryption-provider-config", "/nowhere"], "/nowhere")):
         done = control("--data-dir", data, "--listen", "127.0.0.1:0", *words)
         assert done.returncode in (1, 2) and said in done.stderr, done.stderr
+
+
+def test_controllers_of_two_servers_run_in_one_of_them(folder, etcd):
+    servers = [Server(os.path.join(folder, name), "--etcd-servers", etcd.url, "--etcd-prefix", "/elected",
+                      "--components", "apiserver,controllers,scheduler") for name in ("c", "d")]
+    c, d = servers
+    lease = ["get", "lease", "-n", "kube-system", "kube-controller-manager", "-o"]
+
+    def holder():
+        return d.kubectl(*lease, "jsonpath={.spec.holderIdentity}", check=False).stdout
+
+    def pods():
+        return len([name for name in d.names("pods") if "/web-" in name])
+    try:
+        until(holder, "a leader")
+        first = holder()
+        c.kubectl("create", "deployment", "web", "--image=none", "--replicas=3")
+        until(lambda: pods() == 3, "three Pods")
+        time.sleep(2)
+        assert pods() == 3 and holder() == first
+        scheduler = d.kubectl("get", "lease", "-n", "kube-system", "kube-scheduler", "-o", "name")
+        assert scheduler == "lease.coordination.k8s.io/kube-scheduler\n"
+        # Who is stopped in order gives the Lease up; c was first, and has it.
+        c.stop()
+        until(lambda: holder() not in ("", first), "another leader", 14)
+        d.kubectl("scale", "deployment", "web", "--replicas=5")
+        until(lambda: pods() == 5, "five Pods by the other server's controllers")
+        # Who is killed is replaced once the Lease has run out.
+        second = holder()
+        c.start()
+        d.process.kill()
+        d.process.wait()
+        until(lambda: c.kubectl(*lease, "jsonpath={.spec.holderIdentity}") != second, "a third leader")
+        transitions = c.kubectl(*lease, "jsonpath={.spec.leaseTransitions}")
+        assert int(transitions) >= 2
+    finally:
+        for server in servers:
+            server.process.kill()
+            server.process.wait()

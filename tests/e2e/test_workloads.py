@@ -248,6 +248,34 @@ def test_describe_and_top(kube):
     assert top.returncode != 0 and "Metrics API not available" in top.stderr
 
 
+def test_replication_controller(kube):
+    kube("create", "-f", "-", input="""
+apiVersion: v1
+kind: ReplicationController
+metadata: {name: update}
+spec:
+  replicas: 2
+  selector: {name: update}
+  template:
+    metadata: {labels: {name: update}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers: [{name: main, image: localhost/web:1}]
+""")
+    pods = kube.ready_pods(2, "name=update")
+    text = kube("describe", "rc", "update").stdout
+    for pattern in (r"^Replicas:\s+2 current / 2 desired$", r"^Pods Status:\s+2 Running / 0 Waiting",
+                    r"Created pod: " + pods[0]["metadata"]["name"]):
+        assert re.search(pattern, text, re.M), (pattern, text)
+    assert re.search(r"^Controlled By:\s+ReplicationController/update$",
+                     kube("describe", "pod", pods[0]["metadata"]["name"]).stdout, re.M)
+    for replicas in (1, 2):
+        kube("scale", "rc", "update", f"--replicas={replicas}", "--timeout=40s")
+        kube.ready_pods(replicas, "name=update")
+    kube("delete", "rc", "update", "--grace-period=0", "--force")
+    eventually(lambda: not kube.pods("name=update"), 40, "pods gone", 0.1)
+
+
 def test_cordon_keeps_pods_away(kube):
     kube("cordon", "node1")
     try:
@@ -285,3 +313,77 @@ def test_ready_condition_follows_the_service(kube):
     eventually(lambda: f"{pod['status']['podIP']}:8080" in kube("get", "endpoints", "web").stdout, 10, "endpoints", 0.2)
     kube("scale", "deployment", "web", "--replicas=0")
     eventually(lambda: "<none>" in kube("get", "endpoints", "web").stdout, 20, "no endpoints", 0.2)
+
+
+DRAINED = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web, drained: "yes"}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - {name: c, image: localhost/web:1, volumeMounts: [{name: scratch, mountPath: /scratch}]}
+      volumes: [{name: scratch, emptyDir: {}}]
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: agent}
+spec:
+  selector: {matchLabels: {app: agent}}
+  template:
+    metadata: {labels: {app: agent, drained: "yes"}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers: [{name: c, image: localhost/web:1}]
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: web}
+spec:
+  minAvailable: 1
+  selector: {matchLabels: {app: web}}
+"""
+
+
+def test_drain_evicts_within_budgets(space):
+    """On one node nobody takes the evicted Pods, so that a budget of one holds the last of two."""
+    kube, node = space, space.cluster.node.name
+    kube.apply(DRAINED)
+    kube.ready_pods(2, "app=web")
+    agent = kube.ready_pods(1, "app=agent")[0]["metadata"]["uid"]
+    # Nobody counts budgets here but whoever made them.
+    kube.cluster.api.merge(f"/apis/policy/v1/namespaces/{kube.namespace}/poddisruptionbudgets/web/status", {"status": {
+        "observedGeneration": 1, "disruptionsAllowed": 1, "currentHealthy": 2, "desiredHealthy": 1, "expectedPods": 2}})
+
+    def drain(*more, timeout=60):
+        return kube("drain", node, "--pod-selector=drained=yes", f"--timeout={timeout}s", *more, check=False,
+                    timeout=timeout + 30)
+    try:
+        refused = drain()
+        assert refused.returncode != 0
+        assert "cannot delete DaemonSet-managed Pods" in refused.stderr
+        assert "cannot delete Pods with local storage" in refused.stderr
+        assert kube.cluster.get("node", node)["spec"]["unschedulable"] is True
+        assert len(kube.ready_pods(2, "app=web")) == 2
+
+        held = drain("--ignore-daemonsets", "--delete-emptydir-data", timeout=8)
+        assert held.returncode != 0
+        assert "Cannot evict pod as it would violate the pod's disruption budget." in held.stderr
+        pods = kube.pods("app=web")
+        assert sum(is_ready(pod) for pod in pods) == 1
+        assert sum("nodeName" not in pod["spec"] for pod in pods) == 1, "the other one waits for a node"
+
+        kube("delete", "pdb", "web")
+        done = drain("--ignore-daemonsets", "--delete-emptydir-data")
+        assert done.returncode == 0, done.stderr
+        assert f"node/{node} " in done.stdout and ("evicted" in done.stdout or "drained" in done.stdout)
+        assert not [pod for pod in kube.pods("app=web") if pod["spec"].get("nodeName")]
+        assert kube.pods("app=agent")[0]["metadata"]["uid"] == agent, "a DaemonSet's Pod was not left alone"
+    finally:
+        kube("uncordon", node)
+    kube.ready_pods(2, "app=web")

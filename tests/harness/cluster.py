@@ -18,6 +18,7 @@ import time
 
 from . import netns
 from .api import ApiClient, ApiError
+from .etcd import Etcd
 
 BUILD = os.environ.get("SLUICE_BUILD") or os.path.join(
     os.path.dirname(os.path.abspath(__file__)), "..", "..", "build")
@@ -232,6 +233,7 @@ class Fabric:
 class Cluster:
     _count = 0
     node_type = Node  # of every cluster: what `pytest --engine` says
+    store = "embedded"  # likewise, --store
 
     def __init__(self, nodes=1, control=True):
         Cluster._count += 1
@@ -241,6 +243,7 @@ class Cluster:
         os.makedirs(self.cgroup)
         self.kubeconfig = os.path.join(self.directory, "control", "admin.kubeconfig")
         self.control = None
+        self.etcd = None
         self.control_log = os.path.join(self.directory, "control.log")
         self.net = Fabric(self.prefix)
         self.outside = self.net.outside
@@ -260,11 +263,15 @@ class Cluster:
         return self.nodes[0]
 
     def start_control(self, register=True):
+        storage = []
+        if self.store == "etcd":
+            self.etcd = self.etcd or Etcd(self.directory, self.node.ns)
+            storage = ["--etcd-servers", self.etcd.url]
         with open(self.control_log, "a") as log:
             self.control = self.node.ns.popen(
                 [os.path.join(BIN, "sluice-control"), "--data-dir",
                  os.path.join(self.directory, "control"), "--listen", CONTROL_ADDRESS,
-                 "--service-cluster-ip-range", SERVICE_CIDRS],
+                 "--service-cluster-ip-range", SERVICE_CIDRS, *storage],
                 stdout=log, stderr=log)
 
         def ready():
@@ -351,6 +358,8 @@ class Cluster:
                 node.stop_agent(signal.SIGKILL)
         if self.control:
             self.stop_control(signal.SIGKILL)
+        if self.etcd:
+            self.etcd.kill()
         if self.api:
             self.api.close()
         for node in self.nodes:

@@ -23,7 +23,7 @@ from . import netns
 
 ENGINE = os.path.join(harness.BIN, "sluice-dpdk")
 MEMORY_MB = 256
-FLOWS = 262144  # of each family: the table does not grow, and long before it is full a bucket is now and then
+FLOWS = 262144  # of each family: long before a table is half full and doubles, a bucket is full now and then
 
 
 def whole_checksums(ns, device):

@@ -59,7 +59,7 @@ class Ground:
                  number=1, beside=None, flows=8192):
         self.driver, self.memory, self.lcores, self.telemetry = driver, memory, lcores, telemetry
         self.vlan, self.pod_mtu, self.number, self.beside = vlan, pod_mtu, number, beside
-        self.flows = flows  # of each family; the table does not grow, and from a third of that a bucket may be full
+        self.flows = flows  # of each family, to begin with; from a third of that on a bucket may be full
         Ground._count += 1
         self.prefix = f"sd{os.getpid()}x{Ground._count}"
         self.directory = tempfile.mkdtemp(prefix="sluice-dpdk-")

@@ -243,13 +243,7 @@ Comparison compared_documents(const pb::Message& from, const pb::Message& to) {
 
 }  // namespace
 
-std::string created_fields(const pb::Message& object, const FieldSet& ignored) {
-    if (is_free_form(object)) {
-        const std::unique_ptr<pb::Message> nothing(object.New());
-        const Comparison change = owned_change(compared_documents(*nothing, object), ignored);
-        return change.added.united(change.modified).to_json();
-    }
-    std::string out = "{";
+FieldSet skipped_at_creation(const FieldSet& ignored) {
     static const FieldSet server_fields = [] {
         FieldSet all = unowned_fields();
         // That there is metadata is nobody's, what is in it may be somebody's.
@@ -257,7 +251,20 @@ std::string created_fields(const pb::Message& object, const FieldSet& ignored) {
         itself.insert_path({"metadata"});
         return all.minus(itself);
     }();
-    const FieldSet skipped = server_fields.united(ignored);
+    return server_fields.united(ignored);
+}
+
+std::string created_fields(const pb::Message& object, const FieldSet& ignored) {
+    return created_fields(object, ignored, skipped_at_creation(ignored));
+}
+
+std::string created_fields(const pb::Message& object, const FieldSet& ignored, const FieldSet& skipped) {
+    if (is_free_form(object)) {
+        const std::unique_ptr<pb::Message> nothing(object.New());
+        const Comparison change = owned_change(compared_documents(*nothing, object), ignored);
+        return change.added.united(change.modified).to_json();
+    }
+    std::string out = "{";
     Writer(&out).object(object, apply_plan_of(*object.GetDescriptor()), true, &skipped);
     out += '}';
     return out;

@@ -18,6 +18,10 @@ namespace sluice::codec {
 // fieldsV1 of a write that made the object; "{}": it owns nothing. `ignored`: fields that are left out with all below
 // them. REQUIRES: the object is in its normal form.
 [[nodiscard]] std::string created_fields(const google::protobuf::Message& object, const FieldSet& ignored);
+// The same with skipped_at_creation(ignored) made before: to make it costs as much as all the rest.
+[[nodiscard]] FieldSet skipped_at_creation(const FieldSet& ignored);
+[[nodiscard]] std::string created_fields(const google::protobuf::Message& object, const FieldSet& ignored,
+                                         const FieldSet& skipped);
 
 // From one object to another of its type. Nothing differs: the sets are empty, and nothing was allocated for them.
 // REQUIRES: both are in their normal form.

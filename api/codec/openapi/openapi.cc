@@ -88,6 +88,12 @@ json::object make_info() {
     return {{"title", "Sluice"}, {"version", "v" SLUICE_VERSION}};
 }
 
+std::map<std::string, DiscoveryPath> discovery(OpenApiVersion version) {
+    std::vector<std::string> groups;
+    for (const auto& [path, kinds] : kinds_by_path()) groups.push_back(kinds.front()->gvk.group);
+    return make_discovery_paths(groups, version);
+}
+
 const json::object& v2_document() {
     static const json::object document = [] {
         std::vector<const KindInfo*> kinds;
@@ -97,6 +103,10 @@ const json::object& v2_document() {
         out["info"] = make_info();
         out["paths"] = make_paths(kinds, OpenApiVersion::kV2);
         out["definitions"] = make_definitions(kinds, OpenApiVersion::kV2);
+        for (auto& [name, part] : discovery(OpenApiVersion::kV2)) {
+            for (auto& path : part.paths) out["paths"].get_object()[path.key()] = path.value();
+            for (auto& one : part.definitions) out["definitions"].get_object()[one.key()] = one.value();
+        }
         return out;
     }();
     return document;
@@ -125,6 +135,13 @@ const DocumentsByPath& v3_documents() {
         DocumentsByPath out;
         for (const auto& [path, kinds] : kinds_by_path()) {
             out.emplace(path, finish(json::serialize(make_v3(kinds, {}))));
+        }
+        for (auto& [name, part] : discovery(OpenApiVersion::kV3)) {
+            json::object document{{"openapi", "3.0.0"}, {"info", make_info()}, {"paths", std::move(part.paths)}};
+            if (!part.definitions.empty()) {
+                document["components"] = json::object{{"schemas", std::move(part.definitions)}};
+            }
+            out.emplace(name, finish(json::serialize(document)));
         }
         return out;
     }();

@@ -5,6 +5,8 @@
 
 #include "api/kubernetes/certificates/v1/certificatesigningrequest.pb.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
+#include "control/apiserver/admission/policy/policies.h"
+#include "control/apiserver/admission/webhooks/webhooks.h"
 #include "control/apiserver/authorization/escalation.h"
 #include "control/apiserver/registry/validation/field_errors.h"
 
@@ -102,6 +104,9 @@ Answer<void> check_creation(const Authorizer& authorizer, const AdmissionRequest
 
 Answer<void> Plugins::mutate(const AdmissionRequest& request, registry::Message* object) const {
     if (enabled_.has(Plugin::kLimitRanger)) set_default_limits(request, object);
+    if (enabled_.has(Plugin::kServiceAccount)) {
+        if (auto ok = set_service_account(request, object); !ok) return ok;
+    }
     if (enabled_.has(Plugin::kPriority)) {
         if (auto ok = set_priority(request, object); !ok) return ok;
     }
@@ -111,6 +116,29 @@ Answer<void> Plugins::mutate(const AdmissionRequest& request, registry::Message*
     if (enabled_.has(Plugin::kDefaultStorageClass)) set_storage_class(request, object);
     if (enabled_.has(Plugin::kDefaultIngressClass)) set_ingress_class(request, object);
     return {};
+}
+
+Answer<void> Plugins::mutate_last(const AdmissionRequest& request, registry::Message* object,
+                                  const AdmitAgain& again) const {
+    return webhooks_ == nullptr ? Answer<void>() : webhooks_->mutate(request, object, again);
+}
+
+Answer<void> Plugins::consult(const AdmissionRequest& request) const {
+    if (policies_ != nullptr) {
+        if (auto ok = policies_->validate(request); !ok) return ok;
+    }
+    return webhooks_ == nullptr ? Answer<void>() : webhooks_->validate(request);
+}
+
+// Expressions wait for nothing, but may take a second.
+bool Plugins::blocks() const {
+    return (webhooks_ != nullptr && webhooks_->any()) || (policies_ != nullptr && policies_->any());
+}
+
+bool Plugins::run(std::function<void()> task) const {
+    if (webhooks_ != nullptr) return webhooks_->run(std::move(task));
+    task();
+    return true;
 }
 
 Answer<void> Plugins::check(const AdmissionRequest& request) const {
@@ -123,14 +151,23 @@ Answer<void> Plugins::check(const AdmissionRequest& request) const {
     if (has(Plugin::kCertificateSigning)) {
         if (auto ok = check_signing(authorizer_, request); !ok) return ok;
     }
+    if (has(Plugin::kServiceAccount)) {
+        if (auto ok = check_service_account(request); !ok) return ok;
+    }
     if (has(Plugin::kNodeRestriction) && authorizer_.has(authorization::Mode::kNode)) {
         if (auto ok = check_node(request); !ok) return ok;
+    }
+    if (has(Plugin::kPodSecurity)) {
+        if (auto ok = check_pod_security(request); !ok) return ok;
     }
     if (has(Plugin::kLimitRanger)) {
         if (auto ok = check_limits(request); !ok) return ok;
     }
     if (has(Plugin::kPriority)) {
         if (auto ok = check_priority(request); !ok) return ok;
+    }
+    if (!request.call.consulted) {
+        if (auto ok = consult(request); !ok) return ok;
     }
     // Last, as nothing refuses what has been charged.
     if (has(Plugin::kResourceQuota)) return charge_quotas(request);

@@ -21,13 +21,17 @@ constexpr std::array<Named, static_cast<std::size_t>(Plugin::kCount)> kNames = {
     {"DefaultStorageClass", Plugin::kDefaultStorageClass},
     {"DefaultTolerationSeconds", Plugin::kDefaultTolerationSeconds, true},
     {"LimitRanger", Plugin::kLimitRanger},
+    {"MutatingAdmissionWebhook", Plugin::kMutatingAdmissionWebhook},
     {"NamespaceLifecycle", Plugin::kNamespaceLifecycle, true},
     {"NodeRestriction", Plugin::kNodeRestriction},
+    {"PodSecurity", Plugin::kPodSecurity},
     {"Priority", Plugin::kPriority},
     {"ResourceQuota", Plugin::kResourceQuota},
     {"RuntimeClass", Plugin::kRuntimeClass},
-    {"ServiceAccount", Plugin::kServiceAccount, true},
+    {"ServiceAccount", Plugin::kServiceAccount},
     {"TaintNodesByCondition", Plugin::kTaintNodesByCondition, true},
+    {"ValidatingAdmissionPolicy", Plugin::kValidatingAdmissionPolicy},
+    {"ValidatingAdmissionWebhook", Plugin::kValidatingAdmissionWebhook},
 }};
 
 Result<std::vector<const Named*>> named_in(const char* flag, std::string_view text) {

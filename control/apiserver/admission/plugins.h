@@ -15,13 +15,17 @@ enum class Plugin : std::uint8_t {
     kDefaultStorageClass,
     kDefaultTolerationSeconds,
     kLimitRanger,
+    kMutatingAdmissionWebhook,
     kNamespaceLifecycle,
     kNodeRestriction,
+    kPodSecurity,
     kPriority,
     kResourceQuota,
     kRuntimeClass,
     kServiceAccount,
     kTaintNodesByCondition,
+    kValidatingAdmissionPolicy,
+    kValidatingAdmissionWebhook,
     kCount,
 };
 

@@ -71,7 +71,7 @@ class RecordImpl final : public Record {
 public:
     RecordImpl(std::shared_ptr<Auditor> auditor, std::shared_ptr<const http::Request> request,
                std::shared_ptr<http::Responder> inner)
-        : auditor_(std::move(auditor)), request_(std::move(request)), inner_(std::move(inner)) {
+        : Record(std::move(inner)), auditor_(std::move(auditor)), request_(std::move(request)) {
         const std::string_view given = request_->header("audit-id");
         id_ = given.empty() ? new_id() : std::string(given.substr(0, kMaxAuditIdBytes));
     }
@@ -108,6 +108,10 @@ public:
                               {"authorization.k8s.io/reason", std::string(reason)}};
     }
 
+    void annotate(const std::string& key, const std::string& value) override {
+        if (verdict_.level != Level::kNone) event_.annotations.emplace_back(key, value);
+    }
+
     void send(http::Response response) override {
         response.headers.emplace_back("Audit-ID", id_);
         keep_answer(response);
@@ -120,14 +124,6 @@ public:
         event_.code = head.status;
         inner_->begin_stream(std::move(head));
         if (verdict_.level != Level::kNone) note(Stage::kResponseStarted);
-    }
-    bool write(std::string chunk) override { return inner_->write(std::move(chunk)); }
-    void end_stream() override { inner_->end_stream(); }
-    void on_close(std::function<void()> callback) override {
-        inner_->on_close(std::move(callback));
-    }
-    void when_writable(std::function<void()> callback) override {
-        inner_->when_writable(std::move(callback));
     }
     void upgrade(http::Response head, OpenCallback on_open) override {
         head.headers.emplace_back("Audit-ID", id_);
@@ -177,7 +173,6 @@ private:
 
     const std::shared_ptr<Auditor> auditor_;
     const std::shared_ptr<const http::Request> request_;
-    const std::shared_ptr<http::Responder> inner_;
     std::string id_;
     Verdict verdict_;
     Event event_ = [] {

@@ -19,7 +19,7 @@
 #include "control/apiserver/audit/log_file.h"
 #include "control/apiserver/audit/policy.h"
 #include "control/apiserver/authorization/attributes.h"
-#include "control/http/server.h"
+#include "control/http/forwarding_responder.h"
 
 namespace sluice::audit {
 
@@ -38,8 +38,9 @@ struct AuditOptions {
 class Auditor;
 
 // One request's; the Responder that its handlers are given. Lives until the answer is over.
-class Record : public http::Responder {
+class Record : public http::ForwardingResponder {
 public:
+    using ForwardingResponder::ForwardingResponder;
     // The identity is settled; who is asking for whom is known. before: the identity before impersonation.
     virtual void identified(const authorization::Attributes& asked, const http::Identity& before) = 0;
     virtual void authorized(bool allowed, std::string_view reason) = 0;

@@ -10,6 +10,7 @@
 
 #include "control/apiserver/flowcontrol/defaults.h"
 #include "control/apiserver/flowcontrol/dispatcher.h"
+#include "control/http/forwarding_responder.h"
 #include "control/http/status_body.h"
 
 namespace sluice::flowcontrol {
@@ -39,9 +40,9 @@ bool is_mutating(const authorization::Attributes& asked) {
 }
 
 // Gives the request's place back with its answer, and tells the client by which rules it was taken.
-class SeatedResponder final : public http::Responder {
+class SeatedResponder final : public http::ForwardingResponder {
 public:
-    explicit SeatedResponder(std::shared_ptr<http::Responder> inner) : inner_(std::move(inner)) {}
+    using ForwardingResponder::ForwardingResponder;
 
     // REQUIRES: before anything is answered. place: whose destruction gives the place back.
     void seat(std::shared_ptr<void> place, const Schema* schema) {
@@ -65,17 +66,12 @@ public:
         inner_->begin_stream(std::move(head));
         place_.reset();
     }
-    bool write(std::string chunk) override { return inner_->write(std::move(chunk)); }
-    void end_stream() override { inner_->end_stream(); }
     void on_close(std::function<void()> callback) override {
         {
             const std::lock_guard lock(mutex_);
             taken_ = true;
         }
         inner_->on_close(std::move(callback));
-    }
-    void when_writable(std::function<void()> callback) override {
-        inner_->when_writable(std::move(callback));
     }
     void upgrade(http::Response head, OpenCallback on_open) override {
         inner_->upgrade(std::move(head), std::move(on_open));
@@ -89,7 +85,6 @@ private:
         response->headers.emplace_back("X-Kubernetes-PF-PriorityLevel-UID", schema_->level_uid);
     }
 
-    const std::shared_ptr<http::Responder> inner_;
     std::shared_ptr<void> place_;
     const Schema* schema_ = nullptr;  // kept by place_ until the head is made
     std::mutex mutex_;

@@ -21,51 +21,22 @@ namespace {
 using Kind = PodRequest::Kind;
 using ResponderPtr = std::shared_ptr<http::Responder>;
 
-// A kubelet's log on its way to the client: each piece is written when it comes, and the next is asked for when the
-// client has room.
-class LogRelay : public std::enable_shared_from_this<LogRelay> {
-public:
-    LogRelay(std::shared_ptr<http::ByteStream> body, ResponderPtr responder)
-        : body_(std::move(body)), responder_(std::move(responder)) {}
-
-    void start() {
-        responder_->on_close([weak = std::weak_ptr(body_)] {
-            if (const auto body = weak.lock()) body->close();
-        });
-        turn();
-    }
-
-private:
-    void turn() {
-        body_->read([self = shared_from_this()](Result<std::string> bytes) {
-            if (!bytes || bytes->empty()) {
-                self->responder_->end_stream();
-                self->body_->close();
-            } else if (self->responder_->write(std::move(*bytes))) {
-                self->responder_->when_writable([self] { self->turn(); });
-            } else {
-                self->body_->close();
-            }
-        });
-    }
-
-    std::shared_ptr<http::ByteStream> body_;
-    ResponderPtr responder_;
-};
-
 class KubeletProxy final : public PodProxy {
 public:
-    KubeletProxy(std::shared_ptr<const http::ClientTls> tls, ObjectReader reader)
+    // http: of requests to Pods, Services and nodes themselves; may be null.
+    KubeletProxy(std::shared_ptr<const http::ClientTls> tls, ObjectReader reader, std::unique_ptr<HttpProxy> http)
         : tls_(std::move(tls)),
           reader_(std::move(reader)),
+          http_(std::move(http)),
           dialer_(http::Dialer::create(kProxyThreads)) {}
 
-    [[nodiscard]] bool handles(const std::string& path) const override {
-        return parse_pod_path(path).has_value();
+    [[nodiscard]] bool handles(const http::Request& request) const override {
+        return parse_pod_path(request.path).has_value() || (http_ != nullptr && HttpProxy::handles(request));
     }
 
     void handle(std::shared_ptr<const http::Request> request, ResponderPtr responder) override {
         const auto pod = parse_pod_path(request->path);
+        if (!pod) return http_->handle(request, std::move(responder));
         const bool log = pod->kind == Kind::kLog;
         if (request->method != "GET" && (log || request->method != "POST")) {
             responder->send(http::status_response(
@@ -122,7 +93,7 @@ private:
             http::Response head;
             head.headers.emplace_back("Content-Type", "text/plain");
             responder->begin_stream(std::move(head));
-            std::make_shared<LogRelay>(answer->stream, responder)->start();
+            streaming::relay_body(answer->stream, responder);
         });
     }
 
@@ -195,6 +166,7 @@ private:
 
     std::shared_ptr<const http::ClientTls> tls_;
     ObjectReader reader_;
+    std::unique_ptr<HttpProxy> http_;
     std::unique_ptr<http::Dialer> dialer_;
 };
 
@@ -205,8 +177,12 @@ Result<std::unique_ptr<PodProxy>> PodProxy::create(const PodProxyOptions& option
     SLUICE_TRY_ASSIGN(auto tls,
                       http::ClientTls::create(options.ca_pem, options.certificate_pem,
                                               options.private_key_pem));
+    std::unique_ptr<HttpProxy> http;
+    if (options.pass) {
+        SLUICE_TRY_ASSIGN(http, HttpProxy::create(tls, reader, options.pass));
+    }
     return std::unique_ptr<PodProxy>(
-        std::make_unique<KubeletProxy>(std::move(tls), std::move(reader)));
+        std::make_unique<KubeletProxy>(std::move(tls), std::move(reader), std::move(http)));
 }
 
 }  // namespace sluice::apiserver

@@ -1,10 +1,12 @@
-// Logs, exec, attach and port-forward of Pods: the API server between a client and the kubelet of the Pod's node.
+// Logs, exec, attach and port-forward of Pods: the API server between a client and the kubelet of the Pod's node; and
+// requests of HTTP to Pods, Services and nodes.
 #pragma once
 
 #include <memory>
 #include <string>
 
 #include "api/base/result.h"
+#include "control/apiserver/proxy/http_proxy.h"
 #include "control/apiserver/proxy/target.h"
 #include "control/http/server.h"
 
@@ -17,6 +19,7 @@ struct PodProxyOptions {
     // User kube-apiserver-kubelet-client, group system:masters.
     std::string certificate_pem;
     std::string private_key_pem;
+    HttpProxy::Pass pass;  // of requests to pods/NAME/proxy and the like; without, there are none
 };
 
 // Thread-safe. Outlives the http::Server whose requests it answers; what it dialed ends with it.
@@ -27,8 +30,9 @@ public:
     static Result<std::unique_ptr<PodProxy>> create(const PodProxyOptions& options,
                                                     ObjectReader reader);
 
-    // True for /api/v1/namespaces/NS/pods/POD/ with log, exec, attach or portforward.
-    [[nodiscard]] virtual bool handles(const std::string& path) const = 0;
+    // True for /api/v1/namespaces/NS/pods/POD/ with log, exec, attach, portforward or proxy, and for the proxies of
+    // Services and nodes.
+    [[nodiscard]] virtual bool handles(const http::Request& request) const = 0;
     virtual void handle(std::shared_ptr<const http::Request> request,
                         std::shared_ptr<http::Responder> responder) = 0;
 };

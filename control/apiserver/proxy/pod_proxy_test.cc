@@ -13,6 +13,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -46,6 +47,18 @@ struct Outcome {
     std::string output;
 };
 
+/// kubectl 1.30 and 1.31 read before they have made their streams: they may say so of a session's first, empty message
+/// (kube-apiserver sends the same one), and lose nothing by it.
+constexpr std::string_view kEarlyReader = "Unknown stream id 1, discarding message\n";
+
+void drop_line_of_early_reader(std::string* output) {
+    const auto found = output->find(kEarlyReader);
+    if (found == std::string::npos) return;
+    const auto line = output->rfind('\n', found) + 1;  // 0 where there is none before.
+    output->erase(line, found + kEarlyReader.size() - line);
+}
+
+/// What a command prints on both its streams, and its exit code.
 Outcome shell(const std::string& command) {
     Outcome outcome;
     FILE* pipe = ::popen(("timeout 60 bash -c '" + command + "' 2>&1").c_str(), "r");
@@ -55,6 +68,7 @@ Outcome shell(const std::string& command) {
     }
     const int status = ::pclose(pipe);
     outcome.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+    drop_line_of_early_reader(&outcome.output);
     return outcome;
 }
 
@@ -120,7 +134,7 @@ public:
         api_ = must(registry::make_api(*store_, api_options));
         api_server_->set_api(api_.get());
         proxy_ = must(PodProxy::create(
-            {directory.ca_pem(), proxy_pair.certificate_pem, proxy_pair.private_key_pem},
+            {directory.ca_pem(), proxy_pair.certificate_pem, proxy_pair.private_key_pem, {}},
             [this](const codec::KindInfo& kind, const std::string& name_space,
                    const std::string& object) { return api_->read(kind, name_space, object); }));
         api_server_->set_pod_proxy(proxy_.get());

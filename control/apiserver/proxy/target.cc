@@ -68,7 +68,9 @@ Answered<std::string> choose_container(const corev1::Pod& pod, const std::string
     return refuse(bad_request(message));
 }
 
-Answered<KubeletTarget> locate(const std::string& node_name, const ObjectReader& reader) {
+}  // namespace
+
+tl::expected<KubeletTarget, http::Response> locate_kubelet(const std::string& node_name, const ObjectReader& reader) {
     static const codec::KindInfo* const kind = codec::find_kind({"", "v1", "Node"});
     const auto object = reader(*kind, "", node_name);
     if (!object) return refuse(read_failure(object.error(), "nodes", node_name));
@@ -91,6 +93,8 @@ Answered<KubeletTarget> locate(const std::string& node_name, const ObjectReader&
     out.port = port > 0 && port <= 65'535 ? static_cast<std::uint16_t>(port) : kKubeletPort;
     return out;
 }
+
+namespace {
 
 void add_query(std::string* target, std::string_view name, std::string_view value) {
     target->push_back(target->find('?') == std::string::npos ? '?' : '&');
@@ -193,8 +197,13 @@ Answered<KubeletTarget> find_kubelet(const PodRequest& wanted, const http::Reque
         return refuse(
             bad_request(fmt::format("pod {} does not have a host assigned", wanted.pod)));
     }
-    auto target = locate(pod.spec().nodename(), reader);
-    if (!target) return target;
+    auto target = locate_kubelet(pod.spec().nodename(), reader);
+    if (!target) {
+        // As kube-apiserver has it: the name is the node's, the resource the Pod's.
+        static constexpr int kNotFound = 404;
+        if (target.error().status == kNotFound) return refuse(object_not_found("pods", pod.spec().nodename()));
+        return target;
+    }
     if (wanted.kind == Kind::kLog) {
         target->target = fmt::format("/containerLogs/{}/{}/{}{}", wanted.name_space, wanted.pod,
                                      container, log_query);

@@ -50,7 +50,9 @@ struct KubeletTarget {
     bool skip_verify = false;
     Streams streams;  // of exec and attach
 };
-// Or the answer that refuses the request.
+// A node's kubelet, with no target yet; or the answer that refuses the request.
+[[nodiscard]] tl::expected<KubeletTarget, http::Response> locate_kubelet(const std::string& node_name,
+                                                                         const ObjectReader& reader);
 [[nodiscard]] tl::expected<KubeletTarget, http::Response> find_kubelet(const PodRequest& pod,
                                                                        const http::Request& request,
                                                                        const ObjectReader& reader);

@@ -7,10 +7,12 @@
 
 #include "api/base/log.h"
 #include "api/kubernetes/core/v1/service.pb.h"
+#include "control/apiserver/registry/allocator/claims.h"
 #include "control/apiserver/registry/allocator/service_allocator.h"
 #include "control/apiserver/registry/bootstrap.h"
 #include "control/apiserver/registry/custom/custom_kind.h"
 #include "control/apiserver/registry/custom/definitions.h"
+#include "control/apiserver/registry/custom/versions/hooks.h"
 #include "control/apiserver/registry/event_expiry/event_expiry.h"
 #include "control/apiserver/registry/ip_addresses/ip_addresses.h"
 #include "control/apiserver/registry/namespace_deletion/namespace_deletion.h"
@@ -18,6 +20,7 @@
 #include "control/apiserver/registry/observe/observation.h"
 #include "control/apiserver/registry/quota/keeper.h"
 #include "control/apiserver/registry/rest/admission.h"
+#include "control/apiserver/registry/rest/connecting.h"
 #include "control/apiserver/registry/rest/core.h"
 #include "control/apiserver/registry/rest/verbs.h"
 
@@ -38,6 +41,13 @@ bool is_read(Verb verb) {
     return verb == Verb::kGet || verb == Verb::kList || verb == Verb::kWatch;
 }
 
+// Lists and watches may touch thousands of objects, so they leave the connection's thread alone; where a webhook
+// converts them, the call is on a thread that may wait already.
+void aside(const CallPtr& call, void (*serve)(const CallPtr&)) {
+    if (converter_of(call->strategy->kind()) != nullptr) return serve(call);
+    call->core->executor.post([call, serve] { serve(call); });
+}
+
 void dispatch(const CallPtr& call) {
     if (call->info.subresource == "scale") return serve_scale(call);
     if (call->info.subresource == "binding") return serve_binding(call);
@@ -48,11 +58,9 @@ void dispatch(const CallPtr& call) {
         case Verb::kUpdate: return serve_update(call);
         case Verb::kPatch: return serve_patch(call);
         case Verb::kDelete: return serve_delete(call);
-        // These may touch thousands of objects, so they leave the connection's thread alone.
-        case Verb::kList: return call->core->executor.post([call] { serve_list(call); });
-        case Verb::kWatch: return call->core->executor.post([call] { serve_watch(call); });
-        case Verb::kDeleteCollection:
-            return call->core->executor.post([call] { serve_delete_collection(call); });
+        case Verb::kList: return aside(call, serve_list);
+        case Verb::kWatch: return aside(call, serve_watch);
+        case Verb::kDeleteCollection: return aside(call, serve_delete_collection);
     }
 }
 
@@ -60,7 +68,7 @@ class ApiImpl final : public Api {
 public:
     ApiImpl(store::Store& store, const ApiOptions& options)
         : allocator_(options.service_cidrs, options.nodeport_min, options.nodeport_max,
-                     std::random_device{}()),
+                     std::random_device{}(), store.shared() ? &store : nullptr),
           strategies_(allocator_, options),
           core_(store, strategies_) {}
     ~ApiImpl() override {
@@ -78,11 +86,20 @@ public:
     Result<std::unique_ptr<Observation>> observe(const codec::KindInfo& kind, bool hold,
                                                  Observer observer) override;
     void amend(const codec::KindInfo& kind, const std::string& name_space, const std::string& name,
-               Amend change, std::function<void(Result<void>)> done) override {
-        amend_object(core_, kind, name_space, name, std::move(change), std::move(done));
+               Amend change, std::function<void(Result<void>)> done, bool status) override {
+        amend_object(core_, kind, name_space, name, std::move(change), std::move(done), status);
     }
     void on_custom_kinds(CustomListener listener) override;
     void set_admission(const Admission* admission) override { core_.admission = admission; }
+    void admit_connection(std::shared_ptr<const http::Request> request,
+                          std::shared_ptr<http::Responder> responder, std::function<void()> go_on) override {
+        ask_about_connection(core_, std::move(request), std::move(responder), std::move(go_on));
+    }
+    [[nodiscard]] ApiFigures figures() const override;
+    [[nodiscard]] std::string metrics() const override {
+        const ConversionHooks* hooks = core_.custom->hooks();
+        return hooks == nullptr ? std::string() : hooks->metrics();
+    }
     void shutdown() override;
 
 private:
@@ -99,6 +116,15 @@ private:
 };
 
 Result<void> ApiImpl::adopt_services() {
+    if (core_.store.shared()) {
+        SLUICE_TRY_ASSIGN(const std::uint64_t repaired, repair_claims(core_));
+        core_.repaired_claims += repaired;
+        if (repaired > 0) {
+            log::info(kComponent, "{} claims of addresses and node ports were brought into line with the Services",
+                      repaired);
+        }
+        return {};
+    }
     const Strategy& services = strategies_.of(*codec::find_resource("", "v1", "services"));
     SLUICE_TRY_ASSIGN(auto range, core_.store.range(services.storage_prefix() + "/", "", 0));
     for (const store::KeyValue& item : range.items) {
@@ -165,25 +191,13 @@ void ApiImpl::handle(std::shared_ptr<const http::Request> request,
     call->rows = row_object(*request);
     call->request = std::move(request);
     call->responder = std::move(responder);
+    if (converter_of(call->strategy->kind()) != nullptr) {
+        if (on_waiting_thread(core_, [held = CallPtr(call)] { dispatch(held); })) return;
+        return call->respond(too_many_requests("too many requests wait for the conversion of objects"));
+    }
     const Admission* admission = core_.admission.load();
     if (admission == nullptr || is_read(call->info.verb) || !admission->blocks()) return dispatch(call);
-    {
-        const std::lock_guard lock(core_.mutex);
-        ++core_.writes;
-    }
-    const auto leave = [this] {
-        const std::lock_guard lock(core_.mutex);
-        --core_.writes;
-        core_.idle.notify_all();
-    };
-    const bool taken = admission->run([held = CallPtr(call), leave]() mutable {
-        dispatch(held);
-        held.reset();
-        leave();
-    });
-    if (taken) return;
-    call->respond(too_many_requests("too many requests wait for their admission"));
-    leave();
+    run_where_admission_waits(*admission, call, [held = CallPtr(call)] { dispatch(held); });
 }
 
 Result<std::shared_ptr<const Message>> ApiImpl::read(const codec::KindInfo& kind,
@@ -237,12 +251,37 @@ void ApiImpl::on_custom_kinds(CustomListener listener) {
     });
 }
 
+ApiFigures ApiImpl::figures() const {
+    ApiFigures out;
+    const auto count = [&](const Strategy& strategy) {
+        const auto range = core_.store.range(strategy.storage_prefix() + "/", "", 1);
+        if (!range) return;
+        const auto& kind = strategy.kind();
+        const std::string dot = kind.gvk.group.empty() ? "" : ".";
+        out.objects.emplace_back(kind.resource + dot + kind.gvk.group, range->items.size() + range->remaining);
+    };
+    for (const auto& strategy : strategies_.all()) count(*strategy);
+    const auto custom = core_.custom->snapshot();
+    for (const auto& kind : custom->kinds) {
+        if (kind->storage()) count(kind->strategy());
+    }
+    out.overflowed_watches = core_.overflowed_watches.load(std::memory_order_relaxed);
+    out.custom_kinds = custom->kinds.size();
+    out.refused_custom_kinds = core_.refused_custom_kinds.load(std::memory_order_relaxed);
+    out.claim_conflicts = core_.claim_conflicts.load(std::memory_order_relaxed);
+    out.object_cache_bytes = core_.cache.bytes() + core_.previous.bytes();
+    out.object_cache_misses = core_.cache.misses() + core_.previous.misses();
+    out.repaired_claims = core_.repaired_claims.load(std::memory_order_relaxed);
+    return out;
+}
+
 void ApiImpl::shutdown() {
     if (definitions_ != nullptr) definitions_->stop();
     if (namespace_deletion_ != nullptr) namespace_deletion_->stop();
     if (event_expiry_ != nullptr) event_expiry_->stop();
     if (quotas_ != nullptr) quotas_->stop();
     if (ip_addresses_ != nullptr) ip_addresses_->stop();
+    if (ConversionHooks* hooks = core_.custom->hooks()) hooks->stop();
     core_.stop();
 }
 

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "api/base/ip_address.h"
@@ -61,6 +62,19 @@ using Amend = std::function<std::unique_ptr<google::protobuf::Message>(
 
 using CustomListener = std::function<void(std::vector<codec::PublishedKind>)>;
 
+// What the resource API holds, and how often its limits were reached, for the metrics.
+struct ApiFigures {
+    // Stored objects by resource, "pods" or "deployments.apps".
+    std::vector<std::pair<std::string, std::uint64_t>> objects;
+    std::uint64_t overflowed_watches = 0;    // ended because their clients were too slow
+    std::uint64_t custom_kinds = 0;          // served
+    std::uint64_t refused_custom_kinds = 0;  // not served, as there are too many: now
+    std::uint64_t claim_conflicts = 0;       // addresses and ports that another server had taken
+    std::uint64_t object_cache_bytes = 0;    // what decoded objects kept for the next reader weigh
+    std::uint64_t object_cache_misses = 0;   // objects decoded, as they were not kept
+    std::uint64_t repaired_claims = 0;       // claims made or removed, as the Services have it
+};
+
 // Thread-safe. The store outlives it.
 class Api {
 public:
@@ -87,20 +101,34 @@ public:
         (void)observer;
         return make_error(Code::kUnimplemented, "{} cannot be observed", kind_name(kind));
     }
-    // Writes one object for this process itself, past authorization and admission; `done` on any thread.
+    // Writes one object for this process itself, past authorization and admission; `done` on any thread. status: what
+    // the subresource status changes, and nothing else.
     virtual void amend(const codec::KindInfo& kind, const std::string& name_space,
                        const std::string& name, Amend change,
-                       std::function<void(Result<void>)> done) {
+                       std::function<void(Result<void>)> done, bool status = false) {
         (void)name_space;
         (void)name;
         (void)change;
+        (void)status;
         done(make_error(Code::kUnimplemented, "{} cannot be written", kind_name(kind)));
     }
     // Who is asked about every write of a client from now on; null: nobody. It outlives the Api's requests.
     virtual void set_admission(const Admission* admission) { (void)admission; }
+    // Asks servers outside, if any are to be asked, whether a client may connect to a Pod (exec, attach, portforward),
+    // and refuses the request, or calls go_on: on this thread, or on another one.
+    virtual void admit_connection(std::shared_ptr<const http::Request> request,
+                                  std::shared_ptr<http::Responder> responder, std::function<void()> go_on) {
+        (void)request;
+        (void)responder;
+        go_on();
+    }
     // Tells the listener of all custom kinds that are served, now and after each change; one call at a time, on any
     // thread. Once, before requests come.
     virtual void on_custom_kinds(CustomListener listener) { listener({}); }
+    // Counts the objects of each kind: some milliseconds for 100,000 of them.
+    [[nodiscard]] virtual ApiFigures figures() const { return {}; }
+    // Prometheus text about what is counted beside the figures.
+    [[nodiscard]] virtual std::string metrics() const { return {}; }
     // Ends all watches; later requests get 503.
     virtual void shutdown() = 0;
 

@@ -12,8 +12,6 @@ namespace {
 constexpr const char* kV1 = "/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers";
 constexpr const char* kV2 = "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers";
 constexpr const char* kKey = "/registry/horizontalpodautoscalers/default/d1";
-const Headers kMerge = {{"Content-Type", "application/merge-patch+json"}};
-const Headers kTable = {{"Accept", "application/json;as=Table;v=v1;g=meta.k8s.io"}};
 // As kubectl 1.20 writes `autoscale deploy d1 --min=1 --max=3 --cpu-percent=80`.
 constexpr const char* kRecorded =
     R"({"kind":"HorizontalPodAutoscaler","apiVersion":"autoscaling/v1","metadata":{"name":"d1",)"

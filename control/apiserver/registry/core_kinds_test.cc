@@ -11,8 +11,6 @@ constexpr const char* kCore = "/api/v1/namespaces/default/";
 constexpr const char* kVolumes = "/api/v1/persistentvolumes";
 constexpr const char* kCronJobs = "/apis/batch/v1/namespaces/default/cronjobs";
 constexpr const char* kSets = "/apis/apps/v1/namespaces/default/statefulsets";
-const Headers kMerge = {{"Content-Type", "application/merge-patch+json"}};
-const Headers kTable = {{"Accept", "application/json;as=Table;v=v1;g=meta.k8s.io"}};
 
 std::string core(const std::string& path) { return kCore + path; }
 

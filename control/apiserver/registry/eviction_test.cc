@@ -8,8 +8,6 @@ namespace {
 
 constexpr const char* kPods = "/api/v1/namespaces/default/pods";
 constexpr const char* kBudgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
-const Headers kMerge = {{"Content-Type", "application/merge-patch+json"}};
-const Headers kTable = {{"Accept", "application/json;as=Table;v=v1;g=meta.k8s.io"}};
 
 std::string pod(const std::string& name) { return std::string(kPods) + "/" + name; }
 std::string budget(const std::string& name) { return std::string(kBudgets) + "/" + name; }

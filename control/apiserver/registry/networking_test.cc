@@ -13,8 +13,6 @@ namespace {
 const std::string kGroup = "/apis/networking.k8s.io/v1";
 const std::string kIngresses = kGroup + "/namespaces/default/ingresses";
 const std::string kPolicies = kGroup + "/namespaces/default/networkpolicies";
-const Headers kMerge = {{"Content-Type", "application/merge-patch+json"}};
-const Headers kTable = {{"Accept", "application/json;as=Table;v=v1;g=meta.k8s.io"}};
 
 void refused(Cluster& cluster, const std::string& path, const std::string& body,
              const std::string& why) {

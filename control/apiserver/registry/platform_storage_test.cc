@@ -8,17 +8,6 @@ namespace sluice::registry::testing {
 namespace {
 
 const std::string kStorage = "/apis/storage.k8s.io/v1/";
-const Headers kMerge = {{"Content-Type", "application/merge-patch+json"}};
-const Headers kTable = {{"Accept", "application/json;as=Table;v=v1;g=meta.k8s.io"}};
-
-void expect_refused(const Reply& reply, const std::string& why) {
-    EXPECT_EQ(reply.status, 422) << reply.body;
-    EXPECT_NE(reply.at("/message").find(why), std::string::npos) << reply.at("/message");
-}
-
-std::string cells(Cluster& cluster, const std::string& path) {
-    return ageless(cluster.call("GET", path, "", kTable).at("/rows/0/cells"));
-}
 
 TEST(StorageClasses, DefaultsTableAndImmutability) {
     Cluster cluster;

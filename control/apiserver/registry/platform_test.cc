@@ -12,17 +12,6 @@ const std::string kRuntimes = "/apis/node.k8s.io/v1/runtimeclasses";
 const std::string kAdmission = "/apis/admissionregistration.k8s.io/v1/";
 const std::string kServices = "/apis/apiregistration.k8s.io/v1/apiservices";
 const std::string kFlow = "/apis/flowcontrol.apiserver.k8s.io/v1/";
-const Headers kMerge = {{"Content-Type", "application/merge-patch+json"}};
-const Headers kTable = {{"Accept", "application/json;as=Table;v=v1;g=meta.k8s.io"}};
-
-void expect_refused(const Reply& reply, const std::string& why) {
-    EXPECT_EQ(reply.status, 422) << reply.body;
-    EXPECT_NE(reply.at("/message").find(why), std::string::npos) << reply.at("/message");
-}
-
-std::string cells(Cluster& cluster, const std::string& path) {
-    return ageless(cluster.call("GET", path, "", kTable).at("/rows/0/cells"));
-}
 
 TEST(PriorityClasses, TheSystemsOwnAreThereAndStay) {
     Cluster cluster;

@@ -11,7 +11,6 @@ namespace sluice::registry::testing {
 namespace {
 
 constexpr const char* kPods = "/api/v1/namespaces/default/pods";
-const Headers kMerge = {{"Content-Type", "application/merge-patch+json"}};
 const Headers kStrategic = {{"Content-Type", "application/strategic-merge-patch+json"}};
 
 std::string pod(const std::string& name, const std::string& container = "",

@@ -201,4 +201,13 @@ Reply Cluster::call(const std::string& method, const std::string& target, const 
     return {response.status, std::move(response.body), std::move(response.headers)};
 }
 
+void expect_refused(const Reply& reply, const std::string& why) {
+    EXPECT_EQ(reply.status, 422) << reply.body;
+    EXPECT_NE(reply.at("/message").find(why), std::string::npos) << reply.at("/message");
+}
+
+std::string cells(Cluster& cluster, const std::string& path) {
+    return ageless(cluster.call("GET", path, "", kTable).at("/rows/0/cells"));
+}
+
 }  // namespace sluice::registry::testing

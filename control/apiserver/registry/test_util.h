@@ -60,6 +60,9 @@ struct Reply {
 
 using Headers = std::vector<std::pair<std::string, std::string>>;
 
+inline const Headers kMerge = {{"Content-Type", "application/merge-patch+json"}};
+inline const Headers kTable = {{"Accept", "application/json;as=Table;v=v1;g=meta.k8s.io"}};
+
 class Cluster {
 public:
     explicit Cluster(bool dual_stack = false);
@@ -83,5 +86,10 @@ private:
     std::unique_ptr<store::Store> store_;
     std::unique_ptr<Api> api_;
 };
+
+// 422, with `why` in the message.
+void expect_refused(const Reply& reply, const std::string& why);
+// The first row's cells of a Table, ageless.
+std::string cells(Cluster& cluster, const std::string& path);
 
 }  // namespace sluice::registry::testing

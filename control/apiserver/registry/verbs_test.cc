@@ -14,7 +14,6 @@ namespace {
 namespace corev1 = ::k8s::io::api::core::v1;
 
 constexpr const char* kMaps = "/api/v1/namespaces/default/configmaps";
-const Headers kMerge = {{"Content-Type", "application/merge-patch+json"}};
 
 std::string map_path(const std::string& name) { return std::string(kMaps) + "/" + name; }
 

@@ -13,7 +13,6 @@ namespace {
 namespace metav1 = ::k8s::io::apimachinery::pkg::apis::meta::v1;
 
 constexpr const char* kMaps = "/api/v1/namespaces/default/configmaps";
-const Headers kMerge = {{"Content-Type", "application/merge-patch+json"}};
 
 std::string at(const std::string& line, std::string_view pointer) {
     return Reply{200, line, {}}.at(pointer);
@@ -76,6 +75,21 @@ TEST(Watch, ObjectsEnterAndLeaveTheSelection) {
     EXPECT_EQ(at(lines[1], "/object/metadata/labels/l"), "w");
     EXPECT_EQ(summary(lines[2]), "ADDED w");
     EXPECT_EQ(summary(lines[3]), "DELETED w");
+}
+
+// Watches of one object share its frames, but not where they see different things happen to it.
+TEST(Watch, OneChangeIsAnotherEventToAnotherWatch) {
+    Cluster cluster;
+    make_map(cluster, "w");
+    const std::string version = cluster.call("GET", kMaps).at("/metadata/resourceVersion");
+    const std::string path = std::string(kMaps) + "?watch=1&resourceVersion=" + version;
+    const auto all = cluster.start("GET", path);
+    const auto some = cluster.start("GET", path + "&labelSelector=l%3Dw");
+    const auto same = cluster.start("GET", path);
+    cluster.call("PATCH", std::string(kMaps) + "/w", R"({"metadata":{"labels":{"l":"w"}}})", kMerge);
+    EXPECT_EQ(summary(all->wait_lines(1).at(0)), "MODIFIED w");
+    EXPECT_EQ(summary(some->wait_lines(1).at(0)), "ADDED w");
+    EXPECT_EQ(same->wait_lines(1).at(0), all->wait_lines(1).at(0));
 }
 
 TEST(Watch, TooOldIsOneErrorEvent) {

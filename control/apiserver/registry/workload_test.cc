@@ -8,9 +8,7 @@ namespace {
 
 constexpr const char* kApps = "/apis/apps/v1/namespaces/default/";
 const Headers kStrategic = {{"Content-Type", "application/strategic-merge-patch+json"}};
-const Headers kMerge = {{"Content-Type", "application/merge-patch+json"}};
 const Headers kJsonPatch = {{"Content-Type", "application/json-patch+json"}};
-const Headers kTable = {{"Accept", "application/json;as=Table;v=v1;g=meta.k8s.io"}};
 
 std::string apps(const std::string& path) { return kApps + path; }
 

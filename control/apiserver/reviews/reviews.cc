@@ -19,6 +19,7 @@
 #include "control/apiserver/registry/rest/core.h"
 #include "control/apiserver/registry/rest/encode.h"
 #include "control/apiserver/registry/rest/options.h"
+#include "control/apiserver/registry/rest/unstored_kind.h"
 #include "control/apiserver/reviews/access_private.h"
 
 namespace sluice::reviews {
@@ -44,20 +45,9 @@ struct Row {
 
 template <class Message>
 Row row(Review review, const char* group, const char* resource, const char* singular, bool namespaced = false) {
-    return {review,
-            {.gvk = {group, "v1", Message::descriptor()->name()},
-             .resource = resource,
-             .singular = singular,
-             .short_names = {},
-             .categories = {},
-             .namespaced = namespaced,
-             .has_status = false,
-             .subresources = {},
-             .prototype = &Message::default_instance(),
-             .list_prototype = nullptr}};
+    return {review, registry::unstored_kind<Message>(group, "v1", resource, singular, namespaced)};
 }
 
-// Reviews are not stored, so the scheme lists them only as actions; bodies and errors need kinds all the same.
 const std::vector<Row>& rows() {
     static const std::vector<Row> all = {
         row<authenticationv1::SelfSubjectReview>(Review::kSelf, "authentication.k8s.io",

@@ -18,6 +18,7 @@
 #include "control/apiserver/registry/rest/core.h"
 #include "control/apiserver/registry/rest/encode.h"
 #include "control/apiserver/registry/rest/options.h"
+#include "control/apiserver/registry/rest/unstored_kind.h"
 #include "control/apiserver/registry/validation/field_errors.h"
 
 namespace sluice::service_accounts {
@@ -35,32 +36,23 @@ using registry::refuse;
 constexpr std::string_view kComponent = "service-accounts";
 constexpr int kCreated = 201;
 
-template <class Type>
-codec::KindInfo kind_of(const char* resource, const char* singular, bool namespaced) {
-    return {.gvk = {"authentication.k8s.io", "v1", Type::descriptor()->name()},
-            .resource = resource,
-            .singular = singular,
-            .short_names = {},
-            .categories = {},
-            .namespaced = namespaced,
-            .has_status = false,
-            .subresources = {},
-            .prototype = &Type::default_instance(),
-            .list_prototype = nullptr};
-}
+constexpr const char* kGroup = "authentication.k8s.io";
 
 const codec::KindInfo& request_kind() {
-    static const codec::KindInfo kind =
-        kind_of<authenticationv1::TokenRequest>("tokenrequests", "tokenrequest", true);
+    static const codec::KindInfo kind = registry::unstored_kind<authenticationv1::TokenRequest>(
+        kGroup, "v1", "tokenrequests", "tokenrequest", true);
     return kind;
 }
 const codec::KindInfo& review_kind() {
-    static const codec::KindInfo kind = kind_of<authenticationv1::TokenReview>("tokenreviews", "tokenreview", false);
+    static const codec::KindInfo kind = registry::unstored_kind<authenticationv1::TokenReview>(
+        kGroup, "v1", "tokenreviews", "tokenreview", false);
     return kind;
 }
 const codec::KindInfo& core_kind(const char* resource) { return *codec::find_resource("", "v1", resource); }
 
 std::optional<registry::ResourcePath> request_path(std::string_view path) {
+    // Nearly every request of the server is looked at here.
+    if (!path.substr(0, path.find_last_not_of('/') + 1).ends_with("/token")) return std::nullopt;
     auto parsed = registry::parse_resource_path(path);
     if (!parsed || !parsed->group.empty() || parsed->version != "v1" || parsed->legacy_watch ||
         parsed->resource != "serviceaccounts" || parsed->subresource != "token" || parsed->name_space.empty()) {

@@ -8,7 +8,7 @@
 
 namespace sluice::controllers {
 
-// Watches all kinds of the scheme but Events. REQUIRES: made before the informers start.
+// Watches all kinds of the scheme but Events, and custom kinds. REQUIRES: made before the informers start.
 std::unique_ptr<Controller> make_garbage_collector(Context& context);
 
 }  // namespace sluice::controllers

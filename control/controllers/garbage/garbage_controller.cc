@@ -3,8 +3,11 @@
 
 #include <algorithm>
 
+#include "api/base/log.h"
+#include "api/codec/json.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
 #include "control/controllers/garbage/collector.h"
+#include "control/controllers/garbage/custom_kinds.h"
 #include "control/controllers/garbage/garbage.h"
 
 namespace sluice::controllers {
@@ -35,34 +38,34 @@ Facts facts_of(const codec::KindInfo& kind, const google::protobuf::Message& obj
     return out;
 }
 
-const codec::KindInfo* kind_named(const std::string& api_version, const std::string& kind) {
-    const auto gvk = codec::GroupVersionKind::parse(api_version, kind);
-    if (!gvk) return nullptr;
-    if (const auto* exact = codec::find_kind(*gvk)) return exact;
-    // Another version of a kind that exists is the same object.
-    for (const auto& candidate : codec::all_kinds()) {
-        if (candidate.gvk.group == gvk->group && candidate.gvk.kind == gvk->kind) {
-            return &candidate;
-        }
-    }
-    return nullptr;
-}
+constexpr char kComponent[] = "garbage-collector";
+constexpr char kMergePatch[] = "application/merge-patch+json";
+// Before the name of a CustomResourceDefinition in the queue, whose other keys are uids.
+constexpr std::string_view kDefinition = "definition/";
+
+// A kind of the scheme is held by nobody.
+using Kind = std::shared_ptr<const codec::KindInfo>;
+
+Kind scheme_kind(const codec::KindInfo* kind) { return {Kind(), kind}; }
+
+bool is_custom(const codec::KindInfo& kind) { return kind.prototype == &codec::custom_object_prototype(); }
 
 class ApiAccess final : public garbage::ObjectApi {
 public:
-    explicit ApiAccess(Context& context) : context_(context) {}
+    ApiAccess(Context& context, const garbage::CustomKinds& custom) : context_(context), custom_(custom) {}
 
     [[nodiscard]] std::optional<bool> is_namespaced(const std::string& api_version,
                                                     const std::string& kind) const override {
-        const auto* found = kind_named(api_version, kind);
+        const auto found = kind_named(api_version, kind);
         if (found == nullptr) return std::nullopt;
         return found->namespaced;
     }
 
     Result<std::optional<Facts>> get(const Coordinates& where) override {
-        SLUICE_TRY_ASSIGN(const auto object, read(where));
+        SLUICE_TRY_ASSIGN(const auto kind, kind_of(where));
+        SLUICE_TRY_ASSIGN(const auto object, read(*kind, where));
         if (object == nullptr) return std::optional<Facts>();
-        return std::optional<Facts>(facts_of(kind_of(where), *object));
+        return std::optional<Facts>(facts_of(*kind, *object));
     }
 
     Result<void> remove(const Facts& object, Policy policy) override {
@@ -72,7 +75,8 @@ public:
         request.propagation_policy = policy == Policy::kForeground ? "Foreground"
                                      : policy == Policy::kOrphan   ? "Orphan"
                                                                    : "Background";
-        const auto done = context_.client.remove(kind_of(object.where), object.where.namespace_name,
+        SLUICE_TRY_ASSIGN(const auto kind, kind_of(object.where));
+        const auto done = context_.client.remove(*kind, object.where.namespace_name,
                                                  object.where.name, request);
         if (!done && !done.error().not_found()) return failed(done.error(), "delete", object);
         return {};
@@ -103,7 +107,14 @@ public:
     }
 
     void report_invalid_owner(const Facts& object, const Owner& owner) override {
-        const auto blank = kind_of(object.where).new_object();
+        const auto kind = kind_named(object.where.api_version, object.where.kind);
+        if (kind == nullptr || is_custom(*kind)) {
+            // Events are made of objects of the scheme.
+            log::warn(kComponent, "{}: its owner {} {} (uid {}) is not in its namespace", object.where.to_string(),
+                      owner.kind, owner.name, owner.uid);
+            return;
+        }
+        const auto blank = kind->new_object();
         auto& meta = codec::object_meta(*blank);
         meta.set_namespace_(object.where.namespace_name);
         meta.set_name(object.where.name);
@@ -117,11 +128,22 @@ public:
     }
 
 private:
-    // REQUIRES: is_namespaced() knows the kind, or an informer delivered it.
-    static const codec::KindInfo& kind_of(const Coordinates& where) {
-        const auto* kind = kind_named(where.api_version, where.kind);
-        SLUICE_ASSERT(kind != nullptr);
-        return *kind;
+    // Null when there is none.
+    [[nodiscard]] Kind kind_named(const std::string& api_version, const std::string& kind) const {
+        const auto gvk = codec::GroupVersionKind::parse(api_version, kind);
+        if (!gvk) return nullptr;
+        if (const auto* exact = codec::find_kind(*gvk)) return scheme_kind(exact);
+        // Another version of a kind that exists is the same object.
+        for (const auto& candidate : codec::all_kinds()) {
+            if (candidate.gvk.group == gvk->group && candidate.gvk.kind == gvk->kind) return scheme_kind(&candidate);
+        }
+        return custom_.find(gvk->group, gvk->kind);
+    }
+    // A custom kind may have gone since its object was seen.
+    [[nodiscard]] Result<Kind> kind_of(const Coordinates& where) const {
+        auto kind = kind_named(where.api_version, where.kind);
+        if (kind == nullptr) return make_error(Code::kNotFound, "{} is of no kind that is served", where.to_string());
+        return kind;
     }
 
     static Error failed(const client::ApiError& error, const char* verb, const Facts& object) {
@@ -129,8 +151,8 @@ private:
     }
 
     // Null: there is none.
-    Result<client::Object> read(const Coordinates& where) {
-        auto found = context_.client.get(kind_of(where), where.namespace_name, where.name);
+    Result<client::Object> read(const codec::KindInfo& kind, const Coordinates& where) {
+        auto found = context_.client.get(kind, where.namespace_name, where.name);
         if (found) return std::move(*found);
         if (found.error().not_found()) return client::Object();
         return found.error().with_context("cannot read " + where.to_string());
@@ -140,49 +162,88 @@ private:
     // tried again.
     template <class Change>
     Result<void> change(const Facts& object, const char* verb, const Change& apply) {
-        SLUICE_TRY_ASSIGN(const auto current, read(object.where));
+        SLUICE_TRY_ASSIGN(const auto kind, kind_of(object.where));
+        SLUICE_TRY_ASSIGN(const auto current, read(*kind, object.where));
         if (current == nullptr || codec::object_meta(*current).uid() != object.uid) {
             return make_error(Code::kNotFound, "{} is gone", object.where.to_string());
         }
         const std::string before = codec::object_meta(*current).SerializeAsString();
         apply(&codec::object_meta(*current));
         if (before == codec::object_meta(*current).SerializeAsString()) return {};
-        const auto stored = context_.client.update(kind_of(object.where), *current);
+        const auto stored = is_custom(*kind)
+                                ? context_.client.patch(*kind, object.where.namespace_name, object.where.name,
+                                                        kMergePatch, metadata_patch(codec::object_meta(*current)))
+                                : context_.client.update(*kind, *current);
         if (!stored) return failed(stored.error(), verb, object);
         return {};
     }
 
+    // Custom objects are written as JSON alone: of one, what the collector may change, and what must not have changed.
+    static std::string metadata_patch(const codec::metav1::ObjectMeta& meta) {
+        codec::metav1::ObjectMeta kept;
+        kept.set_uid(meta.uid());
+        kept.set_resourceversion(meta.resourceversion());
+        *kept.mutable_ownerreferences() = meta.ownerreferences();
+        *kept.mutable_finalizers() = meta.finalizers();
+        std::string text = codec::encode_json(kept);
+        text.pop_back();
+        if (meta.ownerreferences().empty()) text += R"(,"ownerReferences":null)";
+        if (meta.finalizers().empty()) text += R"(,"finalizers":null)";
+        return R"({"metadata":)" + text + "}}";
+    }
+
     Context& context_;
+    const garbage::CustomKinds& custom_;
 };
 
 class GarbageCollector final : public Controller {
 public:
     explicit GarbageCollector(Context& context)
-        : api_(context), collector_(api_, [this](const std::string& uid) { queue_.add(uid); }) {
+        : definitions_(context.informers.get(
+              *codec::find_resource("apiextensions.k8s.io", "v1", "customresourcedefinitions"))),
+          api_(context, custom_),
+          collector_(api_, [this](const std::string& uid) { queue_.add(uid); }),
+          custom_(context.client, {[this](const auto& kind, const auto& before, const auto& after) {
+                                       take(kind, before, after);
+                                   },
+                                   [this](const codec::KindInfo& kind) {
+                                       collector_.graph().look_at_kind(kind.gvk.group, kind.gvk.kind);
+                                   }}) {
         for (const auto& kind : codec::all_kinds()) {
             // Events refer to objects without being owned by them, and are the most numerous kind.
             if (kind.gvk.kind == "Event") continue;
             context.informers.get(kind).add_handler(
-                [this, &kind](const auto& before, const auto& after) {
-                    if (before != nullptr &&
-                        (after == nullptr || codec::object_meta(*before).uid() !=
-                                                 codec::object_meta(*after).uid())) {
-                        collector_.graph().erase(codec::object_meta(*before).uid());
-                    }
-                    if (after != nullptr) collector_.graph().upsert(facts_of(kind, *after));
-                });
+                [this, &kind](const auto& before, const auto& after) { take(kind, before, after); });
         }
+        definitions_.add_handler([this](const auto& before, const auto& after) {
+            queue_.add(std::string(kDefinition) + codec::object_meta(after != nullptr ? *after : *before).name());
+        });
     }
 
     [[nodiscard]] const char* name() const override { return "garbage-collector-controller"; }
     [[nodiscard]] client::WorkQueue& queue() override { return queue_; }
     [[nodiscard]] int workers() const override { return 4; }
-    Reconciled reconcile(const std::string& key) override { return collector_.look_at(key); }
+    Reconciled reconcile(const std::string& key) override {
+        if (!key.starts_with(kDefinition)) return collector_.look_at(key);
+        const std::string name = key.substr(kDefinition.size());
+        custom_.sync(name, definitions_.get(name).get());
+        return {};
+    }
 
 private:
+    void take(const codec::KindInfo& kind, const client::SharedObject& before, const client::SharedObject& after) {
+        if (before != nullptr &&
+            (after == nullptr || codec::object_meta(*before).uid() != codec::object_meta(*after).uid())) {
+            collector_.graph().erase(codec::object_meta(*before).uid());
+        }
+        if (after != nullptr) collector_.graph().upsert(facts_of(kind, *after));
+    }
+
     client::WorkQueue queue_;
+    client::Informer& definitions_;
     ApiAccess api_;
     garbage::Collector collector_;
+    garbage::CustomKinds custom_;  // last: its informers' handlers use the rest
 };
 
 }  // namespace

@@ -106,6 +106,17 @@ void Graph::erase_virtual(const std::string& uid) {
     for (const auto& dependent : dependents) look_at_(dependent);
 }
 
+void Graph::look_at_kind(const std::string& group, const std::string& kind) {
+    const std::scoped_lock lock(mutex_);
+    for (const auto& [uid, node] : nodes_) {
+        const auto& where = node.facts.where;
+        if (!node.is_virtual || where.kind != kind) continue;
+        if (where.api_version.substr(0, where.api_version.find('/')) != group) continue;
+        look_at_(uid);
+        for (const auto& dependent : node.dependents) look_at_(dependent);
+    }
+}
+
 std::optional<Graph::View> Graph::find(const std::string& uid) const {
     const std::scoped_lock lock(mutex_);
     const auto found = nodes_.find(uid);

@@ -32,6 +32,10 @@ public:
     // was seen meanwhile.
     void erase_virtual(const std::string& uid);
 
+    // Objects of the kind can be looked for since a moment ago: those that something refers to and nobody has seen are
+    // looked at, and what refers to them.
+    void look_at_kind(const std::string& group, const std::string& kind);
+
     struct View {
         Facts facts;
         bool is_virtual = false;

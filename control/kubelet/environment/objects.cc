@@ -6,7 +6,9 @@
 #include <condition_variable>
 #include <cstdlib>
 #include <map>
+#include <ctime>
 #include <mutex>
+#include <random>
 #include <set>
 #include <stop_token>
 #include <thread>
@@ -14,11 +16,13 @@
 
 #include "api/base/log.h"
 #include "api/client/reflector.h"
+#include "api/kubernetes/authentication/v1/authentication.pb.h"
 #include "api/kubernetes/core/v1/configmap.pb.h"
 #include "api/kubernetes/core/v1/pod.pb.h"
 #include "api/kubernetes/core/v1/secret.pb.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
 #include "control/kubelet/environment/object_references_private.h"
+#include "control/kubelet/environment/tokens_private.h"
 
 namespace sluice::kubelet {
 namespace {
@@ -50,6 +54,32 @@ Error not_found(const ObjectKey& key) {
     return make_error(Code::kNotFound, "{} \"{}\" not found", kind_of_key(key).singular, key.name);
 }
 
+Result<GrantedToken> request_token(client::Client& client, const TokenWish& wish) {
+    namespace authenticationv1 = ::k8s::io::api::authentication::v1;
+    static const codec::KindInfo* accounts = codec::find_resource("", "v1", "serviceaccounts");
+    SLUICE_ASSERT(accounts != nullptr);
+    authenticationv1::TokenRequest request;
+    auto* spec = request.mutable_spec();
+    if (!wish.audience.empty()) spec->add_audiences(wish.audience);
+    spec->set_expirationseconds(wish.expiration_seconds);
+    auto* bound = spec->mutable_boundobjectref();
+    bound->set_apiversion("v1");
+    bound->set_kind("Pod");
+    bound->set_name(wish.pod_name);
+    bound->set_uid(wish.pod_uid);
+    auto answer = client.post_for_answer(*accounts, wish.namespace_name, wish.account, "token",
+                                         {"authentication.k8s.io", "v1", "TokenRequest"}, request);
+    if (!answer) return Error{answer.error().code, answer.error().message, answer.error().sys_errno};
+    const auto& status = static_cast<const authenticationv1::TokenRequest&>(**answer).status();
+    if (status.token().empty()) return make_error(Code::kDataLoss, "the server answered without a token");
+    return GrantedToken{status.token(), status.expirationtimestamp().seconds()};
+}
+
+std::int64_t token_jitter_s() {
+    thread_local std::minstd_rand random{std::random_device{}()};
+    return std::uniform_int_distribution<std::int64_t>(0, kTokenJitterSeconds)(random);
+}
+
 // What is known of one object. Guarded by Source::mutex_.
 struct Entry {
     std::set<std::string> pods;
@@ -63,7 +93,10 @@ struct Entry {
 
 class Source final : public ObjectSource {
 public:
-    explicit Source(client::Client& client) : client_(client) {
+    explicit Source(client::Client& client)
+        : client_(client),
+          tokens_([&client](const TokenWish& wish) { return request_token(client, wish); },
+                  [] { return static_cast<std::int64_t>(std::time(nullptr)); }, token_jitter_s) {
         keeper_ = std::jthread([this](const std::stop_token& stop) { keep(stop); });
     }
     ~Source() override {
@@ -93,6 +126,11 @@ public:
         SLUICE_TRY_ASSIGN(Shared object, find({true, namespace_name, name}));
         return std::static_pointer_cast<const corev1::Secret>(std::move(object));
     }
+    Result<std::string> token(const corev1::Pod& pod, const std::string& audience,
+                              std::int64_t expiration_seconds) override {
+        // No token is due before the keeper's next round.
+        return tokens_.get(pod, audience, expiration_seconds);
+    }
     void on_change(std::function<void(const std::string& pod_uid)> callback) override {
         const std::scoped_lock lock(mutex_);
         callback_ = std::move(callback);
@@ -104,13 +142,18 @@ private:
     Result<Shared> read(const ObjectKey& key, std::stop_token stop);
     // Takes what was just seen into the entry, unless something newer is there, and tells the pods.
     void take(const ObjectKey& key, Shared object, bool by_watch, std::uint64_t watch_id);
-    bool on_batch(const ObjectKey& key, std::uint64_t watch_id, const client::Batch& batch);
+    // seen: whether the object was in a batch of this watch.
+    bool on_batch(const ObjectKey& key, std::uint64_t watch_id, const client::Batch& batch, bool* seen);
     void keep(const std::stop_token& stop);
     void start_watch_locked(const ObjectKey& key, Entry* entry);
     void drop_locked(std::map<ObjectKey, Entry>::iterator entry);
     void end_watch_locked(Entry* entry);
 
+    // Tells the pods whose tokens are due; until the next ones are, at most kObjectPollMs.
+    std::chrono::milliseconds renew_tokens();
+
     client::Client& client_;
+    Tokens tokens_;
     mutable std::mutex mutex_;
     std::condition_variable_any wake_;
     std::map<ObjectKey, Entry> entries_;
@@ -170,6 +213,7 @@ void Source::follow_pod(const corev1::Pod& pod) {
 }
 
 void Source::forget_pod(const std::string& uid) {
+    tokens_.forget_pod(uid);
     const std::scoped_lock lock(mutex_);
     const auto pod = pods_.find(uid);
     if (pod == pods_.end()) return;
@@ -267,17 +311,16 @@ void Source::take(const ObjectKey& key, Shared object, bool by_watch, std::uint6
     for (const std::string& uid : pods) callback(uid);
 }
 
-bool Source::on_batch(const ObjectKey& key, std::uint64_t watch_id, const client::Batch& batch) {
-    bool seen = false;
+bool Source::on_batch(const ObjectKey& key, std::uint64_t watch_id, const client::Batch& batch, bool* seen) {
     bool immutable = false;
     for (const client::Delta& delta : batch.deltas) {
         // A server that does not know the selector sends other objects too.
         if (delta.key != key.namespace_name + "/" + key.name) continue;
-        seen = true;
+        *seen = true;
         immutable = delta.object != nullptr && is_immutable(key, *delta.object);
         take(key, delta.object, true, watch_id);
     }
-    if (batch.synced && !seen) take(key, nullptr, true, watch_id);
+    if (batch.synced && !*seen) take(key, nullptr, true, watch_id);
     if (!immutable) return true;
     const std::scoped_lock lock(mutex_);
     const auto entry = entries_.find(key);
@@ -302,16 +345,35 @@ void Source::start_watch_locked(const ObjectKey& key, Entry* entry) {
         options.selection.field_selector = "metadata.name=" + key.name;
         client::run_reflector(
             client_, kind_of_key(key), options, client::ReflectorEnvironment::real(),
-            [this, &key, watch_id](const client::Batch& batch) {
-                return on_batch(key, watch_id, batch);
+            [this, &key, watch_id, seen = false](const client::Batch& batch) mutable {
+                return on_batch(key, watch_id, batch, &seen);
             },
             stop);
     });
 }
 
+std::chrono::milliseconds Source::renew_tokens() {
+    const auto due = tokens_.due_pods();
+    std::function<void(const std::string&)> callback;
+    if (!due.empty()) {
+        const std::scoped_lock lock(mutex_);
+        callback = callback_;
+    }
+    if (callback) {
+        for (const std::string& uid : due) callback(uid);
+    }
+    std::chrono::milliseconds wait(kObjectPollMs);
+    if (const auto left = tokens_.seconds_until_due()) {
+        wait = std::min<std::chrono::milliseconds>(wait, std::chrono::seconds(*left + 1));
+    }
+    return wait;
+}
+
 void Source::keep(const std::stop_token& stop) {
-    std::unique_lock lock(mutex_);
+    std::unique_lock lock(mutex_, std::defer_lock);
     while (!stop.stop_requested()) {
+        const auto wait = renew_tokens();
+        lock.lock();
         std::vector<std::jthread> finished = std::move(stopping_);
         stopping_.clear();
         for (const std::uint64_t id : ended_) {
@@ -322,7 +384,7 @@ void Source::keep(const std::stop_token& stop) {
         }
         ended_.clear();
         const auto now = Clock::now();
-        auto next = now + std::chrono::milliseconds(kObjectPollMs);
+        auto next = now + wait;
         std::vector<ObjectKey> readings;
         for (auto& [key, entry] : entries_) {
             if (entry.mode == Entry::Mode::kWatched || entry.mode == Entry::Mode::kSettled) continue;
@@ -354,17 +416,19 @@ void Source::keep(const std::stop_token& stop) {
                 if (!object) break;  // the server is away; the next round asks again
                 take(key, std::move(*object), false, 0);
             }
-            lock.lock();
             continue;
         }
         const std::uint64_t seen = changes_;
         wake_.wait_until(lock, stop, next, [&] { return changes_ != seen; });
+        lock.unlock();
     }
 }
 
 ObjectCounts Source::counts() const {
-    const std::scoped_lock lock(mutex_);
     ObjectCounts counts;
+    counts.tokens = tokens_.size();
+    counts.token_failures = tokens_.failures();
+    const std::scoped_lock lock(mutex_);
     counts.followed = entries_.size();
     counts.watched = watched_;
     for (const auto& [key, entry] : entries_) {

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "api/kubernetes/core/v1/configmap.pb.h"
+#include "api/kubernetes/core/v1/pod.pb.h"
 #include "api/kubernetes/core/v1/secret.pb.h"
 #include "control/kubelet/objects.h"
 
@@ -41,6 +42,13 @@ public:
         if (found != secrets_.end()) return found->second;
         return make_error(Code::kNotFound, "secret \"{}\" not found", name);
     }
+    // Says what was asked for, and which one it is.
+    Result<std::string> token(const corev1::Pod& pod, const std::string& audience,
+                              std::int64_t expiration_seconds) override {
+        return pod.spec().serviceaccountname() + "/" + audience + "/" + std::to_string(expiration_seconds) + "/" +
+               std::to_string(token_version);
+    }
+    int token_version = 1;
 
 private:
     std::map<std::string, std::shared_ptr<const corev1::ConfigMap>> config_maps_;

@@ -152,6 +152,7 @@ public:
                                                          const std::string& name) override {
         return make_error(Code::kNotFound, "secret \"{}\" not found", name);
     }
+    Result<std::string> token(const corev1::Pod&, const std::string&, std::int64_t) override { return "token"; }
     void on_change(std::function<void(const std::string&)>) override {}
 };
 

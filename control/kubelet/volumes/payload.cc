@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::uint32_t kDefaultMode = 0644;
 constexpr std::uint32_t kModeMask = 07777;
+constexpr std::uint32_t kOwnerMode = 0600;
 
 struct Defaults {
     std::uint32_t mode = kDefaultMode;
@@ -51,6 +52,22 @@ Result<void> add_keys(const std::map<std::string, const std::string*>& values, c
         (*out)[item.path()] = file_of(*value->second, item, defaults);
     }
     return {};
+}
+
+// The user that all containers run as by the pod's word; nullopt when one has no such word, or two differ.
+std::optional<std::int64_t> sole_user(const corev1::Pod& pod) {
+    const auto& of_pod = pod.spec().securitycontext();
+    std::optional<std::int64_t> user;
+    for (const auto* containers : {&pod.spec().initcontainers(), &pod.spec().containers()}) {
+        for (const auto& container : *containers) {
+            const auto& own = container.securitycontext();
+            if (!own.has_runasuser() && !of_pod.has_runasuser()) return std::nullopt;
+            const std::int64_t found = own.has_runasuser() ? own.runasuser() : of_pod.runasuser();
+            if (user && *user != found) return std::nullopt;
+            user = found;
+        }
+    }
+    return user;
 }
 
 class Maker {
@@ -102,6 +119,8 @@ public:
                                   defaults));
             } else if (part.has_downwardapi()) {
                 SLUICE_TRY(downward(part.downwardapi(), defaults));
+            } else if (part.has_serviceaccounttoken()) {
+                SLUICE_TRY(token(part.serviceaccounttoken(), defaults));
             } else if (part.has_clustertrustbundle() && part.clustertrustbundle().optional()) {
                 // There are no such bundles here, and this one may be missing: an empty file, as
                 // upstream.
@@ -110,9 +129,8 @@ public:
             } else {
                 return make_error(Code::kUnimplemented,
                                   "projected source {} is not supported by this kubelet",
-                                  part.has_serviceaccounttoken() ? "serviceAccountToken"
-                                  : part.has_clustertrustbundle() ? "clusterTrustBundle"
-                                                                  : "podCertificate");
+                                  part.has_clustertrustbundle() ? "clusterTrustBundle"
+                                                                : "podCertificate");
             }
         }
         return {};
@@ -120,6 +138,14 @@ public:
     Payload& payload() { return payload_; }
 
 private:
+    Result<void> token(const corev1::ServiceAccountTokenProjection& source, const Defaults& defaults) {
+        SLUICE_TRY_ASSIGN(auto content, objects_.token(pod_, source.audience(), source.expirationseconds()));
+        ProjectedFile file{std::move(content), defaults.mode, sole_user(pod_)};
+        // For its owner alone, where there is one besides root.
+        if (file.user || pod_.spec().securitycontext().has_fsgroup()) file.mode = kOwnerMode;
+        payload_[source.path()] = std::move(file);
+        return {};
+    }
     Result<std::string> resource(const corev1::ResourceFieldSelector& reference) {
         for (const auto* containers : {&pod_.spec().containers(), &pod_.spec().initcontainers()}) {
             for (const auto& container : *containers) {

@@ -1,7 +1,7 @@
 // Makes a pod's volumes under ROOT/pods/UID/volumes and takes them away again: emptyDir (disk, or
 // tmpfs for medium Memory, with its sizeLimit), hostPath (all its types), configMap, secret,
-// downwardAPI, projected (of the three). Files of API objects appear atomically, as Kubernetes'
-// ..data symlink does it, and follow the object.
+// downwardAPI, projected (of the three, and tokens of the pod's service account). Files of API objects
+// appear atomically, as Kubernetes' ..data symlink does it, and follow the object.
 //
 // All calls block on the file system, and some on the API server. Thread-safe for different pods;
 // one pod at a time.

@@ -112,6 +112,41 @@ TEST_F(VolumesTest, ItemsModesAndGroup) {
     EXPECT_EQ(status_of(v / "b").st_gid, 2345U);
 }
 
+TEST_F(VolumesTest, TokensAreWrittenAndRenewed) {
+    const std::string volumes = R"([{"name":"t","projected":{"defaultMode":420,"sources":[
+        {"serviceAccountToken":{"path":"token","expirationSeconds":3607,"audience":"vault"}},
+        {"downwardAPI":{"items":[{"path":"namespace","fieldRef":{"fieldPath":"metadata.namespace"}}]}}]}}])";
+    const auto of = pod(volumes, "[]", R"("serviceAccountName":"robot",)");
+    ASSERT_EQ(set_up_error(of), "");
+    const fs::path t = volume("projected", "t");
+    EXPECT_EQ(read(t / "token"), "robot/vault/3607/1");
+    EXPECT_EQ(read(t / "namespace"), "n");
+    EXPECT_EQ(mode_of(t / "token"), 0644U);
+    const fs::path first = fs::read_symlink(t / "..data");
+    objects_.token_version = 2;
+    ASSERT_TRUE(volumes_->refresh(of));
+    EXPECT_EQ(read(t / "token"), "robot/vault/3607/2");
+    EXPECT_NE(fs::read_symlink(t / "..data"), first) << "not replaced at once";
+}
+
+TEST_F(VolumesTest, TokensAreForWhoRunsThePod) {
+    const std::string volumes =
+        R"([{"name":"t","projected":{"sources":[{"serviceAccountToken":{"path":"token","expirationSeconds":600}}]}}])";
+    const auto alone = pod(volumes, "[]", R"("securityContext":{"runAsUser":1234},)");
+    ASSERT_EQ(set_up_error(alone), "");
+    const fs::path token = volume("projected", "t") / "token";
+    EXPECT_EQ(mode_of(token), 0600U);
+    EXPECT_EQ(status_of(token).st_uid, 1234U);
+    ASSERT_TRUE(volumes_->tear_down("u1"));
+    // With a group, it may read; of two users neither owns it.
+    const auto group = pod(volumes, "[]", R"("securityContext":{"fsGroup":2345,"runAsUser":1234},
+        "initContainers":[{"name":"i","securityContext":{"runAsUser":5}}],)");
+    ASSERT_EQ(set_up_error(group), "");
+    EXPECT_EQ(mode_of(token), 0640U);
+    EXPECT_EQ(status_of(token).st_gid, 2345U);
+    EXPECT_EQ(status_of(token).st_uid, 0U);
+}
+
 TEST_F(VolumesTest, RefusesPathsThatLeadOut) {
     objects_.put_config_map("cm", {{"a", "1"}});
     for (const std::string path : {"../x", "/etc/x", "a/../../x", "..data"}) {
@@ -132,8 +167,8 @@ TEST_F(VolumesTest, MissingObjectsAndKeys) {
     EXPECT_EQ(set_up_error(pod(R"([{"name":"o","configMap":{"name":"no","optional":true}}])")), "");
     EXPECT_TRUE(fs::is_directory(volume("configmap", "o")));
     EXPECT_THAT(set_up_error(pod(R"([{"name":"n","nfs":{"server":"s","path":"/"}}])")), HasSubstr("nfs"));
-    EXPECT_THAT(set_up_error(pod(R"([{"name":"n","projected":{"sources":[{"serviceAccountToken":{"path":"t"}}]}}])")),
-                HasSubstr("serviceAccountToken"));
+    EXPECT_THAT(set_up_error(pod(R"([{"name":"n","projected":{"sources":[{"clusterTrustBundle":{"path":"t"}}]}}])")),
+                HasSubstr("clusterTrustBundle"));
 }
 
 TEST_F(VolumesTest, SecretsLieInMemoryAndGoAway) {

@@ -72,6 +72,22 @@ Result<void> open_value(const EncryptionConfig& config, const std::string& key,
     return {};
 }
 
+// Encrypts in place, if the key's rule says so.
+Result<void> seal_value(const EncryptionConfig& config, const std::string& key,
+                        std::optional<std::string>* value) {
+    const EncryptionRule* rule = *value ? config.rule_for(key) : nullptr;
+    if (rule == nullptr) {
+        return {};
+    }
+    auto sealed = EncryptionConfig::seal(*rule, **value, key);
+    if (!sealed) {
+        return make_error(Code::kInternal, "unable to transform key \"{}\": {}", key,
+                          sealed.error().message);
+    }
+    *value = std::move(*sealed);
+    return {};
+}
+
 class EncryptedStore final : public Store {
 public:
     EncryptedStore(std::unique_ptr<Store> store, std::string path, std::string text,
@@ -124,19 +140,20 @@ public:
 
     void write(Write write, std::function<void(Result<WriteResult>)> done) override {
         const ConfigPtr config = keys_->get();
-        const EncryptionRule* rule = config->rule_for(write.key);
-        if (rule == nullptr) {
+        for (Companion& other : write.also) {
+            if (auto ok = seal_value(*config, other.key, &other.value); !ok) {
+                return done(ok.error());
+            }
+        }
+        if (config->rule_for(write.key) == nullptr) {
             return store_->write(std::move(write), std::move(done));
         }
         std::shared_ptr<const std::string> plain;
         if (write.value) {
-            auto sealed = EncryptionConfig::seal(*rule, *write.value, write.key);
-            if (!sealed) {
-                return done(make_error(Code::kInternal, "unable to transform key \"{}\": {}",
-                                       write.key, sealed.error().message));
+            plain = std::make_shared<const std::string>(*write.value);
+            if (auto ok = seal_value(*config, write.key, &write.value); !ok) {
+                return done(ok.error());
             }
-            plain = std::make_shared<const std::string>(std::move(*write.value));
-            write.value = std::move(*sealed);
         }
         store_->write(std::move(write), [keys = keys_, plain = std::move(plain),
                                          done = std::move(done)](Result<WriteResult> result) {

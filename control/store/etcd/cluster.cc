@@ -110,7 +110,13 @@ std::string prefix_end(std::string prefix) {
 Error to_error(const grpc::Status& status) {
     const std::string& said = status.error_message();
     const auto error = [&said](Code code) {
-        return make_error(code, "{}", said.empty() ? "etcdserver: no answer" : said);
+        if (said.starts_with(kEtcdSays)) {
+            return make_error(code, "{}", said);
+        }
+        // What the connection says, in the form in which clients know it from kube-apiserver.
+        return make_error(code, "{}{} desc = {}", kConnectionSays,
+                          code == Code::kUnavailable ? "Unavailable" : "Unknown",
+                          said.empty() ? "transport is closing" : said);
     };
     switch (status.error_code()) {
         case grpc::StatusCode::DEADLINE_EXCEEDED:
@@ -162,9 +168,11 @@ Result<std::unique_ptr<Cluster>> Cluster::connect(const EtcdOptions& options) {
         SLUICE_TRY_ASSIGN(const Target target, parse_endpoint(url));
         const auto credentials =
             target.tls ? grpc::SslCredentials(tls) : grpc::InsecureChannelCredentials();
+        const auto requests = make_channel(target.address, credentials);
         cluster->members_.push_back(
-            {url, pb::KV::NewStub(make_channel(target.address, credentials)),
-             pb::Watch::NewStub(make_channel(target.address, credentials))});
+            {url, pb::KV::NewStub(requests),
+             pb::Watch::NewStub(make_channel(target.address, credentials)),
+             pb::Maintenance::NewStub(requests)});
     }
     return cluster;
 }

@@ -23,6 +23,10 @@ using SystemTime = std::chrono::system_clock::time_point;
 // deadline that passed gets the sentence that etcd has for it.
 [[nodiscard]] Error to_error(const grpc::Status& status);
 
+// The kind of object that a key is of, as Kubernetes writes it in etcd's metrics: "pods",
+// "widgets.example.com". prefix: what all keys begin with.
+[[nodiscard]] std::string request_type(std::string_view key, std::string_view prefix);
+
 class KeySpace {
 public:
     KeySpace(std::string local, std::string remote)
@@ -43,6 +47,7 @@ struct Member {
     std::string url;
     std::unique_ptr<pb::KV::Stub> kv;
     std::unique_ptr<pb::Watch::Stub> watch;
+    std::unique_ptr<pb::Maintenance::Stub> maintenance;
 };
 
 // What is in etcd below the prefix at one revision.

@@ -35,7 +35,8 @@ void EtcdStore::begin_round(Clock::time_point now) {
     request.set_count_only(true);
     call<pb::RangeResponse>(
         &pb::KV::Stub::AsyncRange, request, now + kMaxFeedLag,
-        [this](const grpc::Status& status, const pb::RangeResponse& answer) {
+        [this, now](const grpc::Status& status, const pb::RangeResponse& answer) {
+            note_request("count", "*", now, status.ok());
             round_under_way_ = false;
             round_answered(status, answer);
         });

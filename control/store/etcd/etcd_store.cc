@@ -19,6 +19,8 @@ constexpr std::chrono::milliseconds kCloseTimeout{5'000};
 // restart of an API server. etcd sends as many in one piece.
 constexpr Revision kHistoryAtOpening = 1'000;
 constexpr std::chrono::milliseconds kRetryOpening{200};
+// How often etcd is asked how large it is, for the metrics.
+constexpr std::chrono::seconds kSizeInterval{30};
 constexpr std::chrono::milliseconds kProgressInterval{kProgressIntervalMs};
 
 SystemTime system_time(Clock::time_point at) {
@@ -106,20 +108,23 @@ void EtcdStore::write(Write write, WriteDone done) {
         refused_writes_.fetch_add(1, std::memory_order_relaxed);
         done(std::move(error));
     };
-    if (write.key.empty() || write.key.size() > kMaxKeyBytes) {
-        return refuse(make_error(Code::kInvalidArgument,
-                                 "etcd: a key has {} bytes, it must have 1 to {}",
-                                 write.key.size(), kMaxKeyBytes));
+    if (auto fault = fault_of(write)) {
+        return refuse(make_error(Code::kInvalidArgument, "etcd: {}", *fault));
     }
+    const auto not_of_here = [this](const std::string& key) {
+        return make_error(Code::kInvalidArgument, "etcd: the key {} does not begin with {}", key,
+                          space_.local());
+    };
     auto remote = space_.to_remote(write.key);
     if (!remote) {
-        return refuse(make_error(Code::kInvalidArgument, "etcd: the key {} does not begin with {}",
-                                 write.key, space_.local()));
+        return refuse(not_of_here(write.key));
     }
-    if (write.value && write.value->size() > kMaxValueBytes) {
-        return refuse(make_error(Code::kInvalidArgument,
-                                 "etcd: the value of {} has {} bytes, at most {} are allowed",
-                                 write.key, write.value->size(), kMaxValueBytes));
+    for (Companion& other : write.also) {
+        auto key = space_.to_remote(other.key);
+        if (!key) {
+            return refuse(not_of_here(other.key));
+        }
+        other.key = std::move(*key);
     }
     PendingWrite pending;
     pending.key = std::move(write.key);
@@ -128,6 +133,7 @@ void EtcdStore::write(Write write, WriteDone done) {
         pending.value = std::make_shared<const std::string>(std::move(*write.value));
     }
     pending.expected = write.expected;
+    pending.also = std::move(write.also);
     pending.deadline = Clock::now() + options_.request_timeout;
     const std::size_t bytes = pending.bytes();
     bool closing = false;
@@ -230,6 +236,11 @@ Stats EtcdStore::stats() const {
     stats.refused_fences = refused_fences_.load(std::memory_order_relaxed);
     stats.reconnects = reconnects_.load(std::memory_order_relaxed);
     stats.reloads = reloads_.load(std::memory_order_relaxed);
+    stats.size_bytes = size_bytes_.load(std::memory_order_relaxed);
+    std::lock_guard guard(mutex_);
+    for (const auto& [name, figures] : requests_) {
+        stats.requests.push_back(figures);
+    }
     return stats;
 }
 
@@ -260,8 +271,14 @@ void EtcdStore::deliver() {
     behind_ = hub_.deliver(index_);
     // History goes after delivery, so that no live watch loses a change; some at a time.
     const std::size_t limit = std::max<std::size_t>(options_.history_events, 1);
+    std::size_t surplus = 0;
     if (index_.history_size() > limit) {
-        const std::size_t surplus = index_.history_size() - limit + limit / 64;
+        surplus = index_.history_size() - limit + limit / 64;
+    }
+    if (index_.history_bytes() > options_.history_bytes) {
+        surplus = std::max(surplus, std::min(index_.history_size(), index_.history_size() / 16 + 1));
+    }
+    if (surplus > 0) {
         index_.compact(index_.history_revision(surplus - 1), forgotten_);
         forgotten_.clear();
     }
@@ -281,6 +298,10 @@ void EtcdStore::tick(Clock::time_point now) {
     expire_fences(now);
     if (connected_) {
         begin_round(now);
+        if (now >= size_at_) {
+            size_at_ = now + kSizeInterval;
+            ask_for_size();
+        }
         if (options_.compaction_interval.count() > 0 && now >= compaction_at_) {
             compaction_at_ = now + options_.compaction_interval;
             take_compaction_turn();

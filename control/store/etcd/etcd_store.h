@@ -31,6 +31,7 @@ struct EtcdOptions {
     std::chrono::milliseconds compaction_interval{300'000};
     // Changes kept in memory for watches and reads of older revisions; at least 1.
     std::size_t history_events = 100'000;
+    std::uint64_t history_bytes = kHistoryBytes;  // as SqliteOptions'
     // After this a write, a fence or a compaction is answered with kUnavailable.
     std::chrono::milliseconds request_timeout{10'000};
     // How long opening waits for a member that answers.

@@ -16,17 +16,18 @@
 #include <unordered_set>
 
 #include "control/store/etcd/feed_private.h"
-#include "control/store/index.h"
+#include "control/store/indexed_store.h"
 #include "control/store/watch_hub.h"
 
 namespace sluice::store {
 
 using Clock = std::chrono::steady_clock;
 
-class EtcdStore final : public Store, private Feed::Listener {
+class EtcdStore final : public IndexedStore, private Feed::Listener {
 public:
     EtcdStore(EtcdOptions options, std::unique_ptr<Cluster> cluster)
-        : options_(std::move(options)),
+        : IndexedStore(kFirstRevision),
+          options_(std::move(options)),
           space_(options_.local_prefix, options_.remote_prefix),
           cluster_(std::move(cluster)),
           feed_(queue_, *this) {}
@@ -36,16 +37,6 @@ public:
 
     Result<void> start();
 
-    [[nodiscard]] Revision revision() const override { return index_.revision(); }
-    [[nodiscard]] Revision compacted() const override { return index_.compacted(); }
-    [[nodiscard]] Result<std::optional<KeyValue>> get(std::string_view key,
-                                                      Revision at) const override {
-        return index_.get(key, at);
-    }
-    [[nodiscard]] Result<RangeResult> range(std::string_view prefix, std::string_view after,
-                                            std::uint64_t limit, Revision at) const override {
-        return index_.range(prefix, after, limit, at);
-    }
     void write(Write write, std::function<void(Result<WriteResult>)> done) override;
     Result<std::unique_ptr<Watch>> watch(std::string prefix, Revision after,
                                          WatchSink sink) override;
@@ -65,13 +56,15 @@ private:
         std::string remote_key;
         std::shared_ptr<const std::string> value;  // null deletes
         std::optional<Revision> expected;
+        std::vector<Companion> also;  // with their keys as etcd has them
         WriteDone done;
         Clock::time_point deadline;
+        Clock::time_point sent{};
         WriteState state = WriteState::kWaiting;
         WriteResult result;
 
         [[nodiscard]] std::size_t bytes() const {
-            return key.size() + (value == nullptr ? 0 : value->size());
+            return key.size() + (value == nullptr ? 0 : value->size()) + companion_bytes(also);
         }
     };
     using Writes = std::list<PendingWrite>;
@@ -104,9 +97,15 @@ private:
     void shut_down();
     Result<Picture> first_load();
     void deliver();
+    // Stub: the part of a Member that the method belongs to.
+    template <class Response, class Stub, class Request, class Method>
+    void call_at(Stub& stub, Method method, const Request& request, Clock::time_point deadline,
+                 std::function<void(const grpc::Status&, Response&)> then);
     template <class Response, class Request, class Method>
     void call(Method method, const Request& request, Clock::time_point deadline,
-              std::function<void(const grpc::Status&, Response&)> then);
+              std::function<void(const grpc::Status&, Response&)> then) {
+        call_at<Response>(*cluster_->current().kv, method, request, deadline, std::move(then));
+    }
 
     // etcd_feed.cc: the picture in memory.
     void feed_opened() override;
@@ -126,6 +125,10 @@ private:
     void complete_writes();
     void expire_writes(Clock::time_point now);
 
+    // etcd_figures.cc: what the metrics show.
+    void note_request(const char* operation, std::string type, Clock::time_point began, bool ok);
+    void ask_for_size();
+
     // etcd_rounds.cc: fences and compaction.
     void begin_round(Clock::time_point now);
     void round_answered(const grpc::Status& status, const pb::RangeResponse& answer);
@@ -140,7 +143,6 @@ private:
     const KeySpace space_;
     std::unique_ptr<Cluster> cluster_;  // store's thread, once started
     grpc::CompletionQueue queue_;
-    Index index_{kFirstRevision};
     WatchHub hub_;
 
     // The inbox.
@@ -153,6 +155,7 @@ private:
     std::size_t open_fences_ = 0;                  // guarded by mutex_
     bool stopping_ = false;                        // guarded by mutex_
     std::string trouble_;                          // guarded by mutex_; empty: healthy
+    std::map<std::string, RequestFigures> requests_;  // guarded by mutex_; by operation and type
     std::atomic<bool> alarmed_{false};
     grpc::Alarm alarm_;
     Waker waker_{*this};
@@ -184,6 +187,9 @@ private:
     std::multimap<Revision, Fence> fenced_;       // wait for the index
     Revision known_revision_ = 0;                 // the newest a round has told of
     Clock::time_point behind_since_{};            // the index is behind it since; zero: it is not
+
+    Clock::time_point size_at_{};  // when to ask for it next
+    std::atomic<std::uint64_t> size_bytes_{0};
 
     Clock::time_point compaction_at_{};
     std::int64_t compaction_version_ = 0;  // of compact_rev_key, as this server knows it
@@ -224,16 +230,17 @@ struct EtcdStore::Call final : public Tag {
     }
 };
 
-template <class Response, class Request, class Method>
-void EtcdStore::call(Method method, const Request& request, Clock::time_point deadline,
-                     std::function<void(const grpc::Status&, Response&)> then) {
+template <class Response, class Stub, class Request, class Method>
+void EtcdStore::call_at(Stub& stub, Method method, const Request& request,
+                        Clock::time_point deadline,
+                        std::function<void(const grpc::Status&, Response&)> then) {
     auto owned = std::make_unique<Call<Response>>();
     Call<Response>* made = owned.release();  // complete() takes it back
     made->store = this;
     made->then = std::move(then);
     made->context.set_deadline(std::chrono::system_clock::now() + (deadline - Clock::now()));
     calls_.insert(&made->context);
-    made->reader = (cluster_->current().kv.get()->*method)(&made->context, request, &queue_);
+    made->reader = (stub.*method)(&made->context, request, &queue_);
     made->reader->Finish(&made->response, &made->status, made);
 }
 

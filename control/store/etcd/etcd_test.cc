@@ -2,6 +2,7 @@
 // fences, an etcd that goes away, comes back, forgets, or starts over.
 #include <gmock/gmock.h>
 
+#include <map>
 #include <thread>
 
 #include "control/store/etcd/test_etcd.h"
@@ -305,6 +306,34 @@ TEST_F(EtcdTest, MigrationThereAndBackKeepsObjectsAndNeverGoesBack) {
     EXPECT_GE(returned->revision(), store_->revision());
     EXPECT_EQ(value_of(*returned, "k0"), "changed in etcd");
     EXPECT_EQ(returned->range("", "", 0)->items.size(), 150u);
+}
+
+TEST_F(EtcdTest, FiguresCountRequestsByOperationAndType) {
+    auto options = etcd_->options();
+    options.local_prefix = "/registry/";
+    options.remote_prefix = "/registry/";
+    auto store = open(options);
+    ASSERT_TRUE(put(*store, "/registry/pods/default/a", "1", 0));
+    ASSERT_TRUE(put(*store, "/registry/pods/default/a", "2", 0)) << "no error, a failed condition";
+    ASSERT_TRUE(put(*store, "/registry/services/specs/default/a", "1"));
+    ASSERT_TRUE(put(*store, "/registry/example.com/widgets/default/a", "1"));
+    ASSERT_TRUE(remove(*store, "/registry/minions/n"));
+    ASSERT_TRUE(fence_now(*store));
+    std::map<std::string, std::uint64_t> seen;
+    for (const RequestFigures& row : store->stats().requests) {
+        std::uint64_t in_buckets = 0;
+        for (const std::uint64_t count : row.buckets) in_buckets += count;
+        EXPECT_EQ(in_buckets, row.requests);
+        EXPECT_EQ(row.errors, 0u);
+        EXPECT_GT(row.duration_us, 0u);
+        seen[row.operation + " " + row.type] = row.requests;
+    }
+    EXPECT_EQ(seen["create pods"], 2u);
+    EXPECT_EQ(seen["update services"], 1u);
+    EXPECT_EQ(seen["update widgets.example.com"], 1u);
+    EXPECT_EQ(seen["delete nodes"], 1u);
+    EXPECT_GE(seen["count *"], 1u);
+    EXPECT_TRUE(wait_until([&] { return store->stats().size_bytes > 0; }));
 }
 
 TEST_F(EtcdTest, WrongOptionsAreNamed) {

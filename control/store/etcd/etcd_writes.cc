@@ -12,25 +12,53 @@ namespace {
 // Transactions under way; etcd refuses what is beyond some thousands.
 constexpr std::size_t kMaxInFlight = 1'024;
 
-pb::TxnRequest transaction(const std::string& key, const std::shared_ptr<const std::string>& value,
-                           std::optional<Revision> expected) {
+void compare(pb::TxnRequest* request, const std::string& key, std::optional<Revision> expected) {
+    if (!expected) {
+        return;
+    }
+    auto* compare = request->add_compare();
+    compare->set_target(pb::Compare::MOD);
+    compare->set_result(pb::Compare::EQUAL);
+    compare->set_key(key);
+    compare->set_mod_revision(static_cast<std::int64_t>(*expected));
+}
+
+// value: null deletes.
+void change(pb::TxnRequest* request, const std::string& key, const std::string* value) {
+    if (value == nullptr) {
+        request->add_success()->mutable_request_delete_range()->set_key(key);
+        return;
+    }
+    auto* put = request->add_success()->mutable_request_put();
+    put->set_key(key);
+    put->set_value(*value);
+}
+
+pb::TxnRequest transaction(const std::string& key, const std::string* value,
+                           std::optional<Revision> expected, const std::vector<Companion>& also) {
     pb::TxnRequest request;
-    if (expected) {
-        auto* compare = request.add_compare();
-        compare->set_target(pb::Compare::MOD);
-        compare->set_result(pb::Compare::EQUAL);
-        compare->set_key(key);
-        compare->set_mod_revision(static_cast<std::int64_t>(*expected));
+    compare(&request, key, expected);
+    for (const Companion& other : also) {
+        compare(&request, other.key, other.expected);
+    }
+    if (request.compare_size() > 0) {
         request.add_failure()->mutable_request_range()->set_key(key);
     }
-    if (value == nullptr) {
-        request.add_success()->mutable_request_delete_range()->set_key(key);
-    } else {
-        auto* put = request.add_success()->mutable_request_put();
-        put->set_key(key);
-        put->set_value(*value);
+    change(&request, key, value);
+    for (const Companion& other : also) {
+        if (!other.unchanged) {
+            change(&request, other.key, other.value ? &*other.value : nullptr);
+        }
     }
     return request;
+}
+
+const char* operation_of(const std::shared_ptr<const std::string>& value,
+                         std::optional<Revision> expected) {
+    if (value == nullptr) {
+        return "delete";
+    }
+    return expected && *expected == 0 ? "create" : "update";
 }
 
 }  // namespace
@@ -55,13 +83,18 @@ void EtcdStore::send_ready() {
 
 void EtcdStore::send(Writes::iterator write) {
     write->state = WriteState::kSent;
+    write->sent = Clock::now();
     ++in_flight_;
     sent_writes_.fetch_add(1, std::memory_order_relaxed);
     call<pb::TxnResponse>(&pb::KV::Stub::AsyncTxn,
-                          transaction(write->remote_key, write->value, write->expected),
+                          transaction(write->remote_key, write->value.get(), write->expected,
+                                      write->also),
                           write->deadline,
                           [this, write](const grpc::Status& status, const pb::TxnResponse& answer) {
                               --in_flight_;
+                              note_request(operation_of(write->value, write->expected),
+                                           request_type(write->key, space_.local()), write->sent,
+                                           status.ok());
                               answered(write, status, answer);
                           });
 }

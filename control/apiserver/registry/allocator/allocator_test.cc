@@ -3,10 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <set>
 #include <thread>
 
 #include "api/kubernetes/core/v1/service.pb.h"
+#include "api/kubernetes/meta/v1/meta.pb.h"
+#include "control/store/test_util.h"
 
 namespace sluice::registry {
 namespace {
@@ -136,6 +139,107 @@ TEST(ServiceAllocator, ConcurrentReservationsNeverShare) {
     }
     for (auto& thread : threads) thread.join();
     EXPECT_EQ(addresses.size(), 800U);
+}
+
+// Two servers on one store: an allocator each, and the Service's transaction as Core makes it.
+class SharedClaims : public ::testing::Test {
+protected:
+    SharedClaims() {
+        auto opened = store::open_sqlite({folder_.file(), false, 1'000});
+        EXPECT_TRUE(opened);
+        store_ = std::move(*opened);
+        for (auto& server : servers_) server = make_allocator();
+    }
+    std::unique_ptr<ServiceAllocator> make_allocator() {
+        return std::make_unique<ServiceAllocator>(std::vector<IpPrefix>{*IpPrefix::parse("10.0.0.0/28")}, 30000,
+                                                  30020, 1, store_.get());
+    }
+    // False: a condition did not hold.
+    bool write(const std::string& name, Reservation& reservation, std::optional<store::Revision> expected,
+               bool remove = false) {
+        store::Write write{"/registry/services/specs/default/" + name, "x", expected};
+        if (remove) write.value.reset();
+        write.also = reservation.claims();
+        auto result = store::testing::write_now(*store_, std::move(write));
+        EXPECT_TRUE(result);
+        const bool done = result && !result->condition_failed;
+        done ? reservation.commit() : reservation.rollback();
+        return done;
+    }
+    static corev1::Service named(const std::string& name, const std::string& type = "NodePort") {
+        auto service = make_service(type);
+        service.mutable_metadata()->set_namespace_("default");
+        service.mutable_metadata()->set_name(name);
+        return service;
+    }
+
+    store::testing::TemporaryFolder folder_;
+    std::unique_ptr<store::Store> store_;
+    std::array<std::unique_ptr<ServiceAllocator>, 2> servers_;
+};
+
+TEST_F(SharedClaims, WhatTwoServersPickAtOnceOneOfThemGets) {
+    // The same seed: both pick the same.
+    auto a = named("a");
+    auto b = named("b");
+    auto first = servers_[0]->reserve(service_kind(), &a, nullptr);
+    auto second = servers_[1]->reserve(service_kind(), &b, nullptr);
+    ASSERT_TRUE(first && second);
+    ASSERT_EQ(a.spec().clusterip(), b.spec().clusterip());
+    EXPECT_TRUE(write("a", **first, 0));
+    EXPECT_FALSE(write("b", **second, 0));
+    EXPECT_FALSE(*store_->get("/registry/services/specs/default/b"));
+    auto again = named("b");
+    auto third = servers_[1]->reserve(service_kind(), &again, nullptr);
+    ASSERT_TRUE(third);
+    EXPECT_TRUE(write("b", **third, 0));
+    EXPECT_NE(again.spec().clusterip(), a.spec().clusterip());
+    EXPECT_NE(again.spec().ports(0).nodeport(), a.spec().ports(0).nodeport());
+    // By name, what another server gave is refused.
+    auto wants = named("c");
+    wants.mutable_spec()->set_clusterip(a.spec().clusterip());
+    wants.mutable_spec()->add_clusterips(a.spec().clusterip());
+    EXPECT_FALSE(servers_[1]->reserve(service_kind(), &wants, nullptr));
+}
+
+TEST_F(SharedClaims, WhatWasNotWrittenIsFreeAndWhatIsRemovedIsFreeEverywhere) {
+    auto given_up = named("a");
+    { auto reserved = servers_[0]->reserve(service_kind(), &given_up, nullptr); }
+    EXPECT_TRUE(store_->range("/registry/ranges/", "", 0)->items.empty());
+    auto a = named("a");
+    a.mutable_spec()->set_clusterip("10.0.0.3");
+    a.mutable_spec()->add_clusterips("10.0.0.3");
+    auto taken = servers_[0]->reserve(service_kind(), &a, nullptr);
+    ASSERT_TRUE(taken && write("a", **taken, 0));
+    EXPECT_EQ(store_->range("/registry/ranges/", "", 0)->items.size(), 2U);
+    EXPECT_EQ(*(*store_->get("/registry/ranges/serviceips/10.0.0.3"))->value, "default/a");
+    // The other server removes it, and gives the address to another Service.
+    auto gone = servers_[1]->release(a);
+    ASSERT_TRUE(write("a", *gone, std::nullopt, true));
+    EXPECT_TRUE(store_->range("/registry/ranges/", "", 0)->items.empty());
+    auto b = named("b");
+    b.mutable_spec()->set_clusterip("10.0.0.3");
+    b.mutable_spec()->add_clusterips("10.0.0.3");
+    auto next = servers_[1]->reserve(service_kind(), &b, nullptr);
+    ASSERT_TRUE(next && write("b", **next, 0));
+    // Somebody else's claim stays, whoever held the value before.
+    auto late = servers_[0]->release(a);
+    EXPECT_TRUE(write("a", *late, std::nullopt, true));
+    EXPECT_EQ(*(*store_->get("/registry/ranges/serviceips/10.0.0.3"))->value, "default/b");
+}
+
+TEST_F(SharedClaims, TheRangeIsFullForBothServersAtTheSameTime) {
+    std::set<std::string> addresses;
+    for (int i = 0; i < 14; ++i) {
+        auto service = named("s" + std::to_string(i), "ClusterIP");
+        auto reserved = servers_[static_cast<std::size_t>(i % 2)]->reserve(service_kind(), &service, nullptr);
+        ASSERT_TRUE(reserved && write(service.metadata().name(), **reserved, 0)) << i;
+        EXPECT_TRUE(addresses.insert(service.spec().clusterip()).second);
+    }
+    for (auto& server : servers_) {
+        auto service = named("more", "ClusterIP");
+        EXPECT_FALSE(server->reserve(service_kind(), &service, nullptr));
+    }
 }
 
 }  // namespace

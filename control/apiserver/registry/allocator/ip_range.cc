@@ -51,17 +51,22 @@ IpAddress IpRange::address_at(std::uint64_t offset) const {
 TakeResult IpRange::take(const IpAddress& address) {
     const auto offset = offset_of(address);
     if (!offset) return TakeResult::kOutOfRange;
+    if (elsewhere_ && elsewhere_(address)) return TakeResult::kAlreadyTaken;
     return used_.insert(*offset).second ? TakeResult::kTaken : TakeResult::kAlreadyTaken;
+}
+
+bool IpRange::is_free(std::uint64_t offset) const {
+    return !used_.contains(offset) && !(elsewhere_ && elsewhere_(address_at(offset)));
 }
 
 std::optional<std::uint64_t> IpRange::first_free(std::uint64_t begin, std::uint64_t end) {
     if (begin > end) return std::nullopt;
     const std::uint64_t start = std::uniform_int_distribution<std::uint64_t>(begin, end)(random_);
     for (std::uint64_t offset = start; offset <= end; ++offset) {
-        if (!used_.contains(offset)) return offset;
+        if (is_free(offset)) return offset;
     }
     for (std::uint64_t offset = begin; offset < start; ++offset) {
-        if (!used_.contains(offset)) return offset;
+        if (is_free(offset)) return offset;
     }
     return std::nullopt;
 }

@@ -4,9 +4,11 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <random>
 #include <unordered_set>
+#include <utility>
 
 #include "api/base/ip_address.h"
 
@@ -20,6 +22,8 @@ public:
     IpRange(const IpPrefix& prefix, std::uint64_t seed);
 
     [[nodiscard]] const IpPrefix& prefix() const { return prefix_; }
+    // Addresses for which it holds are taken too, for somebody else.
+    void set_elsewhere(std::function<bool(const IpAddress&)> taken) { elsewhere_ = std::move(taken); }
     TakeResult take(const IpAddress& address);
     // nullopt when every address is taken.
     std::optional<IpAddress> take_any();
@@ -34,11 +38,13 @@ private:
     [[nodiscard]] std::optional<std::uint64_t> offset_of(const IpAddress& address) const;
     [[nodiscard]] IpAddress address_at(std::uint64_t offset) const;
     std::optional<std::uint64_t> first_free(std::uint64_t begin, std::uint64_t end);
+    [[nodiscard]] bool is_free(std::uint64_t offset) const;
 
     IpPrefix prefix_;
     std::uint64_t count_ = 0;  // usable addresses; their offsets are 1..count_
     std::uint64_t band_ = 0;
     std::unordered_set<std::uint64_t> used_;
+    std::function<bool(const IpAddress&)> elsewhere_;
     std::mt19937_64 random_;
 };
 

@@ -24,9 +24,19 @@ std::uint8_t NodePorts::bit(Protocol protocol) {
 TakeResult NodePorts::take(Protocol protocol, std::int64_t port) {
     if (port < min_ || port > max_) return TakeResult::kOutOfRange;
     std::uint8_t& used = used_[static_cast<std::size_t>(port - min_)];
+    if (elsewhere_ && elsewhere_(protocol, port)) return TakeResult::kAlreadyTaken;
     if ((used & bit(protocol)) != 0) return TakeResult::kAlreadyTaken;
     used = static_cast<std::uint8_t>(used | bit(protocol));
     return TakeResult::kTaken;
+}
+
+bool NodePorts::is_free(std::uint32_t at, std::uint8_t mask) const {
+    if ((used_[at] & mask) != 0) return false;
+    if (!elsewhere_) return true;
+    for (const Protocol protocol : {Protocol::kTcp, Protocol::kUdp, Protocol::kSctp}) {
+        if ((bit(protocol) & mask) != 0 && elsewhere_(protocol, std::int64_t{min_} + at)) return false;
+    }
+    return true;
 }
 
 std::optional<std::uint32_t> NodePorts::first_without(std::uint8_t mask, std::uint32_t begin,
@@ -36,7 +46,7 @@ std::optional<std::uint32_t> NodePorts::first_without(std::uint8_t mask, std::ui
         std::uniform_int_distribution<std::uint32_t>(begin, end - 1)(random_);
     for (std::uint32_t i = 0; i < end - begin; ++i) {
         const std::uint32_t at = begin + (start - begin + i) % (end - begin);
-        if ((used_[at] & mask) == 0) return at;
+        if (is_free(at, mask)) return at;
     }
     return std::nullopt;
 }

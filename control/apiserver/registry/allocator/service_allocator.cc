@@ -7,6 +7,7 @@
 
 #include "api/kubernetes/core/v1/service.pb.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
+#include "control/apiserver/registry/allocator/claims.h"
 #include "control/apiserver/registry/allocator/ip_families.h"
 
 namespace sluice::registry {
@@ -50,11 +51,37 @@ Refusal invalid_field(const codec::KindInfo& kind, const ServiceMessage& service
 
 class ServiceAllocator::Txn final : public Reservation {
 public:
-    Txn(ServiceAllocator* allocator, Holding taken, Holding surplus)
-        : allocator_(allocator), taken_(std::move(taken)), surplus_(std::move(surplus)) {}
-    ~Txn() override { settle(taken_); }
-    void commit() override { settle(surplus_); }
+    Txn(ServiceAllocator* allocator, std::string owner, Holding taken, Holding surplus)
+        : allocator_(allocator),
+          owner_(std::move(owner)),
+          taken_(std::move(taken)),
+          surplus_(std::move(surplus)) {}
+    ~Txn() override { Txn::rollback(); }
+    void commit() override {
+        if (allocator_->shared_ == nullptr) return settle(surplus_);
+        // What was taken can be seen in the store from now on.
+        settle(taken_);
+        for (store::Companion& left : left_over_) {
+            allocator_->shared_->write({std::move(left.key), std::nullopt, left.expected},
+                                       [](const Result<store::WriteResult>&) {});
+        }
+        left_over_.clear();
+    }
     void rollback() override { settle(taken_); }
+    [[nodiscard]] std::vector<store::Companion> claims() override {
+        if (allocator_->shared_ == nullptr) return {};
+        std::vector<store::Companion> out;
+        for (std::string& key : claim_keys(taken_)) out.push_back({std::move(key), owner_, 0});
+        left_over_.clear();
+        for (store::Companion& gone : allocator_->releases(surplus_, owner_)) {
+            if (out.size() < store::kMaxCompanions) {
+                out.push_back(std::move(gone));
+            } else if (!gone.unchanged) {
+                left_over_.push_back(std::move(gone));
+            }
+        }
+        return out;
+    }
 
 private:
     void settle(const Holding& unused) {
@@ -65,15 +92,45 @@ private:
     }
 
     ServiceAllocator* allocator_;
+    std::string owner_;
     Holding taken_;    // newly taken for this write
     Holding surplus_;  // what the Service no longer uses after it
+    std::vector<store::Companion> left_over_;  // claims of these, beyond what one transaction takes
     bool settled_ = false;
 };
 
 ServiceAllocator::ServiceAllocator(const std::vector<IpPrefix>& cidrs, std::uint16_t nodeport_min,
-                                   std::uint16_t nodeport_max, std::uint64_t seed)
-    : ports_(nodeport_min, nodeport_max, seed) {
+                                   std::uint16_t nodeport_max, std::uint64_t seed, store::Store* shared)
+    : shared_(shared), ports_(nodeport_min, nodeport_max, seed) {
     for (const IpPrefix& cidr : cidrs) ranges_.emplace_back(cidr, ++seed);
+    if (shared_ == nullptr) return;
+    ports_.set_elsewhere([this](Protocol protocol, std::int64_t port) {
+        return is_claimed(claim_key(protocol, port));
+    });
+    for (IpRange& range : ranges_) {
+        range.set_elsewhere([this](const IpAddress& address) { return is_claimed(claim_key(address)); });
+    }
+}
+
+bool ServiceAllocator::is_claimed(const std::string& key) const {
+    const auto found = shared_->get(key);
+    return found && *found;
+}
+
+std::vector<store::Companion> ServiceAllocator::releases(const Holding& surplus,
+                                                         const std::string& owner) const {
+    std::vector<store::Companion> out;
+    for (std::string& key : claim_keys(surplus)) {
+        const auto found = shared_->get(key);
+        if (!found) continue;
+        if (!*found) {
+            // A repair may be about to make it, and would leave it behind.
+            out.push_back({std::move(key), std::nullopt, 0, true});
+        } else if (*(*found)->value == owner) {
+            out.push_back({std::move(key), std::nullopt, (*found)->mod_revision});
+        }
+    }
+    return out;
 }
 
 std::vector<IpFamily> ServiceAllocator::families() const {
@@ -262,13 +319,20 @@ Answer<std::shared_ptr<Reservation>> ServiceAllocator::reserve(const codec::Kind
             return refuse(std::move(done).error());
         }
     }
+    if (shared_ != nullptr && taken.addresses.size() + taken.ports.size() > store::kMaxCompanions) {
+        const std::lock_guard lock(mutex_);
+        give_back(taken);
+        return invalid_field(kind, *service, "spec.ports", BadValue(std::int64_t{service->spec().ports_size()}),
+                             fmt::format("at most {} addresses and node ports can be allocated at once",
+                                         store::kMaxCompanions));
+    }
     const Holding now = holding_of(*service);
     Holding surplus{without(held.addresses, now.addresses), without(held.ports, now.ports)};
-    return std::make_shared<Txn>(this, std::move(taken), std::move(surplus));
+    return std::make_shared<Txn>(this, claim_owner(*service), std::move(taken), std::move(surplus));
 }
 
 std::shared_ptr<Reservation> ServiceAllocator::release(const ServiceMessage& old) {
-    return std::make_shared<Txn>(this, Holding{}, holding_of(old));
+    return std::make_shared<Txn>(this, claim_owner(old), Holding{}, holding_of(old));
 }
 
 Result<void> ServiceAllocator::adopt(const ServiceMessage& service) {

@@ -1,7 +1,10 @@
 // ClusterIPs and node ports of Services, atomic with the write of the Service: values are taken before the write,
 // kept by commit() and given back when the write does not happen.
 //
-// The allocations are not stored: the Services are the truth, and adopt() rebuilds the state from them at start.
+// On a store of one process the allocations are not stored: the Services are the truth, and adopt() rebuilds the state
+// from them at start. On a shared store every address and port that a Service has is also a key of its own, a claim,
+// that is made and removed in the Service's own transaction (claims.h): what is free is what has no claim in the store
+// and is not under way here.
 #pragma once
 
 #include <cstdint>
@@ -26,9 +29,10 @@ using ServiceMessage = ::k8s::io::api::core::v1::Service;
 // Thread-safe; outlives the reservations it makes.
 class ServiceAllocator {
 public:
-    // cidrs: one, or two of different families; the first gives the default family.
+    // cidrs: one, or two of different families; the first gives the default family. shared: where claims are kept, and
+    // outlives the allocator; null when no other server allocates.
     ServiceAllocator(const std::vector<IpPrefix>& cidrs, std::uint16_t nodeport_min,
-                     std::uint16_t nodeport_max, std::uint64_t seed);
+                     std::uint16_t nodeport_max, std::uint64_t seed, store::Store* shared = nullptr);
 
     // Default family first.
     [[nodiscard]] std::vector<IpFamily> families() const;
@@ -57,6 +61,9 @@ public:
 
 private:
     class Txn;
+    [[nodiscard]] bool is_claimed(const std::string& key) const;
+    // Claims go unless another Service has them; those that do not fit into one transaction are left over.
+    [[nodiscard]] std::vector<store::Companion> releases(const Holding& surplus, const std::string& owner) const;
 
     // All below: mutex_ held.
     IpRange* range_of(IpFamily family);
@@ -68,9 +75,10 @@ private:
     Answer<void> take_health_port(const codec::KindInfo& kind, ServiceMessage* service,
                                   const Holding& held, Holding* taken);
 
+    store::Store* const shared_;
     std::mutex mutex_;
-    std::vector<IpRange> ranges_;
-    NodePorts ports_;
+    std::vector<IpRange> ranges_;  // on a shared store: what is under way
+    NodePorts ports_;  // the same
 };
 
 }  // namespace sluice::registry

@@ -172,9 +172,10 @@ private:
         const json::array& items = value_.get_array();
         const auto count = static_cast<std::int64_t>(items.size());
         if (schema_.items != nullptr) {
+            const OldItems old(schema_, old_);
             for (std::size_t i = 0; i < items.size(); ++i) {
                 const std::string path = fmt::format("{}[{}]", path_, i);
-                Checker(items[i], old_item(items[i]), *schema_.items, path, errors_).run();
+                Checker(items[i], old.find(items[i]), *schema_.items, path, errors_).run();
             }
         }
         if (schema_.min_items && count < *schema_.min_items) {
@@ -186,23 +187,6 @@ private:
                               static_cast<std::uint64_t>(
                                   std::max<std::int64_t>(0, *schema_.max_items)));
         }
-    }
-
-    // Only the elements of maps can be told again.
-    [[nodiscard]] const json::value* old_item(const json::value& item) const {
-        if (old_ == nullptr || !old_->is_array() || schema_.list_type != "map") return nullptr;
-        if (!item.is_object()) return nullptr;
-        for (const json::value& candidate : old_->get_array()) {
-            if (!candidate.is_object()) continue;
-            const bool same = std::ranges::all_of(schema_.list_keys, [&](const std::string& key) {
-                const json::value* a = item.get_object().if_contains(key);
-                const json::value* b = candidate.get_object().if_contains(key);
-                if (a == nullptr || b == nullptr) return a == b;
-                return equal_values(*a, *b);
-            });
-            if (same) return &candidate;
-        }
-        return nullptr;
     }
 
     [[nodiscard]] const json::value* old_member(std::string_view name) const {

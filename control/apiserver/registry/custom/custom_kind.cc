@@ -14,7 +14,9 @@
 #include "api/kubernetes/meta/v1/meta.pb.h"
 #include "control/apiserver/registry/custom/definition_private.h"
 #include "control/apiserver/registry/custom/json_path_private.h"
+#include "control/apiserver/registry/custom/rules_private.h"
 #include "control/apiserver/registry/custom/values_private.h"
+#include "control/apiserver/registry/custom/versions/converter.h"
 #include "control/apiserver/registry/table/cells.h"
 #include "control/apiserver/registry/validation/object_meta.h"
 
@@ -87,13 +89,15 @@ struct Parts {
     bool served = false;
     bool storage = false;
     bool terminating = false;
-    std::unique_ptr<const Schema> schema;
+    std::shared_ptr<const Schema> schema;
+    std::shared_ptr<const Converter> converter;
+    std::unique_ptr<const RuleNode> rules;  // of the schema; null: it has none
     std::vector<PrinterColumn> columns;
     std::vector<SelectablePath> selectable;
     std::optional<ScalePaths> scale;
 };
 
-class CustomStrategy final : public Strategy, public codec::CustomForm {
+class CustomStrategy final : public Strategy, public StoredForm {
 public:
     explicit CustomStrategy(const Parts& parts) : Strategy(parts.info), parts_(parts) {
         columns_.push_back({"Name", "string", "name", kNameDescription});
@@ -104,7 +108,8 @@ public:
         for (const SelectablePath& one : parts.selectable) fields_.emplace_back(one.field);
     }
 
-    // CustomForm.
+    // StoredForm.
+    [[nodiscard]] const Converter* converter() const override { return parts_.converter.get(); }
     [[nodiscard]] const codec::GroupVersionKind& stored_gvk() const override {
         return parts_.stored;
     }
@@ -229,6 +234,7 @@ void CustomStrategy::check(const Message& object, const Message* old, FieldError
     check_value(whole, before ? &*before : nullptr, *parts_.schema, "", errors);
     check_lists(whole, *parts_.schema, "", errors);
     if (parts_.scale) check_scale(whole, errors);
+    if (parts_.rules != nullptr) evaluate_rules(whole, before ? &*before : nullptr, *parts_.rules, errors);
 }
 
 void CustomStrategy::check_scale(const json::value& whole, FieldErrors* errors) const {
@@ -391,7 +397,8 @@ Result<void> add_columns(const DefinitionVersion& version, Parts* parts) {
 }  // namespace
 
 Result<std::shared_ptr<const CustomKind>> CustomKind::make(const Definition& definition,
-                                                           int version) {
+                                                           int version,
+                                                           const std::shared_ptr<Converter>& converter) {
     const DefinitionVersion& one = definition.spec().versions(version);
     Parts parts;
     parts.info = info_of(definition, one);
@@ -412,6 +419,9 @@ Result<std::shared_ptr<const CustomKind>> CustomKind::make(const Definition& def
     const json::value document = codec::to_json_value(one.schema().openapiv3schema());
     parts.schema_json = codec::write_json(document);
     SLUICE_TRY_ASSIGN(parts.schema, compile_schema(document, "openAPIV3Schema"));
+    parts.rules = compile_rules(*parts.schema, "openAPIV3Schema");
+    if (converter != nullptr) converter->add_version(one.name(), parts.schema);
+    parts.converter = converter;
     SLUICE_TRY(add_columns(one, &parts));
     for (const auto& field : one.selectablefields()) {
         SelectablePath out;

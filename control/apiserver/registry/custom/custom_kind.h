@@ -27,15 +27,30 @@ namespace sluice::registry {
 // Versions of definitions that are served at once; a definition beyond it is not established.
 inline constexpr std::size_t kMaxCustomKinds = 10'000;
 
+class ConversionHooks;
+class Converter;
+
+// What a kind of the registry has beyond codec::CustomForm: KindInfo::custom of every custom kind is one.
+class StoredForm : public codec::CustomForm {
+public:
+    // Who brings objects from one version to another; null: they differ in nothing but their apiVersion.
+    [[nodiscard]] virtual const Converter* converter() const = 0;
+};
+// Null for kinds that no webhook converts. What reads or writes objects of others may have to wait for one.
+[[nodiscard]] inline const Converter* converter_of(const codec::KindInfo& kind) {
+    return kind.custom == nullptr ? nullptr : static_cast<const StoredForm*>(kind.custom)->converter();
+}
+
 // One version of one definition. Immutable; thread-safe.
 class CustomKind {
 public:
     // version: an index into spec.versions. kInvalidArgument when its schema cannot be compiled, which validation
-    // excludes for everything that was ever accepted.
+    // excludes for everything that was ever accepted. converter: of a definition with the strategy Webhook; gets to
+    // know the version's schema.
     static Result<std::shared_ptr<const CustomKind>> make(
         const ::k8s::io::apiextensions_apiserver::pkg::apis::apiextensions::v1::
             CustomResourceDefinition& definition,
-        int version);
+        int version, const std::shared_ptr<Converter>& converter = nullptr);
     virtual ~CustomKind() = default;
 
     [[nodiscard]] virtual const codec::KindInfo& kind() const = 0;
@@ -73,6 +88,9 @@ public:
     void replace(std::vector<CustomKindPtr> kinds);
     // Called now and after each replace, one call at a time; takes the place of an earlier one.
     void on_change(std::function<void(const CustomSnapshot&)> listener);
+    // Who calls conversion webhooks; null until there is somebody. Before the first replace().
+    void set_hooks(std::unique_ptr<ConversionHooks> hooks);
+    [[nodiscard]] ConversionHooks* hooks() const { return hooks_.get(); }
     // Kinds that are no longer served and still held by calls and watches.
     [[nodiscard]] std::size_t retired() const;
 
@@ -85,6 +103,7 @@ private:
     mutable std::mutex mutex_;
     std::shared_ptr<const CustomSnapshot> snapshot_;
     std::vector<CustomKindPtr> retired_;
+    std::unique_ptr<ConversionHooks> hooks_;  // its threads end before the kinds go
 };
 
 // v2 before v1 before v1beta1 before anything else by name, as Kubernetes prefers versions.

@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "control/apiserver/registry/custom/custom_kind.h"
+#include "control/apiserver/registry/custom/versions/hooks.h"
 
 namespace sluice::registry {
 
@@ -67,6 +68,8 @@ bool CustomKinds::serves(std::string_view group, std::string_view version) const
     const auto found = now->served.lower_bound(prefix);
     return found != now->served.end() && found->first.starts_with(prefix);
 }
+
+void CustomKinds::set_hooks(std::unique_ptr<ConversionHooks> hooks) { hooks_ = std::move(hooks); }
 
 void CustomKinds::replace(std::vector<CustomKindPtr> kinds) {
     auto next = std::make_shared<CustomSnapshot>();

@@ -301,7 +301,18 @@ TEST_F(Custom, BadDefinitionsAreRefused) {
                   .find("must have exactly one version marked as storage version"),
               std::string::npos);
     EXPECT_NE(refusal(R"("names":)", R"("conversion":{"strategy":"Webhook"},"names":)")
-                  .find("spec.conversion.strategy: Forbidden: conversion by webhooks"),
+                  .find("spec.conversion.webhookClientConfig: Required value: required when strategy is set to "
+                        "Webhook"),
+              std::string::npos);
+    EXPECT_NE(refusal(R"("names":)", R"("conversion":{"strategy":"None","webhook":{"clientConfig":{},
+                  "conversionReviewVersions":["v1"]}},"names":)")
+                  .find("spec.conversion.conversionReviewVersions: Forbidden: should not be set when strategy is not "
+                        "set to Webhook"),
+              std::string::npos);
+    EXPECT_NE(refusal(R"("names":)", R"("conversion":{"strategy":"Webhook","webhook":{"clientConfig":{
+                  "url":"http://x.example"},"conversionReviewVersions":["v2"]}},"names":)")
+                  .find("spec.conversion.conversionReviewVersions: Invalid value: []string{\"v2\"}: must include at "
+                        "least one of v1, v1beta1"),
               std::string::npos);
 }
 

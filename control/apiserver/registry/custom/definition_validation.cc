@@ -7,10 +7,12 @@
 #include <set>
 
 #include "api/codec/json.h"
+#include "api/kubernetes/admissionregistration/v1/webhook.pb.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
 #include "control/apiserver/registry/custom/definition_private.h"
 #include "control/apiserver/registry/custom/json_path_private.h"
 #include "control/apiserver/registry/custom/structural_private.h"
+#include "control/apiserver/registry/validation/admission_rules.h"
 #include "control/apiserver/registry/validation/names.h"
 
 namespace sluice::registry {
@@ -237,21 +239,44 @@ void check_versions(const extv1::CustomResourceDefinitionSpec& spec, FieldErrors
     }
 }
 
+// The fields have the names of the unversioned type here, as in kube-apiserver.
+void check_conversion_webhook(const extv1::CustomResourceConversion& conversion,
+                              FieldErrors* errors) {
+    const std::string field = "spec.conversion.webhookClientConfig";
+    const auto& webhook = conversion.webhook();
+    if (!webhook.has_clientconfig()) {
+        errors->required(field, "required when strategy is set to Webhook");
+    } else {
+        const auto& config = webhook.clientconfig();
+        admissionv1::WebhookClientConfig client;
+        if (config.has_url()) client.set_url(config.url());
+        if (config.has_service()) {
+            auto* service = client.mutable_service();
+            service->set_namespace_(config.service().namespace_());
+            service->set_name(config.service().name());
+            service->set_port(config.service().port());
+            if (config.service().has_path()) service->set_path(config.service().path());
+        }
+        check_webhook_client(client, field, errors);
+    }
+    const std::string versions = "spec.conversion.conversionReviewVersions";
+    if (webhook.conversionreviewversions().empty()) return errors->required(versions);
+    check_review_versions(webhook.conversionreviewversions(), true, versions, errors);
+}
+
 void check_conversion(const extv1::CustomResourceConversion& conversion, FieldErrors* errors) {
     const std::string& strategy = conversion.strategy();
     if (strategy.empty()) return errors->required("spec.conversion.strategy");
-    if (strategy == "Webhook") {
-        // Accepting it would mean to answer with objects that were never converted.
-        return errors->forbidden("spec.conversion.strategy",
-                                 "conversion by webhooks is not offered by this API server; use "
-                                 "the strategy None");
-    }
+    if (strategy == "Webhook") return check_conversion_webhook(conversion, errors);
     if (strategy != "None") {
         return errors->not_supported("spec.conversion.strategy", strategy, {"None", "Webhook"});
     }
-    if (conversion.has_webhook()) {
-        errors->forbidden("spec.conversion.webhook",
-                          "should not be set when strategy is not set to Webhook");
+    constexpr std::string_view kNoWebhook = "should not be set when strategy is not set to Webhook";
+    if (conversion.webhook().has_clientconfig()) {
+        errors->forbidden("spec.conversion.webhookClientConfig", kNoWebhook);
+    }
+    if (conversion.webhook().conversionreviewversions_size() > 0) {
+        errors->forbidden("spec.conversion.conversionReviewVersions", kNoWebhook);
     }
 }
 

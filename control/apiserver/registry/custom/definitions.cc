@@ -13,13 +13,17 @@
 #include "api/kubernetes/meta/v1/meta.pb.h"
 #include "control/apiserver/registry/custom/definition_private.h"
 #include "control/apiserver/registry/custom/naming_private.h"
+#include "control/apiserver/registry/custom/versions/converter.h"
 #include "control/apiserver/registry/rest/lifecycle.h"
+#include "control/apiserver/registry/rest/stopping_handle.h"
 
 namespace sluice::registry {
 
 namespace {
 
 constexpr std::string_view kComponent = "custom-resources";
+// Before a watch that ended is begun anew.
+constexpr std::chrono::milliseconds kFollowInterval{200};
 
 // The kinds of one definition, and what they were made of.
 struct Made {
@@ -50,6 +54,8 @@ public:
               "apiextensions.k8s.io", "v1", "customresourcedefinitions"))) {}
 
     Result<void> start();
+    Result<void> follow();
+    void follow_again();
     void stop();
 
 private:
@@ -60,6 +66,7 @@ private:
     std::vector<CustomKindPtr> make_kinds(std::vector<Seen>* all);
     void write_status(const Seen& seen);
     void clean_up(const std::string& name, int round);
+    void clean_up_objects(const CustomKindPtr& kind, const std::string& name, int round);
     void look_again(const std::string& name, int round);
     void let_go(const std::string& name, int round);
     [[nodiscard]] CustomKindPtr storage_kind(const std::string& definition) const;
@@ -77,15 +84,40 @@ private:
     bool stopped_ = false;
 };
 
-Result<void> Keeper::start() {
+Result<void> Keeper::follow() {
     const std::string prefix = definitions_.storage_prefix() + "/";
-    const store::Revision revision = core_.store.revision();
-    SLUICE_TRY_ASSIGN(watch_,
-                      core_.store.watch(prefix, revision,
+    SLUICE_TRY_ASSIGN(auto watch,
+                      core_.store.watch(prefix, core_.store.revision(),
                                         [weak = weak_from_this()](
-                                            Result<std::vector<store::Event>>, store::Revision) {
-                                            if (const auto self = weak.lock()) self->wake();
+                                            Result<std::vector<store::Event>> events, store::Revision) {
+                                            const auto self = weak.lock();
+                                            if (self == nullptr) return;
+                                            if (!events) self->follow_again();
+                                            self->wake();
                                         }));
+    {
+        const std::lock_guard lock(mutex_);
+        if (!stopped_) watch_.swap(watch);
+    }
+    // What the watch took the place of ends with this function, outside of the lock, which its sink takes.
+    return {};
+}
+
+// The history was lost while the store was away: definitions may have changed meanwhile.
+void Keeper::follow_again() {
+    core_.executor.post_at(std::chrono::steady_clock::now() + kFollowInterval, [weak = weak_from_this()] {
+        const auto self = weak.lock();
+        if (self == nullptr || self->core_.stopping) return;
+        if (const auto done = self->follow(); !done) {
+            log::warn(kComponent, "definitions cannot be followed: {}", done.error().message);
+            self->follow_again();
+        }
+        self->wake();
+    });
+}
+
+Result<void> Keeper::start() {
+    SLUICE_TRY(follow());
     const auto done = resync();
     bool again = false;
     {
@@ -99,11 +131,10 @@ Result<void> Keeper::start() {
 }
 
 void Keeper::stop() {
-    {
-        const std::lock_guard lock(mutex_);
-        stopped_ = true;
-    }
-    watch_.reset();
+    std::unique_ptr<store::Watch> ended;
+    const std::lock_guard lock(mutex_);
+    stopped_ = true;
+    ended.swap(watch_);
 }
 
 void Keeper::wake() {
@@ -182,6 +213,7 @@ void Keeper::settle_names(std::vector<Seen>* all) {
 std::vector<CustomKindPtr> Keeper::make_kinds(std::vector<Seen>* all) {
     std::map<std::string, Made> made;
     std::vector<CustomKindPtr> out;
+    std::uint64_t refused = 0;
     for (Seen& seen : *all) {
         if (!condition_holds(seen.wanted, "Established")) continue;
         const std::string& name = seen.wanted.metadata().name();
@@ -194,8 +226,12 @@ std::vector<CustomKindPtr> Keeper::make_kinds(std::vector<Seen>* all) {
         Error why;
         bool failed = false;
         const int versions = one.kinds.empty() ? seen.wanted.spec().versions_size() : 0;
+        std::shared_ptr<Converter> converter;
+        if (versions > 0 && seen.wanted.spec().conversion().strategy() == "Webhook") {
+            converter = std::make_shared<Converter>(*kinds_.hooks(), seen.wanted);
+        }
         for (int i = 0; i < versions; ++i) {
-            auto kind = CustomKind::make(seen.wanted, i);
+            auto kind = CustomKind::make(seen.wanted, i, converter);
             if (!kind) {
                 why = kind.error();
                 failed = true;
@@ -208,6 +244,7 @@ std::vector<CustomKindPtr> Keeper::make_kinds(std::vector<Seen>* all) {
                              "the server serves {} versions of definitions, and no more",
                              kMaxCustomKinds);
             failed = true;
+            refused += one.kinds.size();
         }
         if (failed) {
             log::warn(kComponent, "definition={} cannot be served: {}", name, why.message);
@@ -219,6 +256,7 @@ std::vector<CustomKindPtr> Keeper::make_kinds(std::vector<Seen>* all) {
         out.insert(out.end(), one.kinds.begin(), one.kinds.end());
         made.emplace(name, std::move(one));
     }
+    core_.refused_custom_kinds.store(refused, std::memory_order_relaxed);
     made_ = std::move(made);
     return out;
 }
@@ -297,6 +335,12 @@ void Keeper::clean_up(const std::string& name, int round) {
     const CustomKindPtr kind = storage_kind(name);
     // A definition that was never served has no objects.
     if (kind == nullptr) return let_go(name, round);
+    resume(core_, kind->kind(), [weak = weak_from_this(), kind, name, round] {
+        if (const auto self = weak.lock()) self->clean_up_objects(kind, name, round);
+    });
+}
+
+void Keeper::clean_up_objects(const CustomKindPtr& kind, const std::string& name, int round) {
     auto range = core_.store.range(kind->strategy().storage_prefix() + "/", "", 0);
     if (!range) return look_again(name, round);
     if (range->items.empty()) return let_go(name, round);
@@ -359,23 +403,14 @@ void Keeper::let_go(const std::string& name, int round) {
         });
 }
 
-// Shared inside, because the store's thread may still hold it; owned singly outside.
-class Handle final : public Definitions {
-public:
-    explicit Handle(std::shared_ptr<Keeper> keeper) : keeper_(std::move(keeper)) {}
-    ~Handle() override { keeper_->stop(); }
-    void stop() override { keeper_->stop(); }
-
-private:
-    std::shared_ptr<Keeper> keeper_;
-};
-
 }  // namespace
 
 Result<std::unique_ptr<Definitions>> start_definitions(Core& core, CustomKinds& kinds) {
+    kinds.set_hooks(std::make_unique<ConversionHooks>(services_of(core)));
     auto keeper = std::make_shared<Keeper>(core, kinds);
     SLUICE_TRY(keeper->start());
-    return std::unique_ptr<Definitions>(std::make_unique<Handle>(std::move(keeper)));
+    return std::unique_ptr<Definitions>(
+        std::make_unique<StoppingHandle<Definitions, Keeper>>(std::move(keeper)));
 }
 
 }  // namespace sluice::registry

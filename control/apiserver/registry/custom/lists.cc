@@ -95,6 +95,19 @@ void check_object(const json::object& object, const std::string& path, FieldErro
 
 }  // namespace
 
+OldItems::OldItems(const Schema& list, const json::value* old) : list_(list) {
+    if (list.list_type != "map" || old == nullptr || !old->is_array()) return;
+    for (const json::value& item : old->get_array()) {
+        if (item.is_object()) items_.emplace(codec::write_sorted_json(keys_of(item, list)), &item);
+    }
+}
+
+const json::value* OldItems::find(const json::value& item) const {
+    if (items_.empty() || !item.is_object()) return nullptr;
+    const auto found = items_.find(codec::write_sorted_json(keys_of(item, list_)));
+    return found == items_.end() ? nullptr : found->second;
+}
+
 // NOLINTNEXTLINE(misc-no-recursion)
 void check_lists(const json::value& value, const Schema& schema, const std::string& path,
                  FieldErrors* errors) {

@@ -78,9 +78,7 @@ private:
         if (name == "x-kubernetes-list-type") out->list_type = text_of(value);
         if (name == "x-kubernetes-map-type") out->map_type = text_of(value);
         if (name == "x-kubernetes-list-map-keys") texts(&out->list_keys);
-        if (name == "x-kubernetes-validations") {
-            out->has_validations = value.is_array() && !value.get_array().empty();
-        }
+        if (name == "x-kubernetes-validations") rules(value, &out->rules);
         if (name == "title" || name == "description") {
             out->has_metadata_words = out->has_metadata_words || !text_of(value).empty();
         }
@@ -89,6 +87,27 @@ private:
             out->values.assign(value.get_array().begin(), value.get_array().end());
         }
         if (name == "default" && !value.is_null()) out->fallback = value;
+    }
+
+    static void rules(const json::value& list, std::vector<RuleText>* out) {
+        if (!list.is_array()) return;
+        for (const json::value& item : list.get_array()) {
+            RuleText& rule = out->emplace_back();
+            const auto* object = item.if_object();
+            if (object == nullptr) continue;
+            for (const auto& member : *object) {
+                const std::string_view name{member.key().data(), member.key().size()};
+                const json::value& value = member.value();
+                if (name == "rule") rule.rule = text_of(value);
+                if (name == "message") rule.message = text_of(value);
+                if (name == "messageExpression") rule.message_expression = text_of(value);
+                if (name == "fieldPath") rule.field_path = text_of(value);
+                if (name == "reason" && value.is_string()) rule.reason = text_of(value);
+                if (name == "optionalOldSelf" && value.is_bool()) {
+                    rule.optional_old_self = value.get_bool();
+                }
+            }
+        }
     }
 
     static Result<void> pattern(const std::string& path, Schema* out) {

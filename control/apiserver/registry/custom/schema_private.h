@@ -25,6 +25,16 @@ inline constexpr std::size_t kMaxSchemaNodes = 50'000;
 inline constexpr std::int64_t kMaxPatternMemory = 1 << 20;
 inline constexpr std::size_t kMaxPatternBytes = 16U << 10U;
 
+// One of x-kubernetes-validations, as it is written.
+struct RuleText {
+    std::string rule;
+    std::string message;
+    std::string message_expression;
+    std::string field_path;
+    std::optional<std::string> reason;
+    std::optional<bool> optional_old_self;
+};
+
 // Immutable once compiled; thread-safe.
 struct Schema {
     enum class Additional : unsigned char { kAbsent, kAny, kNone, kSchema };
@@ -42,8 +52,8 @@ struct Schema {
     bool int_or_string = false;
     bool embedded = false;
     bool preserve_unknown = false;
-    bool has_validations = false;
     bool has_metadata_words = false;  // title or description
+    std::vector<RuleText> rules;
     std::vector<std::string> required;
     std::map<std::string, Schema, std::less<>> properties;
     std::unique_ptr<Schema> items;

@@ -242,9 +242,6 @@ INSTANTIATE_TEST_SUITE_P(
         SchemaCase{R"({"type":"object","properties":{"a":{"type":"array","items":{"type":"object","properties":{"n":{"type":"string"}}},"x-kubernetes-list-type":"map","x-kubernetes-list-map-keys":["n"]}}})",
                    "s.properties[a].items.properties[n].default: Required value: this property is in "
                    "x-kubernetes-list-map-keys, so it must have a default or be a required property"},
-        SchemaCase{R"({"type":"object","properties":{"a":{"type":"integer","x-kubernetes-validations":[{"rule":"self > 1"}]}}})",
-                   "s.properties[a].x-kubernetes-validations: Forbidden: rules in CEL are not "
-                   "evaluated by this API server"},
         SchemaCase{R"({"type":"object","properties":{"a":{"type":"integer","default":"x"}}})",
                    R"(s.properties[a].default: Invalid value: "string": s.properties[a].default in body must be of type integer: "string")"},
         SchemaCase{R"({"type":"object","properties":{"a":{"type":"object","default":{"b":1}}}})",

@@ -71,11 +71,6 @@ public:
         }
         map_type(schema, type, path);
         list_type(schema, type, path);
-        if (schema.contains("x-kubernetes-validations")) {
-            // Accepting a rule that nothing enforces would be worse than refusing it.
-            errors_->forbidden(field_child(path, "x-kubernetes-validations"),
-                               "rules in CEL are not evaluated by this API server");
-        }
     }
 
 private:

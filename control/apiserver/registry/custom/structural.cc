@@ -9,6 +9,7 @@
 #include <set>
 
 #include "api/codec/json.h"
+#include "control/apiserver/registry/custom/rules_private.h"
 #include "control/apiserver/registry/custom/values_private.h"
 
 namespace sluice::registry {
@@ -320,8 +321,11 @@ void check_structural(const json::value& document, const Schema& schema, const s
     structure.shape(*object, Level::kRoot, path);
     structure.complete(*object, object, path, path);
     if (found.empty()) check_defaults(schema, path, &found);
+    check_words(*object, path, &found);
+    check_rule_texts(schema, path, &found);
+    // What a rule means can only be said of a schema that is right.
+    if (found.empty()) check_rules(schema, path, &found);
     errors->append(found);
-    check_words(*object, path, errors);
 }
 
 }  // namespace sluice::registry

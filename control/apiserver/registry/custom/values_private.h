@@ -6,6 +6,7 @@
 #include <boost/json/value.hpp>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "api/base/result.h"
@@ -34,6 +35,20 @@ void check_lists(const boost::json::value& value, const Schema& schema, const st
                  FieldErrors* errors);
 void check_embedded(const boost::json::value& value, const Schema& schema, bool is_root,
                     const std::string& path, FieldErrors* errors);
+
+// The elements of an old list by what identifies them, where its type is map: only those can be told again. Both
+// outlive it.
+class OldItems {
+public:
+    // old: null or no list: there are none.
+    OldItems(const Schema& list, const boost::json::value* old);
+    // Null: there was no such element.
+    [[nodiscard]] const boost::json::value* find(const boost::json::value& item) const;
+
+private:
+    const Schema& list_;
+    std::unordered_map<std::string, const boost::json::value*> items_;
+};
 
 // Numbers are equal by value, objects whatever the order of their members.
 [[nodiscard]] bool equal_values(const boost::json::value& a, const boost::json::value& b);

@@ -9,6 +9,7 @@
 #include "api/kubernetes/core/v1/event.pb.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
 #include "control/apiserver/registry/rest/lifecycle.h"
+#include "control/apiserver/registry/rest/stopping_handle.h"
 #include "control/apiserver/registry/table/cells.h"
 
 namespace sluice::registry {
@@ -81,17 +82,6 @@ private:
     bool stopped_ = false;
 };
 
-// Shared inside, because a worker may still hold it; owned singly outside.
-class Handle final : public EventExpiry {
-public:
-    explicit Handle(std::shared_ptr<Sweeper> sweeper) : sweeper_(std::move(sweeper)) {}
-    ~Handle() override { sweeper_->stop(); }
-    void stop() override { sweeper_->stop(); }
-
-private:
-    std::shared_ptr<Sweeper> sweeper_;
-};
-
 }  // namespace
 
 std::size_t sweep_events(Core& core, std::int64_t before) {
@@ -126,7 +116,7 @@ std::size_t sweep_events(Core& core, std::int64_t before) {
 std::unique_ptr<EventExpiry> start_event_expiry(Core& core, std::uint32_t ttl_s) {
     auto sweeper = std::make_shared<Sweeper>(core, ttl_s);
     sweeper->schedule();
-    return std::make_unique<Handle>(std::move(sweeper));
+    return std::make_unique<StoppingHandle<EventExpiry, Sweeper>>(std::move(sweeper));
 }
 
 }  // namespace sluice::registry

@@ -18,6 +18,7 @@
 #include "api/kubernetes/networking/v1/servicecidr.pb.h"
 #include "control/apiserver/registry/observe/observation.h"
 #include "control/apiserver/registry/rest/lifecycle.h"
+#include "control/apiserver/registry/rest/stopping_handle.h"
 
 namespace sluice::registry {
 
@@ -269,22 +270,11 @@ private:
     bool stopped_ = false;
 };
 
-// Shared inside, because a worker may still hold it; owned singly outside.
-class Handle final : public IpAddresses {
-public:
-    explicit Handle(std::shared_ptr<Keeper> keeper) : keeper_(std::move(keeper)) {}
-    ~Handle() override { keeper_->stop(); }
-    void stop() override { keeper_->stop(); }
-
-private:
-    std::shared_ptr<Keeper> keeper_;
-};
-
 }  // namespace
 
 Result<std::unique_ptr<IpAddresses>> start_ip_addresses(Core& core) {
     auto keeper = std::make_shared<Keeper>(core);
-    auto handle = std::make_unique<Handle>(keeper);
+    auto handle = std::make_unique<StoppingHandle<IpAddresses, Keeper>>(keeper);
     SLUICE_TRY(keeper->start());
     return std::unique_ptr<IpAddresses>(std::move(handle));
 }

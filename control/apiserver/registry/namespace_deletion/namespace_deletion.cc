@@ -12,6 +12,7 @@
 #include "api/kubernetes/meta/v1/meta.pb.h"
 #include "control/apiserver/registry/custom/custom_kind.h"
 #include "control/apiserver/registry/rest/lifecycle.h"
+#include "control/apiserver/registry/rest/stopping_handle.h"
 #include "control/apiserver/registry/table/cells.h"
 
 namespace sluice::registry {
@@ -21,6 +22,8 @@ namespace {
 namespace corev1 = ::k8s::io::api::core::v1;
 
 constexpr std::string_view kComponent = "namespace-deletion";
+// Before a watch that ended is begun anew.
+constexpr std::chrono::milliseconds kFollowInterval{200};
 
 // What was found in a namespace that is being emptied.
 struct Left {
@@ -65,17 +68,19 @@ public:
     void stop() override;
 
 private:
+    void start_again();
     void look_at(const store::KeyValue& item);
     // round: how often this namespace was looked at before.
     void empty(const std::string& name, int round);
+    void empty_now(const std::string& name, int round);
     void tell(const std::string& name, const Left& left);
     void finalize(const std::string& name, int round);
     void retry(const std::string& name, int round);
 
     Core& core_;
     const Strategy& namespaces_;
-    std::unique_ptr<store::Watch> watch_;
     std::mutex mutex_;
+    std::unique_ptr<store::Watch> watch_;  // under the mutex
     std::set<std::string> busy_;
     bool stopped_ = false;
 };
@@ -84,31 +89,50 @@ Result<void> Emptier::start() {
     const std::string prefix = namespaces_.storage_prefix() + "/";
     SLUICE_TRY_ASSIGN(auto range, core_.store.range(prefix, "", 0));
     SLUICE_TRY_ASSIGN(
-        watch_, core_.store.watch(prefix, range.revision,
-                                  [weak = weak_from_this()](Result<std::vector<store::Event>> events,
-                                                            store::Revision) {
-                                      if (!events) return;
-                                      const auto self = weak.lock();
-                                      if (self == nullptr) return;
-                                      for (store::Event& event : *events) {
-                                          self->core_.executor.post(
-                                              [weak, item = std::move(event.current)] {
-                                                  if (const auto alive = weak.lock()) {
-                                                      alive->look_at(item);
-                                                  }
-                                              });
-                                      }
-                                  }));
+        auto watch, core_.store.watch(prefix, range.revision,
+                                      [weak = weak_from_this()](Result<std::vector<store::Event>> events,
+                                                                store::Revision) {
+                                          const auto self = weak.lock();
+                                          if (self == nullptr) return;
+                                          if (!events) return self->start_again();
+                                          for (store::Event& event : *events) {
+                                              self->core_.executor.post(
+                                                  [weak, item = std::move(event.current)] {
+                                                      if (const auto alive = weak.lock()) {
+                                                          alive->look_at(item);
+                                                      }
+                                                  });
+                                          }
+                                      }));
+    {
+        const std::lock_guard lock(mutex_);
+        if (!stopped_) watch_.swap(watch);
+    }
+    // What the watch took the place of ends here, outside of the lock.
+    watch.reset();
     for (const store::KeyValue& item : range.items) look_at(item);
     return {};
 }
 
+// The history was lost while the store was away: namespaces may have been deleted meanwhile.
+void Emptier::start_again() {
+    core_.executor.post_at(std::chrono::steady_clock::now() + kFollowInterval, [weak = weak_from_this()] {
+        const auto self = weak.lock();
+        if (self == nullptr || self->core_.stopping) return;
+        if (const auto started = self->start(); !started) {
+            log::warn(kComponent, "namespaces cannot be followed: {}", started.error().message);
+            self->start_again();
+        }
+    });
+}
+
 void Emptier::stop() {
+    std::unique_ptr<store::Watch> ended;
     {
         const std::lock_guard lock(mutex_);
         stopped_ = true;
+        ended.swap(watch_);
     }
-    watch_.reset();
 }
 
 void Emptier::look_at(const store::KeyValue& item) {
@@ -124,6 +148,18 @@ void Emptier::look_at(const store::KeyValue& item) {
 }
 
 void Emptier::empty(const std::string& name, int round) {
+    // Objects that a webhook converts are waited for elsewhere.
+    const auto custom = core_.custom->snapshot();
+    for (const auto& kind : custom->kinds) {
+        if (converter_of(kind->kind()) == nullptr) continue;
+        return resume(core_, kind->kind(), [weak = weak_from_this(), name, round] {
+            if (const auto self = weak.lock()) self->empty_now(name, round);
+        });
+    }
+    empty_now(name, round);
+}
+
+void Emptier::empty_now(const std::string& name, int round) {
     Left left;
     // Custom kinds, each in the version that is stored, are held until their objects are gone.
     const auto custom = core_.custom->snapshot();
@@ -235,23 +271,13 @@ void Emptier::finalize(const std::string& name, int round) {
         });
 }
 
-// Shared inside, because the store's thread may still hold it; owned singly outside.
-class Handle final : public NamespaceDeletion {
-public:
-    explicit Handle(std::shared_ptr<Emptier> emptier) : emptier_(std::move(emptier)) {}
-    ~Handle() override { emptier_->stop(); }
-    void stop() override { emptier_->stop(); }
-
-private:
-    std::shared_ptr<Emptier> emptier_;
-};
-
 }  // namespace
 
 Result<std::unique_ptr<NamespaceDeletion>> start_namespace_deletion(Core& core) {
     auto emptier = std::make_shared<Emptier>(core);
     SLUICE_TRY(emptier->start());
-    return std::unique_ptr<NamespaceDeletion>(std::make_unique<Handle>(std::move(emptier)));
+    return std::unique_ptr<NamespaceDeletion>(
+        std::make_unique<StoppingHandle<NamespaceDeletion, Emptier>>(std::move(emptier)));
 }
 
 }  // namespace sluice::registry

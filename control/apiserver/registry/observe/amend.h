@@ -7,6 +7,7 @@
 namespace sluice::registry {
 
 void amend_object(Core& core, const codec::KindInfo& kind, const std::string& name_space,
-                  const std::string& name, Amend change, std::function<void(Result<void>)> done);
+                  const std::string& name, Amend change, std::function<void(Result<void>)> done,
+                  bool status = false);
 
 }  // namespace sluice::registry

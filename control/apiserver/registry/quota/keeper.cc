@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "api/base/log.h"
+#include "api/kubernetes/core/v1/pod.pb.h"
 #include "api/kubernetes/core/v1/resourcequota.pb.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
 #include "control/apiserver/registry/custom/custom_kind.h"
@@ -83,25 +84,40 @@ private:
         const std::lock_guard lock(mutex_);
         auto& names = limits_[seen.name_space];
         names.erase(seen.name);
-        if (seen.object != nullptr) {
+        const auto* quota = static_cast<const corev1::ResourceQuota*>(seen.object.get());
+        if (quota != nullptr) {
             auto& hard = names[seen.name];
-            for (const auto& [name, value] : static_cast<const corev1::ResourceQuota&>(*seen.object).spec().hard()) {
-                hard.insert(name);
-            }
+            for (const auto& [name, value] : quota->spec().hard()) hard.insert(name);
         }
         if (names.empty()) {
             limits_.erase(seen.name_space);
-        } else {
-            dirty_.insert(seen.name_space);
-            wake_.notify_all();
+        } else if (quota != nullptr) {
+            const bool only_used = quantities_of(quota->spec().hard()) == quantities_of(quota->status().hard());
+            due_in(seen.name_space, only_used ? Clock::duration(kQuotaSettle) : Clock::duration(kQuotaGather));
         }
     }
 
     void object_changed(const Observed& seen) {
         const std::lock_guard lock(mutex_);
         if (!limits_.contains(seen.name_space)) return;
-        dirty_.insert(seen.name_space);
+        due_in(seen.name_space, releases(seen) ? Clock::duration(kQuotaGather) : Clock::duration(kQuotaSettle));
+    }
+
+    // Under the mutex. What is due sooner already stays so.
+    void due_in(const std::string& name_space, Clock::duration delay) {
+        const auto at = Clock::now() + delay;
+        const auto [found, fresh] = dirty_.try_emplace(name_space, at);
+        if (!fresh && found->second <= at) return;
+        found->second = at;
         wake_.notify_all();
+    }
+
+    // Whether it uses less than it did; what it uses more was charged by admission.
+    static bool releases(const Observed& seen) {
+        if (seen.object == nullptr) return true;
+        if (seen.object->GetDescriptor() != corev1::Pod::descriptor()) return false;
+        const std::string& phase = static_cast<const corev1::Pod&>(*seen.object).status().phase();
+        return phase == "Succeeded" || phase == "Failed";
     }
 
     void work() {
@@ -112,13 +128,17 @@ private:
             std::set<const codec::KindInfo*> kinds;
             {
                 std::unique_lock lock(mutex_);
-                const auto until = limits_.empty() ? resync : std::min(resync, custom);
-                wake_.wait_until(lock, until, [this] { return stopped_ || !dirty_.empty(); });
                 if (stopped_) return;
-                if (!dirty_.empty()) wake_.wait_for(lock, kQuotaGather, [this] { return stopped_; });
+                auto until = limits_.empty() ? resync : std::min(resync, custom);
+                for (const auto& [name_space, at] : dirty_) until = std::min(until, at);
+                wake_.wait_until(lock, until);
                 if (stopped_) return;
-                due.swap(dirty_);
                 const auto now = Clock::now();
+                std::erase_if(dirty_, [&](const auto& entry) {
+                    if (entry.second > now) return false;
+                    due.insert(entry.first);
+                    return true;
+                });
                 const bool all = now >= resync;
                 const bool customs = now >= custom;
                 if (all) resync = now + kQuotaResync;
@@ -179,7 +199,7 @@ private:
     std::condition_variable wake_;
     // By namespace and quota: the names that it limits. Under the mutex, as the next two are.
     std::map<std::string, std::map<std::string, std::set<std::string>>> limits_;
-    std::set<std::string> dirty_;
+    std::map<std::string, Clock::time_point> dirty_;  // namespaces, and when they are to be counted
     bool stopped_ = false;
     const std::shared_ptr<KindObservation> quotas_;
     std::map<const codec::KindInfo*, std::shared_ptr<KindObservation>> observed_;  // of the thread

@@ -2,10 +2,10 @@
 //
 //   quotas, and the kinds they count --observations--> namespaces to look at --thread--> list, sum, compare-and-swap
 //
-// Admission charges writes before they are done (admission/quota.cc); this counts again after deletions, after
-// changes of quotas and of what they count, and now and then. A count that falls between a charge and its write gives
-// the charge back until the write has been seen: a quota may be exceeded by writes that run beside deletions, as in
-// Kubernetes.
+// Admission charges writes before they are done (admission/quota.cc); this counts again after deletions and changes of
+// quotas, when pods end, and now and then. A count that falls between a charge and its write gives the charge back
+// until the write has been seen: a quota may be exceeded by writes that run beside deletions, as in Kubernetes. So what
+// was charged is counted only when its write has had time to be done, or to fail.
 #pragma once
 
 #include <chrono>
@@ -17,6 +17,8 @@ namespace sluice::registry {
 
 // Changes of this long are counted together.
 inline constexpr std::chrono::milliseconds kQuotaGather{50};
+// How long a charge is believed before it is counted.
+inline constexpr std::chrono::seconds kQuotaSettle{5};
 // How often namespaces with quotas are counted that nothing was heard of.
 inline constexpr std::chrono::seconds kQuotaResync{60};
 // The same for quotas that count custom objects, which are not observed.

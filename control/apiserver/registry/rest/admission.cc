@@ -11,7 +11,7 @@ Transform admitted(const CallPtr& call, bool dry_run, Transform transform) {
     if (admission == nullptr) return transform;
     call->dry_run = dry_run;
     return [call, dry_run, admission, transform = std::move(transform),
-            attempts = 0](const ObjectPtr& existing) mutable -> Answer<Change> {
+            passed = false](const ObjectPtr& existing) mutable -> Answer<Change> {
         auto change = transform(existing);
         if (!change) return change;
         const bool deletion = call->info.verb == Verb::kDelete || call->info.verb == Verb::kDeleteCollection;
@@ -41,14 +41,32 @@ Transform admitted(const CallPtr& call, bool dry_run, Transform transform) {
             .old = existing == nullptr ? nullptr : &existing->message(),
             .dry_run = dry_run,
             .call = *call,
-            .again = attempts++ > 0,
+            .again = passed,
         };
-        if (auto ok = admission->check(request); !ok) {
+        Answer<void> ok;
+        if (deletion) ok = admission->mutate_last(request, nullptr, {});
+        if (ok) ok = admission->check(request);
+        if (!ok) {
             if (change->reservation != nullptr) change->reservation->rollback();
             return refuse(std::move(ok).error());
         }
+        // A refusal is asked for again where the index may have been behind (etcd), as if for the first time.
+        passed = true;
         return change;
     };
+}
+
+Answer<void> admit_sent(Call& call, bool dry_run, const codec::KindInfo& kind, Message* sent,
+                        const Message* old) {
+    call.consulted = true;
+    const Admission* admission = call.core->admission.load();
+    if (admission == nullptr) return {};
+    AdmissionRequest request = admission_request(call, *sent, old);
+    if (!call.info.name.empty()) request.name = call.info.name;
+    request.dry_run = dry_run;
+    request.sent = &kind;
+    if (auto ok = admission->mutate_last(request, sent, {}); !ok) return ok;
+    return admission->consult(request);
 }
 
 AdmissionRequest admission_request(Call& call, const Message& object, const Message* old) {

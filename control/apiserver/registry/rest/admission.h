@@ -2,13 +2,21 @@
 // the checks against escalation. The registry knows no plugin.
 #pragma once
 
+#include <functional>
+#include <string>
 #include <string_view>
 
 #include "control/apiserver/registry/rest/core.h"
 
 namespace sluice::registry {
 
-enum class Operation { kCreate, kUpdate, kDelete };
+enum class Operation { kCreate, kUpdate, kDelete, kConnect };
+
+// What a client asks of a connection to an object (exec, attach), as the object that Kubernetes makes of its query.
+struct ConnectOptions {
+    codec::GroupVersionKind gvk;
+    std::string json;
+};
 
 struct AdmissionRequest {
     const http::Identity& user;
@@ -26,6 +34,10 @@ struct AdmissionRequest {
     Call& call;
     // Another attempt of the same write, as another one came between: what was charged for it is charged already.
     bool again = false;
+    // Of object and old, where they are not the resource's own: a Binding, an Eviction, a Scale.
+    const codec::KindInfo* sent = nullptr;
+    // Of kConnect, which has no object otherwise.
+    const ConnectOptions* connect = nullptr;
 };
 
 // Thread-safe. Called on connection threads and workers; must not block for long.
@@ -38,10 +50,19 @@ public:
         (void)object;
         return {};
     }
-    // The same after the kind's own admission: what outside the server has to say.
-    [[nodiscard]] virtual Answer<void> mutate_last(const AdmissionRequest& request, Message* object) const {
+    // The same after the kind's own admission: what servers outside have to say. again: admits the object by this
+    // server's own rules once more, after it was changed. object: null for a deletion and a connection.
+    using AdmitAgain = std::function<Answer<void>()>;
+    [[nodiscard]] virtual Answer<void> mutate_last(const AdmissionRequest& request, Message* object,
+                                                   const AdmitAgain& again) const {
         (void)request;
         (void)object;
+        (void)again;
+        return {};
+    }
+    // What servers outside say of what was sent to a subresource; check() then does not ask them (Call::consulted).
+    [[nodiscard]] virtual Answer<void> consult(const AdmissionRequest& request) const {
+        (void)request;
         return {};
     }
     [[nodiscard]] virtual Answer<void> check(const AdmissionRequest& request) const = 0;
@@ -56,6 +77,11 @@ public:
 
 // The request as plugins see it before there is a Change; `old` is null for a creation.
 [[nodiscard]] AdmissionRequest admission_request(Call& call, const Message& object, const Message* old);
+
+// Asks servers outside about what was sent to a subresource and is not the object itself: a Binding, an Eviction, a
+// Scale. They may change it. old: null for what is posted.
+[[nodiscard]] Answer<void> admit_sent(Call& call, bool dry_run, const codec::KindInfo& kind, Message* sent,
+                                      const Message* old);
 
 // The transform, and then the core's admission of what came out. A write that changes nothing is checked too, as
 // whoever may not write must not learn that.

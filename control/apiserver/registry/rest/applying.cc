@@ -44,6 +44,12 @@ std::string shown(const std::string& group, const std::string& version, const st
     return fmt::format("{}/{}, Kind={}", group, version, kind);
 }
 
+StatusError no_typed_patch(const Application& application, std::string_view name_space, std::string_view why) {
+    const auto& gvk = application.kind.gvk;
+    return unclassified(fmt::format("failed to create typed patch object ({}/{}; {}): {}", name_space,
+                                    application.name, shown(gvk.group, gvk.version, gvk.kind), why));
+}
+
 Answer<void> check_config(const Application& application, const json::value& config) {
     const auto& gvk = application.kind.gvk;
     const std::string api_version = text_member(config, "apiVersion");
@@ -60,10 +66,10 @@ Answer<void> check_config(const Application& application, const json::value& con
     }
     if (auto fits = codec::check_typed(config, *application.kind.prototype->GetDescriptor()); !fits) {
         const json::value* name_space = member_at(config, "metadata", "namespace");
-        return refuse(unclassified(fmt::format(
-            "failed to create typed patch object ({}/{}; {}): {}",
+        return refuse(no_typed_patch(
+            application,
             name_space != nullptr && name_space->is_string() ? std::string(name_space->get_string()) : "",
-            application.name, shown(gvk.group, gvk.version, gvk.kind), fits.error().message)));
+            fits.error().message));
     }
     return {};
 }
@@ -169,6 +175,24 @@ json::value live_document(const codec::KindInfo& kind, const StoredObject* exist
 }
 
 }  // namespace
+
+Answer<void> check_declared(const Application& application, const Strategy& strategy, const json::value& config) {
+    if (application.kind.custom == nullptr) return {};
+    const auto object = application.kind.new_object();
+    // What else may be wrong with it, apply_to says.
+    if (!codec::from_json_value(config, object.get())) return {};
+    std::vector<std::string> unknown;
+    strategy.settle_body(object.get(), &unknown);
+    if (unknown.empty()) return {};
+    std::string why;
+    for (const std::string& text : unknown) {
+        // unknown field "spec.x"
+        const std::string path = text.substr(text.find('"') + 1, text.rfind('"') - text.find('"') - 1);
+        why += fmt::format("{}.{}: field not declared in schema", unknown.size() > 1 ? "\n  " : "", path);
+    }
+    if (unknown.size() > 1) why.insert(0, "errors:");
+    return refuse(no_typed_patch(application, application.name_space, why));
+}
 
 Answer<void> apply_to(const Application& application, const json::value& config, json::value* live,
                       codec::Managers* managers) {

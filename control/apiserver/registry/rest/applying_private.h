@@ -25,6 +25,10 @@ struct Application {
 Answer<void> apply_to(const Application& application, const boost::json::value& config, boost::json::value* live,
                       codec::Managers* managers);
 
+// 500, as upstream answers, for a configuration of a custom object with fields that its schema does not know: nobody
+// could own them.
+Answer<void> check_declared(const Application& application, const Strategy& strategy, const boost::json::value& config);
+
 // The whole of it for an object that exists, or is to be made (existing: null): as the client wants it, before defaults
 // and checks, in its stored version.
 Answer<std::unique_ptr<Message>> applied_object(const Application& application,

@@ -8,6 +8,7 @@
 #include "control/apiserver/registry/rest/admission.h"
 #include "control/apiserver/registry/rest/body.h"
 #include "control/apiserver/registry/rest/lifecycle.h"
+#include "control/apiserver/registry/rest/unstored_kind.h"
 #include "control/apiserver/registry/rest/verbs.h"
 #include "control/apiserver/registry/table/cells.h"
 
@@ -17,20 +18,10 @@ namespace {
 
 namespace corev1 = ::k8s::io::api::core::v1;
 
-// Bindings are not stored, so the scheme does not list them; bodies and errors need a kind all the same.
 const codec::KindInfo& binding_kind() {
-    static const codec::KindInfo kind{
-        .gvk = {"", "v1", "Binding"},
-        .resource = "pods/binding",  // as conflicts name it
-        .singular = "binding",
-        .short_names = {},
-        .categories = {},
-        .namespaced = true,
-        .has_status = false,
-        .subresources = {},
-        .prototype = &corev1::Binding::default_instance(),
-        .list_prototype = nullptr,
-    };
+    // The resource as conflicts name it.
+    static const codec::KindInfo kind =
+        unstored_kind<corev1::Binding>("", "v1", "pods/binding", "binding", true);
     return kind;
 }
 
@@ -119,6 +110,9 @@ void serve_binding(const CallPtr& call) {
                           options->validation, &call->warnings);
     if (!body) return call->respond(std::move(body).error());
     if (auto ok = place_in_namespace(call->info, body->get()); !ok) {
+        return call->respond(std::move(ok).error());
+    }
+    if (auto ok = admit_sent(*call, options->dry_run, binding_kind(), body->get(), nullptr); !ok) {
         return call->respond(std::move(ok).error());
     }
     const auto binding = std::static_pointer_cast<const corev1::Binding>(

@@ -6,6 +6,7 @@
 #include <boost/json/value.hpp>
 
 #include "api/codec/json.h"
+#include "api/codec/json_document.h"
 #include "api/codec/protobuf.h"
 #include "api/codec/yaml.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
@@ -181,12 +182,14 @@ Answer<std::unique_ptr<Message>> read_body(const http::Request& request, const S
         if (!document) return refuse(unrecognized(served, document.error().message, request.body));
         return read_document(*document, strategy, served, validation, warnings);
     }
-    auto claimed = codec::peek_json_kind(request.body);
+    auto document = codec::JsonDocument::parse(request.body);
+    if (!document) return refuse(unrecognized(served, document.error().message, request.body));
+    auto claimed = document->kind();
     if (!claimed) return refuse(unrecognized(served, claimed.error().message, request.body));
     if (auto fits = check_kind(strategy, served, *claimed); !fits) return refuse(std::move(fits).error());
     auto message = served.new_object();
     codec::FieldWarnings found;
-    if (auto done = codec::decode_json(request.body, message.get(), &found); !done) {
+    if (auto done = document->decode(message.get(), &found); !done) {
         return refuse(cannot_handle(served, done.error().message));
     }
     strategy.settle_body(message.get(), &found);
@@ -194,8 +197,8 @@ Answer<std::unique_ptr<Message>> read_body(const http::Request& request, const S
         return refuse(std::move(ok).error());
     }
     if (may_empty_managers(request.body)) {
-        if (const auto document = codec::parse_json(request.body)) {
-            keep_empty_managers(*document, message.get());
+        if (const auto tree = codec::parse_json(request.body)) {
+            keep_empty_managers(*tree, message.get());
         }
     }
     return as_stored(served, std::move(message));

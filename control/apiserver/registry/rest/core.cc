@@ -4,9 +4,11 @@
 #include <google/protobuf/message.h>
 
 #include <thread>
+#include <utility>
 
 #include "api/kubernetes/meta/v1/meta.pb.h"
 #include "control/apiserver/registry/custom/custom_kind.h"
+#include "control/apiserver/registry/custom/versions/hooks.h"
 #include "control/apiserver/registry/observe/observation.h"
 #include "control/apiserver/registry/rest/admission.h"
 #include "control/apiserver/registry/rest/watch.h"
@@ -29,6 +31,20 @@ std::string warning_value(const std::string& text) {
     return fmt::format("299 - {}", go_quote(std::string_view(text).substr(0, kMaxWarningBytes)));
 }
 
+void add_warnings(const std::vector<std::string>& warnings, http::Response* response) {
+    for (std::size_t i = 0; i < warnings.size() && i < kMaxWarnings; ++i) {
+        response->headers.emplace_back("Warning", warning_value(warnings[i]));
+    }
+}
+
+// What a write under way puts in place: the object and what its value is known by, or the value alone, for kinds
+// whose objects are completed as they are read.
+struct Wanted {
+    std::unique_ptr<Message> object;
+    ObjectCache::Digest digest;
+    std::string value;
+};
+
 // The state of one change_object between its attempts.
 struct Attempt : std::enable_shared_from_this<Attempt> {
     Attempt(Core& core_in, const Strategy& strategy_in) : core(core_in), strategy(strategy_in) {}
@@ -48,7 +64,7 @@ struct Attempt : std::enable_shared_from_this<Attempt> {
     bool run_on_newest();
     void acknowledge(Outcome outcome, store::Revision revision);
     void written(const Result<store::WriteResult>& result, const ObjectPtr& existing,
-                 Change::Kind kind, const std::string& value,
+                 Change::Kind kind, Wanted& wanted,
                  const std::shared_ptr<Reservation>& reservation);
 };
 
@@ -86,33 +102,47 @@ void Attempt::run() {
     store::Write write;
     write.key = key;
     write.expected = existing == nullptr ? 0 : existing->revision();
-    std::string value;
+    const auto wanted = std::make_shared<Wanted>();
     if (!deletes) {
-        value = encode_stored(strategy.kind(), *change->object);
-        write.value = value;
+        auto value = value_to_store(strategy.kind(), *change->object);
+        if (!value) {
+            if (change->reservation != nullptr) change->reservation->rollback();
+            return done(refuse(std::move(value).error()));
+        }
+        write.value = std::move(*value);
+        if (strategy.kind().custom != nullptr) {
+            wanted->value = *write.value;
+        } else {
+            wanted->digest = ObjectCache::digest_of(*write.value);
+            wanted->object = std::move(change->object);
+        }
     }
+    if (change->reservation != nullptr) write.also = change->reservation->claims();
     {
         const std::lock_guard lock(core.mutex);
         ++core.writes;
     }
     core.store.write(
         std::move(write),
-        [self = shared_from_this(), existing, kind = change->kind, value = std::move(value),
+        [self = shared_from_this(), existing, kind = change->kind, wanted,
          reservation = std::move(change->reservation)](Result<store::WriteResult> result) mutable {
             // The store's thread goes on with the next commit; the rest is for a worker. Nothing is left behind in
             // this closure, which the store may destroy when the Core, and what reservations point to, is gone.
             Core& owner = self->core;
-            owner.executor.post([self = std::move(self), existing = std::move(existing), kind,
-                                 value = std::move(value), reservation = std::move(reservation),
-                                 result = std::move(result)]() mutable {
+            const codec::KindInfo& written_kind = self->strategy.kind();
+            auto rest = [self = std::move(self), existing = std::move(existing), kind, wanted,
+                         reservation = std::move(reservation), result = std::move(result)]() mutable {
                 Core& waited_for = self->core;
-                self->written(result, existing, kind, value, reservation);
+                self->written(result, existing, kind, *wanted, reservation);
                 reservation.reset();
                 self.reset();
                 const std::lock_guard lock(waited_for.mutex);
                 --waited_for.writes;
                 waited_for.idle.notify_all();
-            });
+            };
+            if (converter_of(written_kind) == nullptr) return owner.executor.post(std::move(rest));
+            // The object is read back, which may take another call of the webhook.
+            resume(owner, written_kind, std::move(rest));
         });
 }
 
@@ -122,23 +152,27 @@ bool Attempt::run_on_newest() {
     newest = true;
     core.when_newest([self = shared_from_this()](Answer<void> ok) {
         if (!ok) return self->done(refuse(std::move(ok).error()));
-        self->run();
+        self->core.go_on(self->strategy.kind(), [self] { self->run(); });
     });
     return true;
 }
 
 void Attempt::written(const Result<store::WriteResult>& result, const ObjectPtr& existing,
-                      Change::Kind kind, const std::string& value,
+                      Change::Kind kind, Wanted& wanted,
                       const std::shared_ptr<Reservation>& reservation) {
     const bool condition_failed =
         result ? result->condition_failed : result.error().code == Code::kAborted;
     // Before another attempt, which may ask for the same values.
     if ((condition_failed || !result) && reservation != nullptr) reservation->rollback();
     if (condition_failed) {
+        const store::Revision seen = existing == nullptr ? 0 : existing->revision();
+        if (result && result->current.mod_revision == seen) {
+            core.claim_conflicts.fetch_add(1, std::memory_order_relaxed);
+        }
         if (++attempts >= kMaxWriteAttempts) {
             return done(refuse(object_modified(strategy.kind(), name)));
         }
-        return core.go_on([self = shared_from_this()] { self->run(); });
+        return core.go_on(strategy.kind(), [self = shared_from_this()] { self->run(); });
     }
     if (!result) return done(refuse(from_error(result.error())));
     if (reservation != nullptr) reservation->commit();
@@ -151,7 +185,11 @@ void Attempt::written(const Result<store::WriteResult>& result, const ObjectPtr&
                                    false, true},
                            result->revision);
     }
-    auto object = core.cache.get(strategy.kind(), result->revision, value);
+    const codec::KindInfo& made = strategy.kind();
+    auto object = wanted.object == nullptr
+                      ? core.cache.get(made, result->revision, wanted.value)
+                      : core.cache.put(made, result->revision, wanted.digest,
+                                       std::move(wanted.object));
     if (!object) return done(refuse(std::move(object).error()));
     acknowledge(Outcome{std::move(*object), existing == nullptr, false}, result->revision);
 }
@@ -185,16 +223,47 @@ void Core::end_stale_watches() {
         for (const auto& [key, stream] : watches) {
             const Call& call = stream->call();
             const auto& gvk = call.info.kind->gvk;
-            if (call.custom != nullptr &&
-                custom->find(gvk.group, gvk.version, call.info.kind->resource) == nullptr) {
-                stale.push_back(stream);
-            }
+            if (call.custom == nullptr) continue;
+            const auto now = custom->find(gvk.group, gvk.version, call.info.kind->resource);
+            // A webhook's definition may name another one by now, which alone is asked.
+            const bool converts = converter_of(*call.info.kind) != nullptr;
+            if (now == nullptr || (converts && now != call.custom)) stale.push_back(stream);
         }
     }
     for (const auto& stream : stale) stream->end();
 }
 
-void Core::go_on(std::function<void()> task) {
+bool on_waiting_thread(Core& core, std::function<void()> task) {
+    ConversionHooks* hooks = core.custom->hooks();
+    if (hooks == nullptr) return false;
+    {
+        const std::lock_guard lock(core.mutex);
+        ++core.writes;
+    }
+    const auto leave = [&core] {
+        const std::lock_guard lock(core.mutex);
+        --core.writes;
+        core.idle.notify_all();
+    };
+    const bool taken = hooks->run([task = std::move(task), leave]() mutable {
+        task();
+        task = nullptr;
+        leave();
+    });
+    if (!taken) leave();
+    return taken;
+}
+
+void resume(Core& core, const codec::KindInfo& kind, std::function<void()> task) {
+    if (converter_of(kind) == nullptr) return task();
+    // Nothing of the task is left here once another thread has it.
+    const auto held = std::make_shared<std::function<void()>>(std::move(task));
+    const auto run = [held] { std::exchange(*held, nullptr)(); };
+    if (!on_waiting_thread(core, run)) core.executor.post(run);
+}
+
+void Core::go_on(const codec::KindInfo& kind, std::function<void()> task) {
+    if (converter_of(kind) != nullptr) return resume(*this, kind, std::move(task));
     const Admission* asked = admission.load();
     if (asked == nullptr || !asked->blocks()) return task();
     {
@@ -260,7 +329,8 @@ void Core::wait_until_idle() {
     idle.wait(lock, [this] { return watches.empty() && writes == 0; });
 }
 
-void respond_error(http::Responder& responder, const StatusError& error, Encoding encoding) {
+void respond_error(http::Responder& responder, const StatusError& error, Encoding encoding,
+                   const std::vector<std::string>& warnings) {
     metav1::Status status;
     fill_status(error, &status);
     http::Response response;
@@ -269,11 +339,14 @@ void respond_error(http::Responder& responder, const StatusError& error, Encodin
     if (error.retry_after_seconds > 0) {
         response.headers.emplace_back("Retry-After", std::to_string(error.retry_after_seconds));
     }
+    add_warnings(warnings, &response);
     response.body = encode_status(status, encoding);
     responder.send(std::move(response));
 }
 
-void Call::respond(StatusError error) const { respond_error(*responder, error, format.encoding); }
+void Call::respond(StatusError error) const {
+    respond_error(*responder, error, format.encoding, warnings);
+}
 
 void Call::respond(int status, const StoredObject& object) const {
     send(status, encode_object(*strategy, object, format, rows));
@@ -291,9 +364,7 @@ void Call::send(int status, std::string body) const {
     http::Response response;
     response.status = status;
     response.headers.emplace_back("Content-Type", std::string(media_type(format.encoding)));
-    for (std::size_t i = 0; i < warnings.size() && i < kMaxWarnings; ++i) {
-        response.headers.emplace_back("Warning", warning_value(warnings[i]));
-    }
+    add_warnings(warnings, &response);
     response.body = std::move(body);
     responder->send(std::move(response));
 }

@@ -40,10 +40,14 @@ struct Core {
     store::Store& store;
     const StrategySet& strategies;
     ObjectCache cache;     // what each change made
-    ObjectCache previous;  // what each change replaced, for watches with selectors
+    // What each change replaced, for watches with selectors.
+    ObjectCache previous{ObjectCache::kMaxBytes / 4};
     const std::unique_ptr<CustomKinds> custom;
     std::atomic<bool> stopping{false};
     std::atomic<std::uint64_t> overflowed_watches{0};  // ended because their clients were too slow
+    std::atomic<std::uint64_t> refused_custom_kinds{0};  // not served now, as there are kMaxCustomKinds
+    std::atomic<std::uint64_t> claim_conflicts{0};  // writes that another server's claim came before
+    std::atomic<std::uint64_t> repaired_claims{0};
 
     // Open watches and writes under way, which must end before the Core does.
     std::mutex mutex;
@@ -59,8 +63,9 @@ struct Core {
     // Calls back once the observations of the kind have seen the revision; at once when there is none.
     void when_observed(const codec::KindInfo& kind, store::Revision revision,
                        std::function<void()> callback);
-    // Goes on with a write on a thread where its admission may wait: here, if none does.
-    void go_on(std::function<void()> task);
+    // Goes on with a write on a thread where its admission, or a conversion of the kind's objects, may wait: here, if
+    // neither does.
+    void go_on(const codec::KindInfo& kind, std::function<void()> task);
     // Calls back once everything acknowledged by other servers on the same store can be read here, or
     // with why that cannot be known. At once for a store of one process, else on a worker.
     void when_newest(std::function<void(Answer<void>)> callback);
@@ -75,6 +80,11 @@ struct Core {
     Executor executor;
 };
 
+// Runs the task on a thread where conversion webhooks are waited for. False, and it is dropped, when too many wait.
+[[nodiscard]] bool on_waiting_thread(Core& core, std::function<void()> task);
+// Runs the task: of a kind that a webhook converts on such a thread (or, when too many wait, on a worker), else here.
+void resume(Core& core, const codec::KindInfo& kind, std::function<void()> task);
+
 // One request on its way through a verb.
 struct Call {
     Core* core = nullptr;
@@ -87,6 +97,7 @@ struct Call {
     RowObject rows = RowObject::kMetadata;
     std::vector<std::string> warnings;
     bool dry_run = false;
+    bool consulted = false;  // servers outside were asked about what was sent, which is not the object
     bool newest = false;  // what it reads was made sure to be the newest (Core::when_newest)
 
     void respond(StatusError error) const;
@@ -102,7 +113,8 @@ private:
 using CallPtr = std::shared_ptr<Call>;
 
 // Refuses before a Call exists (no resource, no acceptable representation).
-void respond_error(http::Responder& responder, const StatusError& error, Encoding encoding);
+void respond_error(http::Responder& responder, const StatusError& error, Encoding encoding,
+                   const std::vector<std::string>& warnings = {});
 
 [[nodiscard]] std::string object_key(const Strategy& strategy, std::string_view name_space,
                                      std::string_view name);

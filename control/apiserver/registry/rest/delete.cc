@@ -65,8 +65,27 @@ void Collection::step() {
                       }
                       // A fresh stack for each step: `done` may have been called from within change_object.
                       Core& core = *self->call->core;
-                      core.executor.post([self] { self->call->core->go_on([self] { self->step(); }); });
+                      core.executor.post([self] {
+                          self->call->core->go_on(self->call->strategy->kind(), [self] { self->step(); });
+                      });
                   });
+}
+
+void delete_all(const CallPtr& call) {
+    auto options = parse_delete_options(*call->request);
+    if (!options) return call->respond(std::move(options).error());
+    warn_of_orphans(call, *options);
+    auto list_options = parse_list_options(*call->request, false);
+    if (!list_options) return call->respond(std::move(list_options).error());
+    auto selection = Selection::make(*call->strategy, call->info, *list_options);
+    if (!selection) return call->respond(std::move(selection).error());
+    auto page = list_page(call, *list_options, *selection);
+    if (!page) return call->respond(std::move(page).error());
+    const auto work = std::make_shared<Collection>();
+    work->call = call;
+    work->options = std::move(*options);
+    work->page = std::move(*page);
+    work->step();
 }
 
 }  // namespace
@@ -86,20 +105,7 @@ void serve_delete(const CallPtr& call) {
 }
 
 void serve_delete_collection(const CallPtr& call) {
-    auto options = parse_delete_options(*call->request);
-    if (!options) return call->respond(std::move(options).error());
-    warn_of_orphans(call, *options);
-    auto list_options = parse_list_options(*call->request, false);
-    if (!list_options) return call->respond(std::move(list_options).error());
-    auto selection = Selection::make(*call->strategy, call->info, *list_options);
-    if (!selection) return call->respond(std::move(selection).error());
-    auto page = list_page(call, *list_options, *selection);
-    if (!page) return call->respond(std::move(page).error());
-    const auto work = std::make_shared<Collection>();
-    work->call = call;
-    work->options = std::move(*options);
-    work->page = std::move(*page);
-    work->step();
+    call->core->go_on(call->strategy->kind(), [call] { delete_all(call); });
 }
 
 }  // namespace sluice::registry

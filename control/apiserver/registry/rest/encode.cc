@@ -30,9 +30,21 @@ std::string as_yaml(const std::string& json) {
     return codec::json_to_yaml(*value);
 }
 
+// JSON text as an answer's body.
+std::string finished(std::string json, Encoding encoding) {
+    if (encoding == Encoding::kYaml) return as_yaml(json);
+    json += '\n';
+    return json;
+}
+
 // "{" kind and apiVersion, then the members of `body` (an object with at least one member).
 std::string with_kind(std::string_view api_version, std::string_view kind, std::string_view body) {
-    return fmt::format(R"({{"kind":"{}","apiVersion":"{}",{})", kind, api_version, body.substr(1));
+    constexpr std::size_t kWords = 32;  // of the text around them, and a line's end
+    std::string out;
+    out.reserve(kWords + kind.size() + api_version.size() + body.size());
+    out.append(R"({"kind":")").append(kind).append(R"(","apiVersion":")").append(api_version);
+    out.append("\",").append(body.substr(1));
+    return out;
 }
 
 std::string meta_api_version(const OutputFormat& format) {
@@ -55,16 +67,49 @@ void fill_list_meta(const ListPage& page, metav1::ListMeta* meta) {
     if (page.remaining) meta->set_remainingitemcount(static_cast<std::int64_t>(*page.remaining));
 }
 
-// A length-delimited protobuf field, appended by hand so that items are not copied through messages.
-void append_field(std::string* out, std::uint32_t number, std::string_view bytes) {
+// The beginning of a length-delimited protobuf field, whose bytes follow.
+void append_field_head(std::string* out, std::uint32_t number, std::uint64_t size) {
     out->push_back(static_cast<char>((number << 3U) | 2U));
-    std::uint64_t size = bytes.size();
     while (size >= 0x80) {
         out->push_back(static_cast<char>((size & 0x7fU) | 0x80U));
         size >>= 7U;
     }
     out->push_back(static_cast<char>(size));
+}
+
+// The field, appended by hand so that items are not copied through messages.
+void append_field(std::string* out, std::uint32_t number, std::string_view bytes) {
+    append_field_head(out, number, bytes.size());
     out->append(bytes);
+}
+
+// How long such a field is, of bytes of this size.
+std::size_t field_size(std::size_t bytes) {
+    std::size_t head = 2;
+    for (std::size_t rest = bytes; rest >= 0x80; rest >>= 7U) ++head;
+    return head + bytes;
+}
+
+// The envelope of kube-apiserver's protobuf up to the object, of which `size` bytes follow. Then kEnvelopeEnd.
+std::string envelope_head(const codec::GroupVersionKind& gvk, std::size_t size) {
+    std::string type_meta;
+    append_field(&type_meta, 1, gvk.api_version());
+    append_field(&type_meta, 2, gvk.kind);
+    constexpr std::size_t kRoom = 32;  // for the magic, three heads and the end
+    std::string out;
+    out.reserve(size + type_meta.size() + kRoom);
+    out.append("k8s\0", 4);
+    append_field(&out, 1, type_meta);
+    append_field_head(&out, 2, size);
+    return out;
+}
+
+constexpr std::string_view kEnvelopeEnd{"\x1a\0\x22\0", 4};  // no encoding and no content type, both empty
+constexpr std::size_t kListEnd = 4;  // "]}" and a line's end
+
+// The object in the version that was asked for.
+const StoredObject& shown(const StoredObject& object, const OutputFormat& format) {
+    return format.served == nullptr ? object : object.as(*format.served);
 }
 
 std::string partial_json(const StoredObject& object, const OutputFormat& format) {
@@ -76,6 +121,29 @@ std::string partial_json(const StoredObject& object, const OutputFormat& format)
 std::string partial_raw(const StoredObject& object) {
     std::string out;
     append_field(&out, 1, object.meta().SerializeAsString());
+    return out;
+}
+
+// Written straight into one string, as a list can be as long as all objects of a kind.
+std::string protobuf_list(const ListPage& page, const OutputFormat& format,
+                          const codec::GroupVersionKind& gvk) {
+    metav1::ListMeta meta;
+    fill_list_meta(page, &meta);
+    const std::string meta_raw = meta.SerializeAsString();
+    std::vector<std::string> partials;
+    std::size_t size = field_size(meta_raw.size());
+    for (const ObjectPtr& item : page.items) {
+        const StoredObject& wanted = shown(*item, format);
+        if (format.form == Form::kPartialMetadata) partials.push_back(partial_raw(wanted));
+        size += field_size(format.form == Form::kPartialMetadata ? partials.back().size()
+                                                                 : wanted.raw().size());
+    }
+    std::string out = envelope_head(gvk, size);
+    append_field(&out, 1, meta_raw);
+    for (std::size_t i = 0; i < page.items.size(); ++i) {
+        append_field(&out, 2, partials.empty() ? shown(*page.items[i], format).raw() : partials[i]);
+    }
+    out.append(kEnvelopeEnd);
     return out;
 }
 
@@ -97,11 +165,6 @@ std::string cell_json(const Cell& cell) {
     if (const auto* truth = std::get_if<bool>(&cell)) return *truth ? "true" : "false";
     if (const auto* real = std::get_if<double>(&cell)) return codec::write_json(*real);
     return "null";
-}
-
-// The object in the version that was asked for.
-const StoredObject& shown(const StoredObject& object, const OutputFormat& format) {
-    return format.served == nullptr ? object : object.as(*format.served);
 }
 
 const codec::KindInfo& shown_kind(const Strategy& strategy, const OutputFormat& format) {
@@ -134,8 +197,11 @@ std::string table_json(const Strategy& strategy, std::string_view list_meta,
     for (std::size_t i = 0; i < items.size(); ++i) {
         if (i != 0) out += ',';
         out += row_json(strategy, *items[i], format, rows);
+        // Rows are much alike: room for all of them is asked for once.
+        if (i == 0) out.reserve(out.size() * items.size());
     }
-    return out + "]}";
+    out += "]}";
+    return out;
 }
 
 std::string single_row_table(const Strategy& strategy, const StoredObject& object,
@@ -191,15 +257,8 @@ std::string object_json(const StoredObject& object) {
 }
 
 std::string wrap_protobuf(const codec::GroupVersionKind& gvk, std::string_view raw) {
-    std::string type_meta;
-    append_field(&type_meta, 1, gvk.api_version());
-    append_field(&type_meta, 2, gvk.kind);
-    std::string out("k8s\0", 4);
-    out.reserve(raw.size() + type_meta.size() + 24);
-    append_field(&out, 1, type_meta);
-    append_field(&out, 2, raw);
-    append_field(&out, 3, "");
-    append_field(&out, 4, "");
+    std::string out = envelope_head(gvk, raw.size());
+    out.append(raw).append(kEnvelopeEnd);
     return out;
 }
 
@@ -219,7 +278,7 @@ std::string encode_object(const Strategy& strategy, const StoredObject& object,
         case Form::kTable: json = single_row_table(strategy, object, format, rows, true); break;
         case Form::kPartialMetadata: json = partial_json(shown(object, format), format); break;
     }
-    return format.encoding == Encoding::kYaml ? as_yaml(json) : json + "\n";
+    return finished(std::move(json), format.encoding);
 }
 
 std::string encode_list(const Strategy& strategy, const ListPage& page, const OutputFormat& format,
@@ -227,19 +286,11 @@ std::string encode_list(const Strategy& strategy, const ListPage& page, const Ou
     const codec::KindInfo& kind = shown_kind(strategy, format);
     const bool partial = format.form == Form::kPartialMetadata;
     if (format.encoding == Encoding::kProtobuf) {
-        metav1::ListMeta meta;
-        fill_list_meta(page, &meta);
-        std::string raw;
-        append_field(&raw, 1, meta.SerializeAsString());
-        for (const ObjectPtr& item : page.items) {
-            const StoredObject& wanted = shown(*item, format);
-            append_field(&raw, 2, partial ? partial_raw(wanted) : wanted.raw());
-        }
-        return wrap_protobuf(
-            partial ? codec::GroupVersionKind{"meta.k8s.io", format.form_version,
-                                              "PartialObjectMetadataList"}
-                    : codec::GroupVersionKind{kind.gvk.group, kind.gvk.version, kind.list_kind()},
-            raw);
+        return protobuf_list(page, format,
+                             partial ? codec::GroupVersionKind{"meta.k8s.io", format.form_version,
+                                                               "PartialObjectMetadataList"}
+                                     : codec::GroupVersionKind{kind.gvk.group, kind.gvk.version,
+                                                               kind.list_kind()});
     }
     std::string json;
     if (format.form == Form::kTable) {
@@ -249,22 +300,30 @@ std::string encode_list(const Strategy& strategy, const ListPage& page, const Ou
                            partial ? "PartialObjectMetadataList" : kind.list_kind(),
                            partial ? meta_api_version(format) : kind.gvk.api_version(),
                            list_meta_json(page));
+        if (!partial) {
+            std::size_t size = json.size() + kListEnd;
+            for (const ObjectPtr& item : page.items) size += shown(*item, format).json().size() + 1;
+            json.reserve(size);
+        }
         for (std::size_t i = 0; i < page.items.size(); ++i) {
             if (i != 0) json += ',';
             const StoredObject& wanted = shown(*page.items[i], format);
-            json += partial ? partial_json(wanted, format) : wanted.json();
+            if (partial) {
+                json += partial_json(wanted, format);
+            } else {
+                json += wanted.json();
+            }
         }
         json += "]}";
     }
-    return format.encoding == Encoding::kYaml ? as_yaml(json) : json + "\n";
+    return finished(std::move(json), format.encoding);
 }
 
 std::string encode_status(const metav1::Status& status, Encoding encoding) {
     if (encoding == Encoding::kProtobuf) {
         return wrap_protobuf(kStatusKind, status.SerializeAsString());
     }
-    std::string json = codec::encode_json(status, &kStatusKind);
-    return encoding == Encoding::kYaml ? as_yaml(json) : json + "\n";
+    return finished(codec::encode_json(status, &kStatusKind), encoding);
 }
 
 std::string encode_event(EventType type, const Strategy& strategy, const StoredObject& object,
@@ -283,6 +342,20 @@ std::string encode_event(EventType type, const Strategy& strategy, const StoredO
             return text_frame(name, partial_json(shown(object, format), format), format.encoding);
     }
     return {};
+}
+
+void append_event(std::string* out, EventType type, const Strategy& strategy,
+                  const StoredObject& object, const OutputFormat& format, RowObject rows,
+                  bool columns) {
+    const auto make = [&] { return encode_event(type, strategy, object, format, rows, columns); };
+    const bool shared = format.form == Form::kObject && format.encoding != Encoding::kYaml;
+    if (!shared) {
+        *out += make();
+        return;
+    }
+    const std::size_t number = static_cast<std::size_t>(type) * 2 +
+                               (format.encoding == Encoding::kProtobuf ? 1 : 0);
+    *out += shown(object, format).frame(number, std::ref(make));
 }
 
 std::string encode_bookmark(const Strategy& strategy, store::Revision revision, bool initial_end,

@@ -42,6 +42,10 @@ enum class EventType { kAdded, kModified, kDeleted, kBookmark };
 [[nodiscard]] std::string encode_event(EventType type, const Strategy& strategy,
                                        const StoredObject& object, const OutputFormat& format,
                                        RowObject rows, bool columns);
+// The same at the end of `out`. Frames of whole objects are made once and kept with the object.
+void append_event(std::string* out, EventType type, const Strategy& strategy,
+                  const StoredObject& object, const OutputFormat& format, RowObject rows,
+                  bool columns);
 // A bookmark shows nothing but the version; `initial_end` adds k8s.io/initial-events-end.
 [[nodiscard]] std::string encode_bookmark(const Strategy& strategy, store::Revision revision,
                                           bool initial_end, const OutputFormat& format,

@@ -23,6 +23,7 @@
 #include "control/apiserver/registry/rest/admission.h"
 #include "control/apiserver/registry/rest/body.h"
 #include "control/apiserver/registry/rest/lifecycle.h"
+#include "control/apiserver/registry/rest/unstored_kind.h"
 #include "control/apiserver/registry/rest/verbs.h"
 #include "control/apiserver/registry/table/cells.h"
 
@@ -44,21 +45,10 @@ constexpr const char* kWouldViolate =
     "Cannot evict pod as it would violate the pod's disruption budget.";
 
 codec::KindInfo eviction_kind_of(const char* version) {
-    return codec::KindInfo{
-        .gvk = {"policy", version, "Eviction"},
-        .resource = "evictions",
-        .singular = "eviction",
-        .short_names = {},
-        .categories = {},
-        .namespaced = true,
-        .has_status = false,
-        .subresources = {},
-        .prototype = &policyv1::Eviction::default_instance(),
-        .list_prototype = nullptr,
-    };
+    return unstored_kind<policyv1::Eviction>("policy", version, "evictions", "eviction", true);
 }
 
-// Evictions are not stored, so the scheme does not list them. Both versions have the same fields.
+// Both versions have the same fields.
 const codec::KindInfo& eviction_kind(bool beta) {
     static const codec::KindInfo stable = eviction_kind_of("v1");
     static const codec::KindInfo old = eviction_kind_of("v1beta1");
@@ -330,7 +320,7 @@ void ask_budget(const EvictingPtr& work) {
         },
         [work](const Answer<Outcome>& outcome) {
             if (!outcome) return work->call->respond(outcome.error());
-            delete_now(work);
+            work->call->core->go_on(work->call->strategy->kind(), [work] { delete_now(work); });
         });
 }
 
@@ -357,12 +347,15 @@ void serve_eviction(const CallPtr& call) {
     if (auto ok = place_in_namespace(call->info, body->get()); !ok) {
         return call->respond(std::move(ok).error());
     }
-    const auto& eviction = static_cast<const policyv1::Eviction&>(**body);
+    auto& eviction = static_cast<policyv1::Eviction&>(**body);
     if (eviction.metadata().name() != call->info.name) {
         return call->respond(bad_request("name in URL does not match name in Eviction object"));
     }
     auto deletion = options_of(eviction, options->dry_run);
     if (!deletion) return call->respond(std::move(deletion).error());
+    if (auto ok = admit_sent(*call, deletion->dry_run, eviction_kind(beta), &eviction, nullptr); !ok) {
+        return call->respond(std::move(ok).error());
+    }
     const auto work = std::make_shared<Evicting>();
     work->call = call;
     work->options = std::move(*deletion);

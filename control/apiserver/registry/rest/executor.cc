@@ -33,6 +33,23 @@ void Executor::post(std::function<void()> task) {
     work_ready_.notify_one();
 }
 
+void Executor::post_later(std::function<void()> task) {
+    {
+        const std::lock_guard lock(mutex_);
+        later_.push_back(std::move(task));
+    }
+    work_ready_.notify_one();
+}
+
+std::function<void()> Executor::next() {
+    const bool urgent = !queue_.empty() && (later_.empty() || urgent_in_turn_ < kUrgentInTurn);
+    urgent_in_turn_ = urgent ? urgent_in_turn_ + 1 : 0;
+    auto& from = urgent ? queue_ : later_;
+    auto task = std::move(from.front());
+    from.pop_front();
+    return task;
+}
+
 std::uint64_t Executor::post_at(SteadyTime when, std::function<void()> task) {
     std::uint64_t ticket = 0;
     {
@@ -66,10 +83,9 @@ bool Executor::cancel(std::uint64_t ticket) {
 void Executor::work() {
     std::unique_lock lock(mutex_);
     while (true) {
-        work_ready_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
-        if (queue_.empty()) return;
-        auto task = std::move(queue_.front());
-        queue_.pop_front();
+        work_ready_.wait(lock, [this] { return stopping_ || !queue_.empty() || !later_.empty(); });
+        if (queue_.empty() && later_.empty()) return;
+        auto task = next();
         lock.unlock();
         task();
         task = nullptr;

@@ -35,6 +35,15 @@ const ResetSets& reset_sets() {
     return sets;
 }
 
+// REQUIRES: one of the sets above.
+const codec::FieldSet& skipped_of(const codec::FieldSet& ignored) {
+    const ResetSets& sets = reset_sets();
+    static const codec::FieldSet main = codec::skipped_at_creation(sets.main);
+    static const codec::FieldSet none = codec::skipped_at_creation(sets.none);
+    SLUICE_ASSERT(&ignored == &sets.main || &ignored == &sets.none);
+    return &ignored == &sets.main ? main : none;
+}
+
 // What of a name can be printed, no more than a manager's name may have.
 std::string printable(std::string_view text) {
     std::string out;
@@ -112,7 +121,8 @@ void track_creation(const Strategy& strategy, const FieldWriter* writer, Message
     if (writer == nullptr) return meta.clear_managedfields();
     if (meta.managedfields_size() == 0 || codec::resets_managers(meta)) {
         std::unique_ptr<Message> held;
-        std::string fields = codec::created_fields(shown(*object, strategy, *writer, &held), ignored);
+        std::string fields = codec::created_fields(shown(*object, strategy, *writer, &held), ignored,
+                                                   skipped_of(ignored));
         meta.clear_managedfields();
         if (fields == "{}") return;
         auto* entry = meta.add_managedfields();

@@ -17,10 +17,20 @@ namespace sluice::registry {
 
 namespace {
 
-void fill_random(void* out, std::size_t size) {
-    // Up to 256 bytes getrandom neither fails nor returns short once the kernel's pool is ready.
-    const ssize_t got = getrandom(out, size, 0);
-    SLUICE_ASSERT(got == static_cast<ssize_t>(size));
+// REQUIRES: size of at most some bytes, as those of a UID.
+void fill_random(std::uint8_t* out, std::size_t size) {
+    // Up to 256 bytes getrandom neither fails nor returns short once the kernel's pool is ready. Several UIDs of
+    // them are asked for at once.
+    constexpr std::size_t kAtOnce = 256;
+    thread_local std::array<std::uint8_t, kAtOnce> pool;
+    thread_local std::size_t left = 0;
+    if (left < size) {
+        const ssize_t got = getrandom(pool.data(), pool.size(), 0);
+        SLUICE_ASSERT(got == static_cast<ssize_t>(pool.size()));
+        left = pool.size();
+    }
+    std::copy_n(pool.end() - static_cast<std::ptrdiff_t>(left), size, out);
+    left -= size;
 }
 
 Answer<void> check_version(const Strategy& strategy, const StoredObject& existing,
@@ -128,16 +138,17 @@ Answer<void> check_preconditions(const Strategy& strategy, const StoredObject& e
 // The kind's own admission between what the plugins add before and after it.
 Answer<void> admit(const Strategy& strategy, const WriteOrigin& origin, const Message* old, Message* object) {
     const Admission* plugins = origin.call == nullptr ? nullptr : origin.call->core->admission.load();
-    if (plugins != nullptr) {
-        if (auto ok = plugins->mutate(admission_request(*origin.call, *object, old), object); !ok) return ok;
-    }
-    // Subresources get no defaults of the whole object.
-    const bool whole = origin.call == nullptr || origin.call->info.subresource.empty();
-    if (whole) {
-        if (auto ok = strategy.admit(object, old); !ok) return ok;
-    }
+    const auto own = [&]() -> Answer<void> {
+        if (plugins != nullptr) {
+            if (auto ok = plugins->mutate(admission_request(*origin.call, *object, old), object); !ok) return ok;
+        }
+        // Subresources get no defaults of the whole object.
+        const bool whole = origin.call == nullptr || origin.call->info.subresource.empty();
+        return whole ? strategy.admit(object, old) : Answer<void>();
+    };
+    if (auto ok = own(); !ok) return ok;
     if (plugins == nullptr) return {};
-    return plugins->mutate_last(admission_request(*origin.call, *object, old), object);
+    return plugins->mutate_last(admission_request(*origin.call, *object, old), object, own);
 }
 
 }  // namespace
@@ -159,10 +170,14 @@ std::string new_uid() {
     fill_random(bytes.data(), bytes.size());
     bytes[6] = static_cast<std::uint8_t>((bytes[6] & 0x0fU) | 0x40U);  // RFC 4122, version 4
     bytes[8] = static_cast<std::uint8_t>((bytes[8] & 0x3fU) | 0x80U);
+    constexpr std::string_view kDigits = "0123456789abcdef";
+    constexpr std::size_t kUidSize = 36;
     std::string out;
+    out.reserve(kUidSize);
     for (std::size_t i = 0; i < bytes.size(); ++i) {
         if (i == 4 || i == 6 || i == 8 || i == 10) out += '-';
-        out += fmt::format("{:02x}", bytes[i]);
+        out += kDigits[bytes[i] >> 4U];
+        out += kDigits[bytes[i] & 0x0fU];
     }
     return out;
 }

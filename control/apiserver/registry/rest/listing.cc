@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "api/base/log.h"
+#include "control/apiserver/registry/custom/custom_kind.h"
 
 namespace sluice::registry {
 
@@ -33,6 +34,14 @@ std::vector<ObjectPtr> list_stored(Core& core, const Strategy& strategy,
 std::vector<ObjectPtr> list_stored(Core& core, const codec::KindInfo& kind,
                                              std::string_view name_space) {
     return list_stored(core, core.strategies.of(kind), name_space);
+}
+
+Answer<std::vector<ObjectPtr>> read_converted(Core& core, const codec::KindInfo& kind,
+                                              const std::vector<store::KeyValue>& items) {
+    if (converter_of(kind) == nullptr) return std::vector<ObjectPtr>();
+    std::vector<ObjectCache::Stored> all;
+    for (const store::KeyValue& item : items) all.push_back({item.mod_revision, *item.value});
+    return core.cache.get_converted(kind, all);
 }
 
 ObjectPtr read_stored(Core& core, const codec::KindInfo& kind, std::string_view name_space,

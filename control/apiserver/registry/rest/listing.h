@@ -24,4 +24,8 @@ inline constexpr std::size_t kMaxObjectsRead = 100'000;
 [[nodiscard]] ObjectPtr read_stored(Core& core, const codec::KindInfo& kind,
                                               std::string_view name_space, std::string_view name);
 
+// All items as ObjectCache::get_converted has them.
+[[nodiscard]] Answer<std::vector<ObjectPtr>> read_converted(Core& core, const codec::KindInfo& kind,
+                                                            const std::vector<store::KeyValue>& items);
+
 }  // namespace sluice::registry

@@ -66,15 +66,4 @@ Answer<store::Revision> parse_resource_version(std::string_view text);
 // A Go boolean query value: anything but "", "0" and "false" is true.
 [[nodiscard]] bool query_flag(const http::Request& request, std::string_view name);
 
-// Where a list goes on: the revision it is read at (0: the newest, the list was expired) and the last key seen,
-// relative to the list's prefix. The text is what kube-apiserver writes (base64url of JSON).
-struct ContinueToken {
-    store::Revision revision = 0;
-    bool inconsistent = false;
-    std::string after;
-
-    [[nodiscard]] std::string encode() const;
-    static Answer<ContinueToken> parse(std::string_view text);
-};
-
 }  // namespace sluice::registry

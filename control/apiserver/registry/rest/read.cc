@@ -5,7 +5,10 @@
 
 #include <chrono>
 
+#include "api/codec/json_transcode.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
+#include "control/apiserver/registry/rest/continue_token.h"
+#include "control/apiserver/registry/rest/listing.h"
 #include "control/apiserver/registry/rest/selection.h"
 #include "control/apiserver/registry/rest/verbs.h"
 
@@ -50,15 +53,19 @@ StatusError expired_list(const Selection& selection, const std::string& after,
 Answer<void> add_items(const ListRequest& list, const std::vector<store::KeyValue>& items,
                        std::uint64_t limit, ListPage* page, std::string* last, bool* full) {
     Core& core = *list.call->core;
-    for (const store::KeyValue& item : items) {
+    const codec::KindInfo& kind = list.call->strategy->kind();
+    auto converted = read_converted(core, kind, items);
+    if (!converted) return refuse(std::move(converted).error());
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        const store::KeyValue& item = items[i];
         if (limit != 0 && page->items.size() == limit) {
             *full = true;
             return {};
         }
         *last = item.key;
         if (!list.selection.covers_key(item.key)) continue;
-        auto object =
-            core.cache.get(list.call->strategy->kind(), item.mod_revision, *item.value);
+        auto object = converted->empty() ? core.cache.get(kind, item.mod_revision, *item.value)
+                                         : Answer<ObjectPtr>((*converted)[i]);
         if (!object) return refuse(std::move(object).error());
         if (list.selection.matches(**object)) page->items.push_back(std::move(*object));
     }
@@ -120,7 +127,9 @@ void wait_for_version(const CallPtr& call, store::Revision wanted, SteadyTime gi
     call->core->executor.post_at(
         std::chrono::steady_clock::now() + kFutureVersionPoll,
         [call, wanted, give_up, ready = std::move(ready)] {
-            wait_for_version(call, wanted, give_up, ready);
+            resume(*call->core, call->strategy->kind(), [call, wanted, give_up, ready] {
+                wait_for_version(call, wanted, give_up, ready);
+            });
         });
 }
 
@@ -134,7 +143,7 @@ void when_new_enough(const CallPtr& call, bool newest, store::Revision wanted,
     }
     call->core->when_newest([call, ready = std::move(ready)](Answer<void> ok) {
         if (!ok) return call->respond(std::move(ok).error());
-        ready();
+        resume(*call->core, call->strategy->kind(), ready);
     });
 }
 
@@ -159,6 +168,34 @@ Answer<void> place_list(ListRequest* list) {
     return {};
 }
 
+// A larger object is better kept with its text, for whoever asks again.
+constexpr std::size_t kMaxTranscodedBytes = 16U << 10U;
+
+// The stored bytes as JSON, without decoding them into an object that nobody else may ask for. False: nothing was
+// answered, and the object is needed.
+bool answer_from_bytes(const Call& call) {
+    const codec::KindInfo& kind = call.strategy->kind();
+    const OutputFormat& format = call.format;
+    if (format.encoding != Encoding::kJson || format.form != Form::kObject || format.served != nullptr ||
+        kind.custom != nullptr) {
+        return false;
+    }
+    const auto found = call.core->store.get(call.key(call.info.name_space, call.info.name));
+    if (!found || !*found || (*found)->value->size() > kMaxTranscodedBytes) return false;
+    const auto raw = codec::enveloped(*(*found)->value, kind.gvk);
+    if (!raw) return false;
+    http::Response response;
+    const fmt::format_int version((*found)->mod_revision);
+    if (!codec::transcode_json(*raw, *kind.prototype->GetDescriptor(), kind.gvk, {version.data(), version.size()},
+                               &response.body)) {
+        return false;
+    }
+    response.body += '\n';
+    response.headers.emplace_back("Content-Type", std::string(media_type(format.encoding)));
+    call.responder->send(std::move(response));
+    return true;
+}
+
 }  // namespace
 
 void serve_get(const CallPtr& call) {
@@ -166,6 +203,7 @@ void serve_get(const CallPtr& call) {
     auto version = parse_resource_version(text);
     if (!version) return call->respond(std::move(version).error());
     when_new_enough(call, text.empty(), *version, [call] {
+        if (answer_from_bytes(*call)) return;
         auto object =
             read_object(*call->core, *call->strategy, call->info.name_space, call->info.name);
         if (!object) return call->respond(std::move(object).error());

@@ -76,7 +76,11 @@ struct WantedScale {
 
 Answer<Change> scale_to(const CallPtr& call, const StoredObject& existing, const FieldWriter& writer,
                         const WantedScale& asked) {
-    const scalev1::Scale& wanted = *asked.scale;
+    scalev1::Scale wanted = *asked.scale;
+    if (auto ok = admit_sent(*call, call->dry_run, scale_kind(), &wanted, scale_from(*call->strategy, existing).get());
+        !ok) {
+        return refuse(std::move(ok).error());
+    }
     const Strategy& strategy = *call->strategy;
     const auto& meta = wanted.metadata();
     if (auto ok = match_url_name(call->info, wanted); !ok) return refuse(std::move(ok).error());

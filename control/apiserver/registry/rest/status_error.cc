@@ -4,6 +4,7 @@
 
 #include "api/kubernetes/meta/v1/meta.pb.h"
 #include "control/apiserver/registry/validation/field_errors.h"
+#include "control/store/store.h"
 
 namespace sluice::registry {
 
@@ -172,6 +173,12 @@ StatusError too_many_requests(std::string message) {
 }
 
 StatusError from_error(const Error& error) {
+    // kube-apiserver does not classify what etcd and the connection to it say: 500 with their words alone. Only that
+    // history is gone has an answer of its own.
+    if (error.code != Code::kOutOfRange && (error.message.starts_with(store::kEtcdSays) ||
+                                            error.message.starts_with(store::kConnectionSays))) {
+        return unclassified(error.message);
+    }
     switch (error.code) {
         case Code::kInvalidArgument: return bad_request(error.message);
         case Code::kResourceExhausted: return too_many_requests(error.message);

@@ -8,11 +8,13 @@
 #include <atomic>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <vector>
 
 #include "api/codec/scheme.h"
 #include "control/apiserver/registry/rest/status_error.h"
@@ -40,6 +42,11 @@ public:
     [[nodiscard]] const std::string& json() const;
     // The message's own protobuf encoding, without the envelope.
     [[nodiscard]] const std::string& raw() const;
+    // What `make` gives the first time, for each of kFrames numbers: frames of watches, which all watches share that
+    // show the object in the same way.
+    static constexpr std::size_t kFrames = 8;
+    [[nodiscard]] const std::string& frame(std::size_t number,
+                                           const std::function<std::string()>& make) const;
     // The same object in another version of its kind (conversion/); *this for its own. Made on first use and kept as
     // long as this object.
     [[nodiscard]] const StoredObject& as(const codec::KindInfo& served) const;
@@ -52,6 +59,11 @@ private:
     mutable std::once_flag raw_once_;
     mutable std::string json_;
     mutable std::string raw_;
+    struct Frames {
+        std::array<std::once_flag, kFrames> once;
+        std::array<std::string, kFrames> text;
+    };
+    mutable std::atomic<Frames*> frames_{nullptr};  // owned; most objects are never seen by a watch
     // The next of the versions made so far, owned; the list only grows.
     mutable std::atomic<const StoredObject*> other_version_{nullptr};
 };
@@ -63,42 +75,84 @@ Answer<ObjectPtr> decode_stored(const codec::KindInfo& kind, std::string_view va
                                 store::Revision revision);
 // The bytes to store: the Kubernetes protobuf envelope, or JSON for custom kinds, without a resourceVersion.
 std::string encode_stored(const codec::KindInfo& kind, const Message& object);
+// The same, converted where a webhook does that, for which it waits.
+Answer<std::string> value_to_store(const codec::KindInfo& kind, const Message& object);
 
-// Thread-safe; bounded by the size of the values it holds, oldest insertions go first.
+// Thread-safe; bounded by what the objects weigh. What is looked up again stays, so that neither a flood of writes nor
+// a walk over many objects drives out those that lists and watches share (S3-FIFO, SOSP'23; the ghosts are a table of
+// digests instead of a queue).
 class ObjectCache {
 public:
-    // Decoded objects weigh about six times their stored bytes with both encodings made.
-    static constexpr std::size_t kMaxValueBytes = 48U << 20U;
+    explicit ObjectCache(std::size_t max_bytes = kMaxBytes) : max_shard_bytes_(max_bytes / kShards) {}
+
+    static constexpr std::size_t kMaxBytes = 16U << 20U;
 
     // The object that the change `revision` made (or, for a deletion, removed).
     Answer<ObjectPtr> get(const codec::KindInfo& kind, store::Revision revision,
                           std::string_view value);
+    // Those of several changes at once, where a webhook converts them: what is not kept is read anew in as few calls as
+    // can be. None for other kinds, which are cheaper one by one. Waits.
+    struct Stored {
+        store::Revision revision = 0;
+        std::string_view value;  // without bytes: null is given for it
+    };
+    Answer<std::vector<ObjectPtr>> get_converted(const codec::KindInfo& kind, const std::vector<Stored>& items);
+    // The same as get(), when the message that the value was encoded from (encode_stored) is at hand.
+    struct Digest {
+        std::uint64_t hash = 0;
+        std::size_t bytes = 0;
+    };
+    [[nodiscard]] static Digest digest_of(std::string_view value);
+    Answer<ObjectPtr> put(const codec::KindInfo& kind, store::Revision revision, const Digest& value,
+                  std::unique_ptr<Message> message);
     // Drops all objects of a kind that is about to be freed.
     void forget(const codec::KindInfo& kind);
+    // What the objects held weigh, and how many were looked for without being there.
+    [[nodiscard]] std::size_t bytes() const;
+    [[nodiscard]] std::uint64_t misses() const { return misses_.load(std::memory_order_relaxed); }
 
 private:
     static constexpr std::size_t kShards = 16;
+    static constexpr std::size_t kGhosts = 4'096;  // of a shard
+    static constexpr std::uint8_t kMaxUses = 3;
+    // Objects that were not looked up again yet may have this part of a full cache.
+    static constexpr std::size_t kNewPart = 10;
     // The versions of a custom kind read one change each in its own way. In etcd one revision may have changed
     // several objects (etcdctl del --prefix), which the value tells apart.
     struct Key {
         store::Revision revision = 0;
         const codec::KindInfo* kind = nullptr;
-        std::size_t digest = 0;
+        std::uint64_t digest = 0;
         bool operator==(const Key&) const = default;
     };
     struct Hash {
-        std::size_t operator()(const Key& key) const {
-            return std::hash<store::Revision>()(key.revision) ^
-                   std::hash<const codec::KindInfo*>()(key.kind);
-        }
+        std::size_t operator()(const Key& key) const { return key.digest ^ key.revision; }
+    };
+    struct Entry {
+        ObjectPtr object;
+        std::uint32_t bytes = 0;
+        std::uint8_t uses = 0;
     };
     struct Shard {
-        std::mutex mutex;
-        std::unordered_map<Key, std::pair<ObjectPtr, std::size_t>, Hash> objects;
-        std::deque<Key> order;
-        std::size_t bytes = 0;
+        mutable std::mutex mutex;
+        std::unordered_map<Key, Entry, Hash> objects;
+        std::deque<Key> fresh;  // not looked up again yet; oldest first
+        std::deque<Key> kept;
+        std::size_t fresh_bytes = 0;
+        std::size_t kept_bytes = 0;
+        // Digests of what left `fresh`: whoever comes back is kept at once. 0: none.
+        std::array<std::uint32_t, kGhosts> ghosts{};
     };
+
+    [[nodiscard]] static std::uint32_t& ghost_of(Shard& shard, const Key& key);
+    // Null when it is not kept.
+    ObjectPtr find(const Key& key);
+    ObjectPtr insert(const Key& key, ObjectPtr object, std::size_t value_bytes);
+    void make_room(Shard& shard, std::vector<ObjectPtr>& gone) const;
+
+    const std::size_t max_shard_bytes_;
     std::array<Shard, kShards> shards_;
+    std::atomic<std::uint64_t> misses_{0};
 };
 
 }  // namespace sluice::registry

@@ -6,6 +6,8 @@
 #include <random>
 
 #include "api/kubernetes/meta/v1/meta.pb.h"
+#include "control/apiserver/registry/custom/custom_kind.h"
+#include "control/apiserver/registry/rest/listing.h"
 #include "control/apiserver/registry/rest/verbs.h"
 
 namespace sluice::registry {
@@ -38,8 +40,21 @@ void WatchStream::Mailbox::push(Letter letter) {
     letters.push_back(std::move(letter));
     if (scheduled) return;
     scheduled = true;
-    core->executor.post([weak = stream] {
+    call_drainer();
+}
+
+void WatchStream::Mailbox::call_drainer() {
+    auto drain = [weak = stream] {
         if (const auto self = weak.lock()) self->drain();
+    };
+    // Behind what requests are waiting for; what comes until then is written with it.
+    if (!converts) return core->executor.post_later(std::move(drain));
+    if (on_waiting_thread(*core, std::move(drain))) return;
+    core->executor.post_at(std::chrono::steady_clock::now() + kConversionRetryInterval, [weak = stream] {
+        const auto self = weak.lock();
+        if (self == nullptr) return;
+        const std::lock_guard again(self->mailbox_->mutex);
+        if (self->mailbox_->core != nullptr) self->mailbox_->call_drainer();
     });
 }
 
@@ -54,6 +69,7 @@ WatchStream::~WatchStream() = default;
 void WatchStream::start() {
     Core& core = *call_->core;
     mailbox_->core = &core;
+    mailbox_->converts = converter_of(call_->strategy->kind()) != nullptr;
     mailbox_->stream = weak_from_this();
     {
         const std::lock_guard lock(core.mutex);
@@ -119,9 +135,17 @@ bool WatchStream::send_initial() {
         return false;
     }
     progress_ = range->revision;
-    for (const store::KeyValue& item : range->items) {
+    const codec::KindInfo& kind = call_->strategy->kind();
+    auto converted = read_converted(core, kind, range->items);
+    if (!converted) {
+        fail(converted.error());
+        return false;
+    }
+    for (std::size_t i = 0; i < range->items.size(); ++i) {
+        const store::KeyValue& item = range->items[i];
         if (!selection_.covers_key(item.key)) continue;
-        auto object = core.cache.get(call_->strategy->kind(), item.mod_revision, *item.value);
+        auto object = converted->empty() ? core.cache.get(kind, item.mod_revision, *item.value)
+                                         : Answer<ObjectPtr>((*converted)[i]);
         if (!object) {
             fail(object.error());
             return false;
@@ -138,20 +162,29 @@ bool WatchStream::send_initial() {
 void WatchStream::drain() {
     while (true) {
         Letter letter;
+        bool flushes = false;
         {
             const std::lock_guard lock(mailbox_->mutex);
-            if (mailbox_->letters.empty()) {
+            flushes = mailbox_->letters.empty();
+            if (flushes && (closed_ || buffer_.empty())) {
                 mailbox_->scheduled = false;
                 return;
             }
-            letter = std::move(mailbox_->letters.front());
-            mailbox_->letters.pop_front();
-            if (letter.events && !mailbox_->overflowed) {
-                mailbox_->queued_events -= letter.events->size();
+            if (!flushes) {
+                letter = std::move(mailbox_->letters.front());
+                mailbox_->letters.pop_front();
+                if (letter.events && !mailbox_->overflowed) {
+                    mailbox_->queued_events -= letter.events->size();
+                }
             }
         }
-        // After the end, letters are only thrown away.
-        if (!closed_) handle(std::move(letter));
+        if (flushes) {
+            flush();  // what several letters brought, at once
+        } else if (!closed_) {
+            handle(std::move(letter));
+        } else {
+            // After the end, letters are only thrown away.
+        }
     }
 }
 
@@ -189,31 +222,60 @@ bool WatchStream::handle(Letter letter) {
 }
 
 bool WatchStream::deliver(const std::vector<store::Event>& events) {
-    for (const store::Event& event : events) {
+    auto known = convert(events);
+    if (!known) {
+        fail(known.error());
+        return false;
+    }
+    for (std::size_t i = 0; i < events.size(); ++i) {
+        const store::Event& event = events[i];
         if (!selection_.covers_key(event.current.key)) continue;
-        if (auto ok = append_event(event); !ok) {
+        if (auto ok = append_change(event, known->empty() ? Known() : (*known)[i]); !ok) {
             fail(ok.error());
             return false;
         }
         if (buffer_.size() >= kFlushBytes && !flush()) return false;
     }
-    return flush();
+    return true;
 }
 
-Answer<void> WatchStream::append_event(const store::Event& event) {
+Answer<std::vector<WatchStream::Known>> WatchStream::convert(const std::vector<store::Event>& events) {
+    std::vector<Known> out;
+    if (!mailbox_->converts) return out;
+    std::vector<ObjectCache::Stored> current;
+    std::vector<ObjectCache::Stored> previous;
+    for (const store::Event& event : events) {
+        const store::Revision revision = event.current.mod_revision;
+        const bool covered = selection_.covers_key(event.current.key);
+        const bool is = covered && event.current.value != nullptr;
+        const bool was = covered && event.previous != nullptr && (!is || !selection_.everything());
+        current.push_back({revision, is ? std::string_view(*event.current.value) : std::string_view()});
+        previous.push_back({revision, was ? std::string_view(*event.previous) : std::string_view()});
+    }
+    Core& core = *call_->core;
+    const codec::KindInfo& kind = call_->strategy->kind();
+    auto now = core.cache.get_converted(kind, current);
+    if (!now) return refuse(std::move(now).error());
+    auto before = core.previous.get_converted(kind, previous);
+    if (!before) return refuse(std::move(before).error());
+    for (std::size_t i = 0; i < events.size(); ++i) out.push_back({(*now)[i], (*before)[i]});
+    return out;
+}
+
+Answer<void> WatchStream::append_change(const store::Event& event, Known known) {
     Core& core = *call_->core;
     const codec::KindInfo& kind = call_->strategy->kind();
     const store::Revision revision = event.current.mod_revision;
     const bool everything = selection_.everything();
-    ObjectPtr current;
-    ObjectPtr previous;
-    if (event.current.value != nullptr) {
+    ObjectPtr current = std::move(known.current);
+    ObjectPtr previous = std::move(known.previous);
+    if (event.current.value != nullptr && current == nullptr) {
         auto object = core.cache.get(kind, revision, *event.current.value);
         if (!object) return refuse(std::move(object).error());
         current = std::move(*object);
     }
     // What was, carrying the version of the change: only needed when it went, or may have left the selection.
-    if (event.previous != nullptr && (current == nullptr || !everything)) {
+    if (event.previous != nullptr && previous == nullptr && (current == nullptr || !everything)) {
         auto object = core.previous.get(kind, revision, *event.previous);
         if (!object) return refuse(std::move(object).error());
         previous = std::move(*object);
@@ -230,8 +292,8 @@ Answer<void> WatchStream::append_event(const store::Event& event) {
 }
 
 void WatchStream::append_frame(EventType type, const StoredObject& object) {
-    buffer_ += encode_event(type, *call_->strategy, object, call_->format, call_->rows,
-                            !columns_sent_);
+    append_event(&buffer_, type, *call_->strategy, object, call_->format, call_->rows,
+                 !columns_sent_);
     columns_sent_ = true;
 }
 

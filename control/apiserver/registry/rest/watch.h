@@ -21,6 +21,8 @@ namespace sluice::registry {
 // counts), and its client lists again.
 inline constexpr std::size_t kMaxQueuedWatchEvents = 100'000;
 inline constexpr std::chrono::seconds kBookmarkInterval{60};
+// Before another look for a thread to convert on.
+inline constexpr std::chrono::milliseconds kConversionRetryInterval{100};
 // Without timeoutSeconds a watch ends after a random time between this and twice this.
 inline constexpr std::chrono::seconds kMinWatchTime{1800};
 
@@ -50,9 +52,12 @@ private:
         bool scheduled = false;
         bool overflowed = false;
         Core* core = nullptr;
+        bool converts = false;  // frames may have to wait for a conversion webhook
         std::weak_ptr<WatchStream> stream;
 
         void push(Letter letter);
+        // Has somebody drain it; later, when too many wait for conversion.
+        void call_drainer();
     };
 
     void drain();
@@ -60,7 +65,14 @@ private:
     // False when the stream is over.
     bool handle(Letter letter);
     bool deliver(const std::vector<store::Event>& events);
-    Answer<void> append_event(const store::Event& event);
+    // What an event brought and took, where it is known already.
+    struct Known {
+        ObjectPtr current;
+        ObjectPtr previous;
+    };
+    // Of each event, where a webhook converts the kind; else none.
+    Answer<std::vector<Known>> convert(const std::vector<store::Event>& events);
+    Answer<void> append_change(const store::Event& event, Known known);
     bool send_initial();
     void append_frame(EventType type, const StoredObject& object);
     void append_bookmark(bool initial_end);

@@ -59,7 +59,10 @@ void run_creation(const std::shared_ptr<Creation>& creation) {
         }),
         [creation](Answer<Outcome> outcome) {
             if (!outcome && creation->generate && outcome.error().reason == "AlreadyExists") {
-                if (++creation->attempts < kMaxNameAttempts) return run_creation(creation);
+                if (++creation->attempts < kMaxNameAttempts) {
+                    const Call& made = *creation->call;
+                    return made.core->go_on(made.strategy->kind(), [creation] { run_creation(creation); });
+                }
                 outcome.error().message +=
                     ", the server was not able to generate a unique name for the object";
             }
@@ -94,6 +97,9 @@ Answer<Change> apply_configuration(PatchRequest& request, const ObjectPtr& exist
     const Application application{*call->info.kind,      request.writer,
                                   request.options.force, reset_fields(strategy.kind(), request.part),
                                   call->info.name_space, call->info.name};
+    if (auto ok = check_declared(application, strategy, request.patch.document); !ok) {
+        return refuse(std::move(ok).error());
+    }
     auto object = applied_object(application, request.patch.document, existing.get());
     if (!object) return refuse(std::move(object).error());
     const std::string& uid = codec::object_meta(**object).uid();
@@ -212,7 +218,7 @@ void serve_create(const CallPtr& call) {
         call->newest = true;
         call->core->when_newest([call](Answer<void> ok) {
             if (!ok) return call->respond(std::move(ok).error());
-            serve_create(call);
+            call->core->go_on(call->strategy->kind(), [call] { serve_create(call); });
         });
         return;
     }

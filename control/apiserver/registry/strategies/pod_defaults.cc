@@ -19,6 +19,7 @@ namespace corev1 = ::k8s::io::api::core::v1;
 constexpr std::int64_t kGraceSeconds = 30;
 constexpr std::int32_t kFileMode = 0644;
 constexpr std::int64_t kTokenSeconds = 3600;
+constexpr char kMirrorAnnotation[] = "kubernetes.io/config.mirror";
 
 // The classes that exist in every cluster, for Pods that the plugin Priority has not seen.
 struct PriorityClass {
@@ -234,7 +235,8 @@ Answer<void> admit_pod(const codec::KindInfo& kind, const DefaultTolerations& to
     tolerate(spec, "node.kubernetes.io/not-ready", tolerations.not_ready_s);
     tolerate(spec, "node.kubernetes.io/unreachable", tolerations.unreachable_s);
     if (!creation) return {};
-    if (spec->serviceaccountname().empty()) {
+    // A mirror of a static Pod runs as nobody.
+    if (spec->serviceaccountname().empty() && !pod->metadata().annotations().contains(kMirrorAnnotation)) {
         spec->set_serviceaccountname("default");
         spec->set_serviceaccount("default");
     }

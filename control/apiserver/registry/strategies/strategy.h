@@ -17,6 +17,7 @@
 
 #include "api/codec/scheme.h"
 #include "control/http/server.h"
+#include "control/store/store.h"
 #include "control/apiserver/registry/rest/status_error.h"
 #include "control/apiserver/registry/validation/field_errors.h"
 #include "control/apiserver/registry/validation/names.h"
@@ -33,6 +34,9 @@ public:
     virtual ~Reservation() = default;
     virtual void commit() = 0;
     virtual void rollback() = 0;
+    // What is written together with the object, so that no other server on the same store takes the same values.
+    // Once, before the write.
+    [[nodiscard]] virtual std::vector<store::Companion> claims() { return {}; }
 };
 
 // One column of kubectl's table.

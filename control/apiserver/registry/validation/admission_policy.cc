@@ -1,15 +1,14 @@
-// Validation of ValidatingAdmissionPolicies and their bindings. Expressions are looked at as text: what they mean is
-// the evaluator's concern.
+// Validation of ValidatingAdmissionPolicies and their bindings.
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <array>
 #include <set>
 
 #include "api/codec/scheme.h"
 #include "api/kubernetes/admissionregistration/v1/policy.pb.h"
 #include "api/kubernetes/admissionregistration/v1/webhook.pb.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
+#include "control/apiserver/expressions/admission.h"
+#include "control/apiserver/expressions/text.h"
 #include "control/apiserver/registry/validation/admission_rules.h"
 #include "control/apiserver/registry/validation/names.h"
 #include "control/apiserver/registry/validation/paths.h"
@@ -19,30 +18,17 @@ namespace sluice::registry {
 
 namespace {
 
+using expressions::Gives;
+using expressions::trimmed;
+
 constexpr int kMaxAuditAnnotations = 20;
 constexpr std::size_t kMaxValueExpression = 5U << 10U;
 constexpr std::string_view kNothingToDo =
     "validations or auditAnnotations must contain at least one item";
-constexpr std::array<std::string_view, 21> kReserved = {
-    "true", "false",    "null",   "in",  "as",   "break", "const",     "continue", "else",   "for",
-    "function", "if",   "import", "let", "loop", "package", "namespace", "return", "var",
-    "void", "while"};
-
-std::string_view trimmed(std::string_view text) {
-    constexpr std::string_view kSpace = " \t\r\n\v\f";
-    const std::size_t first = text.find_first_not_of(kSpace);
-    if (first == std::string_view::npos) return {};
-    return text.substr(first, text.find_last_not_of(kSpace) - first + 1);
-}
-
-bool is_identifier(const std::string& name) {
-    const auto letter = [](char c) {
-        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
-    };
-    if (name.empty() || !letter(name.front())) return false;
-    return std::ranges::all_of(
-               name, [&](char c) { return letter(c) || (c >= '0' && c <= '9'); }) &&
-           std::ranges::find(kReserved, name) == kReserved.end();
+// Says why an expression cannot be compiled, if it cannot.
+void check_compiled(const Result<cel::Program>& program, const std::string& expression,
+                    const std::string& field, FieldErrors* errors) {
+    if (!program) errors->invalid(field, expression, program.error().message);
 }
 
 void check_failure_policy(bool present, const std::string& policy, FieldErrors* errors) {
@@ -126,32 +112,39 @@ void check_match_resources(const admissionv1::MatchResources& match, const std::
 }
 
 void check_variable(const admissionv1::Variable& variable, const std::string& field,
-                    FieldErrors* errors) {
+                    expressions::Compiler* compiler, FieldErrors* errors) {
     if (trimmed(variable.name()).empty()) {
         errors->required(field + ".name", "name is not specified");
-    } else if (!is_identifier(variable.name())) {
+    } else if (!expressions::is_identifier(variable.name())) {
         errors->invalid(field + ".name", variable.name(), "name is not a valid CEL identifier");
     }
     if (trimmed(variable.expression()).empty()) {
         errors->required(field + ".expression", "expression is not specified");
+    } else {
+        check_compiled(compiler->add_variable(variable.name(), variable.expression()),
+                       variable.expression(), field + ".expression", errors);
     }
 }
 
 void check_validation(const admissionv1::Validation& validation, const std::string& field,
-                      FieldErrors* errors) {
+                      const expressions::Compiler& compiler, FieldErrors* errors) {
     if (trimmed(validation.expression()).empty()) {
         errors->required(field + ".expression", "expression is not specified");
+    } else {
+        check_compiled(compiler.compile(validation.expression(), Gives::kBool),
+                       validation.expression(), field + ".expression", errors);
     }
-    if (!validation.messageexpression().empty() &&
-        trimmed(validation.messageexpression()).empty()) {
-        errors->invalid(field + ".messageExpression", validation.messageexpression(),
-                        "must be non-empty if specified");
+    const std::string& told = validation.messageexpression();
+    if (!told.empty() && trimmed(told).empty()) {
+        errors->invalid(field + ".messageExpression", told, "must be non-empty if specified");
+    } else if (!told.empty()) {
+        check_compiled(compiler.compile_message(told), told, field + ".messageExpression", errors);
     }
     const std::string_view message = trimmed(validation.message());
     if (!validation.message().empty() && message.empty()) {
         errors->invalid(field + ".message", validation.message(),
                         "message must be non-empty if specified");
-    } else if (message.find_first_of("\r\n") != std::string_view::npos) {
+    } else if (expressions::has_line_breaks(message)) {
         errors->invalid(field + ".message", validation.message(),
                         "message must not contain line breaks");
     }
@@ -163,7 +156,8 @@ void check_validation(const admissionv1::Validation& validation, const std::stri
     }
 }
 
-void check_audit(const admissionv1::ValidatingAdmissionPolicy& policy, FieldErrors* errors) {
+void check_audit(const admissionv1::ValidatingAdmissionPolicy& policy,
+                 const expressions::Compiler& compiler, FieldErrors* errors) {
     const auto& annotations = policy.spec().auditannotations();
     const std::string field = "spec.auditAnnotations";
     if (annotations.size() > kMaxAuditAnnotations) {
@@ -184,6 +178,9 @@ void check_audit(const admissionv1::ValidatingAdmissionPolicy& policy, FieldErro
             errors->required(path + ".valueExpression",
                              fmt::format("must not exceed {} bytes in length",
                                          kMaxValueExpression));
+        } else if (const auto program = compiler.compile(value, Gives::kStringOrNull); !program) {
+            errors->invalid(path + ".valueExpression", annotation.valueexpression(),
+                            program.error().message);
         }
         if (!keys.insert(annotation.key()).second) {
             errors->duplicate(path + ".key", annotation.key());
@@ -228,9 +225,14 @@ void validate_admission_policy(const admissionv1::ValidatingAdmissionPolicy& pol
             errors->required("spec.matchConstraints.resourceRules");
         }
     }
-    check_match_conditions(spec.matchconditions(), "spec.matchConditions", errors);
+    check_match_conditions(spec.matchconditions(), "spec.matchConditions", spec.has_paramkind(),
+                           errors);
+    expressions::Declarations declared;
+    declared.params = spec.has_paramkind();
+    declared.variables = spec.variables_size() > 0;
+    expressions::Compiler compiler(declared);
     for (int i = 0; i < spec.variables_size(); ++i) {
-        check_variable(spec.variables(i), field_index("spec.variables", i), errors);
+        check_variable(spec.variables(i), field_index("spec.variables", i), &compiler, errors);
     }
     if (spec.validations_size() == 0 && spec.auditannotations_size() == 0) {
         errors->required("spec.validations", kNothingToDo);
@@ -238,9 +240,9 @@ void validate_admission_policy(const admissionv1::ValidatingAdmissionPolicy& pol
         return;
     }
     for (int i = 0; i < spec.validations_size(); ++i) {
-        check_validation(spec.validations(i), field_index("spec.validations", i), errors);
+        check_validation(spec.validations(i), field_index("spec.validations", i), compiler, errors);
     }
-    check_audit(policy, errors);
+    check_audit(policy, compiler, errors);
 }
 
 void validate_admission_policy_status(const admissionv1::ValidatingAdmissionPolicy& policy,

@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "api/kubernetes/admissionregistration/v1/webhook.pb.h"
+#include "control/apiserver/expressions/admission.h"
+#include "control/apiserver/expressions/text.h"
 #include "control/apiserver/registry/validation/names.h"
 #include "control/apiserver/registry/validation/paths.h"
 
@@ -24,10 +26,6 @@ bool has_wildcard(const Strings& list) {
 
 BadValue shown(const Strings& list) {
     return BadValue::verbatim(go_string_list(std::vector<std::string>(list.begin(), list.end())));
-}
-
-bool is_blank(const std::string& text) {
-    return text.find_first_not_of(" \t\r\n\v\f") == std::string::npos;
 }
 
 void check_resources(const Strings& resources, const std::string& field, FieldErrors* errors) {
@@ -144,16 +142,27 @@ void check_webhook_client(const admissionv1::WebhookClientConfig& client, const 
 
 void check_match_conditions(
     const google::protobuf::RepeatedPtrField<admissionv1::MatchCondition>& conditions,
-    const std::string& field, FieldErrors* errors) {
+    const std::string& field, bool params, FieldErrors* errors) {
+    if (conditions.empty()) return;
     if (conditions.size() > kMaxMatchConditions) {
-        errors->too_many(field, static_cast<std::uint64_t>(conditions.size()),
-                         kMaxMatchConditions);
+        // Each costs time to look at.
+        return errors->too_many(field, static_cast<std::uint64_t>(conditions.size()),
+                                kMaxMatchConditions);
     }
+    expressions::Declarations declared;
+    declared.params = params;
+    const expressions::Compiler compiler(declared);
     std::set<std::string> names;
     for (int i = 0; i < conditions.size(); ++i) {
         const auto& condition = conditions.Get(i);
         const std::string path = field_index(field, i);
-        if (is_blank(condition.expression())) errors->required(path + ".expression");
+        const std::string expression(expressions::trimmed(condition.expression()));
+        if (expression.empty()) {
+            errors->required(path + ".expression");
+        } else if (const auto program = compiler.compile(expression, expressions::Gives::kBool);
+                   !program) {
+            errors->invalid(path + ".expression", expression, program.error().message);
+        }
         if (condition.name().empty()) {
             errors->required(path + ".name");
             continue;

@@ -25,10 +25,10 @@ void check_admission_rule(const admissionv1::RuleWithOperations& rule, const std
                           FieldErrors* errors);
 void check_webhook_client(const admissionv1::WebhookClientConfig& client, const std::string& field,
                           FieldErrors* errors);
-// Names and that there is an expression; the expression itself is not compiled.
+// params: whether the expressions may name params.
 void check_match_conditions(
     const google::protobuf::RepeatedPtrField<admissionv1::MatchCondition>& conditions,
-    const std::string& field, FieldErrors* errors);
+    const std::string& field, bool params, FieldErrors* errors);
 // admissionReviewVersions. recognized: one of them has to be spoken here.
 void check_review_versions(const google::protobuf::RepeatedPtrField<std::string>& versions,
                            bool recognized, const std::string& field, FieldErrors* errors);

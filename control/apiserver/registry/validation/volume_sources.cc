@@ -95,18 +95,10 @@ void check_driver(const std::string& driver, const std::string& field, FieldErro
 
 void validate_volume_source(const corev1::PersistentVolumeSource& source, const std::string& field,
                             FieldErrors* errors) {
-    std::vector<const FieldDescriptor*> set;
-    source.GetReflection()->ListFields(source, &set);
-    if (set.empty()) {
-        errors->required(field, "must specify a volume type");
-        return;
-    }
-    for (std::size_t i = 1; i < set.size(); ++i) {
-        errors->forbidden(field_child(field, set[i]->name()),
-                          "may not specify more than 1 volume type");
-    }
-    const std::string at = field_child(field, set[0]->name());
-    check_needed(source.GetReflection()->GetMessage(source, set[0]), set[0]->name(), at, errors);
+    const FieldDescriptor* type = sole_volume_type(source, field, errors);
+    if (type == nullptr) return;
+    const std::string at = field_child(field, type->name());
+    check_needed(source.GetReflection()->GetMessage(source, type), type->name(), at, errors);
     if (source.has_hostpath()) check_host_path(source.hostpath(), field + ".hostPath", errors);
     if (source.has_local()) check_path(source.local().path(), field + ".local.path", errors);
     if (source.has_nfs() && !source.nfs().path().empty() && source.nfs().path().front() != '/') {

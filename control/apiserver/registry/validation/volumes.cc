@@ -162,16 +162,7 @@ void check_projection(const corev1::VolumeProjection& part, const std::string& f
 
 void check_source(const corev1::VolumeSource& source, const std::string& field,
                   FieldErrors* errors) {
-    std::vector<const google::protobuf::FieldDescriptor*> set;
-    source.GetReflection()->ListFields(source, &set);
-    if (set.empty()) {
-        errors->required(field, "must specify a volume type");
-        return;
-    }
-    for (std::size_t i = 1; i < set.size(); ++i) {
-        errors->forbidden(field_child(field, set[i]->name()),
-                          "may not specify more than 1 volume type");
-    }
+    if (sole_volume_type(source, field, errors) == nullptr) return;
     if (source.has_emptydir() && source.emptydir().has_sizelimit()) {
         const auto limit = codec::Quantity::parse(source.emptydir().sizelimit().string());
         if (!limit || limit->is_negative()) {
@@ -215,6 +206,22 @@ void check_source(const corev1::VolumeSource& source, const std::string& field,
 }
 
 }  // namespace
+
+const google::protobuf::FieldDescriptor* sole_volume_type(const google::protobuf::Message& source,
+                                                          const std::string& field,
+                                                          FieldErrors* errors) {
+    std::vector<const google::protobuf::FieldDescriptor*> set;
+    source.GetReflection()->ListFields(source, &set);
+    if (set.empty()) {
+        errors->required(field, "must specify a volume type");
+        return nullptr;
+    }
+    for (std::size_t i = 1; i < set.size(); ++i) {
+        errors->forbidden(field_child(field, set[i]->name()),
+                          "may not specify more than 1 volume type");
+    }
+    return set[0];
+}
 
 bool has_backsteps(std::string_view path) {
     while (true) {
