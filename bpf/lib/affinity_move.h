@@ -2,10 +2,12 @@
  * Clients from one affinity table to a larger one, while packets use either ("Growth" in
  * dataplane/ebpf/affinity_growth.h and dataplane/dpdk/shared/segment.h). For native users: no program carries clients.
  *
- * REQUIRES: bpf/lib/affinity.h.
+ * The includer defines before what bpf/lib/affinity.h asks for.
  */
 #ifndef SLUICE_LIB_AFFINITY_MOVE_H
 #define SLUICE_LIB_AFFINITY_MOVE_H
+
+#include "bpf/lib/affinity.h"
 
 /* Gives what was just written or found the time of its last use before. */
 SLUICE_ALWAYS_INLINE void sluice_affinity_set_time(const struct sluice_affinity_view *view,

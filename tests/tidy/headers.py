@@ -37,10 +37,10 @@ struct sluice_datagram_set *sluice_datagrams_at(const struct sluice_flow_view *,
 PRELUDES = {"bpf/lib/lookup.h": _TABLES[:1], "bpf/lib/select.h": _TABLES[:1], "bpf/lib/hook_path.h": _TABLES[:1],
             "bpf/lib/flow_insert.h": [*_TABLES, "bpf/lib/flow.h"],
             "bpf/lib/flow_move.h": [*_TABLES, "bpf/lib/flow.h"], "bpf/lib/flow_port.h": [*_TABLES, "bpf/lib/flow.h"],
-            "bpf/lib/affinity.h": _AFFINITY,
+            "bpf/lib/affinity.h": _AFFINITY, "bpf/lib/affinity_move.h": _AFFINITY,
             **{f"bpf/lib/{name}.h": _ENGINE for name in ("decide", "direct", "onward", "portless")},
             "bpf/lib/fragment.h": _DATAGRAMS,
-            **{f"bpf/lib/{name}.h": _TABLES for name in ("flow", "case", "glance", "icmp", "reply")}}
+            **{f"bpf/lib/{name}.h": _TABLES for name in ("flow", "case", "event", "glance", "icmp", "reply")}}
 
 
 FIRST_INCLUDE = re.compile(r'^#include\s+[<"](.*?)[>"]', re.M)
