@@ -110,6 +110,9 @@ struct Stats {
     std::vector<RequestFigures> requests;
 };
 
+// The changes of one call: one object for all watches of a prefix that are told of them. Never null.
+using EventBatch = std::shared_ptr<const std::vector<Event>>;
+
 // Called from the store's own thread, in revision order, without gaps. Must not block, must not
 // throw; it may be called before watch() returns. All events of one commit group arrive in one
 // call; history is replayed in pieces. `revision`: every change up to it has been delivered; a call
@@ -117,7 +120,7 @@ struct Stats {
 // reached the present, and later within kProgressIntervalMs of changes to other keys. An error ends
 // the watch: kOutOfRange when compaction overtook its replay or the history was lost, kUnavailable
 // when the store closes.
-using WatchSink = std::function<void(Result<std::vector<Event>> events, Revision revision)>;
+using WatchSink = std::function<void(Result<EventBatch> events, Revision revision)>;
 
 // Ends its watch when destroyed; after the destructor returns the sink is not called any more.
 // The sink and what it holds are destroyed with it. It may outlive the store.

@@ -145,8 +145,8 @@ void watch_latency(benchmark::State& state) {
         const bool last = i + 1 == watches;
         auto watch =
             store->watch("/registry/", 1,
-                         [&, last](const Result<std::vector<Event>>& events, Revision revision) {
-                             if (last && events && !events->empty()) {
+                         [&, last](const Result<EventBatch>& events, Revision revision) {
+                             if (last && events && !(*events)->empty()) {
                                  after_commit.push_back(microseconds(Clock::now() - acknowledged));
                                  told = revision;
                                  told.notify_one();

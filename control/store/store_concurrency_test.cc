@@ -43,11 +43,11 @@ class OrderChecker {
 public:
     explicit OrderChecker(Revision after) : next_(after + 1) {}
     // For a watch of everything: the revisions must follow each other without a gap.
-    void see(const Result<std::vector<Event>>& events, Revision revision) {
+    void see(const Result<EventBatch>& events, Revision revision) {
         if (!events) {
             return;
         }
-        for (const Event& event : *events) {
+        for (const Event& event : **events) {
             wrong_ += event.current.mod_revision == next_ ? 0 : 1;
             next_ = event.current.mod_revision + 1;
         }

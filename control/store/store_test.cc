@@ -500,7 +500,7 @@ TEST_P(StoreTest, WatchMayBeDestroyedFromAnotherSink) {
     ASSERT_TRUE(doomed);
     std::promise<void> destroyed;
     auto killer = store_->watch("kill", 1, [&](const auto& events, auto) {
-        if (events && !events->empty() && *doomed) {
+        if (events && !(*events)->empty() && *doomed) {
             doomed->reset();
             destroyed.set_value();
         }

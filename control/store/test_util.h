@@ -98,13 +98,13 @@ public:
     };
 
     [[nodiscard]] WatchSink sink() {
-        return [shared = shared_](Result<std::vector<Event>> events, Revision revision) {
+        return [shared = shared_](const Result<EventBatch>& events, Revision revision) {
             std::lock_guard guard(shared->mutex);
             if (!events) {
                 shared->seen.error = events.error();
             } else {
-                for (Event& event : *events) {
-                    shared->seen.events.push_back(std::move(event));
+                for (const Event& event : **events) {
+                    shared->seen.events.push_back(event);
                 }
                 shared->seen.progress.push_back(revision);
             }

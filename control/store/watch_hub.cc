@@ -14,11 +14,11 @@ struct WatchHub::State {
     WatchSink sink;  // guarded by mutex; empty once the watch has ended
 
     // Calls the sink unless the watch has ended.
-    void call(Result<std::vector<Event>> events, Revision revision) {
+    void call(const EventBatch& events, Revision revision) {
         std::lock_guard guard(mutex);
         told = revision;
         if (sink) {
-            sink(std::move(events), revision);
+            sink(events, revision);
         }
     }
     // The last call.
@@ -112,9 +112,8 @@ void WatchHub::sweep() {
 void WatchHub::tell_live(const Index& index) {
     const Revision newest = index.revision();
     const std::size_t first = index.history_after(live_revision_);
-    std::vector<Event> events;
     for (auto& [prefix, states] : live_) {
-        events.clear();
+        std::vector<Event> events;
         for (std::size_t i = first; i < index.history_size(); ++i) {
             if (index.history_key(i).starts_with(prefix)) {
                 events.push_back(index.history_event(i));
@@ -124,10 +123,10 @@ void WatchHub::tell_live(const Index& index) {
             needs_progress_ = true;
             continue;
         }
-        for (std::size_t i = 0; i + 1 < states.size(); ++i) {
-            states[i]->call(events, newest);
+        const auto batch = std::make_shared<const std::vector<Event>>(std::move(events));
+        for (const StatePtr& state : states) {
+            state->call(batch, newest);
         }
-        states.back()->call(std::move(events), newest);
     }
     live_revision_ = newest;
 }
@@ -158,7 +157,7 @@ bool WatchHub::replay(const Index& index, State& state, std::size_t& budget) {
         }
     }
     if (!events.empty() || until == newest) {
-        state.call(std::move(events), until);
+        state.call(std::make_shared<const std::vector<Event>>(std::move(events)), until);
     } else {
         state.told = until;
     }
@@ -189,10 +188,11 @@ bool WatchHub::deliver(const Index& index) {
 
 void WatchHub::progress(const Index& index) {
     const Revision newest = index.revision();
+    const auto nothing = std::make_shared<const std::vector<Event>>();
     for (auto& [prefix, states] : live_) {
         for (const StatePtr& state : states) {
             if (state->told < newest) {
-                state->call(std::vector<Event>{}, newest);
+                state->call(nothing, newest);
             }
         }
     }

@@ -1,7 +1,9 @@
 // Services through the API: allocation, defaults, changes of type, and bad input that must leave no trace.
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <set>
+#include <thread>
 
 #include "control/apiserver/registry/test_util.h"
 
@@ -156,6 +158,12 @@ TEST(Service, BadInputIs422NamesTheFieldAndStoresNothing) {
         {R"({"externalIPs":["x"],"ports":[{"port":80}]})", "spec.externalIPs[0]"},
         {R"({"type":"NodePort","ports":[{"port":80,"nodePort":1}]})", "spec.ports[0].nodePort"},
     };
+    // The address of the Service `kubernetes` is written down beside what is asked here.
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    while (cluster.call("GET", "/apis/networking.k8s.io/v1/ipaddresses").at("/items/0/metadata/name").empty() &&
+           std::chrono::steady_clock::now() < deadline) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
     const store::Revision before = cluster.store().revision();
     for (const auto& bad : cases) {
         const Reply reply = cluster.call(

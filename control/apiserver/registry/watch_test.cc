@@ -92,6 +92,53 @@ TEST(Watch, OneChangeIsAnotherEventToAnotherWatch) {
     EXPECT_EQ(same->wait_lines(1).at(0), all->wait_lines(1).at(0));
 }
 
+// A crowd that shows the kind alike shares what is made for each change; those that show it in another way, or look at
+// less, are not given the crowd's.
+TEST(Watch, ACrowdAndOthersSeeTheSameChanges) {
+    constexpr int kCrowd = 40;
+    constexpr int kChanges = 30;
+    Cluster cluster;
+    const std::string version = cluster.call("GET", kMaps).at("/metadata/resourceVersion");
+    const std::string query = "?watch=1&resourceVersion=" + version;
+    std::vector<std::shared_ptr<Recorder>> crowd;
+    for (int i = 0; i < kCrowd; ++i) crowd.push_back(cluster.start("GET", kMaps + query));
+    const auto everywhere = cluster.start("GET", "/api/v1/configmaps" + query);
+    const auto elsewhere = cluster.start("GET", "/api/v1/namespaces/kube-system/configmaps" + query);
+    const auto chosen = cluster.start("GET", kMaps + query + "&labelSelector=l%3Dodd");
+    const auto one = cluster.start("GET", kMaps + query + "&fieldSelector=metadata.name%3Dm7");
+    const auto partial = cluster.start(
+        "GET", kMaps + query, "", {{"Accept", "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"}});
+    for (int i = 0; i < kChanges; ++i) {
+        make_map(cluster, "m" + std::to_string(i), i % 2 == 1 ? R"({"l":"odd"})" : "{}");
+    }
+    const auto check = [](const std::vector<std::string>& lines, int step, int first) {
+        for (std::size_t i = 0; i < lines.size(); ++i) {
+            EXPECT_EQ(summary(lines[i]), "ADDED m" + std::to_string(first + step * static_cast<int>(i)));
+        }
+    };
+    for (const auto& watch : crowd) {
+        const auto lines = watch->wait_lines(kChanges);
+        ASSERT_EQ(lines.size(), static_cast<std::size_t>(kChanges));
+        check(lines, 1, 0);
+        EXPECT_EQ(at(lines[3], "/object/kind"), "ConfigMap");
+    }
+    const auto lines = everywhere->wait_lines(kChanges);
+    ASSERT_EQ(lines.size(), static_cast<std::size_t>(kChanges));
+    check(lines, 1, 0);
+    const auto odd = chosen->wait_lines(kChanges / 2);
+    ASSERT_EQ(odd.size(), static_cast<std::size_t>(kChanges / 2));
+    check(odd, 2, 1);
+    check(one->wait_lines(1), 1, 7);
+    const auto heads = partial->wait_lines(kChanges);
+    ASSERT_EQ(heads.size(), static_cast<std::size_t>(kChanges));
+    check(heads, 1, 0);
+    EXPECT_EQ(at(heads[3], "/object/kind"), "PartialObjectMetadata");
+    make_map(cluster, "last");
+    EXPECT_EQ(summary(crowd.front()->wait_lines(kChanges + 1).back()), "ADDED last");
+    EXPECT_EQ(one->wait_lines(1).size(), 1U);
+    elsewhere->hang_up();
+}
+
 TEST(Watch, TooOldIsOneErrorEvent) {
     Cluster cluster;
     make_map(cluster, "a");

@@ -72,6 +72,32 @@ Result<void> open_value(const EncryptionConfig& config, const std::string& key,
     return {};
 }
 
+// The events of the last batch that was decrypted, as the watches of a prefix are told of one after the other. Used by
+// the store's thread alone.
+class Opened {
+public:
+    Result<EventBatch> get(const ConfigPtr& config, const EventBatch& batch) {
+        if (batch == sealed_ && config == config_) {
+            return open_;
+        }
+        auto events = std::make_shared<std::vector<Event>>(*batch);
+        for (Event& event : *events) {
+            SLUICE_TRY(open_value(*config, event.current.key, &event.current.value,
+                                  &event.current.stale));
+            SLUICE_TRY(open_value(*config, event.current.key, &event.previous, nullptr));
+        }
+        config_ = config;
+        sealed_ = batch;
+        open_ = std::move(events);
+        return open_;
+    }
+
+private:
+    ConfigPtr config_;
+    EventBatch sealed_;
+    EventBatch open_;
+};
+
 // Encrypts in place, if the key's rule says so.
 Result<void> seal_value(const EncryptionConfig& config, const std::string& key,
                         std::optional<std::string>* value) {
@@ -182,27 +208,19 @@ public:
                                          WatchSink sink) override {
         return store_->watch(
             std::move(prefix), after,
-            [keys = keys_, sink = std::move(sink), ended = false](
-                Result<std::vector<Event>> events, Revision revision) mutable {
+            [keys = keys_, opened = opened_, sink = std::move(sink), ended = false](
+                Result<EventBatch> events, Revision revision) mutable {
                 if (ended) {
                     return;
                 }
-                if (!events || events->empty()) {
+                if (!events || (*events)->empty()) {
                     return sink(std::move(events), revision);
                 }
-                const ConfigPtr config = keys->get();
-                for (Event& event : *events) {
-                    auto ok = open_value(*config, event.current.key, &event.current.value,
-                                         &event.current.stale);
-                    if (ok) {
-                        ok = open_value(*config, event.current.key, &event.previous, nullptr);
-                    }
-                    if (!ok) {
-                        ended = true;
-                        return sink(ok.error(), revision);
-                    }
+                auto readable = opened->get(keys->get(), *events);
+                if (!readable) {
+                    ended = true;
                 }
-                sink(std::move(events), revision);
+                sink(std::move(readable), revision);
             });
     }
 
@@ -233,6 +251,7 @@ private:
     const std::string path_;
     std::string text_;  // of the configuration in force; guarded by mutex_
     std::shared_ptr<Keys> keys_;
+    const std::shared_ptr<Opened> opened_ = std::make_shared<Opened>();
     std::mutex mutex_;
     std::condition_variable wake_;
     bool stopping_ = false;  // guarded by mutex_

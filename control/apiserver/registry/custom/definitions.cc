@@ -89,7 +89,7 @@ Result<void> Keeper::follow() {
     SLUICE_TRY_ASSIGN(auto watch,
                       core_.store.watch(prefix, core_.store.revision(),
                                         [weak = weak_from_this()](
-                                            Result<std::vector<store::Event>> events, store::Revision) {
+                                            const Result<store::EventBatch>& events, store::Revision) {
                                             const auto self = weak.lock();
                                             if (self == nullptr) return;
                                             if (!events) self->follow_again();

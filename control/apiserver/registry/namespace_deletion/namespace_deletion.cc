@@ -90,14 +90,14 @@ Result<void> Emptier::start() {
     SLUICE_TRY_ASSIGN(auto range, core_.store.range(prefix, "", 0));
     SLUICE_TRY_ASSIGN(
         auto watch, core_.store.watch(prefix, range.revision,
-                                      [weak = weak_from_this()](Result<std::vector<store::Event>> events,
+                                      [weak = weak_from_this()](const Result<store::EventBatch>& events,
                                                                 store::Revision) {
                                           const auto self = weak.lock();
                                           if (self == nullptr) return;
                                           if (!events) return self->start_again();
-                                          for (store::Event& event : *events) {
+                                          for (const store::Event& event : **events) {
                                               self->core_.executor.post(
-                                                  [weak, item = std::move(event.current)] {
+                                                  [weak, item = event.current] {
                                                       if (const auto alive = weak.lock()) {
                                                           alive->look_at(item);
                                                       }

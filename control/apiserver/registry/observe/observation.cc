@@ -62,7 +62,7 @@ Result<void> KindObservation::list_and_watch() {
     for (const auto& [key, revision] : gone) tell({key, nullptr, 0, 0});
     SLUICE_TRY_ASSIGN(
         watch_, core_.store.watch(prefix, range.revision,
-                                  [weak = weak_from_this()](Result<std::vector<store::Event>> events,
+                                  [weak = weak_from_this()](Result<store::EventBatch> events,
                                                             store::Revision revision) {
                                       const auto self = weak.lock();
                                       if (self != nullptr) self->push({std::move(events), revision});
@@ -128,7 +128,7 @@ void KindObservation::drain() {
             retry_later();
             continue;
         }
-        for (const store::Event& event : *letter.events) tell(event.current);
+        for (const store::Event& event : **letter.events) tell(event.current);
         reach(letter.revision);
     }
 }

@@ -35,7 +35,7 @@ public:
 
 private:
     struct Letter {
-        Result<std::vector<store::Event>> events = std::vector<store::Event>();
+        Result<store::EventBatch> events = store::EventBatch();
         store::Revision revision = 0;
     };
     void push(Letter letter);

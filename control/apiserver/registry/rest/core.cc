@@ -210,6 +210,7 @@ Core::Core(store::Store& store_in, const StrategySet& strategies_in)
           cache.forget(kind);
           previous.forget(kind);
       })),
+      watch_turns(executor, worker_count()),
       executor(worker_count()) {
     custom->on_change([this](const CustomSnapshot&) { end_stale_watches(); });
 }

@@ -17,6 +17,8 @@
 #include "control/apiserver/registry/rest/options.h"
 #include "control/apiserver/registry/rest/request_info.h"
 #include "control/apiserver/registry/rest/stored_object.h"
+#include "control/apiserver/registry/rest/watch_frames.h"
+#include "control/apiserver/registry/rest/watch_turns.h"
 #include "control/apiserver/registry/strategies/strategies.h"
 
 namespace sluice::registry {
@@ -42,6 +44,7 @@ struct Core {
     ObjectCache cache;     // what each change made
     // What each change replaced, for watches with selectors.
     ObjectCache previous{ObjectCache::kMaxBytes / 4};
+    WatchFrames watch_frames;
     const std::unique_ptr<CustomKinds> custom;
     std::atomic<bool> stopping{false};
     std::atomic<std::uint64_t> overflowed_watches{0};  // ended because their clients were too slow
@@ -76,6 +79,7 @@ struct Core {
     // Waits until no watch is open and no write is under way.
     void wait_until_idle();
 
+    WatchTurns watch_turns;
     // Last, so that its threads end before what they use.
     Executor executor;
 };

@@ -16,6 +16,8 @@ namespace {
 
 // Frames are gathered up to this size before they are handed to the connection.
 constexpr std::size_t kFlushBytes = 256U << 10U;
+// Of a larger batch the frames are not kept for others: it is a replay, which is one watch's alone.
+constexpr std::size_t kMaxSharedEvents = 512;
 constexpr std::chrono::milliseconds kFutureVersionWait{3000};
 constexpr std::chrono::milliseconds kFutureVersionPoll{50};
 
@@ -30,11 +32,11 @@ std::chrono::seconds random_watch_time() {
 void WatchStream::Mailbox::push(Letter letter) {
     const std::lock_guard lock(mutex);
     if (overflowed || core == nullptr) return;
-    if (letter.events) queued_events += letter.events->size();
+    queued_events += letter.changes();
     if (queued_events > kMaxQueuedWatchEvents) {
         overflowed = true;
         letters.clear();
-        letter = Letter{Note::kOverflow, std::vector<store::Event>(), 0};
+        letter = Letter{Note::kOverflow, store::EventBatch(), 0};
         core->overflowed_watches.fetch_add(1, std::memory_order_relaxed);
     }
     letters.push_back(std::move(letter));
@@ -44,11 +46,11 @@ void WatchStream::Mailbox::push(Letter letter) {
 }
 
 void WatchStream::Mailbox::call_drainer() {
+    // Behind what requests are waiting for; what comes until then is written with it.
+    if (!converts) return core->watch_turns.add(stream);
     auto drain = [weak = stream] {
         if (const auto self = weak.lock()) self->drain();
     };
-    // Behind what requests are waiting for; what comes until then is written with it.
-    if (!converts) return core->executor.post_later(std::move(drain));
     if (on_waiting_thread(*core, std::move(drain))) return;
     core->executor.post_at(std::chrono::steady_clock::now() + kConversionRetryInterval, [weak = stream] {
         const auto self = weak.lock();
@@ -77,7 +79,7 @@ void WatchStream::start() {
         core.watches.emplace(this, shared_from_this());
     }
     // Through the mailbox like everything else: the connection may end while the stream begins.
-    mailbox_->push({Note::kStart, std::vector<store::Event>(), 0});
+    mailbox_->push({Note::kStart, store::EventBatch(), 0});
 }
 
 void WatchStream::begin() {
@@ -89,7 +91,7 @@ void WatchStream::begin() {
     head.headers.emplace_back("Cache-Control", "no-cache, private");
     call_->responder->begin_stream(std::move(head));
     call_->responder->on_close([mailbox = mailbox_] {
-        mailbox->push({Note::kClosed, std::vector<store::Event>(), 0});
+        mailbox->push({Note::kClosed, store::EventBatch(), 0});
     });
     const bool from_now = options_.send_initial_events == false && options_.revision == 0;
     const bool initial = options_.send_initial_events.value_or(options_.revision == 0);
@@ -97,7 +99,7 @@ void WatchStream::begin() {
     if (initial && !send_initial()) return;
     auto watch = core.store.watch(
         selection_.prefix(), progress_,
-        [mailbox = mailbox_](Result<std::vector<store::Event>> events, store::Revision revision) {
+        [mailbox = mailbox_](Result<store::EventBatch> events, store::Revision revision) {
             mailbox->push({Note::kEvents, std::move(events), revision});
         });
     if (!watch) {
@@ -111,7 +113,7 @@ void WatchStream::begin() {
     const auto lasting = options_.timeout_seconds ? std::chrono::seconds(*options_.timeout_seconds)
                                                   : random_watch_time();
     timers_.push_back(core.executor.post_at(now + lasting, [mailbox = mailbox_] {
-        mailbox->push({Note::kTimeout, std::vector<store::Event>(), 0});
+        mailbox->push({Note::kTimeout, store::EventBatch(), 0});
     }));
     if (options_.allow_bookmarks) arm_bookmark();
 }
@@ -121,11 +123,11 @@ void WatchStream::arm_bookmark() {
     if (timers_.size() > 1) timers_.pop_back();
     timers_.push_back(call_->core->executor.post_at(
         std::chrono::steady_clock::now() + kBookmarkInterval, [mailbox = mailbox_] {
-            mailbox->push({Note::kBookmark, std::vector<store::Event>(), 0});
+            mailbox->push({Note::kBookmark, store::EventBatch(), 0});
         }));
 }
 
-void WatchStream::end() { mailbox_->push({Note::kTimeout, std::vector<store::Event>(), 0}); }
+void WatchStream::end() { mailbox_->push({Note::kTimeout, store::EventBatch(), 0}); }
 
 bool WatchStream::send_initial() {
     Core& core = *call_->core;
@@ -150,7 +152,7 @@ bool WatchStream::send_initial() {
             fail(object.error());
             return false;
         }
-        if (selection_.matches(**object)) append_frame(EventType::kAdded, **object);
+        if (selection_.matches(**object)) append_frame(EventType::kAdded, **object, &buffer_);
         if (buffer_.size() >= kFlushBytes && !flush()) return false;
     }
     if (options_.send_initial_events.value_or(false) && options_.allow_bookmarks) {
@@ -173,9 +175,7 @@ void WatchStream::drain() {
             if (!flushes) {
                 letter = std::move(mailbox_->letters.front());
                 mailbox_->letters.pop_front();
-                if (letter.events && !mailbox_->overflowed) {
-                    mailbox_->queued_events -= letter.events->size();
-                }
+                if (!mailbox_->overflowed) mailbox_->queued_events -= letter.changes();
             }
         }
         if (flushes) {
@@ -221,7 +221,32 @@ bool WatchStream::handle(Letter letter) {
     return false;
 }
 
-bool WatchStream::deliver(const std::vector<store::Event>& events) {
+bool WatchStream::shares_frames() const {
+    return selection_.everything() && !selection_.single() && !mailbox_->converts &&
+           call_->format.form == Form::kObject && call_->format.encoding != Encoding::kYaml;
+}
+
+bool WatchStream::deliver_shared(const store::EventBatch& events) {
+    auto frames = call_->core->watch_frames.get(
+        events, {&call_->strategy->kind(), call_->format}, [&]() -> Answer<std::string> {
+            std::string made;
+            for (const store::Event& event : *events) {
+                if (auto ok = append_change(event, Known(), &made); !ok) return refuse(std::move(ok).error());
+            }
+            return made;
+        });
+    if (!frames) {
+        fail(frames.error());
+        return false;
+    }
+    buffer_ += **frames;
+    return buffer_.size() < kFlushBytes || flush();
+}
+
+bool WatchStream::deliver(const store::EventBatch& batch) {
+    const std::vector<store::Event>& events = *batch;
+    if (events.empty()) return true;  // progress
+    if (events.size() <= kMaxSharedEvents && shares_frames()) return deliver_shared(batch);
     auto known = convert(events);
     if (!known) {
         fail(known.error());
@@ -230,7 +255,7 @@ bool WatchStream::deliver(const std::vector<store::Event>& events) {
     for (std::size_t i = 0; i < events.size(); ++i) {
         const store::Event& event = events[i];
         if (!selection_.covers_key(event.current.key)) continue;
-        if (auto ok = append_change(event, known->empty() ? Known() : (*known)[i]); !ok) {
+        if (auto ok = append_change(event, known->empty() ? Known() : (*known)[i], &buffer_); !ok) {
             fail(ok.error());
             return false;
         }
@@ -262,7 +287,7 @@ Answer<std::vector<WatchStream::Known>> WatchStream::convert(const std::vector<s
     return out;
 }
 
-Answer<void> WatchStream::append_change(const store::Event& event, Known known) {
+Answer<void> WatchStream::append_change(const store::Event& event, Known known, std::string* out) {
     Core& core = *call_->core;
     const codec::KindInfo& kind = call_->strategy->kind();
     const store::Revision revision = event.current.mod_revision;
@@ -284,15 +309,15 @@ Answer<void> WatchStream::append_change(const store::Event& event, Known known) 
     const bool before = everything ? event.previous != nullptr
                                    : previous != nullptr && selection_.matches(*previous);
     if (now) {
-        append_frame(before ? EventType::kModified : EventType::kAdded, *current);
+        append_frame(before ? EventType::kModified : EventType::kAdded, *current, out);
     } else if (before && previous != nullptr) {
-        append_frame(EventType::kDeleted, *previous);
+        append_frame(EventType::kDeleted, *previous, out);
     }
     return {};
 }
 
-void WatchStream::append_frame(EventType type, const StoredObject& object) {
-    append_event(&buffer_, type, *call_->strategy, object, call_->format, call_->rows,
+void WatchStream::append_frame(EventType type, const StoredObject& object, std::string* out) {
+    append_event(out, type, *call_->strategy, object, call_->format, call_->rows,
                  !columns_sent_);
     columns_sent_ = true;
 }

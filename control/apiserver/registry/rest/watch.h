@@ -36,13 +36,18 @@ public:
     [[nodiscard]] const Call& call() const { return *call_; }
     // Ends the stream; from any thread.
     void end();
+    // Sees to the letters that have come. One thread at a time (Mailbox::scheduled).
+    void drain();
 
 private:
     enum class Note { kStart, kEvents, kBookmark, kTimeout, kOverflow, kClosed };
     struct Letter {
         Note note = Note::kEvents;
-        Result<std::vector<store::Event>> events = std::vector<store::Event>();
+        Result<store::EventBatch> events = store::EventBatch();  // null: not of kEvents
         store::Revision revision = 0;
+
+        // Changes that it brings.
+        [[nodiscard]] std::size_t changes() const { return events && *events != nullptr ? (*events)->size() : 0; }
     };
     // Outlives the stream while the store still calls into it.
     struct Mailbox {
@@ -60,11 +65,13 @@ private:
         void call_drainer();
     };
 
-    void drain();
     void begin();
     // False when the stream is over.
     bool handle(Letter letter);
-    bool deliver(const std::vector<store::Event>& events);
+    bool deliver(const store::EventBatch& events);
+    // The same for what all watches like this one show alike: their frames are made once.
+    bool deliver_shared(const store::EventBatch& events);
+    [[nodiscard]] bool shares_frames() const;
     // What an event brought and took, where it is known already.
     struct Known {
         ObjectPtr current;
@@ -72,9 +79,9 @@ private:
     };
     // Of each event, where a webhook converts the kind; else none.
     Answer<std::vector<Known>> convert(const std::vector<store::Event>& events);
-    Answer<void> append_change(const store::Event& event, Known known);
+    Answer<void> append_change(const store::Event& event, Known known, std::string* out);
     bool send_initial();
-    void append_frame(EventType type, const StoredObject& object);
+    void append_frame(EventType type, const StoredObject& object, std::string* out);
     void append_bookmark(bool initial_end);
     bool flush();
     void fail(const StatusError& error);
