@@ -10,6 +10,7 @@
 #include "api/codec/json.h"
 #include "api/codec/json_transcode.h"
 #include "api/codec/protobuf.h"
+#include "api/codec/protobuf_normal.h"
 #include "api/codec/quantity.h"
 #include "api/codec/scheme.h"
 #include "api/codec/time.h"
@@ -209,7 +210,7 @@ RC_GTEST_PROP(Property, TranscodedAsDecodedAndEncoded, ()) {
     if (*rc::gen::arbitrary<bool>()) RC_ASSERT(normalise(message.get()).has_value());
     const std::string raw = encode_protobuf_raw(*message);
     std::string json = "before";
-    if (!transcode_json(raw, *message->GetDescriptor(), info.gvk, "17", &json)) {
+    if (!transcode_json(raw, *message->GetDescriptor(), &info.gvk, "17", &json)) {
         RC_ASSERT(json == "before");
         RC_TAG("left to a message");
         return;
@@ -219,6 +220,23 @@ RC_GTEST_PROP(Property, TranscodedAsDecodedAndEncoded, ()) {
     RC_ASSERT(decode_protobuf_raw(raw, again.get()).has_value());
     object_meta(*again).set_resourceversion("17");
     RC_ASSERT(json == "before" + encode_json(*again, &info.gvk));
+    std::string alone;
+    RC_ASSERT(transcode_json(raw, *message->GetDescriptor(), nullptr, "17", &alone));
+    RC_ASSERT(alone == encode_json(*again));
+}
+
+// Bytes are called normal only if the message that they are of is left as it is.
+RC_GTEST_PROP(Property, NormalBytesAreThoseOfNormalMessages, ()) {
+    const auto& info = all_kinds()[*rc::gen::inRange<std::size_t>(0, all_kinds().size())];
+    const auto message = info.new_object();
+    Builder().fill(message.get(), 0);
+    if (*rc::gen::arbitrary<bool>()) RC_ASSERT(normalise(message.get()).has_value());
+    const std::string raw = encode_protobuf_raw(*message);
+    RC_ASSERT(normalise(message.get()).has_value());
+    const bool same = encode_protobuf_raw(*message) == raw;
+    const bool told = is_normal(raw, *message->GetDescriptor());
+    RC_ASSERT(same || !told);
+    RC_TAG(told ? "normal" : same ? "normal, but only the message tells" : "not normal");
 }
 
 RC_GTEST_PROP(Property, YamlComesBack, ()) {

@@ -36,29 +36,14 @@ constexpr std::array kText = {WireType::kBytes};
 constexpr std::array kTexts = {WireType::kBytes, WireType::kBytes};
 constexpr std::array kNumbers = {WireType::kVarint, WireType::kVarint};
 
-// The fields 1 to N of a small message, of these types; false if there is anything else, or one of them twice.
-template <std::size_t N>
-bool read_parts(std::string_view bytes, const std::array<WireType, N>& types,
-                       std::array<WireField, N>& parts) {
-    WireReader reader(bytes);
-    for (WireField field; reader.next(&field);) {
-        if (field.number > N || parts[field.number - 1].number != 0 ||
-            field.wire_type != types[field.number - 1]) {
-            return false;
-        }
-        parts[field.number - 1] = field;
-    }
-    return !reader.malformed();
-}
-
 class Transcoder {
 public:
     Transcoder(std::string_view resource_version, std::string* out)
         : resource_version_(resource_version), out_(out) {}
 
     // The members of the object itself. False: a message is needed; what was appended is to be dropped.
-    bool object(std::string_view bytes, const MessagePlan& plan) {
-        bool first = false;
+    // first: nothing stands before them.
+    bool object(std::string_view bytes, const MessagePlan& plan, bool first) {
         return members(bytes, plan, 0, &first) && has_meta_;
     }
 
@@ -340,16 +325,19 @@ static_assert(PbIntOrString::kTypeFieldNumber == 1 && PbIntOrString::kIntValFiel
 
 }  // namespace
 
-bool transcode_json(std::string_view raw, const google::protobuf::Descriptor& type, const GroupVersionKind& gvk,
+bool transcode_json(std::string_view raw, const google::protobuf::Descriptor& type, const GroupVersionKind* gvk,
                     std::string_view resource_version, std::string* out) {
     const std::size_t before = out->size();
     constexpr std::size_t kRoom = 256;
     out->reserve(before + raw.size() + raw.size() / 2 + kRoom);
-    out->append("{\"kind\":");
-    append_json_string(gvk.kind, out);
-    out->append(",\"apiVersion\":");
-    append_json_string(gvk.api_version(), out);
-    if (!Transcoder(resource_version, out).object(raw, plan_of(type))) {
+    out->push_back('{');
+    if (gvk != nullptr) {
+        out->append("\"kind\":");
+        append_json_string(gvk->kind, out);
+        out->append(",\"apiVersion\":");
+        append_json_string(gvk->api_version(), out);
+    }
+    if (!Transcoder(resource_version, out).object(raw, plan_of(type), gvk == nullptr)) {
         out->resize(before);
         return false;
     }

@@ -29,7 +29,7 @@ std::string raw_configmap() {
 
 std::string transcoded(const std::string& raw) {
     std::string out;
-    const bool done = transcode_json(raw, *ConfigMap::descriptor(), kConfigMap, "7", &out);
+    const bool done = transcode_json(raw, *ConfigMap::descriptor(), &kConfigMap, "7", &out);
     return done ? out : "left to a message";
 }
 
@@ -55,7 +55,8 @@ TEST(Transcode, KnowsPods) {
     ASSERT_TRUE(decode_json(text, &object).has_value());
     object_meta(object).clear_resourceversion();
     std::string out;
-    ASSERT_TRUE(transcode_json(encode_protobuf_raw(object), *Pod::descriptor(), {"", "v1", "Pod"}, "7", &out));
+    const GroupVersionKind gvk{"", "v1", "Pod"};
+    ASSERT_TRUE(transcode_json(encode_protobuf_raw(object), *Pod::descriptor(), &gvk, "7", &out));
     EXPECT_EQ(out, text);
 }
 
@@ -79,8 +80,8 @@ TEST(Transcode, LeavesDocumentsInObjects) {
     auto* schema = object.mutable_spec()->add_versions()->mutable_schema()->mutable_openapiv3schema();
     schema->mutable_default_()->set_raw("1");
     std::string out;
-    EXPECT_FALSE(transcode_json(encode_protobuf_raw(object), *object.GetDescriptor(),
-                                {"apiextensions.k8s.io", "v1", "CustomResourceDefinition"}, "7", &out));
+    const GroupVersionKind gvk{"apiextensions.k8s.io", "v1", "CustomResourceDefinition"};
+    EXPECT_FALSE(transcode_json(encode_protobuf_raw(object), *object.GetDescriptor(), &gvk, "7", &out));
     EXPECT_EQ(out, "");
 }
 

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "api/codec/json.h"
+#include "api/codec/protobuf_normal.h"
 #include "api/codec/protobuf_scan.h"
 #include "api/kubernetes/runtime/runtime.pb.h"
 
@@ -14,36 +15,59 @@ namespace sluice::codec {
 namespace {
 
 using google::protobuf::Message;
+using PbTypeMeta = ::k8s::io::apimachinery::pkg::runtime::TypeMeta;
 using PbUnknown = ::k8s::io::apimachinery::pkg::runtime::Unknown;
 
-void append_message(const google::protobuf::MessageLite& message, std::string* out) {
-    google::protobuf::io::StringOutputStream stream(out);
+// Behind what is in *out. REQUIRES: `size` is message.ByteSizeLong(), after which the message was not changed.
+void append_message(const google::protobuf::MessageLite& message, std::size_t size, std::string* out) {
+    SLUICE_ASSERT(size <= static_cast<std::size_t>(std::numeric_limits<int>::max()));
+    const std::size_t before = out->size();
+    out->resize(before + size);
+    google::protobuf::io::ArrayOutputStream stream(out->data() + before, static_cast<int>(size));
     google::protobuf::io::CodedOutputStream coded(&stream);
     coded.SetSerializationDeterministic(true);
-    // Fails on a missing required field only, which these types do not have.
-    SLUICE_ASSERT(message.SerializePartialToCodedStream(&coded));
+    message.SerializeWithCachedSizes(&coded);
+    coded.Trim();
+    SLUICE_ASSERT(!coded.HadError() && static_cast<std::size_t>(coded.ByteCount()) == size);
+}
+
+// The beginning of a length-delimited field, whose bytes follow.
+void append_head(int number, std::size_t size, std::string* out) {
+    constexpr std::size_t kMore = 0x80;
+    const auto tag = (static_cast<unsigned>(number) << 3U) | static_cast<unsigned>(WireType::kBytes);
+    out->push_back(static_cast<char>(tag));
+    for (; size >= kMore; size >>= 7U) out->push_back(static_cast<char>((size & (kMore - 1)) | kMore));
+    out->push_back(static_cast<char>(size));
+}
+
+void append_field(int number, std::string_view bytes, std::string* out) {
+    append_head(number, bytes.size(), out);
+    out->append(bytes);
 }
 
 }  // namespace
 
 std::string encode_protobuf_raw(const Message& message) {
     std::string out;
-    out.reserve(message.ByteSizeLong());
-    append_message(message, &out);
+    append_message(message, message.ByteSizeLong(), &out);
     return out;
 }
 
 std::string encode_protobuf(const Message& message, const GroupVersionKind& gvk) {
-    PbUnknown unknown;
-    unknown.mutable_typemeta()->set_apiversion(gvk.api_version());
-    unknown.mutable_typemeta()->set_kind(gvk.kind);
-    unknown.set_raw(encode_protobuf_raw(message));
+    std::string type;
+    append_field(PbTypeMeta::kApiVersionFieldNumber, gvk.api_version(), &type);
+    append_field(PbTypeMeta::kKindFieldNumber, gvk.kind, &type);
+    const std::size_t size = message.ByteSizeLong();
+    constexpr std::size_t kHeads = 24;  // at most, of all fields
+    std::string out;
+    out.reserve(kProtobufMagic.size() + kHeads + type.size() + size);
+    out = kProtobufMagic;
+    append_field(PbUnknown::kTypeMetaFieldNumber, type, &out);
+    append_head(PbUnknown::kRawFieldNumber, size, &out);
+    append_message(message, size, &out);
     // Go's decoder is given these two as well, empty.
-    unknown.set_contentencoding("");
-    unknown.set_contenttype("");
-    std::string out(kProtobufMagic);
-    out.reserve(kProtobufMagic.size() + unknown.ByteSizeLong());
-    append_message(unknown, &out);
+    append_field(PbUnknown::kContentEncodingFieldNumber, {}, &out);
+    append_field(PbUnknown::kContentTypeFieldNumber, {}, &out);
     return out;
 }
 
@@ -76,7 +100,7 @@ Result<Envelope> open_envelope(std::string_view bytes) {
                           "supported",
                           encoding);
     }
-    ::k8s::io::apimachinery::pkg::runtime::TypeMeta type;
+    PbTypeMeta type;
     if (!type.ParsePartialFromArray(type_meta.data(), static_cast<int>(type_meta.size()))) {
         return make_error(Code::kInvalidArgument,
                           "unable to decode the type in the protobuf envelope");
@@ -99,6 +123,7 @@ Result<void> decode_protobuf_raw(std::string_view raw, Message* message) {
         return make_error(Code::kInvalidArgument, "unable to decode the protobuf message {}",
                           message->GetDescriptor()->name());
     }
+    if (is_normal(raw, *message->GetDescriptor())) return {};
     return normalise(message);
 }
 

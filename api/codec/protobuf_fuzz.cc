@@ -17,6 +17,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const auto envelope = open_envelope(bytes);
     if (!decode_protobuf_raw(envelope ? envelope->raw : bytes, object.get())) return 0;
     const std::string once = encode_protobuf_raw(*object);
+    SLUICE_ASSERT(normalise(object.get()));
+    SLUICE_ASSERT(encode_protobuf_raw(*object) == once);
     SLUICE_ASSERT(decode_protobuf_raw(once, object.get()));
     SLUICE_ASSERT(encode_protobuf_raw(*object) == once);
     // Strings that are not UTF-8 change once on their way through JSON, then no more.

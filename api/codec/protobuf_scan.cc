@@ -74,7 +74,7 @@ private:
 
 }  // namespace
 
-bool WireReader::varint(std::uint64_t* value) {
+bool WireReader::long_varint(std::uint64_t* value) {
     *value = 0;
     for (int i = 0; i < kMaxVarintBytes && !rest_.empty(); ++i) {
         const auto byte = static_cast<unsigned char>(rest_.front());
@@ -94,8 +94,9 @@ bool WireReader::next(WireField* field) {
     field->number = static_cast<std::uint32_t>(number);
     field->bytes = {};
     field->value = 0;
-    const auto skip = [&](std::size_t bytes) {
+    const auto skip = [&](std::uint64_t bytes) {
         if (rest_.size() < bytes) return fail();
+        field->bytes = rest_.substr(0, bytes);
         rest_.remove_prefix(bytes);
         return true;
     };
@@ -106,8 +107,6 @@ bool WireReader::next(WireField* field) {
         case 2:
             field->wire_type = WireType::kBytes;
             if (!varint(&value)) return false;
-            if (value > rest_.size()) return fail();
-            field->bytes = rest_.substr(0, value);
             return skip(value);
         case 5: field->wire_type = WireType::kFixed32; return skip(4);
         default: return fail();

@@ -7,6 +7,7 @@
 #include <boost/json/value.hpp>
 
 #include "api/codec/json.h"
+#include "api/codec/protobuf_normal.h"
 #include "api/kubernetes/core/v1/configmap.pb.h"
 #include "api/kubernetes/core/v1/node.pb.h"
 #include "api/kubernetes/core/v1/pod.pb.h"
@@ -72,6 +73,32 @@ TEST(Protobuf, ZeroesOfGoClientsAreAbsent) {
     EXPECT_FALSE(service.has_metadata());
     EXPECT_FALSE(service.has_spec());
     EXPECT_FALSE(service.has_status());
+}
+
+TEST(Protobuf, NormalBytesAreKnownAsSuch) {
+    const auto& service = *corev1::Service::descriptor();
+    // metadata {name "a", creationTimestamp {seconds 7}}, spec {ports [{port 80, targetPort {type 1, strVal "x"}}]}.
+    const std::string ports = "\x0A\x09\x18\x50\x22\x05\x08\x01\x1A\x01x";
+    EXPECT_TRUE(is_normal("\x0A\x07\x0A\x01" "a\x42\x02\x08\x07\x12\x0B" + ports, service));
+    EXPECT_TRUE(is_normal("", service));
+    // An empty metadata, an empty name, a time without a second, and one with nanoseconds.
+    for (const auto& bytes :
+         {"\x0A\0"s, "\x0A\x02\x0A\0"s, "\x0A\x02\x42\0"s, "\x0A\x06\x42\x04\x08\x07\x10\x01"s}) {
+        EXPECT_FALSE(is_normal(bytes, service)) << testing::PrintToString(bytes);
+    }
+    // An unknown field, the name twice, a name of another wire type, and bytes that end too soon.
+    for (const auto& bytes :
+         {"\xC0\x3E\x07"s, "\x0A\x06\x0A\x01" "a\x0A\x01" "b"s, "\x0A\x02\x08\x01"s, "\x0A\x05\x0A"s}) {
+        EXPECT_FALSE(is_normal(bytes, service)) << testing::PrintToString(bytes);
+    }
+    // Quantities: requests {cpu: "1"} and {cpu: "1000m"}, which is the same.
+    const auto& resources = *corev1::ResourceRequirements::descriptor();
+    EXPECT_TRUE(is_normal("\x12\x0A\x0A\x03" "cpu\x12\x03\x0A\x01" "1", resources));
+    EXPECT_FALSE(is_normal("\x12\x0E\x0A\x03" "cpu\x12\x07\x0A\x05" "1000m", resources));
+    EXPECT_FALSE(is_normal("\x12\x05\x0A\x03" "cpu", resources)) << "a quantity that is not there is 0";
+    // A pointer's zero stays, another's does not: EndpointConditions {ready: false}, ServicePort {port: 0}.
+    EXPECT_TRUE(is_normal("\x08\0"s, *discoveryv1::EndpointConditions::descriptor()));
+    EXPECT_FALSE(is_normal("\x18\0"s, *corev1::ServicePort::descriptor()));
 }
 
 TEST(Protobuf, UnknownFieldsAreDropped) {

@@ -186,7 +186,7 @@ bool answer_from_bytes(const Call& call) {
     if (!raw) return false;
     http::Response response;
     const fmt::format_int version((*found)->mod_revision);
-    if (!codec::transcode_json(*raw, *kind.prototype->GetDescriptor(), kind.gvk, {version.data(), version.size()},
+    if (!codec::transcode_json(*raw, *kind.prototype->GetDescriptor(), &kind.gvk, {version.data(), version.size()},
                                &response.body)) {
         return false;
     }
