@@ -31,6 +31,8 @@ public:
     explicit TreeHandler(FieldWarnings* warnings) : warnings_(warnings) {}
 
     json::value release() { return stack.release(); }
+    // Of all objects, as they came: more than the tree has if one came twice.
+    [[nodiscard]] std::size_t members() const { return members_; }
 
     bool on_document_begin(error_code&) { return true; }
     bool on_document_end(error_code&) { return true; }
@@ -39,6 +41,7 @@ public:
         return true;
     }
     bool on_object_end(std::size_t size, error_code&) {
+        members_ += size;
         stack.push_object(size);
         close_level();
         return true;
@@ -147,6 +150,7 @@ private:
     }
 
     FieldWarnings* warnings_;
+    std::size_t members_ = 0;
     std::vector<Level> levels_;
     std::string partial_key_;
 };
@@ -161,8 +165,21 @@ Error syntax_error(std::string_view text, std::size_t offset, const error_code& 
                       code.message());
 }
 
+// NOLINTNEXTLINE(misc-no-recursion): a parsed tree has at most kMaxJsonDepth levels.
+std::size_t members_in(const json::value& tree) {
+    std::size_t count = 0;
+    if (const auto* object = tree.if_object()) {
+        count = object->size();
+        for (const auto& member : *object) count += members_in(member.value());
+    } else if (const auto* array = tree.if_array()) {
+        for (const auto& element : *array) count += members_in(element);
+    }
+    return count;
+}
+
+// members: how many came.
 Result<json::value> parse_tree(std::string_view text, FieldWarnings* warnings,
-                               const json::storage_ptr& storage) {
+                               const json::storage_ptr& storage, std::size_t* members) {
     json::parse_options options;
     options.max_depth = kMaxJsonDepth;
     options.allow_invalid_utf8 = false;
@@ -178,7 +195,17 @@ Result<json::value> parse_tree(std::string_view text, FieldWarnings* warnings,
         }
     }
     if (code) return syntax_error(text, used, code);
+    *members = parser.handler().members();
     return parser.handler().release();
+}
+
+// To remember all names costs far more than to count them, and hardly a document has one twice.
+Result<json::value> parse_and_warn(std::string_view text, FieldWarnings* warnings,
+                                   const json::storage_ptr& storage) {
+    std::size_t members = 0;
+    auto tree = parse_tree(text, nullptr, storage, &members);
+    if (!tree || warnings == nullptr || members == members_in(*tree)) return tree;
+    return parse_tree(text, warnings, storage, &members);
 }
 
 void append_value(const json::value& value, bool sorted, std::string* out);
@@ -234,7 +261,7 @@ Result<json::value> parse_json_in(std::string_view text, FieldWarnings* warnings
                                   const json::storage_ptr& storage) {
     // Boost.JSON reports an impossible size or memory that cannot be had by an exception.
     try {
-        return parse_tree(text, warnings, storage);
+        return parse_and_warn(text, warnings, storage);
     } catch (const std::exception& exception) {
         return make_error(Code::kResourceExhausted, "json document of {} bytes: {}", text.size(),
                           exception.what());

@@ -404,7 +404,8 @@ bool append_embedded_json(std::string_view document, std::string* out) {
 
 bool is_compact_tree(std::string_view text) {
     // Of each object that is open, the name before; empty: none yet, as no name of a field is.
-    std::vector<std::string_view> names;
+    std::array<std::string_view, kMaxCompactDepth> names;
+    std::size_t open = 0;
     std::size_t at = 0;
     const auto take = [&](char c) {
         const bool there = at < text.size() && text[at] == c;
@@ -412,13 +413,15 @@ bool is_compact_tree(std::string_view text) {
         return there;
     };
     if (!take('{')) return false;
-    names.emplace_back();
-    while (!names.empty()) {
+    ++open;
+    while (open > 0) {
+        std::string_view& before = names[open - 1];
         if (take('}')) {
-            names.pop_back();
+            before = {};
+            --open;
             continue;
         }
-        if (!names.back().empty() && !take(',')) return false;
+        if (!before.empty() && !take(',')) return false;
         if (!take('"')) return false;
         const std::size_t begin = at;
         for (; at < text.size() && text[at] != '"'; ++at) {
@@ -432,10 +435,10 @@ bool is_compact_tree(std::string_view text) {
             }
         }
         const std::string_view name = text.substr(begin, at - begin);
-        if (name <= names.back() || !take('"') || !take(':') || !take('{')) return false;
-        names.back() = name;
-        if (names.size() >= kMaxCompactDepth) return false;
-        names.emplace_back();
+        if (name <= before || !take('"') || !take(':') || !take('{')) return false;
+        before = name;
+        if (open >= kMaxCompactDepth) return false;
+        ++open;
     }
     return at == text.size();
 }

@@ -5,6 +5,8 @@
 #include <google/protobuf/message.h>
 
 #include <algorithm>
+#include <boost/unordered/unordered_flat_map.hpp>
+#include <typeinfo>
 
 #include "api/kubernetes/admissionregistration/v1/policy.pb.h"
 #include "api/kubernetes/admissionregistration/v1/webhook.pb.h"
@@ -106,11 +108,35 @@ GroupVersionKind kind_at(std::string_view subresource, const GroupVersionKind& o
     return object;
 }
 
+// The way to a type's metadata, as reflection takes a thousand instructions for it. Filled while the table is made; by
+// the address of the type's std::type_info, which is the quickest to come by.
+struct MetaAccess {
+    metav1::ObjectMeta& (*of)(google::protobuf::Message&);
+    const metav1::ObjectMeta& (*of_const)(const google::protobuf::Message&);
+};
+boost::unordered_flat_map<const std::type_info*, MetaAccess>& meta_accesses() {
+    static boost::unordered_flat_map<const std::type_info*, MetaAccess> all;
+    return all;
+}
+
+template <class Object>
+void note_access() {
+    meta_accesses().emplace(
+        &typeid(Object),
+        MetaAccess{[](google::protobuf::Message& object) -> metav1::ObjectMeta& {
+                       return *static_cast<Object&>(object).mutable_metadata();
+                   },
+                   [](const google::protobuf::Message& object) -> const metav1::ObjectMeta& {
+                       return static_cast<const Object&>(object).metadata();
+                   }});
+}
+
 // `more`: subresources other than status, in any order.
 template <class Object, class List>
 KindInfo row(const char* group, const char* version, Names names, Scope scope, Status status,
              std::vector<std::string> more = {}) {
     const google::protobuf::Message& prototype = Object::default_instance();
+    note_access<Object>();
     KindInfo info{
         .gvk = {group, version, prototype.GetDescriptor()->name()},
         .resource = names.resource,
@@ -290,6 +316,13 @@ const std::vector<KindInfo>& table() {
     return kinds;
 }
 
+// Null for a type that is no kind of the scheme: Scale, Binding, objects of custom kinds.
+const MetaAccess* access_of(const google::protobuf::Message& object) {
+    static const auto& known = (table(), meta_accesses());
+    const auto found = known.find(&typeid(object));
+    return found == known.end() ? nullptr : &found->second;
+}
+
 const google::protobuf::FieldDescriptor* metadata_field(const google::protobuf::Message& object,
                                                         const google::protobuf::Descriptor* type) {
     const auto* field = object.GetDescriptor()->FindFieldByNumber(kMetadataFieldNumber);
@@ -376,12 +409,14 @@ const KindInfo* kind_of(const google::protobuf::Message& object) {
 }
 
 metav1::ObjectMeta& object_meta(google::protobuf::Message& object) {
+    if (const MetaAccess* known = access_of(object)) return known->of(object);
     const auto* field = metadata_field(object, metav1::ObjectMeta::descriptor());
     return static_cast<metav1::ObjectMeta&>(
         *object.GetReflection()->MutableMessage(&object, field));
 }
 
 const metav1::ObjectMeta& object_meta(const google::protobuf::Message& object) {
+    if (const MetaAccess* known = access_of(object)) return known->of_const(object);
     const auto* field = metadata_field(object, metav1::ObjectMeta::descriptor());
     return static_cast<const metav1::ObjectMeta&>(
         object.GetReflection()->GetMessage(object, field));

@@ -50,7 +50,7 @@ private:
         out.element = PathElement::field(std::string(name));
         append_json_string("f:" + out.element.text, &out.key_text);
         out.key_text += ':';
-        out.path = {member.inlined, member.field};
+        out.path = path_to(plan_of(type), member);
         out.shape = apply.shape == Shape::kFreeForm ? Shape::kAtomic : apply.shape;
         const FieldPlan& field = *member.field;
         out.always = field.always;
@@ -72,7 +72,7 @@ private:
         const auto& members = plan_of(type).members;
         const auto found = members.find(name);
         SLUICE_ASSERT(found != members.end());  // the options of the API's own types name members that exist
-        out.path = {found->second.inlined, found->second.field};
+        out.path = path_to(plan_of(type), found->second);
         out.fallback = ApplySchema::default_of_key(name);
         return out;
     }
@@ -87,6 +87,11 @@ private:
 const ApplyPlan& apply_plan_of(const pb::Descriptor& type) {
     static auto& cache = *new Cache;
     return cache.find(type);
+}
+
+MemberPath path_to(const MessagePlan& owner, const MemberPlan& member) {
+    const MessagePlan& holder = member.inlined.empty() ? owner : *member.inlined.back()->value_plan;
+    return {member.inlined, member.field, holder.reflection};
 }
 
 const pb::Message& holder_of(const pb::Message& message, const MemberPath& path) {

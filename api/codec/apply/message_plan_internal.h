@@ -17,7 +17,12 @@ struct ApplyPlan;
 struct MemberPath {
     std::vector<const FieldPlan*> inlined;
     const FieldPlan* field = nullptr;
+    // Of the message that has the field: to ask a message for it costs more than to ask for a field.
+    const google::protobuf::Reflection* reflection = nullptr;
 };
+
+// The way to a member of owner's messages.
+[[nodiscard]] MemberPath path_to(const MessagePlan& owner, const MemberPlan& member);
 
 struct ApplyMember {
     PathElement element;   // f:NAME

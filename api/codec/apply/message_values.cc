@@ -15,9 +15,9 @@ using PbQuantity = ::k8s::io::apimachinery::pkg::api::resource::Quantity;
 
 bool is_message(const FieldPlan& field) { return field.kind >= ValueKind::kMessage; }
 
-bool is_nonzero(const pb::Message& holder, const FieldPlan& field) {
-    const pb::Reflection& reflection = *holder.GetReflection();
+bool is_nonzero(const pb::Message& holder, const pb::Reflection& reflection, const FieldPlan& field) {
     const pb::FieldDescriptor* of = field.field;
+    if (!reflection.HasField(holder, of)) return false;
     switch (field.kind) {
         case ValueKind::kString:
         case ValueKind::kBytes: {
@@ -31,7 +31,7 @@ bool is_nonzero(const pb::Message& holder, const FieldPlan& field) {
         case ValueKind::kUint64: return reflection.GetUInt64(holder, of) != 0;
         case ValueKind::kDouble: return reflection.GetDouble(holder, of) != 0;
         case ValueKind::kFloat: return reflection.GetFloat(holder, of) != 0;
-        default: return reflection.HasField(holder, of);
+        default: return true;
     }
 }
 
@@ -78,8 +78,9 @@ PathElement key_of(const pb::Message& item, const ApplyMember& member) {
     for (const ApplyMember::Key& key : member.keys) {
         const pb::Message& holder = holder_of(item, key.path);
         const FieldPlan& field = *key.path.field;
-        const bool given = field.pointer ? holder.GetReflection()->HasField(holder, field.field)
-                                         : field.always || is_nonzero(holder, field);
+        const pb::Reflection& reflection = *key.path.reflection;
+        const bool given = field.pointer ? reflection.HasField(holder, field.field)
+                                         : field.always || is_nonzero(holder, reflection, field);
         if (!given && key.fallback.empty()) continue;
         if (out.text.size() > 1) out.text += ',';
         out.text += key.name_text;
@@ -96,20 +97,16 @@ PathElement key_of(const pb::Message& item, const ApplyMember& member) {
 }  // namespace
 
 bool is_given(const pb::Message& message, const ApplyMember& member) {
-    if (member.always) return true;
-    const pb::Message& holder = holder_of(message, member.path);
-    const FieldPlan& field = *member.path.field;
-    if (field.shape != FieldShape::kSingular) return holder.GetReflection()->FieldSize(holder, field.field) > 0;
-    if (field.pointer || is_message(field)) return holder.GetReflection()->HasField(holder, field.field);
-    return is_nonzero(holder, field);
+    return member.always || is_filled(message, member);
 }
 
 bool is_filled(const pb::Message& message, const ApplyMember& member) {
     const pb::Message& holder = holder_of(message, member.path);
+    const pb::Reflection& reflection = *member.path.reflection;
     const FieldPlan& field = *member.path.field;
-    if (field.shape != FieldShape::kSingular) return holder.GetReflection()->FieldSize(holder, field.field) > 0;
-    if (field.pointer || is_message(field)) return holder.GetReflection()->HasField(holder, field.field);
-    return is_nonzero(holder, field);
+    if (field.shape != FieldShape::kSingular) return reflection.FieldSize(holder, field.field) > 0;
+    if (field.pointer || is_message(field)) return reflection.HasField(holder, field.field);
+    return is_nonzero(holder, reflection, field);
 }
 
 bool is_hollow(const pb::Message& message, const ApplyPlan& plan) {
@@ -120,9 +117,10 @@ bool is_hollow(const pb::Message& message, const ApplyPlan& plan) {
 const pb::Message* message_of(const pb::Message& message, const ApplyMember& member) {
     const pb::Message& holder = holder_of(message, member.path);
     const FieldPlan& field = *member.path.field;
-    const bool present = holder.GetReflection()->HasField(holder, field.field);
+    const pb::Reflection& reflection = *member.path.reflection;
+    const bool present = reflection.HasField(holder, field.field);
     if (!present && (field.pointer || !field.always)) return nullptr;
-    return &holder.GetReflection()->GetMessage(holder, field.field);
+    return &reflection.GetMessage(holder, field.field);
 }
 
 void append_scalar(const pb::Message& holder, const FieldPlan& field, int index, std::string* out) {
@@ -172,8 +170,9 @@ bool same_leaf(const pb::Message& a, const pb::Message& b, const ApplyMember& me
     const pb::Message& in_b = holder_of(b, member.path);
     const FieldPlan& field = *member.path.field;
     if (field.shape == FieldShape::kMap) return plain_entries(in_a, field) == plain_entries(in_b, field);
+    const pb::Reflection& reflection = *member.path.reflection;
     if (field.shape == FieldShape::kSingular && (field.pointer || is_message(field)) &&
-        in_a.GetReflection()->HasField(in_a, field.field) != in_b.GetReflection()->HasField(in_b, field.field)) {
+        reflection.HasField(in_a, field.field) != reflection.HasField(in_b, field.field)) {
         return false;
     }
     if (field.shape == FieldShape::kSingular && !is_message(field)) {
