@@ -15,7 +15,22 @@ namespace json = boost::json;
 
 constexpr std::string_view kPrefixes = "fkvi";  // in the order of PathElement::Kind
 
-std::string quoted(std::string_view text) { return json::serialize(json::string(text.data(), text.size())); }
+// As Boost.JSON writes a string, which takes far longer for one as short as a name.
+void append_quoted(std::string_view text, std::string* out) {
+    const std::size_t before = out->size();
+    *out += '"';
+    for (const char c : text) {
+        const auto byte = static_cast<unsigned char>(c);
+        if (byte < 0x20 || byte > 0x7e) {
+            out->resize(before);
+            *out += json::serialize(json::string(text.data(), text.size()));
+            return;
+        }
+        if (c == '"' || c == '\\') *out += '\\';
+        *out += c;
+    }
+    *out += '"';
+}
 
 Error malformed(std::string_view text) {
     return make_error(Code::kInvalidArgument, "\"{}\" is no element of a field path", text);
@@ -36,7 +51,8 @@ Result<std::string> canonical(std::string_view text, bool object) {
     std::string out = "{";
     for (const auto& [name, member] : members) {
         if (out.size() > 1) out += ',';
-        out += quoted(name) + ":" + json::serialize(member);
+        append_quoted(name, &out);
+        out += ":" + json::serialize(member);
     }
     return out + "}";
 }
@@ -191,7 +207,8 @@ void FieldSet::write(std::string* out, bool dot) const {
     const auto name = [&](std::string_view text) {
         if (!first) *out += ',';
         first = false;
-        *out += quoted(text) + ":";
+        append_quoted(text, out);
+        *out += ':';
     };
     if (dot) {
         name(".");

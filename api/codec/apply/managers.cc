@@ -185,7 +185,8 @@ Result<std::vector<Conflict>> apply_config(json::value* object, const json::valu
     const FieldSet before = mine.fields;
     mine.fields = fields.minus(unowned_fields()).without_subtrees(ignored);
     mine.api_version = options.manager.api_version;
-    if (!before.empty()) {
+    // Nothing to take away, if it lets nothing go.
+    if (!before.minus(mine.fields).empty()) {
         SLUICE_TRY_ASSIGN(next, pruned(next, before, after, type, schema));
     }
     SLUICE_TRY_ASSIGN(Comparison change, compared(*object, next, type, schema));
