@@ -232,7 +232,7 @@ Result<void> SqliteDatabase::prepare_all() {
     SLUICE_TRY_ASSIGN(begin_, prepare("BEGIN IMMEDIATE"));
     SLUICE_TRY_ASSIGN(commit_, prepare("COMMIT"));
     SLUICE_TRY_ASSIGN(insert_, prepare("INSERT INTO changes VALUES(?1, ?2, ?3, ?4, ?5)"));
-    SLUICE_TRY_ASSIGN(remove_, prepare("DELETE FROM changes WHERE revision = ?1"));
+    SLUICE_TRY_ASSIGN(remove_, prepare("DELETE FROM changes WHERE revision BETWEEN ?1 AND ?2"));
     SLUICE_TRY_ASSIGN(set_meta_, prepare("INSERT OR REPLACE INTO meta VALUES(1, ?1, ?2)"));
     return {};
 }
@@ -506,9 +506,16 @@ Result<void> SqliteDatabase::write_all(std::span<const KeyValue> changes, Revisi
     if (compacted != compacted_) {
         SLUICE_TRY(store_meta(compacted));
     }
-    for (const Revision revision : forgotten) {
-        sqlite3_bind_int64(remove_.get(), 1, static_cast<std::int64_t>(revision));
-        SLUICE_TRY(run(remove_.get(), "removing a compacted change"));
+    // Neighbours at once: they are on one page.
+    for (std::size_t first = 0; first < forgotten.size();) {
+        std::size_t last = first;
+        while (last + 1 < forgotten.size() && forgotten[last + 1] == forgotten[last] + 1) {
+            ++last;
+        }
+        sqlite3_bind_int64(remove_.get(), 1, static_cast<std::int64_t>(forgotten[first]));
+        sqlite3_bind_int64(remove_.get(), 2, static_cast<std::int64_t>(forgotten[last]));
+        SLUICE_TRY(run(remove_.get(), "removing compacted changes"));
+        first = last + 1;
     }
     return {};
 }

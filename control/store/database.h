@@ -42,8 +42,8 @@ public:
     virtual void accept(int log_pages) = 0;
 
     // One transaction: appends the changes, stores the compacted revision, and removes the changes
-    // `forgotten`. When it returns, they are on disk (if the store is durable); on an error none of
-    // it is in force.
+    // `forgotten`, of which neighbours in ascending order cost the least. When it returns, they are
+    // on disk (if the store is durable); on an error none of it is in force.
     virtual Result<void> commit(std::span<const KeyValue> changes, Revision compacted,
                                 std::span<const Revision> forgotten) = 0;
 

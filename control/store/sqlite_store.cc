@@ -28,8 +28,9 @@ using Clock = std::chrono::steady_clock;
 constexpr std::size_t kMaxGroupWrites = 4'096;
 constexpr std::size_t kMaxGroupBytes = std::size_t{8} << 20;
 static_assert(kMaxGroupWrites < WatchHub::kReplayPiece);
-// Compacted rows removed with a group: more than a group adds, so that the debt shrinks under load.
-constexpr std::size_t kForgetWithGroup = 64;
+// Compacted rows removed with a group: more than a group adds, so that the debt shrinks under load. What a small
+// group takes beyond its own is little, as its writes wait for it.
+constexpr std::size_t kForgetWithGroup = 8;
 constexpr std::size_t kForgetPerWrite = 2;
 constexpr std::size_t kForgetWhenIdle = 4'096;
 // The log is moved into the database at this length: 16 MiB. Longer spreads the cost over more
@@ -159,6 +160,7 @@ private:
     void compact_as_asked(Compaction& compaction);
     void compact_history();
     void forget_when_idle();
+    void sort_by_page(std::vector<Revision>::iterator first);
     void checkpoint_if_long();
     void refuse(const Done& done, Error error);
     // The first rows of forgotten_ that the next transaction shall remove.
@@ -202,12 +204,16 @@ private:
     std::thread thread_;  // last: it uses everything above
 };
 
+// Rows of one page go together, as each page that a transaction touches is written whole. A key's older
+// rows still go before its newer ones, so that a crash between cannot bring a deleted key back.
+void SqliteStore::sort_by_page(std::vector<Revision>::iterator first) {
+    std::sort(first, forgotten_.end());
+}
+
 Result<void> SqliteStore::start() {
     SLUICE_TRY(database_->load(
         [this](KeyValue change) { return index_.load(std::move(change), forgotten_); }));
-    // A key's older rows go before its newer ones, so that a crash between cannot bring a deleted
-    // key back.
-    std::sort(forgotten_.begin(), forgotten_.end());
+    sort_by_page(forgotten_.begin());
     database_->accept(kCheckpointPages + kCheckpointPages / 8);
     compact_to_ = index_.compacted();
     last_progress_ = Clock::now();
@@ -410,7 +416,9 @@ void SqliteStore::commit_group(std::vector<Queued>& group) {
 // change.
 void SqliteStore::compact_history() {
     if (compact_to_ > index_.compacted()) {
+        const auto known = static_cast<std::ptrdiff_t>(forgotten_.size());
         index_.compact(compact_to_, forgotten_);
+        sort_by_page(forgotten_.begin() + known);
     }
 }
 
