@@ -49,57 +49,6 @@ std::string text_of(const protobuf::Message& message, const char* name) {
 
 }  // namespace
 
-std::vector<Reference> references_of(const corev1::Pod& pod) {
-    std::vector<Reference> out;
-    const std::string& name_space = pod.metadata().namespace_();
-    const auto add = [&](Referred kind, const std::string& name) {
-        if (!name.empty()) out.push_back({kind, name_space, name});
-    };
-    add(Referred::kServiceAccount, pod.spec().serviceaccountname());
-    for (const auto& claim : pod.spec().resourceclaims()) {
-        add(Referred::kResourceClaim, claim.resourceclaimname());
-    }
-    for (const auto& claim : pod.status().resourceclaimstatuses()) {
-        add(Referred::kResourceClaim, claim.resourceclaimname());
-    }
-    for (const auto& volume : pod.spec().volumes()) {
-        // The claim of an ephemeral volume is named after both.
-        if (volume.volumesource().has_ephemeral()) {
-            add(Referred::kClaim, pod.metadata().name() + "-" + volume.name());
-        }
-    }
-    walk(pod.spec(), [&](const protobuf::Message& message) {
-        const std::string& type = message.GetDescriptor()->name();
-        if (type == "PersistentVolumeClaimVolumeSource") {
-            return add(Referred::kClaim, text_of(message, "claimName"));
-        }
-        // Secret and Azure volumes name their Secret; all others refer to it by a message.
-        add(Referred::kSecret, text_of(message, "secretName"));
-        const bool config = type.starts_with("ConfigMap");
-        std::vector<const protobuf::FieldDescriptor*> fields;
-        message.GetReflection()->ListFields(message, &fields);
-        for (const auto* field : fields) {
-            if (field->cpp_type() != protobuf::FieldDescriptor::CPPTYPE_MESSAGE ||
-                field->message_type() != corev1::LocalObjectReference::descriptor()) {
-                continue;
-            }
-            const auto take = [&](const protobuf::Message& reference) {
-                add(config ? Referred::kConfigMap : Referred::kSecret, text_of(reference, "name"));
-            };
-            if (!field->is_repeated()) {
-                take(message.GetReflection()->GetMessage(message, field));
-                continue;
-            }
-            for (int i = 0; i < message.GetReflection()->FieldSize(message, field); ++i) {
-                take(message.GetReflection()->GetRepeatedMessage(message, field, i));
-            }
-        }
-    });
-    std::sort(out.begin(), out.end());
-    out.erase(std::unique(out.begin(), out.end()), out.end());
-    return out;
-}
-
 std::string NodeGraph::edge(const std::string& node, const Reference& object) {
     // Names of objects have no slash.
     std::string out = node;
