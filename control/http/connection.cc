@@ -11,6 +11,7 @@
 #include <cstring>
 #include <ctime>
 #include <exception>
+#include <iterator>
 #include <stdexcept>
 #include <utility>
 
@@ -408,6 +409,7 @@ void Connection::dispatch() {
     request->method = std::string(view(message.method_string()));
     request->path = std::move(target->path);
     request->query = std::move(target->query);
+    request->headers.reserve(static_cast<std::size_t>(std::distance(message.begin(), message.end())));
     for (const auto& field : message) {
         request->headers.emplace_back(lower_case(view(field.name_string())),
                                       std::string(view(field.value())));

@@ -93,7 +93,9 @@ Result<Target> parse_target(std::string_view target) {
 }
 
 std::vector<std::string_view> path_segments(std::string_view path, std::size_t most) {
+    constexpr std::size_t kUsualSegments = 8;
     std::vector<std::string_view> out;
+    out.reserve(kUsualSegments);
     while (!path.empty() && out.size() <= most) {
         const std::size_t slash = path.find('/');
         if (slash != 0) out.push_back(path.substr(0, slash));
