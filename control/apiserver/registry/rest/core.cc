@@ -37,14 +37,6 @@ void add_warnings(const std::vector<std::string>& warnings, http::Response* resp
     }
 }
 
-// What a write under way puts in place: the object and what its value is known by, or the value alone, for kinds
-// whose objects are completed as they are read.
-struct Wanted {
-    std::unique_ptr<Message> object;
-    ObjectCache::Digest digest;
-    std::string value;
-};
-
 // The state of one change_object between its attempts.
 struct Attempt : std::enable_shared_from_this<Attempt> {
     Attempt(Core& core_in, const Strategy& strategy_in) : core(core_in), strategy(strategy_in) {}
@@ -64,7 +56,7 @@ struct Attempt : std::enable_shared_from_this<Attempt> {
     bool run_on_newest();
     void acknowledge(Outcome outcome, store::Revision revision);
     void written(const Result<store::WriteResult>& result, const ObjectPtr& existing,
-                 Change::Kind kind, Wanted& wanted,
+                 Change::Kind kind, std::unique_ptr<Message> wanted,
                  const std::shared_ptr<Reservation>& reservation);
 };
 
@@ -102,19 +94,19 @@ void Attempt::run() {
     store::Write write;
     write.key = key;
     write.expected = existing == nullptr ? 0 : existing->revision();
-    const auto wanted = std::make_shared<Wanted>();
+    // What the write puts in place; null for kinds whose objects are completed as they are read.
+    std::shared_ptr<std::unique_ptr<Message>> wanted;
     if (!deletes) {
+        // The version is the store's; without one there is nothing to copy for.
+        codec::object_meta(*change->object).clear_resourceversion();
         auto value = value_to_store(strategy.kind(), *change->object);
         if (!value) {
             if (change->reservation != nullptr) change->reservation->rollback();
             return done(refuse(std::move(value).error()));
         }
         write.value = std::move(*value);
-        if (strategy.kind().custom != nullptr) {
-            wanted->value = *write.value;
-        } else {
-            wanted->digest = ObjectCache::digest_of(*write.value);
-            wanted->object = std::move(change->object);
+        if (strategy.kind().custom == nullptr) {
+            wanted = std::make_shared<std::unique_ptr<Message>>(std::move(change->object));
         }
     }
     if (change->reservation != nullptr) write.also = change->reservation->claims();
@@ -124,23 +116,23 @@ void Attempt::run() {
     }
     core.store.write(
         std::move(write),
-        [self = shared_from_this(), existing, kind = change->kind, wanted,
+        [self = shared_from_this(), existing, kind = change->kind, wanted = std::move(wanted),
          reservation = std::move(change->reservation)](Result<store::WriteResult> result) mutable {
             // The store's thread goes on with the next commit; the rest is for a worker. Nothing is left behind in
             // this closure, which the store may destroy when the Core, and what reservations point to, is gone.
             Core& owner = self->core;
             const codec::KindInfo& written_kind = self->strategy.kind();
-            auto rest = [self = std::move(self), existing = std::move(existing), kind, wanted,
+            auto rest = [self = std::move(self), existing = std::move(existing), kind, wanted = std::move(wanted),
                          reservation = std::move(reservation), result = std::move(result)]() mutable {
                 Core& waited_for = self->core;
-                self->written(result, existing, kind, *wanted, reservation);
+                self->written(result, existing, kind, wanted == nullptr ? nullptr : std::move(*wanted), reservation);
                 reservation.reset();
                 self.reset();
                 const std::lock_guard lock(waited_for.mutex);
                 --waited_for.writes;
                 waited_for.idle.notify_all();
             };
-            if (converter_of(written_kind) == nullptr) return owner.executor.post(std::move(rest));
+            if (converter_of(written_kind) == nullptr) return owner.completions->add(std::move(rest));
             // The object is read back, which may take another call of the webhook.
             resume(owner, written_kind, std::move(rest));
         });
@@ -158,7 +150,7 @@ bool Attempt::run_on_newest() {
 }
 
 void Attempt::written(const Result<store::WriteResult>& result, const ObjectPtr& existing,
-                      Change::Kind kind, Wanted& wanted,
+                      Change::Kind kind, std::unique_ptr<Message> wanted,
                       const std::shared_ptr<Reservation>& reservation) {
     const bool condition_failed =
         result ? result->condition_failed : result.error().code == Code::kAborted;
@@ -177,19 +169,19 @@ void Attempt::written(const Result<store::WriteResult>& result, const ObjectPtr&
     if (!result) return done(refuse(from_error(result.error())));
     if (reservation != nullptr) reservation->commit();
     if (kind == Change::Kind::kDelete) {
-        std::unique_ptr<Message> copy(existing->message().New());
-        copy->CopyFrom(existing->message());
-        codec::object_meta(*copy).set_resourceversion(std::to_string(result->revision));
-        return acknowledge(Outcome{std::make_shared<const StoredObject>(
-                                       strategy.kind(), std::move(copy), result->revision),
-                                   false, true},
-                           result->revision);
+        ObjectPtr gone = existing;
+        if (strategy.returns_deleted_object()) {
+            std::unique_ptr<Message> copy(existing->message().New());
+            copy->CopyFrom(existing->message());
+            codec::object_meta(*copy).set_resourceversion(std::to_string(result->revision));
+            gone = std::make_shared<const StoredObject>(strategy.kind(), std::move(copy), result->revision);
+        }
+        return acknowledge(Outcome{std::move(gone), false, true}, result->revision);
     }
     const codec::KindInfo& made = strategy.kind();
-    auto object = wanted.object == nullptr
-                      ? core.cache.get(made, result->revision, wanted.value)
-                      : core.cache.put(made, result->revision, wanted.digest,
-                                       std::move(wanted.object));
+    const auto& value = result->current.value;
+    auto object = wanted == nullptr ? core.cache.get(made, result->revision, *value)
+                                    : core.cache.put(made, result->revision, value, std::move(wanted));
     if (!object) return done(refuse(std::move(object).error()));
     acknowledge(Outcome{std::move(*object), existing == nullptr, false}, result->revision);
 }
@@ -362,8 +354,11 @@ void Call::respond_list(const ListPage& page) const {
 }
 
 void Call::send(int status, std::string body) const {
+    // Those who pass the answer on add some of their own.
+    constexpr std::size_t kUsualHeaders = 8;
     http::Response response;
     response.status = status;
+    response.headers.reserve(kUsualHeaders);
     response.headers.emplace_back("Content-Type", std::string(media_type(format.encoding)));
     add_warnings(warnings, &response);
     response.body = std::move(body);

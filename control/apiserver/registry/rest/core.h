@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "control/http/server.h"
+#include "control/apiserver/registry/rest/completions.h"
 #include "control/apiserver/registry/rest/encode.h"
 #include "control/apiserver/registry/rest/executor.h"
 #include "control/apiserver/registry/rest/options.h"
@@ -80,8 +81,10 @@ struct Core {
     void wait_until_idle();
 
     WatchTurns watch_turns;
-    // Last, so that its threads end before what they use.
+    // Behind all that its threads use.
     Executor executor;
+    // What is left to do for writes that are stored, kinds that a webhook converts apart. Its tasks hold it.
+    const std::shared_ptr<Completions> completions = std::make_shared<Completions>(executor);
 };
 
 // Runs the task on a thread where conversion webhooks are waited for. False, and it is dropped, when too many wait.
@@ -136,7 +139,8 @@ struct Change {
 using Transform = std::function<Answer<Change>(const ObjectPtr& existing)>;
 
 struct Outcome {
-    ObjectPtr object;  // as it now is; for a deletion as it was, with the deletion's version
+    // As it now is; for a deletion as it was, with the deletion's version where the kind's clients are shown that.
+    ObjectPtr object;
     bool created = false;
     bool deleted = false;
 };

@@ -82,9 +82,9 @@ bool has_finalizers(const Strategy& strategy, const Message& object) {
            strategy.deletion_terms(object, std::nullopt).lingers;
 }
 
-bool same_stored(const Strategy& strategy, const StoredObject& existing, const Message& object) {
-    return codec::encode_protobuf(existing.message(), strategy.kind().gvk) ==
-           codec::encode_protobuf(object, strategy.kind().gvk);
+bool same_stored(const StoredObject& existing, const Message& object) {
+    return existing.message().ByteSizeLong() == object.ByteSizeLong() &&
+           codec::encode_protobuf_raw(existing.message()) == codec::encode_protobuf_raw(object);
 }
 
 // The garbage collector's finalizers as the deletion asks for them. Without a policy, those of an earlier deletion
@@ -305,7 +305,7 @@ Answer<Change> prepare_update(const Strategy& strategy, const StoredObject& exis
         return removal(strategy, existing.message());
     }
     keep_times(existing, object.get());
-    if (same_stored(strategy, existing, *object)) return Change{};
+    if (same_stored(existing, *object)) return Change{};
     Change change;
     change.kind = Change::Kind::kPut;
     if (part == Part::kMain) {
@@ -359,7 +359,7 @@ Answer<Change> prepare_deletion(const Strategy& strategy, const StoredObject& ex
                                                       terms.grace_seconds);
         meta.set_deletiongraceperiodseconds(terms.grace_seconds);
     }
-    if (same_stored(strategy, existing, *object)) return Change{};
+    if (same_stored(existing, *object)) return Change{};
     Change change;
     change.kind = Change::Kind::kPut;
     change.object = std::move(object);

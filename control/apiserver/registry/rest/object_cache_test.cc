@@ -1,11 +1,13 @@
-// What the cache of decoded objects keeps, and what it lets go.
+// What the cache of decoded objects keeps, and what it lets go; and the order of what the workers do.
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <future>
 
 #include "api/kubernetes/core/v1/configmap.pb.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
+#include "control/apiserver/registry/rest/completions.h"
 #include "control/apiserver/registry/rest/executor.h"
 #include "control/apiserver/registry/rest/stored_object.h"
 
@@ -70,14 +72,14 @@ TEST_F(ObjectCacheTest, AWalkOverManyIsKeptTheSecondTime) {
 }
 
 TEST_F(ObjectCacheTest, WhatWasWrittenIsWhatWouldBeRead) {
-    const std::string value = encode_stored(kind(), *message(7));
-    const auto put = cache.put(kind(), 7, ObjectCache::digest_of(value), message(7));
+    const auto value = std::make_shared<const std::string>(encode_stored(kind(), *message(7)));
+    const auto put = cache.put(kind(), 7, value, message(7));
     ASSERT_TRUE(put.has_value());
-    const auto got = cache.get(kind(), 7, value);
+    const auto got = cache.get(kind(), 7, *value);
     ASSERT_TRUE(got.has_value());
     EXPECT_EQ(put->get(), got->get());
     EXPECT_EQ(cache.misses(), 0U);
-    const auto read = decode_stored(kind(), value, 7);
+    const auto read = decode_stored(kind(), *value, 7);
     ASSERT_TRUE(read.has_value());
     EXPECT_EQ((*put)->raw(), (*read)->raw());
     EXPECT_EQ((*put)->json(), (*read)->json());
@@ -124,6 +126,54 @@ TEST(ExecutorTest, WhatSomebodyWaitsForComesFirstButNotForEver) {
     EXPECT_TRUE(seen.starts_with("uuuuuuuuuuuuu")) << seen;
     EXPECT_LT(seen.find('l'), 20U) << seen;
     EXPECT_EQ(std::count(seen.begin(), seen.end(), 'l'), 2) << seen;
+}
+
+struct Workers {
+    explicit Workers(std::size_t threads) : executor(threads) {}
+    Executor executor;
+    std::shared_ptr<Completions> completions = std::make_shared<Completions>(executor);
+};
+
+TEST(CompletionsTest, AllAreDoneInTheirOrder) {
+    std::string order;
+    std::promise<void> begin;
+    {
+        Workers workers(1);
+        workers.executor.post([&] { begin.get_future().wait(); });
+        for (char c = 'a'; c <= 'z'; ++c) workers.completions->add([&order, c] { order += c; });
+        begin.set_value();
+    }
+    EXPECT_EQ(order, "abcdefghijklmnopqrstuvwxyz");
+}
+
+// A write that is admitted anew may wait for another one.
+TEST(CompletionsTest, OneThatWaitsForAnotherOneIsNotInItsWay) {
+    std::promise<void> begin;
+    std::promise<void> other;
+    std::promise<void> done;
+    Workers workers(2);
+    const auto ready = begin.get_future().share();
+    for (int i = 0; i < 2; ++i) workers.executor.post([ready] { ready.wait(); });
+    workers.completions->add([&] {
+        other.get_future().wait();
+        done.set_value();
+    });
+    workers.completions->add([&] { other.set_value(); });
+    begin.set_value();
+    EXPECT_EQ(done.get_future().wait_for(std::chrono::seconds(30)), std::future_status::ready);
+}
+
+TEST(CompletionsTest, OtherTasksHaveTheirTurn) {
+    std::promise<void> begin;
+    std::promise<std::string> seen;
+    std::string order;
+    Workers workers(1);
+    workers.executor.post([&] { begin.get_future().wait(); });
+    for (int i = 0; i < 40; ++i) workers.completions->add([&] { order += 'c'; });
+    workers.executor.post([&] { order += 'u'; });
+    workers.completions->add([&] { seen.set_value(order); });
+    begin.set_value();
+    EXPECT_LT(seen.get_future().get().find('u'), 40U);
 }
 
 }  // namespace

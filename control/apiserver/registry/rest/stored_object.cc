@@ -5,7 +5,9 @@
 #include <xxhash.h>
 
 #include "api/codec/json.h"
+#include "api/codec/json_transcode.h"
 #include "api/codec/protobuf.h"
+#include "api/codec/protobuf_normal.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
 #include "control/apiserver/registry/conversion/conversion.h"
 #include "control/apiserver/registry/custom/custom_kind.h"
@@ -14,8 +16,8 @@
 namespace sluice::registry {
 
 StoredObject::StoredObject(const codec::KindInfo& kind, std::unique_ptr<Message> message,
-                           store::Revision revision)
-    : kind_(kind), message_(std::move(message)), revision_(revision) {}
+                           store::Revision revision, std::shared_ptr<const std::string> value)
+    : kind_(kind), message_(std::move(message)), revision_(revision), value_(std::move(value)) {}
 
 StoredObject::~StoredObject() {
     delete other_version_.load(std::memory_order_acquire);
@@ -32,9 +34,7 @@ const std::string& StoredObject::frame(std::size_t number,
             frames = made.release();
         }
     }
-    std::string& text = frames->text.at(number);
-    std::call_once(frames->once.at(number), [&] { text = make(); });
-    return text;
+    return frames->at(number).get(make);
 }
 
 const codec::metav1::ObjectMeta& StoredObject::meta() const {
@@ -42,16 +42,20 @@ const codec::metav1::ObjectMeta& StoredObject::meta() const {
 }
 
 const std::string& StoredObject::json() const {
-    std::call_once(json_once_, [this] {
-        json_ = codec::encode_json(*message_, kind_.custom == nullptr ? nullptr : &kind_.gvk);
-        json_.shrink_to_fit();  // it grew by doubling, and stays
+    return json_.get([this] {
+        std::string out;
+        if (kind_.custom != nullptr) return codec::encode_json(*message_, &kind_.gvk);
+        // Quicker than by way of the message.
+        const auto raw = value_ == nullptr ? std::nullopt : codec::enveloped(*value_, kind_.gvk);
+        if (raw && codec::transcode_json(*raw, *message_->GetDescriptor(), nullptr, meta().resourceversion(), &out)) {
+            return out;
+        }
+        return codec::encode_json(*message_, nullptr);
     });
-    return json_;
 }
 
 const std::string& StoredObject::raw() const {
-    std::call_once(raw_once_, [this] { raw_ = message_->SerializeAsString(); });
-    return raw_;
+    return raw_.get([this] { return message_->SerializeAsString(); });
 }
 
 const StoredObject& StoredObject::as(const codec::KindInfo& served) const {
@@ -167,9 +171,7 @@ std::uint32_t fingerprint(std::uint64_t digest) {
 
 }  // namespace
 
-ObjectCache::Digest ObjectCache::digest_of(std::string_view value) {
-    return {XXH3_64bits(value.data(), value.size()), value.size()};
-}
+std::uint64_t ObjectCache::digest_of(std::string_view value) { return XXH3_64bits(value.data(), value.size()); }
 
 std::uint32_t& ObjectCache::ghost_of(Shard& shard, const Key& key) {
     return shard.ghosts[key.digest % kGhosts];
@@ -200,7 +202,7 @@ Answer<std::vector<ObjectPtr>> ObjectCache::get_converted(const codec::KindInfo&
     for (const Stored& item : items) {
         out.emplace_back();
         if (item.value.empty()) continue;
-        out.back() = find({item.revision, &kind, digest_of(item.value).hash});
+        out.back() = find({item.revision, &kind, digest_of(item.value)});
         if (out.back() != nullptr) continue;
         missing.push_back(out.size() - 1);
         values.push_back(item.value);
@@ -210,7 +212,7 @@ Answer<std::vector<ObjectPtr>> ObjectCache::get_converted(const codec::KindInfo&
     if (!messages) return refuse(std::move(messages).error());
     for (std::size_t i = 0; i < missing.size(); ++i) {
         const Stored& item = items[missing[i]];
-        out[missing[i]] = insert({item.revision, &kind, digest_of(item.value).hash},
+        out[missing[i]] = insert({item.revision, &kind, digest_of(item.value)},
                                  stored_object(kind, std::move((*messages)[i]), item.revision), item.value.size());
     }
     return out;
@@ -218,7 +220,7 @@ Answer<std::vector<ObjectPtr>> ObjectCache::get_converted(const codec::KindInfo&
 
 Answer<ObjectPtr> ObjectCache::get(const codec::KindInfo& kind, store::Revision revision,
                                    std::string_view value) {
-    const Key key{revision, &kind, digest_of(value).hash};
+    const Key key{revision, &kind, digest_of(value)};
     if (auto found = find(key)) return found;
     auto object = decode_stored(kind, value, revision);
     if (!object) return object;
@@ -226,15 +228,17 @@ Answer<ObjectPtr> ObjectCache::get(const codec::KindInfo& kind, store::Revision 
 }
 
 Answer<ObjectPtr> ObjectCache::put(const codec::KindInfo& kind, store::Revision revision,
-                                   const Digest& value, std::unique_ptr<Message> message) {
-    // As it would be read back.
-    if (const auto normal = codec::normalise(message.get()); !normal) {
-        return refuse(from_error(normal.error()));
+                                   std::shared_ptr<const std::string> value, std::unique_ptr<Message> message) {
+    // As it would be read back, which it mostly is already.
+    const auto raw = codec::enveloped(*value, kind.gvk);
+    if (!raw || !codec::is_normal(*raw, *message->GetDescriptor())) {
+        if (const auto normal = codec::normalise(message.get()); !normal) return refuse(from_error(normal.error()));
     }
     codec::object_meta(*message).set_resourceversion(std::to_string(revision));
-    return insert({revision, &kind, value.hash},
-                  std::make_shared<const StoredObject>(kind, std::move(message), revision),
-                  value.bytes);
+    const Key key{revision, &kind, digest_of(*value)};
+    const std::size_t bytes = value->size();
+    return insert(key, std::make_shared<const StoredObject>(kind, std::move(message), revision, std::move(value)),
+                  bytes);
 }
 
 ObjectPtr ObjectCache::insert(const Key& key, ObjectPtr object, std::size_t value_bytes) {

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "api/codec/scheme.h"
+#include "control/apiserver/registry/rest/made_once.h"
 #include "control/apiserver/registry/rest/status_error.h"
 #include "control/store/store.h"
 
@@ -27,8 +28,9 @@ using Message = google::protobuf::Message;
 // Immutable and thread-safe; encodings are made on first use.
 class StoredObject {
 public:
+    // value: the bytes that the message was stored as, of which its JSON can be made; null: they are not at hand.
     StoredObject(const codec::KindInfo& kind, std::unique_ptr<Message> message,
-                 store::Revision revision);
+                 store::Revision revision, std::shared_ptr<const std::string> value = nullptr);
     ~StoredObject();
     StoredObject(const StoredObject&) = delete;
     StoredObject& operator=(const StoredObject&) = delete;
@@ -55,14 +57,10 @@ private:
     const codec::KindInfo& kind_;
     const std::unique_ptr<Message> message_;
     const store::Revision revision_;
-    mutable std::once_flag json_once_;
-    mutable std::once_flag raw_once_;
-    mutable std::string json_;
-    mutable std::string raw_;
-    struct Frames {
-        std::array<std::once_flag, kFrames> once;
-        std::array<std::string, kFrames> text;
-    };
+    const std::shared_ptr<const std::string> value_;
+    MadeOnce json_;
+    MadeOnce raw_;
+    using Frames = std::array<MadeOnce, kFrames>;
     mutable std::atomic<Frames*> frames_{nullptr};  // owned; most objects are never seen by a watch
     // The next of the versions made so far, owned; the list only grows.
     mutable std::atomic<const StoredObject*> other_version_{nullptr};
@@ -98,13 +96,8 @@ public:
     };
     Answer<std::vector<ObjectPtr>> get_converted(const codec::KindInfo& kind, const std::vector<Stored>& items);
     // The same as get(), when the message that the value was encoded from (encode_stored) is at hand.
-    struct Digest {
-        std::uint64_t hash = 0;
-        std::size_t bytes = 0;
-    };
-    [[nodiscard]] static Digest digest_of(std::string_view value);
-    Answer<ObjectPtr> put(const codec::KindInfo& kind, store::Revision revision, const Digest& value,
-                  std::unique_ptr<Message> message);
+    Answer<ObjectPtr> put(const codec::KindInfo& kind, store::Revision revision,
+                          std::shared_ptr<const std::string> value, std::unique_ptr<Message> message);
     // Drops all objects of a kind that is about to be freed.
     void forget(const codec::KindInfo& kind);
     // What the objects held weigh, and how many were looked for without being there.
@@ -144,6 +137,7 @@ private:
         std::array<std::uint32_t, kGhosts> ghosts{};
     };
 
+    [[nodiscard]] static std::uint64_t digest_of(std::string_view value);
     [[nodiscard]] static std::uint32_t& ghost_of(Shard& shard, const Key& key);
     // Null when it is not kept.
     ObjectPtr find(const Key& key);

@@ -24,8 +24,10 @@ struct Creation {
     CallPtr call;
     WriteOptions options;
     FieldWriter writer;
-    std::shared_ptr<const Message> object;  // as the client sent it, placed in its namespace
-    bool generate = false;
+    std::string name;
+    std::string generate_name;  // empty: the name is as it is
+    // As the client sent it, placed in its namespace. Gone with the first attempt; for another one it is read again.
+    std::unique_ptr<Message> object;
     int attempts = 0;
 };
 
@@ -40,12 +42,26 @@ void answer_outcome(const CallPtr& call, Answer<Outcome> outcome, bool may_creat
     call->respond(outcome->created && may_create ? 201 : 200, *outcome->object);
 }
 
+Answer<std::unique_ptr<Message>> read_new(const Call& call, const WriteOptions& options,
+                                          std::vector<std::string>* warnings) {
+    auto object = read_body(*call.request, *call.strategy, *call.info.kind, options.validation, warnings);
+    if (!object) return object;
+    if (auto ok = place_in_namespace(call.info, object->get()); !ok) return refuse(std::move(ok).error());
+    call.strategy->set_requester(object->get(), call.request->identity);
+    return object;
+}
+
+Answer<std::unique_ptr<Message>> take_object(Creation& creation) {
+    if (creation.object != nullptr) return std::move(creation.object);
+    std::vector<std::string> told_already;
+    return read_new(*creation.call, creation.options, &told_already);
+}
+
 void run_creation(const std::shared_ptr<Creation>& creation) {
     const CallPtr& call = creation->call;
-    std::string name = codec::object_meta(*creation->object).name();
-    if (creation->generate) {
-        const std::string& base = codec::object_meta(*creation->object).generatename();
-        name = base.substr(0, kMaxGeneratedBase) + name_suffix();
+    std::string name = creation->name;
+    if (!creation->generate_name.empty()) {
+        name = creation->generate_name.substr(0, kMaxGeneratedBase) + name_suffix();
     }
     change_object(
         *call->core, *call->strategy, call->info.name_space, name, creation->options.dry_run,
@@ -53,12 +69,13 @@ void run_creation(const std::shared_ptr<Creation>& creation) {
                  [creation, name](const ObjectPtr& existing) -> Answer<Change> {
             const Strategy& strategy = *creation->call->strategy;
             if (existing != nullptr) return refuse(already_exists(strategy.kind(), name));
-            auto object = clone(*creation->object);
-            codec::object_meta(*object).set_name(name);
-            return prepare_creation(strategy, std::move(object), {&creation->writer, false, creation->call.get()});
+            auto object = take_object(*creation);
+            if (!object) return refuse(std::move(object).error());
+            codec::object_meta(**object).set_name(name);
+            return prepare_creation(strategy, std::move(*object), {&creation->writer, false, creation->call.get()});
         }),
         [creation](Answer<Outcome> outcome) {
-            if (!outcome && creation->generate && outcome.error().reason == "AlreadyExists") {
+            if (!outcome && !creation->generate_name.empty() && outcome.error().reason == "AlreadyExists") {
                 if (++creation->attempts < kMaxNameAttempts) {
                     const Call& made = *creation->call;
                     return made.core->go_on(made.strategy->kind(), [creation] { run_creation(creation); });
@@ -224,24 +241,20 @@ void serve_create(const CallPtr& call) {
     }
     auto options = parse_write_options(*call->request, "CreateOptions");
     if (!options) return call->respond(std::move(options).error());
-    auto object = read_body(*call->request, *call->strategy, *call->info.kind,
-                            options->validation, &call->warnings);
+    auto object = read_new(*call, *options, &call->warnings);
     if (!object) return call->respond(std::move(object).error());
-    if (auto ok = place_in_namespace(call->info, object->get()); !ok) {
-        return call->respond(std::move(ok).error());
-    }
     const auto& meta = codec::object_meta(**object);
     if (auto ok = check_namespace(*call->core, call->strategy->kind(), call->info.name_space,
                                   meta.name());
         !ok) {
         return call->respond(std::move(ok).error());
     }
-    call->strategy->set_requester(object->get(), call->request->identity);
     const auto creation = std::make_shared<Creation>();
     creation->call = call;
     creation->options = *options;
     creation->writer = field_writer(*call, *options);
-    creation->generate = meta.name().empty() && !meta.generatename().empty();
+    creation->name = meta.name();
+    if (meta.name().empty()) creation->generate_name = meta.generatename();
     creation->object = std::move(*object);
     run_creation(creation);
 }
