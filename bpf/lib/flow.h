@@ -364,7 +364,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_set_state(const struct sluice_flow_view *vi
 		/* Its writer is not done, and will publish it in a state of its own. */
 		if (state != SLUICE_FLOW_FREE && (word & SLUICE_FLOW_STATE_MASK) == SLUICE_FLOW_BUSY)
 			return 0;
-		if (SLUICE_COMPARE_AND_SWAP(&set->word[slot], word, id | state) == word)
+		if (SLUICE_FLOW_SWAP(&set->word[slot], word, id | state) == word)
 			return 1;
 	}
 	return 0;

@@ -73,7 +73,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_claim(struct sluice_flow_set *set)
 
 	for (i = 0; i < SLUICE_FLOW_CLAIM_LOOKS; i++) {
 		if (SLUICE_READ_ONCE(set->claim) == 0 &&
-		    SLUICE_COMPARE_AND_SWAP(&set->claim, 0, 1) == 0)
+		    SLUICE_FLOW_SWAP(&set->claim, 0, 1) == 0)
 			return 1;
 	}
 	return 0;
@@ -139,6 +139,7 @@ SLUICE_ALWAYS_INLINE __u32 sluice_flow_nth(__u32 i)
 {
 	return 0x65217430U >> 4 * i & (SLUICE_FLOW_WAYS - 1);
 }
+#define SLUICE_FLOW_IN_ONE_LINE 0x99U /* the first four of them, a bit each; these and the others each rise */
 
 /* How readily an occupied slot is given up for the key; SLUICE_FLOW_RANK_ALIVE if it holds the key itself. */
 SLUICE_ALWAYS_INLINE __u32 sluice_flow_rank_slot(const struct sluice_flow_view *view,
@@ -198,6 +199,9 @@ SLUICE_ALWAYS_INLINE int sluice_flow_reserve(const struct sluice_flow_view *view
 	struct sluice_flow_meta *meta;
 	__u32 slot, word, next, state, rank;
 	int same_tag = 0;
+#ifndef __bpf__
+	__u32 free_slots = 0;
+#endif
 	__u32 i;
 
 	if (!set)
@@ -208,6 +212,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_reserve(const struct sluice_flow_view *view
 		victim = slot;
 		best = SLUICE_FLOW_RANK_FREE;
 	}
+#ifdef __bpf__
 	for (i = 0; i < SLUICE_FLOW_WAYS; i++) {
 		slot = sluice_flow_nth(i);
 		word = SLUICE_READ_ONCE(set->word[slot]);
@@ -219,6 +224,21 @@ SLUICE_ALWAYS_INLINE int sluice_flow_reserve(const struct sluice_flow_view *view
 			same_tag = 1;
 		}
 	}
+#else
+	/* The same without branches, which would be guessed wrong every few slots. */
+	for (i = 0; i < SLUICE_FLOW_WAYS; i++) {
+		word = SLUICE_READ_ONCE(set->word[i]);
+		next = (word & SLUICE_FLOW_STATE_MASK) == SLUICE_FLOW_FREE;
+		free_slots |= next << i;
+		same_tag |= (int)(!next & (((word ^ tag) & 0xffff0000U) == 0));
+	}
+	if (!best && free_slots) {
+		if (free_slots & SLUICE_FLOW_IN_ONE_LINE)
+			free_slots &= SLUICE_FLOW_IN_ONE_LINE;
+		victim = (__u32)__builtin_ctz(free_slots);
+		best = SLUICE_FLOW_RANK_FREE;
+	}
+#endif
 	if (!best && !same_tag) {
 		/* Rank and slot in one number, and that in memory, where the BPF verifier need not follow it. */
 		*(volatile __u64 *)&place->best = 0;
@@ -255,7 +275,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_reserve(const struct sluice_flow_view *view
 			return SLUICE_FLOW_CLAIMED;
 		state = word & SLUICE_FLOW_STATE_MASK;
 		next = ((word + SLUICE_FLOW_GENERATION_ONE) & SLUICE_FLOW_GENERATION_MASK) | tag;
-		if (SLUICE_COMPARE_AND_SWAP(&set->word[victim], word,
+		if (SLUICE_FLOW_SWAP(&set->word[victim], word,
 						next | SLUICE_FLOW_BUSY) != word)
 			continue;
 		if (state != SLUICE_FLOW_FREE) {
@@ -322,7 +342,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_publish(struct sluice_flow_set *set, __u32 
 					     __u32 state)
 {
 	slot &= SLUICE_FLOW_WAYS - 1;
-	return SLUICE_COMPARE_AND_SWAP(&set->word[slot], id | SLUICE_FLOW_BUSY, id | state) ==
+	return SLUICE_FLOW_SWAP(&set->word[slot], id | SLUICE_FLOW_BUSY, id | state) ==
 	       (id | SLUICE_FLOW_BUSY);
 }
 

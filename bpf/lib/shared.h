@@ -20,6 +20,9 @@
 /* Plain memory that others may be writing: what was read counts only if a later look at a word confirms it. */
 #define SLUICE_ABOUT_TO_READ(cell) ((void)0)
 #define SLUICE_ABOUT_TO_WRITE(cell) ((void)0)
+#ifndef __bpf__
+#define SLUICE_STORE_RELEASE(cell, before, after) __atomic_store_n(cell, after, __ATOMIC_RELEASE)
+#endif
 #endif
 
 /*
@@ -37,6 +40,27 @@
 #define SLUICE_STORE_RELEASE(cell, before, after) \
 	((void)SLUICE_COMPARE_AND_SWAP(cell, before, after))
 #endif
+#endif
+
+/*
+ * Compare and swap of the flow tables' words and claims. Who defines SLUICE_FLOW_ONE_WRITER is the only one who writes
+ * the tables that it hands to this code, as an lcore is, and pays for no atomic operation. Others may read them: they
+ * see what is stored in its order.
+ */
+#ifdef SLUICE_FLOW_ONE_WRITER
+SLUICE_ALWAYS_INLINE __u32 sluice_flow_swap_alone(__u32 *cell, __u32 before, __u32 after)
+{
+	__u32 found = SLUICE_READ_ONCE(*cell);
+
+	if (found == before) {
+		__atomic_store_n(cell, after, __ATOMIC_RELEASE);
+		__atomic_thread_fence(__ATOMIC_RELEASE);
+	}
+	return found;
+}
+#define SLUICE_FLOW_SWAP(cell, before, after) sluice_flow_swap_alone(cell, before, after)
+#else
+#define SLUICE_FLOW_SWAP(cell, before, after) SLUICE_COMPARE_AND_SWAP(cell, before, after)
 #endif
 
 /*

@@ -1,5 +1,7 @@
 #include "dataplane/dpdk/pipeline/flow_carrier.h"
 
+// Of an lcore's flow tables.
+#define SLUICE_FLOW_ONE_WRITER
 // clang-format off: the views must come before what uses them.
 #include "bpf/lib/view_memory.h"
 #include "bpf/lib/flow_memory.h"

@@ -49,6 +49,7 @@ public:
                                                work_.options.lcore, work_.options.lcores);
         work_.image = image::view_of(tables);
         work_.served = tables.served + std::size_t{row} * header.backend_capacity;
+        work_.served_count = header.backend_capacity;
         work_.drops = tables.drops + std::size_t{row} * SLUICE_DROP_STRIDE;
         work_.own_rows =
             (header.flags & SLUICE_HEADER_OWN_ROWS) != 0 && work_.options.lcores <= header.counter_rows;

@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <span>
 
+// Of an lcore's flow tables.
+#define SLUICE_FLOW_ONE_WRITER
 // clang-format off: the views must come before what uses them.
 #include "bpf/lib/view_memory.h"
 #include "bpf/lib/flow_memory.h"
@@ -35,6 +37,7 @@ struct Work {
     image::Tables tables;
     sluice_view image{};
     sluice_backend_counters* served = nullptr;  // this lcore's row
+    std::uint32_t served_count = 0;             // its length
     std::uint64_t* drops = nullptr;             // this lcore's row
     bool own_rows = false;                      // nobody else adds to it
     std::uint16_t port_min = 0;                 // this lcore's source ports, host order, both ends included
@@ -81,10 +84,10 @@ inline void count_drop(const Work& work, std::uint32_t reason) {
     if (reason < SLUICE_DROP_STRIDE) count(work, work.drops[reason], 1);
 }
 inline void count_connection(const Work& work, std::uint32_t backend) {
-    if (backend < work.image.header->backend_capacity) count(work, work.served[backend].connections, 1);
+    if (backend < work.served_count) count(work, work.served[backend].connections, 1);
 }
 inline void count_packet(const Work& work, std::uint32_t backend, std::uint32_t bytes) {
-    if (backend >= work.image.header->backend_capacity) return;
+    if (backend >= work.served_count) return;
     sluice_backend_counters& served = work.served[backend];
     count(work, served.packets, 1);
     count(work, served.bytes, bytes);
