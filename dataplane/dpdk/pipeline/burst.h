@@ -3,9 +3,12 @@
 //
 //   look     is it plain IP, whole and sound, with ports? hash; fetch the head of its bucket
 //   aim      which slot has its tag? fetch the record
-//   take     find, follow; fetch next hop and counters. In the frames' order: what is not plain, not found, or of no
-//            use any more is processed here as a whole (slow.cc), so that packets see each other's flows
-//   send     rewrite, Ethernet header, count
+//   take     is it the flow's, and does nothing change by it? else find, follow; fetch next hop and counters. In the
+//            frames' order
+//   send     rewrite, Ethernet header, count; from the record, where it lies
+//
+// What is not plain, not found, or of no use any more is processed as a whole (slow.cc) when `take` comes to it, so
+// that packets see each other's flows. An insert may displace a record, so all that has been taken is sent before.
 #pragma once
 
 #include <array>
@@ -25,21 +28,17 @@ struct Step {
     enum class Kind : std::uint8_t { kDone, kPlain4, kPlain6 };
 
     sluice_flow_set* set;  // the head of its bucket
-    std::uint64_t hash;
-    // What it becomes, as its flow's record says; of IPv4 addresses word 3.
-    std::uint32_t new_src_be[4];
-    std::uint32_t new_dst_be[4];
-    std::uint32_t new_ports_be;
-    std::uint32_t backend;
-    std::uint32_t total;  // bytes of IP packet
+    const void* record;    // sluice_flow4 or 6: its flow's if it is taken, before that what aim() takes for it
+    std::uint32_t total;   // bytes of IP packet
+    std::uint32_t hash;    // the lower half of it: tag and home
+    std::uint16_t hops;    // HopCache::set_of where it goes
     Kind kind;
     std::uint8_t l3;
     std::uint8_t protocol;
     std::uint8_t tcp_flags;
-    std::uint8_t flags;  // of the flow's half
-    std::uint8_t slots;  // of its bucket that have its tag, a bit each
-    bool plain;          // for `take`: found to be plain by `look`
+    std::uint8_t slot;  // of the record
 };
+static_assert(sizeof(Step) <= 32);
 
 struct Burst {
     std::array<Step, kMaxBurst> step;

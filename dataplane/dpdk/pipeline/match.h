@@ -8,7 +8,10 @@
 #include <emmintrin.h>
 #endif
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 // clang-format off: the views must come before what uses them.
 #include "bpf/lib/view_memory.h"
@@ -45,6 +48,30 @@ const void* record_at(sluice_flow_set* set, std::uint32_t slot) {
         return sluice_flow_record4(set, slot);
     }
 }
+
+// 0 if the record's key is the tuple of the packet at `ip`, which has no options or extension headers, and whose
+// protocol this is. Without a branch, and 64 bits at once.
+inline std::uint32_t key_differs(const sluice_flow4& record, const std::uint8_t* ip, std::uint8_t protocol) {
+    std::uint64_t key = 0;
+    std::uint64_t packet = 0;
+    std::memcpy(&key, &record, sizeof key);
+    std::memcpy(&packet, ip + 12, sizeof packet);
+    const std::uint64_t differs = (key ^ packet) | (record.ports_be ^ sluice_load32(ip + 20)) |
+                                  static_cast<std::uint32_t>(record.meta.protocol ^ protocol);
+    return static_cast<std::uint32_t>(differs | differs >> 32U);
+}
+inline std::uint32_t key_differs(const sluice_flow6& record, const std::uint8_t* ip, std::uint8_t protocol) {
+    std::array<std::uint64_t, 4> key;
+    std::array<std::uint64_t, 4> packet;
+    std::memcpy(key.data(), &record, sizeof key);
+    std::memcpy(packet.data(), ip + 8, sizeof packet);
+    const std::uint64_t differs = (key[0] ^ packet[0]) | (key[1] ^ packet[1]) | (key[2] ^ packet[2]) |
+                                  (key[3] ^ packet[3]) | (record.ports_be ^ sluice_load32(ip + 40)) |
+                                  static_cast<std::uint32_t>(record.meta.protocol ^ protocol);
+    return static_cast<std::uint32_t>(differs | differs >> 32U);
+}
+static_assert(offsetof(sluice_flow4, src_be) == 0 && offsetof(sluice_flow4, dst_be) == 4 &&
+              offsetof(sluice_flow6, src_be) == 0 && offsetof(sluice_flow6, dst_be) == 16);
 
 // Finds the half keyed by the tuple among slots of its bucket. True, and the hit filled in, or false.
 template <int V6>

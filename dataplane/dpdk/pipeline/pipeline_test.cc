@@ -272,6 +272,34 @@ TEST(Pipeline, PacketsOfABurstSeeTheFlowsOfThoseBefore) {
     }
 }
 
+// The table has one bucket, which is full of flows that nobody has answered: a new one takes the place of two halves.
+TEST(Pipeline, APacketGoesItsFlowsWayThoughALaterOneOfTheBurstTakesTheFlowsPlace) {
+    for (const bool v6 : {false, true}) {
+        const Shape shape{v6, Protocol::kUdp};
+        std::vector<std::string> pods;
+        for (int i = 10; i < 60; ++i) pods.push_back((v6 ? "fd02::" : "10.244.2.") + std::to_string(i));
+        for (std::uint16_t port = 41000; port < 41080; port += 8) {
+            World world(1, world_node(), 4);
+            world.upsert(web(v6, Protocol::kUdp, pods));
+            std::vector<Bytes> burst;
+            std::vector<Outcome> first;
+            for (std::uint16_t i = 0; i < 5; ++i) {
+                const auto own = static_cast<std::uint16_t>(port + i);
+                burst.push_back(packets::build(packet(shape, local_pod(v6), cluster_ip(v6), own, 80)));
+                if (i < 4) first.push_back(world.run(burst.back(), kPods));
+            }
+            const std::vector<Outcome> out = world.run_burst(burst, kPods);
+            for (std::size_t i = 0; i < 4; ++i) {
+                EXPECT_EQ(first[i].verdict, Verdict::kForward);
+                EXPECT_EQ(out[i].verdict, Verdict::kForward);
+                EXPECT_EQ(out[i].frame, first[i].frame) << label(shape) << ", client's port " << port + i;
+            }
+            EXPECT_EQ(out[4].verdict, Verdict::kForward);
+            EXPECT_EQ(world.served().connections, 5U);
+        }
+    }
+}
+
 TEST(Pipeline, WithoutImageOrRoutesEverythingIsTheKernels) {
     World world;
     world.upsert(web(false, Protocol::kTcp, {remote_pod(false)}));
