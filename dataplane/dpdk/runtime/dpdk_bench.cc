@@ -133,6 +133,8 @@ public:
         for (const Port& port : ports_) rte_eth_stats_reset(port.id);
         image_ = std::make_unique<image::Image>();
         for (std::size_t i = 0; i < of.services; ++i) image_->upsert(service(i, of.v6));
+        // As in the images of the engine: each lcore has a row of counters of its own.
+        image_->tables().header->flags |= SLUICE_HEADER_OWN_ROWS;
         std::memset(static_cast<void*>(buckets4_.data()), 0, buckets4_.size() * sizeof(buckets4_[0]));
         std::memset(static_cast<void*>(buckets6_.data()), 0, buckets6_.size() * sizeof(buckets6_[0]));
         config_ = {};

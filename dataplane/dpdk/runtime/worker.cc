@@ -135,21 +135,7 @@ void Worker::sleep_if_idle(bool idle) {
     rte_rcu_qsbr_thread_online(shape_.grace, index_);
 }
 
-void Worker::handle(rte_mbuf** mbufs, std::uint32_t count, bool dispatched) {
-    std::array<Frame, kMaxBurst> frames;
-    std::uint32_t mine = 0;
-    for (std::uint32_t i = 0; i < std::min(count, kAhead); ++i) rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], void*));
-    for (std::uint32_t i = 0; i < count; ++i) {
-        if (i + kAhead < count) rte_prefetch0(rte_pktmbuf_mtod(mbufs[i + kAhead], void*));
-        if (classify(mbufs[i], dispatched, &frames[mine])) ++mine;
-    }
-    for (; others_mask_ != 0; others_mask_ &= others_mask_ - 1) {
-        flush_inbox(static_cast<std::uint32_t>(__builtin_ctzll(others_mask_)));
-    }
-    if (mine != 0) process(frames.data(), mine);
-}
-
-bool Worker::classify(rte_mbuf* mbuf, bool dispatched, Frame* frame) {
+[[gnu::always_inline]] inline bool Worker::classify(rte_mbuf* mbuf, bool dispatched, Frame* frame) {
     if (unlikely(!rte_pktmbuf_is_contiguous(mbuf)) && rte_pktmbuf_linearize(mbuf) != 0) {
         counters_.malformed.add(1);
         rte_pktmbuf_free(mbuf);
@@ -186,15 +172,14 @@ bool Worker::classify(rte_mbuf* mbuf, bool dispatched, Frame* frame) {
         }
         return false;
     }
-    frame->data = data;
-    frame->length = mbuf->data_len;
-    frame->headroom = rte_pktmbuf_headroom(mbuf);
-    frame->tailroom = rte_pktmbuf_tailroom(mbuf);
-    frame->interface = static_cast<std::uint16_t>(interface);
-    frame->from_kernel = port.exception;
-    frame->ip_checksum_good =
-        (mbuf->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK) == RTE_MBUF_F_RX_IP_CKSUM_GOOD;
-    frame->owner = mbuf;
+    *frame = {.data = data,
+              .length = mbuf->data_len,
+              .headroom = rte_pktmbuf_headroom(mbuf),
+              .tailroom = rte_pktmbuf_tailroom(mbuf),
+              .interface = static_cast<std::uint16_t>(interface),
+              .from_kernel = port.exception,
+              .ip_checksum_good = (mbuf->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK) == RTE_MBUF_F_RX_IP_CKSUM_GOOD,
+              .owner = mbuf};
     if (lcores_ == 1 || dispatched || unlikely(tables_.value == nullptr)) return true;
     const std::uint32_t lcore = lcore_of(*frame, *tables_.value, *shared_.value, lcores_, {*flows_.value, now_});
     if (lcore == index_) return true;
@@ -202,6 +187,19 @@ bool Worker::classify(rte_mbuf* mbuf, bool dispatched, Frame* frame) {
     other.frames[other.count++] = mbuf;
     others_mask_ |= 1ULL << lcore;
     return false;
+}
+
+void Worker::handle(rte_mbuf** mbufs, std::uint32_t count, bool dispatched) {
+    std::uint32_t mine = 0;
+    for (std::uint32_t i = 0; i < std::min(count, kAhead); ++i) rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], void*));
+    for (std::uint32_t i = 0; i < count; ++i) {
+        if (i + kAhead < count) rte_prefetch0(rte_pktmbuf_mtod(mbufs[i + kAhead], void*));
+        if (classify(mbufs[i], dispatched, &frames_[mine])) ++mine;
+    }
+    for (; others_mask_ != 0; others_mask_ &= others_mask_ - 1) {
+        flush_inbox(static_cast<std::uint32_t>(__builtin_ctzll(others_mask_)));
+    }
+    if (mine != 0) process({frames_.data(), mine});
 }
 
 void Worker::flush_inbox(std::uint32_t lcore) {
@@ -217,11 +215,11 @@ void Worker::flush_inbox(std::uint32_t lcore) {
     gathered.count = 0;
 }
 
-void Worker::process(Frame* frames, std::uint32_t count) {
-    if (unlikely(capture_ != nullptr)) capture_all(frames, count);
-    counters_.packets.add(count);
-    pipeline_->process({frames, count}, now_);
-    for (std::uint32_t i = 0; i < count; ++i) follow(frames[i]);
+void Worker::process(std::span<Frame> frames) {
+    if (unlikely(capture_ != nullptr)) capture_all(frames);
+    counters_.packets.add(frames.size());
+    pipeline_->process(frames, now_);
+    follow(frames);
 }
 
 }  // namespace sluice::dpdk

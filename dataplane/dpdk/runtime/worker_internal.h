@@ -15,6 +15,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "dataplane/dpdk/pipeline/dispatch.h"
@@ -188,8 +189,10 @@ private:
     void handle(rte_mbuf** frames, std::uint32_t count, bool dispatched);
     // Whether the frame is for process(); else it has gone another way.
     bool classify(rte_mbuf* frame, bool dispatched, Frame* out);
-    void process(Frame* frames, std::uint32_t count);
-    void follow(const Frame& frame);
+    void process(std::span<Frame> frames);
+    // What their verdicts ask for.
+    void follow(std::span<const Frame> frames);
+    void follow_otherwise(const Frame& frame);
     void to_kernel(rte_mbuf* frame, const Frame& answer);
     void to_control(rte_mbuf* frame, const Frame& answer, bool unresolved);
     void send(std::uint16_t port, rte_mbuf* frame);
@@ -197,7 +200,7 @@ private:
     void flush_all();
     void flush_inbox(std::uint32_t lcore);
     void send_failed(std::uint16_t port, rte_mbuf** frames, std::uint32_t count);
-    void capture_all(const Frame* frames, std::uint32_t count);
+    void capture_all(std::span<const Frame> frames);
 
     Shape& shape_;
     const unsigned index_;
@@ -217,6 +220,7 @@ private:
     std::uint64_t last_cycles_ = 0;
     std::uint32_t idle_turns_ = 0;
     std::uint32_t lcores_;
+    std::array<Frame, kMaxBurst> frames_;  // of the burst at hand
     std::array<Gathered, kMaxPorts> sending_;
     std::uint64_t sending_mask_ = 0;  // ports with frames gathered
     std::vector<Gathered> others_;    // by lcore

@@ -48,13 +48,27 @@ void take_back(rte_mbuf* mbuf, const Frame& frame) {
 
 }  // namespace
 
-void Worker::follow(const Frame& frame) {
-    auto* mbuf = static_cast<rte_mbuf*>(frame.owner);
-    if (likely(frame.verdict == Verdict::kForward)) {
-        take_back(mbuf, frame);
-        send(shape_.port_of[frame.out % kMaxInterfaces], mbuf);
-        return;
+void Worker::send(std::uint16_t port, rte_mbuf* mbuf) {
+    Gathered& gathered = sending_[port % kMaxPorts];
+    gathered.frames[gathered.count++] = mbuf;
+    sending_mask_ |= 1ULL << (port % kMaxPorts);
+    if (gathered.count == kMaxBurst) flush(static_cast<std::uint16_t>(port % kMaxPorts));
+}
+
+void Worker::follow(std::span<const Frame> frames) {
+    for (const Frame& frame : frames) {
+        if (likely(frame.verdict == Verdict::kForward)) {
+            auto* mbuf = static_cast<rte_mbuf*>(frame.owner);
+            take_back(mbuf, frame);
+            send(shape_.port_of[frame.out % kMaxInterfaces], mbuf);
+        } else {
+            follow_otherwise(frame);
+        }
     }
+}
+
+void Worker::follow_otherwise(const Frame& frame) {
+    auto* mbuf = static_cast<rte_mbuf*>(frame.owner);
     switch (frame.verdict) {
         case Verdict::kReply:
             take_back(mbuf, frame);
@@ -106,13 +120,6 @@ void Worker::to_control(rte_mbuf* mbuf, const Frame& answer, bool unresolved) {
     }
 }
 
-void Worker::send(std::uint16_t port, rte_mbuf* mbuf) {
-    Gathered& gathered = sending_[port % kMaxPorts];
-    gathered.frames[gathered.count++] = mbuf;
-    sending_mask_ |= 1ULL << (port % kMaxPorts);
-    if (gathered.count == kMaxBurst) flush(static_cast<std::uint16_t>(port % kMaxPorts));
-}
-
 void Worker::flush_all() {
     while (sending_mask_ != 0) flush(static_cast<std::uint16_t>(__builtin_ctzll(sending_mask_)));
 }
@@ -156,9 +163,9 @@ void Worker::send_failed(std::uint16_t port, rte_mbuf** frames, std::uint32_t co
     rte_pktmbuf_free_bulk(frames, count);
 }
 
-void Worker::capture_all(const Frame* frames, std::uint32_t count) {
-    for (std::uint32_t i = 0; i < count; ++i) {
-        const auto* mbuf = static_cast<const rte_mbuf*>(frames[i].owner);
+void Worker::capture_all(std::span<const Frame> frames) {
+    for (const Frame& frame : frames) {
+        const auto* mbuf = static_cast<const rte_mbuf*>(frame.owner);
         capture_->offer(mbuf, mbuf->port, false);
     }
 }
