@@ -3,6 +3,7 @@
 
 #include "control/controllers/endpointslice/endpointslice.h"
 #include "control/controllers/endpointslice/service_pods.h"
+#include "control/controllers/endpointslice/trigger_time.h"
 
 namespace sluice::controllers {
 namespace {
@@ -48,12 +49,16 @@ public:
 private:
     // A Service that is gone takes its Endpoints along, unless they were made by hand.
     Reconciled remove(const std::string& key);
+    // Writes if there is a difference.
+    Reconciled write(const std::string& key, corev1::Endpoints wanted,
+                     const endpoints::TriggerTimes::Look& look);
 
     Context& context_;
     const codec::KindInfo& kind_;
     client::Informer& informer_;
     client::WorkQueue queue_;
     endpoints::ServicePods pods_;
+    endpoints::TriggerTimes triggers_;
 };
 
 Reconciled EndpointsController::remove(const std::string& key) {
@@ -78,19 +83,31 @@ Reconciled EndpointsController::remove(const std::string& key) {
 
 Reconciled EndpointsController::reconcile(const std::string& key) {
     const auto service = pods_.service(key);
-    if (service == nullptr) return remove(key);
+    if (service == nullptr) {
+        triggers_.forget(key);
+        return remove(key);
+    }
     if (service->metadata().has_deletiontimestamp() || service->spec().selector().empty() ||
         service->spec().type() == "ExternalName") {
         return {};
     }
-    corev1::Endpoints wanted = endpoints::desired_endpoints(*service, pods_.pods(*service));
+    const auto selected = pods_.pods(*service);
+    auto look = triggers_.look(key, *service, selected);
+    SLUICE_TRY(write(key, endpoints::desired_endpoints(*service, selected), look));
+    triggers_.followed(key, std::move(look));
+    return {};
+}
+
+Reconciled EndpointsController::write(const std::string& key, corev1::Endpoints wanted,
+                                      const endpoints::TriggerTimes::Look& look) {
     const auto present = client::as<corev1::Endpoints>(informer_.get(key));
     if (present == nullptr) {
+        endpoints::set_trigger_time(look.trigger, wanted.mutable_metadata());
         const auto made = context_.client.create_object(kind_, wanted);
         if (!made) return made.error().with_context(fmt::format("cannot create endpoints {}", key));
         return {};
     }
-    // Annotations are other people's, but for the one that tells of truncation.
+    // Annotations are other people's, but for those that tell of truncation and of the change.
     corev1::Endpoints next = *present;
     *next.mutable_metadata()->mutable_labels() = wanted.metadata().labels();
     auto* annotations = next.mutable_metadata()->mutable_annotations();
@@ -102,6 +119,7 @@ Reconciled EndpointsController::reconcile(const std::string& key) {
         return {};
     }
     next.mutable_subsets()->Swap(wanted.mutable_subsets());
+    endpoints::set_trigger_time(look.trigger, next.mutable_metadata());
     const auto written = context_.client.update(kind_, next);
     if (!written) {
         return written.error().with_context(fmt::format("cannot update endpoints {}", key));

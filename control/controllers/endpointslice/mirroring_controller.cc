@@ -1,7 +1,9 @@
 // Slices that mirror Endpoints made by hand, for Services without selectors.
 #include "control/controllers/endpointslice/endpointslice.h"
+#include "control/controllers/endpointslice/hints.h"
 #include "control/controllers/endpointslice/packing.h"
 #include "control/controllers/endpointslice/slice_writer.h"
+#include "control/controllers/endpointslice/trigger_time.h"
 
 namespace sluice::controllers {
 namespace {
@@ -29,8 +31,8 @@ endpoints::SliceTemplate template_of(const corev1::Endpoints& endpoints) {
     pattern.annotations.emplace();
     for (const auto& [key, value] : meta.annotations()) {
         if (key == "kubectl.kubernetes.io/last-applied-configuration" ||
-            key == "endpoints.kubernetes.io/last-change-trigger-time") {
-            continue;
+            key == endpoints::kTriggerTime) {
+            continue;  // whoever wrote these did not mean the slices
         }
         (*pattern.annotations)[key] = value;
     }
@@ -88,6 +90,8 @@ Reconciled MirroringController::reconcile(const std::string& key) {
         changes.append(
             endpoints::pack(pattern, type, endpoints::mirrored_groups(*source, type), existing));
     }
+    // Endpoints have none.
+    endpoints::remove_hints(&changes);
     return writer_.write(key, changes);
 }
 

@@ -3,6 +3,8 @@
 #include <google/protobuf/util/message_differencer.h>
 
 #include <algorithm>
+#include <iterator>
+#include <set>
 #include <utility>
 
 namespace sluice::controllers::endpoints {
@@ -17,6 +19,14 @@ std::string identity(const discoveryv1::Endpoint& endpoint) {
     for (const auto& address : endpoint.addresses()) out += address + ",";
     return out + "|" + endpoint.hostname() + "|" + endpoint.targetref().uid() + "|" +
            endpoint.targetref().namespace_() + "/" + endpoint.targetref().name();
+}
+
+// Other than in hints, which are not wanted yet.
+bool equals(const discoveryv1::Endpoint& present, const discoveryv1::Endpoint& wanted) {
+    if (!present.has_hints()) return MessageDifferencer::Equals(present, wanted);
+    discoveryv1::Endpoint without = present;
+    without.clear_hints();
+    return MessageDifferencer::Equals(without, wanted);
 }
 
 template <class Map>
@@ -89,7 +99,7 @@ private:
                 changed = true;  // it has gone, or stands in an earlier slice already
                 continue;
             }
-            if (!MessageDifferencer::Equals(endpoint, *found->second)) changed = true;
+            if (!equals(endpoint, *found->second)) changed = true;
             *next.add_endpoints() = *found->second;
             wanted_.erase(found);
         }
@@ -133,7 +143,9 @@ private:
         }
         if (best == nullptr) return;
         changes_.update.push_back(**best);
-        fill(&changes_.update.back());
+        Slice& slice = changes_.update.back();
+        for (auto& endpoint : *slice.mutable_endpoints()) endpoint.clear_hints();
+        fill(&slice);
     }
 
     void create_rest() {
@@ -172,12 +184,25 @@ void reuse_removed(Changes* changes) {
     }
 }
 
+std::vector<SlicePtr> without_written(const std::vector<SlicePtr>& existing,
+                                      const Changes& changes) {
+    std::set<std::string> written;
+    for (const auto& slice : changes.update) written.insert(slice.metadata().name());
+    for (const auto& slice : changes.remove) written.insert(slice->metadata().name());
+    std::vector<SlicePtr> out;
+    std::copy_if(existing.begin(), existing.end(), std::back_inserter(out), [&](const auto& slice) {
+        return !written.contains(slice->metadata().name());
+    });
+    return out;
+}
+
 }  // namespace
 
 void Changes::append(Changes other) {
     std::move(other.create.begin(), other.create.end(), std::back_inserter(create));
     std::move(other.update.begin(), other.update.end(), std::back_inserter(update));
     std::move(other.remove.begin(), other.remove.end(), std::back_inserter(remove));
+    std::move(other.unchanged.begin(), other.unchanged.end(), std::back_inserter(unchanged));
 }
 
 Changes pack(const SliceTemplate& pattern, const std::string& address_type, const Groups& desired,
@@ -214,6 +239,7 @@ Changes pack(const SliceTemplate& pattern, const std::string& address_type, cons
         }
     }
     reuse_removed(&changes);
+    changes.unchanged = without_written(existing, changes);
     return changes;
 }
 

@@ -1,6 +1,8 @@
 // How endpoints are laid into slices: with few writes, and without slices that hold little. Pure
 // and thread-safe.
 //
+// Hints are no part of this: they are put on what comes out (hints.h).
+//
 // Slices that must be written anyway are filled up; what is left goes into one slice that has room
 // for all of it, and only then into new ones. Slices that could be joined are left alone, because
 // joining them costs every watcher more than it saves; a slice goes when it is empty. (The same
@@ -42,13 +44,16 @@ struct Changes {
     std::vector<Slice> create;
     std::vector<Slice> update;
     std::vector<SlicePtr> remove;
+    std::vector<SlicePtr> unchanged;  // all other slices there are
 
+    // Nothing is to be written.
     [[nodiscard]] bool empty() const { return create.empty() && update.empty() && remove.empty(); }
     // Appends another's.
     void append(Changes other);
 };
 
-// existing: the slices of this Service, this address type and this manager.
+// existing: the slices of this Service, this address type and this manager. Endpoints of slices to
+// create and to update come without hints; slices that differ in hints alone are unchanged.
 [[nodiscard]] Changes pack(const SliceTemplate& pattern, const std::string& address_type,
                            const Groups& desired, const std::vector<SlicePtr>& existing,
                            std::size_t max_endpoints = kMaxEndpointsPerSlice);
