@@ -1,6 +1,7 @@
 """Two nodes, the second by `sluice join`: pods and Services across them, and what happens when one is lost."""
 
 import json
+import re
 import time
 
 import pytest
@@ -96,6 +97,35 @@ def test_pods_and_services_across_nodes(space):
     pod = on["node2"]["metadata"]["name"]
     eventually(lambda: space("exec", pod, "--", "wget", "-qO-", f"http://web.{space.namespace}/").stdout ==
                "hello from web:1\n", 15, "the name from the joined node", 0.3)
+
+
+def measured_changes(node):
+    """How often the agent has measured the time from a pod's readiness until packets follow."""
+    text = node.fetch("http://127.0.0.1:10249/metrics")
+    return int(re.search(r'^kubeproxy_network_programming_duration_seconds_count\{ip_family="IPv4"\} (\d+)$', text,
+                         re.MULTILINE)[1])
+
+
+def test_how_long_a_change_takes_is_measured_on_every_node(space):
+    space.apply(SPREAD)
+    old = {pod["metadata"]["name"] for pod in space.ready_pods(4, "app=web")}
+    path = f"/apis/discovery.k8s.io/v1/namespaces/{space.namespace}/endpointslices"
+    named = "endpoints.kubernetes.io/last-change-trigger-time"
+
+    def settled():
+        """All pods are in the slices."""
+        slices = space.cluster.api.get(path)["items"]
+        return [len(s["endpoints"] or []) for s in slices] == [4, 4]
+    eventually(settled, 10, "four endpoints of each family")
+    wait_seconds(1)
+    before = {node.name: measured_changes(node) for node in space.cluster.nodes}
+    space("scale", "deployment", "web", "--replicas=5")
+    new = [pod for pod in space.ready_pods(5, "app=web") if pod["metadata"]["name"] not in old][0]
+    ready_at = [c["lastTransitionTime"] for c in new["status"]["conditions"] if c["type"] == "Ready"]
+    eventually(lambda: [s["metadata"]["annotations"][named] for s in space.cluster.api.get(path)["items"]]
+               == 2 * ready_at, 10, f"both slices say {ready_at}")
+    for node in space.cluster.nodes:
+        eventually(lambda n=node: measured_changes(n) > before[n.name], 10, f"a measurement on {node.name}")
 
 
 def test_source_addresses_are_kept_between_nodes(space):

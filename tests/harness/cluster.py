@@ -235,8 +235,9 @@ class Cluster:
     node_type = Node  # of every cluster: what `pytest --engine` says
     store = "embedded"  # likewise, --store
 
-    def __init__(self, nodes=1, control=True):
+    def __init__(self, nodes=1, control=True, control_arguments=()):
         Cluster._count += 1
+        self.control_arguments = control_arguments
         self.prefix = f"sl{os.getpid()}x{Cluster._count}"
         self.directory = tempfile.mkdtemp(prefix="sluice-test-")
         self.cgroup = os.path.join(cgroup2_root(), f"sluice-test-{self.prefix}")
@@ -271,7 +272,7 @@ class Cluster:
             self.control = self.node.ns.popen(
                 [os.path.join(BIN, "sluice-control"), "--data-dir",
                  os.path.join(self.directory, "control"), "--listen", CONTROL_ADDRESS,
-                 "--service-cluster-ip-range", SERVICE_CIDRS, *storage],
+                 "--service-cluster-ip-range", SERVICE_CIDRS, *storage, *self.control_arguments],
                 stdout=log, stderr=log)
 
         def ready():
