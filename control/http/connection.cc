@@ -5,14 +5,10 @@
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/write.hpp>
-#include <boost/beast/http/error.hpp>
-#include <boost/beast/http/rfc7230.hpp>
 #include <cstdio>
 #include <cstring>
 #include <ctime>
 #include <exception>
-#include <iterator>
-#include <stdexcept>
 #include <utility>
 
 #include "api/base/log.h"
@@ -21,13 +17,11 @@
 #include "control/http/http2_private.h"
 #include "control/http/socket_stream_private.h"
 #include "control/http/status_body.h"
-#include "control/http/uri.h"
 
 namespace sluice::http {
 namespace {
 
 namespace asio = boost::asio;
-namespace beast_http = boost::beast::http;
 
 constexpr std::string_view kComponent = "http";
 constexpr std::size_t kReadBytes = 16U << 10U;
@@ -38,8 +32,6 @@ constexpr std::uint32_t kCloseMs = 1'000;
 constexpr std::uint32_t kDiscardMs = 5'000;
 constexpr std::size_t kMaxDiscardBytes = 2 * kMaxBodyBytes;
 constexpr std::size_t kSlowestBytesPerSecond = 64U << 10U;
-
-std::string_view view(boost::beast::string_view text) { return {text.data(), text.size()}; }
 
 }  // namespace
 
@@ -197,10 +189,8 @@ void Connection::close() {
 // Reading ------------------------------------------------------------------------------------------
 
 void Connection::await_request() {
-    parser_.emplace();
-    parser_->eager(true);
-    parser_->header_limit(static_cast<std::uint32_t>(kMaxHeaderBytes));
-    parser_->body_limit(kMaxBodyBytes);
+    reader_.begin();
+    head_only_ = false;
     header_seen_ = false;
     if (buffer_.size() > 0) {
         state_ = State::kHeader;
@@ -221,7 +211,7 @@ void Connection::await_request() {
 void Connection::read() {
     if (reading_) return;  // the client watch of a stream that just ended will bring the bytes
     if (buffer_.size() > kMaxHeaderBytes + kReadBytes) {
-        parse_failed(beast_http::error::header_limit);
+        refuse_request(header_too_large(), true);
         return;
     }
     await_bytes();
@@ -284,87 +274,50 @@ void Connection::on_bytes(std::string_view bytes) {
 void Connection::parse() {
     parse_due_ = false;
     while (true) {
-        ErrorCode error;
-        std::size_t used = 0;
-        try {
-            used = parser_->put(buffer_.data(), error);
-        } catch (const std::length_error&) {
-            // How Beast says that one field is longer than its 16-bit lengths can tell.
-            error = beast_http::error::header_limit;
-        }
-        buffer_.consume(used);
-        if (!header_seen_ && parser_->is_header_done()) {
+        const auto step = reader_.read_on(&buffer_);
+        if (step == RequestReader::Step::kHeader) {
             header_seen_ = true;
             if (!accept_header()) return;
+            continue;
         }
-        if (identity_.user.empty() && header_seen_ &&
-            parser_->get().body().size() > kMaxAnonymousBodyBytes) {
+        if (identity_.user.empty() && header_seen_ && reader_.body_bytes() > kMaxAnonymousBodyBytes) {
             refuse(unauthorized());
             return;
         }
-        if (error && error != beast_http::error::need_more) {
-            parse_failed(error);
-            return;
-        }
-        if (parser_->is_done()) {
+        if (step == RequestReader::Step::kRefused) {
+            head_only_ = reader_.head_only();
+            refuse_request(reader_.refusal().answer, reader_.refusal().oversized);
+        } else if (step == RequestReader::Step::kDone) {
             dispatch();
-            return;
-        }
-        // Only an unfinished header is reported as need_more; an unfinished body just takes what there is.
-        if (error || used == 0 || buffer_.size() == 0) {
+        } else {
             read();
-            return;
         }
+        return;
     }
 }
 
-void Connection::parse_failed(const ErrorCode& error) {
-    if (error == beast_http::error::body_limit) {
-        shared_->counters.oversized_requests.fetch_add(1, std::memory_order_relaxed);
-        refuse(body_too_large());
-    } else if (error == beast_http::error::header_limit) {
-        shared_->counters.oversized_requests.fetch_add(1, std::memory_order_relaxed);
-        refuse(header_too_large());
-    } else {
-        shared_->counters.malformed_requests.fetch_add(1, std::memory_order_relaxed);
-        refuse(text_response(400, fmt::format("400 Bad Request: {}", error.message())));
-    }
+void Connection::refuse_request(Response answer, bool oversized) {
+    auto& counter = oversized ? shared_->counters.oversized_requests : shared_->counters.malformed_requests;
+    counter.fetch_add(1, std::memory_order_relaxed);
+    refuse(std::move(answer));
 }
 
 bool Connection::accept_header() {
-    const auto& message = parser_->get();
-    http10_ = message.version() < 11;
-    head_only_ = message.method() == beast_http::verb::head;
-    keep_alive_ = message.keep_alive();
-    gzip_accepted_ = accepts_gzip(view(message[beast_http::field::accept_encoding]));
+    const Request& head = reader_.head();
+    http10_ = reader_.http10();
+    head_only_ = reader_.head_only();
+    keep_alive_ = reader_.keep_alive();
+    gzip_accepted_ = accepts_gzip(head.header("accept-encoding"));
     identity_ = {};
-
-    std::size_t fields = 0;
-    std::size_t hosts = 0;
-    for (const auto& field : message) {
-        ++fields;
-        if (field.name() == beast_http::field::host) ++hosts;
-    }
-    if (fields > kMaxHeaderFields) {
-        parse_failed(beast_http::error::header_limit);
-        return false;
-    }
-    if ((hosts == 0 && !http10_) || hosts > 1) {
-        shared_->counters.malformed_requests.fetch_add(1, std::memory_order_relaxed);
-        refuse(text_response(400, hosts == 0 ? "400 Bad Request: missing required Host header"
-                                             : "400 Bad Request: too many Host headers"));
-        return false;
-    }
     if (!authenticate()) return false;
-    const auto length = parser_->content_length();
+    const auto length = reader_.content_length();
     if (identity_.user.empty() && length && *length > kMaxAnonymousBodyBytes) {
         refuse(unauthorized());
         return false;
     }
     state_ = State::kBody;
     set_deadline(shared_->timeouts.body_ms);
-    if (!parser_->is_done() && !http10_ &&
-        lower_case(view(message[beast_http::field::expect])) == "100-continue") {
+    if (!reader_.is_whole() && !http10_ && lower_case(head.header("expect")) == "100-continue") {
         send_continue();
         return false;
     }
@@ -386,8 +339,7 @@ void Connection::send_continue() {
 }
 
 bool Connection::authenticate() {
-    auto found = http::authenticate(
-        *shared_, certificate_, view(parser_->get()[beast_http::field::authorization]));
+    auto found = http::authenticate(*shared_, certificate_, reader_.head().header("authorization"));
     if (!found) {
         refuse(unauthorized());
         return false;
@@ -397,32 +349,13 @@ bool Connection::authenticate() {
 }
 
 void Connection::dispatch() {
-    auto message = parser_->release();
-    parser_.reset();
-    auto target = parse_target(view(message.target()));
-    if (!target) {
-        shared_->counters.malformed_requests.fetch_add(1, std::memory_order_relaxed);
-        refuse(text_response(400, fmt::format("400 Bad Request: {}", target.error().message)));
-        return;
-    }
-    auto request = std::make_shared<Request>();
-    request->method = std::string(view(message.method_string()));
-    request->path = std::move(target->path);
-    request->query = std::move(target->query);
-    request->headers.reserve(static_cast<std::size_t>(std::distance(message.begin(), message.end())));
-    for (const auto& field : message) {
-        request->headers.emplace_back(lower_case(view(field.name_string())),
-                                      std::string(view(field.value())));
-    }
-    request->body = std::move(message.body());
+    auto request = reader_.take();
     request->identity = std::move(identity_);
     request->remote = remote_;
-    request->target = std::string(view(message.target()));
 
     const auto time_ms = request_time_ms(*request, shared_->timeouts);
     if (!time_ms) {
-        shared_->counters.malformed_requests.fetch_add(1, std::memory_order_relaxed);
-        refuse(status_response(400, "BadRequest", time_ms.error().message));
+        refuse_request(status_response(400, "BadRequest", time_ms.error().message), false);
         return;
     }
     state_ = State::kHandling;

@@ -13,17 +13,15 @@
 
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/http/parser.hpp>
-#include <boost/beast/http/string_body.hpp>
 #include <chrono>
 #include <memory>
-#include <optional>
 #include <string>
 
 #include "control/http/answer.h"
 #include "control/http/byte_stream.h"
 #include "control/http/head.h"
 #include "control/http/loop_private.h"
+#include "control/http/request_reader_private.h"
 #include "control/http/tls.h"
 #include "control/http/tls_stream_private.h"
 
@@ -62,8 +60,6 @@ private:
         kClosed,
     };
     using ErrorCode = boost::system::error_code;
-    using Parser =
-        boost::beast::http::request_parser<boost::beast::http::string_body>;
 
     void on_handshake(const ErrorCode& error);
     void hand_over();
@@ -74,7 +70,8 @@ private:
     void take_bytes(ErrorCode error);
     void on_bytes(std::string_view bytes);
     void parse();
-    void parse_failed(const ErrorCode& error);
+    // What the request itself is refused for: counted, and answered without a handler.
+    void refuse_request(Response answer, bool oversized);
     [[nodiscard]] bool accept_header();
     void send_continue();
     // False if the credentials were refused (and answered).
@@ -106,8 +103,8 @@ private:
 
     boost::beast::flat_buffer buffer_;
     bool reading_ = false;  // bytes are waited for
-    std::optional<Parser> parser_;
-    bool header_seen_ = false;
+    RequestReader reader_;
+    bool header_seen_ = false;  // of the request being read
     bool parse_due_ = false;  // what is in the buffer was not looked at yet
     Identity identity_;  // of the request being read
 

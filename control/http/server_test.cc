@@ -235,6 +235,58 @@ TEST(Server, MalformedRequestsAre400) {
     }
 }
 
+// What ends where only this server knows would be read as the next request, which nobody in between has seen.
+TEST(Server, BodiesInAnUnknownCodingAreRefused) {
+    const auto server = serve(echo);
+    const std::string smuggled = "GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n";
+    const std::pair<std::string, int> heads[] = {
+        {"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\n", 501},
+        {"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: identity\r\nContent-Length: 0\r\n\r\n", 501},
+        {"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501},
+        {"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked, gzip\r\n\r\n", 501},
+        {"POST / HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400},
+        {"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n", 400},
+    };
+    for (const auto& [head, status] : heads) {
+        const auto client = TlsClient::connect(server->port(), as_alice());
+        client->send(head + smuggled);
+        const auto reply = client->reply();
+        EXPECT_EQ(reply.status, status) << head;
+        EXPECT_EQ(reply.headers.at("connection"), "close") << head;
+        EXPECT_EQ(reply.body.find("smuggled"), std::string::npos) << head;
+        EXPECT_TRUE(client->at_end()) << head;
+    }
+}
+
+TEST(Server, TrailersAreNoHeaders) {
+    const auto server = serve(echo);
+    const auto client = TlsClient::connect(server->port(), as_alice());
+    const std::string head = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n";
+    // At once, and with the trailer after the server has seen the rest.
+    client->send(head + "\r\n3\r\nabc\r\n0\r\nX-Test: from the trailer\r\n\r\n");
+    EXPECT_TRUE(client->reply().body.ends_with("x-test=\nbody=abc"));
+    client->send(head + "X-Test: t\r\nExpect: 100-continue\r\n\r\n");
+    EXPECT_EQ(client->reply().status, 100);
+    client->send("3\r\nabc\r\n0\r\nX-Test: from the trailer\r\n\r\n");
+    EXPECT_TRUE(client->reply().body.ends_with("x-test=t\nbody=abc"));
+    client->send(get("/"));  // what follows a trailer is the next request
+    EXPECT_EQ(client->reply().status, 200);
+}
+
+// The end of an empty body, as it may arrive on a slow line.
+TEST(Server, ChunksMayComeByteByByte) {
+    const auto server = serve(echo);
+    for (const std::string body : {"0\r\n\r\n", "3\r\nabc\r\n0\r\n\r\n", "0\r\nX-Test: t\r\n\r\n"}) {
+        const auto client = TlsClient::connect(server->port());
+        client->send("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n");
+        for (const char c : body) {
+            client->send(std::string(1, c));
+            std::this_thread::sleep_for(std::chrono::milliseconds(5));  // so that it is read by itself
+        }
+        EXPECT_EQ(client->reply().status, 200) << body;
+    }
+}
+
 TEST(Server, BodiesAboveTheLimitAre413) {
     const auto server = serve(echo);
     auto client = TlsClient::connect(server->port(), as_alice());
