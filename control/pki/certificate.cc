@@ -270,6 +270,39 @@ Result<CertificateFacts> read_certificate(const std::string& certificate_pem) {
     return facts;
 }
 
+Result<void> check_authorities(std::string_view pem) {
+    // What is longer is not looked at: BIO counts in int.
+    constexpr std::size_t kMaxBytes = 16U << 20U;
+    if (pem.size() > kMaxBytes) return make_error(Code::kInvalidArgument, "more than {} bytes", kMaxBytes);
+    const Owned<BIO> bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
+    // What is said about a text without any: the first thing that is wrong with it.
+    std::string why;
+    bool found = false;
+    while (!found && BIO_pending(bio.get()) > 0) {
+        char* name = nullptr;
+        char* header = nullptr;
+        unsigned char* data = nullptr;
+        long size = 0;
+        if (PEM_read_bio(bio.get(), &name, &header, &data, &size) != 1) {
+            if (why.empty()) why = "unable to parse bytes as PEM block";
+            ERR_clear_error();
+            continue;  // behind what it could not read
+        }
+        if (std::string_view(name) == PEM_STRING_X509 && *header == '\0') {
+            const unsigned char* at = data;
+            const Owned<X509> certificate(d2i_X509(nullptr, &at, size));
+            found = certificate != nullptr && at == data + size;
+            if (!found && why.empty()) why = "failed to parse certificate: x509: malformed certificate";
+            ERR_clear_error();
+        }
+        OPENSSL_free(name);
+        OPENSSL_free(header);
+        OPENSSL_free(data);
+    }
+    if (found) return {};
+    return make_error(Code::kInvalidArgument, "{}", why.empty() ? "no valid certificate authority data seen" : why);
+}
+
 Result<void> check_key_pair(const KeyPair& pair) {
     SLUICE_TRY_ASSIGN(const auto certificate, parse_certificate(pair.certificate_pem));
     SLUICE_TRY_ASSIGN(const auto key, parse_private_key(pair.private_key_pem));

@@ -52,6 +52,10 @@ struct CertificateFacts {
 // The first certificate in the text; kDataLoss if there is none.
 Result<CertificateFacts> read_certificate(const std::string& certificate_pem);
 
+// Whether a text has a certificate to trust: blocks of other kinds, and certificates that cannot be read, do not matter
+// beside one that can. kInvalidArgument: none, in the words that Kubernetes' clients have for it.
+Result<void> check_authorities(std::string_view pem);
+
 // kDataLoss: either part cannot be read; kFailedPrecondition: the key is not the certificate's.
 Result<void> check_key_pair(const KeyPair& pair);
 

@@ -244,6 +244,22 @@ TEST(Pki, KeyOfAnotherCertificateIsRefused) {
     EXPECT_NE(directory.error().message.find("ca.key"), std::string::npos);
 }
 
+// As Go's AppendCertsFromPEM takes them, and client-go's words for those it does not.
+TEST(Pki, AuthoritiesAreThoseThatCanBeRead) {
+    const std::string key = *make_private_key();
+    const std::string ca = *make_ca_certificate(key, "ca", 1'700'000'000, 1'000'000);
+    const std::string broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    for (const auto& good : {ca, key + ca, "words\n" + ca, broken + ca, ca + broken, ca + "rest"}) {
+        EXPECT_TRUE(check_authorities(good)) << good;
+    }
+    const auto why = [](const std::string& pem) { return check_authorities(pem).error().message; };
+    EXPECT_EQ(why("\n"), "unable to parse bytes as PEM block");
+    EXPECT_EQ(why("words"), "unable to parse bytes as PEM block");
+    EXPECT_EQ(why(ca.substr(0, ca.size() / 2)), "unable to parse bytes as PEM block");
+    EXPECT_EQ(why(key), "no valid certificate authority data seen");
+    EXPECT_EQ(why(broken).find("failed to parse certificate: "), 0U);
+}
+
 TEST(Pki, LeafCannotStandAsAuthority) {
     const TemporaryDirectory temporary;
     {

@@ -22,6 +22,7 @@
 #include "control/apiserver/registry/rest/admission.h"
 #include "control/apiserver/registry/rest/connecting.h"
 #include "control/apiserver/registry/rest/core.h"
+#include "control/apiserver/registry/rest/posting.h"
 #include "control/apiserver/registry/rest/verbs.h"
 
 namespace sluice::registry {
@@ -94,6 +95,10 @@ public:
     void admit_connection(std::shared_ptr<const http::Request> request,
                           std::shared_ptr<http::Responder> responder, std::function<void()> go_on) override {
         ask_about_connection(core_, std::move(request), std::move(responder), std::move(go_on));
+    }
+    void admit_posted(std::shared_ptr<const http::Request> request, std::shared_ptr<http::Responder> responder,
+                      Posted posted, AnswerPosted answer) override {
+        ask_about_posted(core_, std::move(request), std::move(responder), std::move(posted), std::move(answer));
     }
     [[nodiscard]] ApiFigures figures() const override;
     [[nodiscard]] std::string metrics() const override {
@@ -323,6 +328,14 @@ Result<void> check_options(const ApiOptions& options) {
 }
 
 }  // namespace
+
+void Api::admit_posted(std::shared_ptr<const http::Request> request, std::shared_ptr<http::Responder> responder,
+                       Posted posted, AnswerPosted answer) {
+    (void)request;
+    (void)responder;
+    (void)posted;
+    answer_unasked(answer);
+}
 
 std::string Api::kind_name(const codec::KindInfo& kind) { return kind.resource; }
 

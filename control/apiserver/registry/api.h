@@ -24,6 +24,8 @@ class Store;
 namespace sluice::registry {
 
 class Admission;
+class PostedAdmission;
+struct Posted;
 
 // A shorter event_ttl_s is refused: a controller's events would be gone before anybody could read them.
 inline constexpr std::uint32_t kMinEventTtlSeconds = 10;
@@ -122,6 +124,11 @@ public:
         (void)responder;
         go_on();
     }
+    // Asks servers outside, if any are to be asked, about something that is posted and not stored (rest/posting.h), and
+    // has it answered: on this thread, or on another one.
+    virtual void admit_posted(std::shared_ptr<const http::Request> request,
+                              std::shared_ptr<http::Responder> responder, Posted posted,
+                              std::function<void(PostedAdmission& admission)> answer);
     // Tells the listener of all custom kinds that are served, now and after each change; one call at a time, on any
     // thread. Once, before requests come.
     virtual void on_custom_kinds(CustomListener listener) { listener({}); }

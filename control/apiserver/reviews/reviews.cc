@@ -15,10 +15,8 @@
 #include "api/kubernetes/authorization/v1/authorization.pb.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
 #include "control/apiserver/authorization/authorizer.h"
-#include "control/apiserver/registry/rest/body.h"
 #include "control/apiserver/registry/rest/core.h"
-#include "control/apiserver/registry/rest/encode.h"
-#include "control/apiserver/registry/rest/options.h"
+#include "control/apiserver/registry/rest/posting.h"
 #include "control/apiserver/registry/rest/unstored_kind.h"
 #include "control/apiserver/reviews/access_private.h"
 
@@ -32,9 +30,6 @@ using authorization::Authorizer;
 using registry::Answer;
 using registry::FieldErrors;
 using registry::refuse;
-using registry::Strategy;
-
-constexpr int kCreated = 201;
 
 enum class Review : std::uint8_t { kSelf, kSelfAccess, kAccess, kLocalAccess, kSelfRules };
 
@@ -101,9 +96,11 @@ struct Question {
     const Authorizer& authorizer;
     const http::Identity& user;
     const Place& place;
+    registry::PostedAdmission& admission;
 };
 
 Answer<void> answer(const Question& question, authenticationv1::SelfSubjectReview* review) {
+    if (auto ok = question.admission.check(review); !ok) return ok;
     auto* info = review->mutable_status()->mutable_userinfo();
     info->set_username(question.user.user);
     if (!question.user.uid.empty()) info->set_uid(question.user.uid);
@@ -126,6 +123,7 @@ Answer<void> answer(const Question& question, authorizationv1::SelfSubjectAccess
     check_attributes(review->spec(), &errors);
     check_metadata(review->metadata(), false, &errors);
     if (auto ok = checked(question.place.row->kind, errors); !ok) return ok;
+    if (auto ok = question.admission.check(review); !ok) return ok;
     decide(question.authorizer, attributes_of(review->spec(), question.user), review->mutable_status());
     return {};
 }
@@ -152,6 +150,7 @@ Answer<void> answer(const Question& question, authorizationv1::SubjectAccessRevi
     check_subject(review->spec(), &errors);
     check_metadata(review->metadata(), false, &errors);
     if (auto ok = checked(question.place.row->kind, errors); !ok) return ok;
+    if (auto ok = question.admission.check(review); !ok) return ok;
     decide(question.authorizer, attributes_of(review->spec(), subject_of(review->spec())),
            review->mutable_status());
     return {};
@@ -180,6 +179,7 @@ Answer<void> answer(const Question& question, authorizationv1::LocalSubjectAcces
                        "disallowed on this kind of request");
     }
     if (auto ok = checked(question.place.row->kind, errors); !ok) return ok;
+    if (auto ok = question.admission.check(review); !ok) return ok;
     decide(question.authorizer, attributes_of(review->spec(), subject_of(review->spec())),
            review->mutable_status());
     return {};
@@ -189,6 +189,7 @@ Answer<void> answer(const Question& question, authorizationv1::SelfSubjectRulesR
     if (review->spec().namespace_().empty()) {
         return refuse(registry::bad_request("no namespace on request"));
     }
+    if (auto ok = question.admission.check(review); !ok) return ok;
     tell_rules(question.authorizer.permitted(question.user, review->spec().namespace_()),
                review->mutable_status());
     return {};
@@ -217,31 +218,17 @@ Answer<void> answer_any(const Question& question, google::protobuf::Message* mes
 
 bool handles(std::string_view path) { return path.starts_with("/apis/auth") && place_of(path).has_value(); }
 
-void handle(const Authorizer& authorizer, const http::Request& request, http::Responder& responder) {
-    const Place place = *place_of(request.path);
-    const auto format = registry::negotiate_output(request.header("accept"), false);
-    const auto encoding = format ? format->encoding : registry::Encoding::kJson;
-    const auto fail = [&](const registry::StatusError& error) {
-        registry::respond_error(responder, error, encoding);
+void handle(const Authorizer& authorizer, registry::Api* api, std::shared_ptr<const http::Request> request,
+            std::shared_ptr<http::Responder> responder) {
+    const Place place = *place_of(request->path);
+    registry::Posted posted;
+    posted.kind = &place.row->kind;
+    posted.name_space = place.name_space;
+    auto answer_body = [&authorizer, request, place](registry::PostedAdmission& admission,
+                                                     google::protobuf::Message* body) {
+        return answer_any({authorizer, request->identity, place, admission}, body);
     };
-    if (!format) return fail(format.error());
-    if (request.method != "POST") return fail(registry::method_not_allowed());
-    const auto options = registry::parse_write_options(request, "CreateOptions");
-    if (!options) return fail(options.error());
-    const Strategy strategy(place.row->kind);
-    std::vector<std::string> warnings;
-    auto body = registry::read_body(request, strategy, place.row->kind, options->validation, &warnings);
-    if (!body) return fail(body.error());
-    if (auto ok = answer_any({authorizer, request.identity, place}, body->get()); !ok) return fail(ok.error());
-    const registry::StoredObject object(place.row->kind, std::move(*body), 0);
-    http::Response response;
-    response.status = kCreated;
-    response.headers.emplace_back("Content-Type", std::string(registry::media_type(encoding)));
-    for (const std::string& warning : warnings) {
-        response.headers.emplace_back("Warning", "299 - " + registry::go_quote(warning));
-    }
-    response.body = registry::encode_object(strategy, object, *format, registry::RowObject::kNone);
-    responder.send(std::move(response));
+    registry::serve_posted(api, std::move(request), std::move(responder), std::move(posted), std::move(answer_body));
 }
 
 }  // namespace sluice::reviews

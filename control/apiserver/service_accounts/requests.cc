@@ -14,10 +14,8 @@
 #include "api/kubernetes/meta/v1/meta.pb.h"
 #include "control/apiserver/authentication/impersonation.h"
 #include "control/apiserver/authorization/node_authorizer.h"
-#include "control/apiserver/registry/rest/body.h"
 #include "control/apiserver/registry/rest/core.h"
-#include "control/apiserver/registry/rest/encode.h"
-#include "control/apiserver/registry/rest/options.h"
+#include "control/apiserver/registry/rest/posting.h"
 #include "control/apiserver/registry/rest/unstored_kind.h"
 #include "control/apiserver/registry/validation/field_errors.h"
 
@@ -34,7 +32,6 @@ using registry::go_quote;
 using registry::refuse;
 
 constexpr std::string_view kComponent = "service-accounts";
-constexpr int kCreated = 201;
 
 constexpr const char* kGroup = "authentication.k8s.io";
 
@@ -168,7 +165,8 @@ Answer<void> check_names(const Asked& asked, const codec::metav1::ObjectMeta& me
     return refuse(registry::invalid(request_kind(), asked.name, errors));
 }
 
-Answer<void> issue(const Authority& authority, const Asked& asked, authenticationv1::TokenRequest* request) {
+Answer<void> issue(const Authority& authority, const Asked& asked, registry::PostedAdmission& admission,
+                   authenticationv1::TokenRequest* request) {
     auto* meta = request->mutable_metadata();
     auto* spec = request->mutable_spec();
     if (auto ok = check_names(asked, *meta); !ok) return ok;
@@ -196,6 +194,7 @@ Answer<void> issue(const Authority& authority, const Asked& asked, authenticatio
         errors.too_many("spec.audiences", static_cast<std::uint64_t>(spec->audiences_size()), kMaxAudiences);
     }
     if (!errors.empty()) return refuse(registry::invalid(request_kind(), "", errors));
+    if (auto ok = admission.check(request); !ok) return ok;
     if (auto ok = check_node(asked, *request); !ok) return ok;
     Claims claims;
     claims.name_space = asked.name_space;
@@ -226,7 +225,8 @@ void tell(const http::Identity& identity, authenticationv1::UserInfo* out) {
     }
 }
 
-Answer<void> review(const Authority& authority, const OtherTokens& others, authenticationv1::TokenReview* review) {
+Answer<void> review(const Authority& authority, const OtherTokens& others, registry::PostedAdmission& admission,
+                    authenticationv1::TokenReview* review) {
     if (!review->metadata().namespace_().empty()) {
         return refuse(registry::bad_request(fmt::format("namespace is not allowed on this type: {}",
                                                         review->metadata().namespace_())));
@@ -235,6 +235,7 @@ Answer<void> review(const Authority& authority, const OtherTokens& others, authe
     if (spec.token().empty()) {
         return refuse(registry::bad_request("token is required for TokenReview in authentication"));
     }
+    if (auto ok = admission.check(review); !ok) return ok;
     review->clear_status();
     auto* status = review->mutable_status();
     const std::vector<std::string> audiences(spec.audiences().begin(), spec.audiences().end());
@@ -280,42 +281,27 @@ bool TokenRequests::handles(const http::Request& request) const {
     return is_review(request.path) || request_path(request.path).has_value();
 }
 
-void TokenRequests::handle(const http::Request& request, http::Responder& responder) const {
-    const auto format = registry::negotiate_output(request.header("accept"), false);
-    const auto encoding = format ? format->encoding : registry::Encoding::kJson;
-    const auto fail = [&](const registry::StatusError& error) {
-        registry::respond_error(responder, error, encoding);
+void TokenRequests::handle(registry::Api* api, std::shared_ptr<const http::Request> request,
+                           std::shared_ptr<http::Responder> responder) const {
+    const auto path = request_path(request->path);
+    registry::Posted posted;
+    posted.kind = path ? &request_kind() : &review_kind();
+    if (path) {
+        posted.resource = &core_kind("serviceaccounts");
+        posted.subresource = path->subresource;
+        posted.name_space = path->name_space;
+        posted.name = path->name;
+    }
+    auto answer = [this, request, posted](registry::PostedAdmission& admission, Message* body) -> Answer<void> {
+        if (posted.resource == nullptr) {
+            return review(authority_, others_, admission, static_cast<authenticationv1::TokenReview*>(body));
+        }
+        const Reader* read = authority_.reader();
+        if (read == nullptr) return refuse(registry::unavailable("the server is starting"));
+        const Asked asked{*read, request->identity, posted.name_space, posted.name};
+        return issue(authority_, asked, admission, static_cast<authenticationv1::TokenRequest*>(body));
     };
-    if (!format) return fail(format.error());
-    if (request.method != "POST") return fail(registry::method_not_allowed());
-    const Reader* read = authority_.reader();
-    if (read == nullptr) return fail(registry::unavailable("the server is starting"));
-    const auto options = registry::parse_write_options(request, "CreateOptions");
-    if (!options) return fail(options.error());
-    const bool reviews = is_review(request.path);
-    const codec::KindInfo& kind = reviews ? review_kind() : request_kind();
-    const registry::Strategy strategy(kind);
-    std::vector<std::string> warnings;
-    auto body = registry::read_body(request, strategy, kind, options->validation, &warnings);
-    if (!body) return fail(body.error());
-    Answer<void> done;
-    if (reviews) {
-        done = review(authority_, others_, static_cast<authenticationv1::TokenReview*>(body->get()));
-    } else {
-        const auto path = *request_path(request.path);
-        const Asked asked{*read, request.identity, path.name_space, path.name};
-        done = issue(authority_, asked, static_cast<authenticationv1::TokenRequest*>(body->get()));
-    }
-    if (!done) return fail(done.error());
-    const registry::StoredObject object(kind, std::move(*body), 0);
-    http::Response response;
-    response.status = kCreated;
-    response.headers.emplace_back("Content-Type", std::string(registry::media_type(encoding)));
-    for (const std::string& warning : warnings) {
-        response.headers.emplace_back("Warning", "299 - " + go_quote(warning));
-    }
-    response.body = registry::encode_object(strategy, object, *format, registry::RowObject::kNone);
-    responder.send(std::move(response));
+    registry::serve_posted(api, std::move(request), std::move(responder), std::move(posted), std::move(answer));
 }
 
 }  // namespace sluice::service_accounts

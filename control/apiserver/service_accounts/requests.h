@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -10,6 +11,10 @@
 
 #include "control/apiserver/service_accounts/authority.h"
 #include "control/http/server.h"
+
+namespace sluice::registry {
+class Api;
+}
 
 namespace sluice::service_accounts {
 
@@ -27,8 +32,10 @@ public:
 
     // True for paths that are answered here, whatever the method.
     [[nodiscard]] bool handles(const http::Request& request) const;
-    // REQUIRES: handles(request); the request is authorized and its identity settled.
-    void handle(const http::Request& request, http::Responder& responder) const;
+    // Answers now, or once servers outside were asked: this and the api outlive that. api: null while the server
+    // starts, when nobody is asked. REQUIRES: handles(*request); the request is authorized and its identity settled.
+    void handle(registry::Api* api, std::shared_ptr<const http::Request> request,
+                std::shared_ptr<http::Responder> responder) const;
 
 private:
     const Authority& authority_;

@@ -171,4 +171,8 @@ bool is_exempt(const AdmissionRequest& request) {
            std::find(kResources.begin(), kResources.end(), request.kind.resource) != kResources.end();
 }
 
+bool is_review(const AdmissionRequest& request) {
+    return request.kind.gvk.group == "authentication.k8s.io" || request.kind.gvk.group == "authorization.k8s.io";
+}
+
 }  // namespace sluice::admission

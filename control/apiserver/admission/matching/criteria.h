@@ -48,5 +48,8 @@ struct Match {
 [[nodiscard]] registry::Answer<Match> match(const Criteria& criteria, const registry::AdmissionRequest& request);
 // Configurations of admission itself: nobody is asked about them, so that a broken one can be taken away.
 [[nodiscard]] bool is_exempt(const registry::AdmissionRequest& request);
+// Questions about who somebody is and what he may do: no policy is asked about them, as one that denies them could shut
+// everybody out. Webhooks are, if their rules name them.
+[[nodiscard]] bool is_review(const registry::AdmissionRequest& request);
 
 }  // namespace sluice::admission

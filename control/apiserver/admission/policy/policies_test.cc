@@ -4,7 +4,12 @@
 
 #include <gtest/gtest.h>
 
+#include "api/kubernetes/authentication/v1/authentication.pb.h"
+#include "api/kubernetes/authorization/v1/authorization.pb.h"
 #include "control/apiserver/admission/admission.h"
+#include "control/apiserver/registry/rest/listing.h"
+#include "control/apiserver/registry/rest/posting.h"
+#include "control/apiserver/registry/rest/unstored_kind.h"
 #include "control/apiserver/registry/test_util.h"
 #include "control/http/forwarding_responder.h"
 
@@ -219,6 +224,39 @@ TEST_F(Checked, RequestNamespaceAndAuthorizer) {
     const Reply reply = make("a", "{}");
     EXPECT_EQ(reply.status, 201) << reply.body;
     EXPECT_EQ(make("b", "{}", "?dryRun=All").status, 422);
+}
+
+// As upstream: requests for tokens are shown to policies, and questions about rights are not.
+TEST_F(Checked, ReviewsAreNobodysBusiness) {
+    policy("p", R"J("validations":[{"expression":"false"}])J", R"("apiGroups":["*"],"resources":["*/*"])");
+    bind("b", "p");
+    const auto verdict = [this](registry::Posted posted, registry::Message* body) {
+        posted.name_space = posted.kind->namespaced ? "default" : "";
+        auto request = std::make_shared<http::Request>();
+        request->method = "POST";
+        const auto recorder = std::make_shared<registry::testing::Recorder>();
+        cluster_.api().admit_posted(request, recorder, posted, [&, recorder](registry::PostedAdmission& admission) {
+            const auto ok = admission.check(body);
+            recorder->send({ok ? 200 : ok.error().code, {}, "{}"});
+        });
+        return recorder->wait().status;
+    };
+    static const auto review = registry::unstored_kind<k8s::io::api::authentication::v1::TokenReview>(
+        "authentication.k8s.io", "v1", "tokenreviews", "tokenreview", false);
+    static const auto access = registry::unstored_kind<k8s::io::api::authorization::v1::LocalSubjectAccessReview>(
+        "authorization.k8s.io", "v1", "localsubjectaccessreviews", "localsubjectaccessreview", true);
+    static const auto token = registry::unstored_kind<k8s::io::api::authentication::v1::TokenRequest>(
+        "authentication.k8s.io", "v1", "tokenrequests", "tokenrequest", true);
+    registry::Posted posted;
+    posted.kind = &review;
+    EXPECT_EQ(verdict(posted, review.new_object().get()), 200);
+    posted.kind = &access;
+    EXPECT_EQ(verdict(posted, access.new_object().get()), 200);
+    posted.kind = &token;
+    posted.resource = &registry::kind_named("", "v1", "serviceaccounts");
+    posted.subresource = "token";
+    posted.name = "robot";
+    EXPECT_EQ(verdict(posted, token.new_object().get()), 422);
 }
 
 TEST_F(Checked, ParamsByNameAndSelector) {

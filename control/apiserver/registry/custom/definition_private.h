@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "api/base/result.h"
 #include "api/kubernetes/apiextensions/v1/customresourcedefinition.pb.h"
 #include "control/apiserver/registry/validation/field_errors.h"
 
@@ -30,6 +31,8 @@ void check_definition(const Definition& definition, FieldErrors* errors);
 // What may not change; metadata is already checked.
 void check_definition_update(const Definition& definition, const Definition& old,
                              FieldErrors* errors);
+// Whom the conversion's webhook is trusted by, if it says so: kInvalidArgument in Kubernetes' words.
+Result<void> check_conversion_authority(const Definition& definition);
 void check_definition_names(const extv1::CustomResourceDefinitionNames& names,
                             const std::string& path, FieldErrors* errors);
 

@@ -14,6 +14,7 @@
 #include "control/apiserver/registry/custom/structural_private.h"
 #include "control/apiserver/registry/validation/admission_rules.h"
 #include "control/apiserver/registry/validation/names.h"
+#include "control/pki/certificate.h"
 
 namespace sluice::registry {
 
@@ -280,6 +281,25 @@ void check_conversion(const extv1::CustomResourceConversion& conversion, FieldEr
     }
 }
 
+// As Go writes bytes.
+std::string go_bytes(std::string_view bytes) {
+    std::string out = "[]byte{";
+    for (const char c : bytes) {
+        if (out.back() != '{') out += ", ";
+        out += fmt::format("{:#x}", static_cast<unsigned char>(c));
+    }
+    return out + "}";
+}
+
+// Of a kind that is served and can be converted, nobody may take that away; before, it is only not established.
+void check_authority_update(const Definition& definition, const Definition& old, FieldErrors* errors) {
+    const auto valid = check_conversion_authority(definition);
+    if (valid || !condition_holds(old, "Established") || !check_conversion_authority(old)) return;
+    errors->invalid("spec.conversion.webhookClientConfig.caBundle",
+                    BadValue::verbatim(go_bytes(definition.spec().conversion().webhook().clientconfig().cabundle())),
+                    valid.error().message);
+}
+
 void check_stored_versions(const Definition& definition, FieldErrors* errors) {
     const auto& stored = definition.status().storedversions();
     const std::vector<std::string> names(stored.begin(), stored.end());
@@ -405,6 +425,14 @@ void check_definition(const Definition& definition, FieldErrors* errors) {
     if (definition.metadata().resourceversion().empty()) check_approval(definition, nullptr, errors);
 }
 
+Result<void> check_conversion_authority(const Definition& definition) {
+    const std::string& authority = definition.spec().conversion().webhook().clientconfig().cabundle();
+    if (authority.empty()) return {};
+    const auto ok = pki::check_authorities(authority);
+    if (ok) return {};
+    return make_error(Code::kInvalidArgument, "unable to load root certificates: {}", ok.error().message);
+}
+
 void check_definition_update(const Definition& definition, const Definition& old,
                              FieldErrors* errors) {
     const auto& spec = definition.spec();
@@ -414,6 +442,7 @@ void check_definition_update(const Definition& definition, const Definition& old
     }
     immutable(spec.group(), old.spec().group(), "spec.group", errors);
     immutable(spec.names().plural(), old.spec().names().plural(), "spec.names.plural", errors);
+    check_authority_update(definition, old, errors);
     check_approval(definition, &old, errors);
 }
 

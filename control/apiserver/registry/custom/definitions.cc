@@ -201,11 +201,16 @@ void Keeper::settle_names(std::vector<Seen>* all) {
         const bool accepted = condition_holds(seen->wanted, "NamesAccepted");
         if (condition_holds(seen->wanted, "Established")) continue;
         // Once established, a definition stays so, whatever names it asks for later.
-        const bool changed =
-            accepted ? set_condition(&seen->wanted, "Established", "True", "InitialNamesAccepted",
-                                     "the initial names have been accepted")
-                     : set_condition(&seen->wanted, "Established", "False", "NotAccepted",
-                                     "not all names are accepted");
+        bool changed = false;
+        if (!accepted) {
+            changed = set_condition(&seen->wanted, "Established", "False", "NotAccepted", "not all names are accepted");
+        } else if (!check_conversion_authority(seen->wanted)) {
+            changed = set_condition(&seen->wanted, "Established", "False", "InvalidCABundle",
+                                    "The conversion webhook CABundle is invalid");
+        } else {
+            changed = set_condition(&seen->wanted, "Established", "True", "InitialNamesAccepted",
+                                    "the initial names have been accepted");
+        }
         seen->changed = seen->changed || changed;
     }
 }

@@ -151,6 +151,52 @@ protected:
     Cluster cluster_;
 };
 
+// As Kubernetes since 1.31: what cannot be trusted keeps a new kind from being served, and is refused once it is.
+TEST_F(Conversion, AuthoritiesThatCannotBeRead) {
+    const std::string name = std::string(kDefinitions) + "/e2es.stable.example.com";
+    const auto condition = [&](const std::string& member) {
+        const auto conditions = json::parse(cluster_.call("GET", name).at("/status/conditions"));
+        for (const auto& one : conditions.as_array()) {
+            if (one.at("type") == "Established") return std::string(one.at(member).as_string());
+        }
+        return std::string();
+    };
+    const auto set = [&](const std::string& bundle) {
+        return cluster_.call("PATCH", name,
+                             R"({"spec":{"conversion":{"webhook":{"clientConfig":{"caBundle":)" + bundle + "}}}}}",
+                             kMerge);
+    };
+    json::object wanted = json::parse(definition()).as_object();
+    json::value& client = wanted["spec"].at("conversion").at("webhook").at("clientConfig");
+    const std::string good = json::serialize(client.at("caBundle"));
+    client.as_object()["caBundle"] = "Cg==";  // a line break
+    ASSERT_EQ(cluster_.call("POST", kDefinitions, json::serialize(wanted)).status, 201);
+    for (int i = 0; i < 2'000 && condition("status").empty(); ++i) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    EXPECT_EQ(condition("status"), "False");
+    EXPECT_EQ(condition("reason"), "InvalidCABundle");
+    EXPECT_EQ(condition("message"), "The conversion webhook CABundle is invalid");
+    EXPECT_EQ(cluster_.call("GET", kV1).status, 404);
+    // While it is not served, it may be changed from bad to bad, and from bad to good.
+    EXPECT_EQ(set(R"("CgoK")").status, 200);
+    EXPECT_EQ(set(good).status, 200);
+    for (int i = 0; i < 2'000 && cluster_.call("GET", kV1).status != 200; ++i) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    EXPECT_EQ(condition("status"), "True");
+    const Reply refused = set(R"("Cg==")");
+    EXPECT_EQ(refused.status, 422);
+    EXPECT_EQ(refused.at("/message"),
+              "CustomResourceDefinition.apiextensions.k8s.io \"e2es.stable.example.com\" is invalid: "
+              "spec.conversion.webhookClientConfig.caBundle: Invalid value: []byte{0xa}: unable to load root "
+              "certificates: unable to parse bytes as PEM block");
+    EXPECT_EQ(refused.at("/details/causes/0/field"), "spec.conversion.webhookClientConfig.caBundle");
+    // None at all stands for whom the server trusts anyway; it is no bad one that another bad one may follow.
+    EXPECT_EQ(set("null").status, 200);
+    EXPECT_EQ(set(R"("Cg==")").status, 422);
+}
+
 TEST_F(Conversion, ReadsOfAnotherVersionGoThroughTheWebhook) {
     define();
     ASSERT_EQ(make_v1("a").status, 201);
