@@ -197,16 +197,14 @@ std::optional<http::Response> ApiServer::answer_directly(const http::Request& re
     return std::nullopt;
 }
 
-bool ApiServer::may(const authorization::Attributes& asked, std::string* reason) const {
+authorization::Decision ApiServer::decide(const authorization::Attributes& asked) const {
     const auto* authorizer = authorizer_.load(std::memory_order_acquire);
-    if (authorizer == nullptr) return authorization::in_group(asked.user, authorization::kMastersGroup);
-    authorization::Decision decision = authorizer->authorize(asked);
-    *reason = std::move(decision.reason);
-    return decision.allowed;
+    if (authorizer == nullptr) return {authorization::in_group(asked.user, authorization::kMastersGroup), {}};
+    return authorizer->authorize(asked);
 }
 
-std::optional<http::Response> ApiServer::admit(http::Request* request,
-                                               authorization::Attributes* asked) {
+std::optional<http::Response> ApiServer::admit(http::Request* request, authorization::Attributes* asked,
+                                               std::optional<authorization::Decision>* decision) {
     const bool stranger = request->identity.user.empty();
     if (stranger) {
         if (!anonymous_ && !is_open_to_strangers(*request)) {
@@ -218,7 +216,9 @@ std::optional<http::Response> ApiServer::admit(http::Request* request,
     }
     authentication::settle_groups(&request->identity);
     const auto ask = [this](const authorization::Attributes& as_whom, std::string* reason) {
-        return may(as_whom, reason);
+        authorization::Decision said = decide(as_whom);
+        *reason = std::move(said.reason);
+        return said.allowed;
     };
     const auto refused = authentication::impersonate(request, ask);
     *asked = authorization::attributes_of(*request);
@@ -230,15 +230,19 @@ std::optional<http::Response> ApiServer::admit(http::Request* request,
     if (stranger && authorizer_.load(std::memory_order_acquire) == nullptr) {
         if (request->path != kClusterInfo && is_open_to_strangers(*request)) return std::nullopt;
     }
-    std::string reason;
-    if (may(*asked, &reason)) return std::nullopt;
+    authorization::Decision said = decide(*asked);
+    if (said.allowed) {
+        *decision = std::move(said);
+        return std::nullopt;
+    }
     if (authorizer_.load(std::memory_order_acquire) == nullptr) {
         http::Response response = http::status_response(
             503, "ServiceUnavailable", "the server is starting and does not know the roles yet");
         response.headers.emplace_back("Retry-After", "1");
         return response;
     }
-    return forbidden(*request, *asked, reason);
+    *decision = said;
+    return forbidden(*request, *asked, said.reason);
 }
 
 void ApiServer::handle(std::shared_ptr<http::Request> request,
@@ -255,10 +259,11 @@ void ApiServer::handle(std::shared_ptr<http::Request> request,
     auto metered =
         std::make_shared<MeteredResponder>(std::move(responder), metrics_, request_info(*request));
     authorization::Attributes asked;
-    auto refusal = admit(request.get(), &asked);
+    std::optional<authorization::Decision> decision;
+    auto refusal = admit(request.get(), &asked, &decision);
     if (record != nullptr) {
         record->identified(asked, before);
-        record->authorized(!refusal, "");
+        if (decision) record->authorized(decision->allowed, decision->reason);
     }
     if (refusal) {
         metered->send(std::move(*refusal));
@@ -298,12 +303,12 @@ void ApiServer::route(std::shared_ptr<http::Request> request,
         }
     }
     if (token_requests_ != nullptr && token_requests_->handles(*request)) {
-        token_requests_->handle(*request, *metered);
+        token_requests_->handle(api_.load(std::memory_order_acquire), std::move(request), std::move(metered));
         return;
     }
     const auto* authorizer = authorizer_.load(std::memory_order_acquire);
     if (authorizer != nullptr && reviews::handles(request->path)) {
-        reviews::handle(*authorizer, *request, *metered);
+        reviews::handle(*authorizer, api_.load(std::memory_order_acquire), std::move(request), std::move(metered));
         return;
     }
     auto* api = api_.load(std::memory_order_acquire);

@@ -32,6 +32,7 @@ class Gate;
 namespace sluice::authorization {
 class Authorizer;
 struct Attributes;
+struct Decision;
 }
 namespace sluice::registry {
 class Api;
@@ -102,10 +103,11 @@ private:
     [[nodiscard]] std::optional<http::Response> answer_directly(const http::Request& request) const;
     [[nodiscard]] http::Response index() const;
     [[nodiscard]] std::shared_ptr<const std::vector<aggregator::RemoteVersion>> remote_versions() const;
-    [[nodiscard]] bool may(const authorization::Attributes& asked, std::string* reason) const;
-    // Settles who asks, what for, and whether he may; the refusal if not.
-    [[nodiscard]] std::optional<http::Response> admit(http::Request* request,
-                                                      authorization::Attributes* asked);
+    [[nodiscard]] authorization::Decision decide(const authorization::Attributes& asked) const;
+    // Settles who asks, what for, and whether he may; the refusal if not. decision: what the authorizers said of the
+    // request itself, if it came to that.
+    [[nodiscard]] std::optional<http::Response> admit(http::Request* request, authorization::Attributes* asked,
+                                                      std::optional<authorization::Decision>* decision);
 
     const store::Store& store_;
     std::function<http::ServerStats()> http_stats_;

@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 
 #include <boost/json.hpp>
+#include <filesystem>
+#include <fstream>
 #include <functional>
 #include <map>
 #include <memory>
@@ -18,6 +20,7 @@
 #include "api/codec/protobuf.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
 #include "api/kubernetes/rbac/v1/rbac.pb.h"
+#include "control/apiserver/audit/auditor.h"
 #include "control/apiserver/authorization/authorizer.h"
 #include "control/apiserver/authorization/policy/policy.h"
 #include "control/apiserver/registry/api.h"
@@ -189,6 +192,65 @@ TEST_F(Chain, ForbiddenInKubernetesWords) {
     EXPECT_EQ(get("/apis/nowhere.example.com/v1/things", "", dev).status, 403);
     EXPECT_EQ(header(get("/api/v1/nodes", "application/vnd.kubernetes.protobuf", dev), "Content-Type"),
               "application/vnd.kubernetes.protobuf");
+}
+
+// What kube-apiserver 1.32 notes of its authorizers' answers.
+TEST_F(Chain, TheAuditLogTellsWhyARequestWasAllowed) {
+    const auto folder = std::filesystem::path(::testing::TempDir()) / "sluice-audited-chain";
+    std::filesystem::remove_all(folder);
+    std::filesystem::create_directories(folder);
+    std::ofstream(folder / "policy.yaml") << "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\n"
+                                             "rules:\n- level: Metadata\n";
+    audit::AuditOptions options;
+    options.policy_path = folder / "policy.yaml";
+    options.log.path = folder / "audit.log";
+    const auto auditor = audit::Auditor::create(options);
+    ASSERT_TRUE(auditor) << auditor.error().message;
+    server.set_auditor(*auditor);
+    std::size_t lines = 0;
+    const auto noted = [&](const std::string& path, const http::Identity& who,
+                           std::vector<std::pair<std::string, std::string>> headers = {}) {
+        request("GET", path, std::move(headers), who);
+        (*auditor)->flush();
+        std::ifstream log(folder / "audit.log");
+        std::string line;
+        std::string last;
+        std::size_t count = 0;
+        for (; std::getline(log, line); ++count) last = line;
+        EXPECT_EQ(count, ++lines);
+        const auto event = boost::json::parse(last);
+        const auto* found = event.as_object().if_contains("annotations");
+        return found == nullptr ? std::string("none") : boost::json::serialize(*found);
+    };
+    const auto annotations = [](const std::string& decision, const std::string& reason) {
+        return R"({"authorization.k8s.io/decision":")" + decision + R"(","authorization.k8s.io/reason":)" +
+               boost::json::serialize(boost::json::string(reason)) + "}";
+    };
+    EXPECT_EQ(noted("/api/v1/pods", {"bob", {}}),
+              annotations("allow", R"(RBAC: allowed by ClusterRoleBinding "bob" of ClusterRole "cluster-admin" to )"
+                                   R"(User "bob")"));
+    EXPECT_EQ(noted("/metrics", {"prometheus", {"system:monitoring"}}),
+              annotations("allow", R"(RBAC: allowed by ClusterRoleBinding "system:monitoring" of ClusterRole )"
+                                   R"("system:monitoring" to Group "system:monitoring")"));
+    EXPECT_EQ(noted("/api/v1/pods", {"admin", {"system:masters"}}), annotations("allow", ""));
+    EXPECT_EQ(noted("/api/v1/pods", {"eve", {}}), annotations("forbid", ""));
+    authorization::Rbac::ClusterRoleBinding lost;
+    lost.mutable_metadata()->set_name("lost");
+    lost.mutable_roleref()->set_kind("ClusterRole");
+    lost.mutable_roleref()->set_name("gone");
+    lost.add_subjects()->set_kind("User");
+    lost.mutable_subjects(0)->set_name("eve");
+    authorizer.rbac().put(lost);
+    EXPECT_EQ(noted("/api/v1/pods", {"eve", {}}),
+              annotations("forbid", R"(RBAC: clusterrole.rbac.authorization.k8s.io "gone" not found)"));
+    // Whoever is acted for is the one who is allowed.
+    EXPECT_EQ(noted("/api/v1/pods", {"admin", {"system:masters"}}, {{"impersonate-user", "bob"}}),
+              annotations("allow", R"(RBAC: allowed by ClusterRoleBinding "bob" of ClusterRole "cluster-admin" to )"
+                                   R"(User "bob")"));
+    // Nobody decided about these.
+    EXPECT_EQ(noted("/api/v1/pods", {"eve", {}}, {{"impersonate-user", "bob"}}), "none");
+    EXPECT_EQ(noted("/api/v1/pods", kAnonymous), "none");
+    std::filesystem::remove_all(folder);
 }
 
 TEST_F(Chain, NobodyIsServedBeforeTheRolesAreKnown) {

@@ -43,6 +43,8 @@ public:
     using ForwardingResponder::ForwardingResponder;
     // The identity is settled; who is asking for whom is known. before: the identity before impersonation.
     virtual void identified(const authorization::Attributes& asked, const http::Identity& before) = 0;
+    // What was decided and why, in the authorizer's words. Not called for what nobody came to decide about: strangers,
+    // and impersonation that is refused.
     virtual void authorized(bool allowed, std::string_view reason) = 0;
 };
 
