@@ -65,14 +65,14 @@ std::string_view refusal_name(Refusal refusal) {
 }
 
 Seats::Seats(std::shared_ptr<Dispatcher> dispatcher, std::shared_ptr<Schema> schema,
-             std::shared_ptr<Queue> queue, std::uint32_t width)
+             std::shared_ptr<Queue> queue, Width width)
     : dispatcher_(std::move(dispatcher)),
       schema_(std::move(schema)),
       queue_(std::move(queue)),
       width_(width),
       start_(std::chrono::steady_clock::now()) {}
 
-Seats::~Seats() { dispatcher_->give_back(*schema_, queue_, width_, start_); }
+Seats::~Seats() { dispatcher_->give_back(schema_, queue_, width_, start_); }
 
 Dispatcher::Dispatcher(std::uint32_t seats, std::chrono::milliseconds max_wait)
     : total_seats_(std::max(1U, seats)), max_wait_(max_wait) {}
@@ -126,6 +126,8 @@ void Dispatcher::configure(const Configuration& configuration) {
             for (std::size_t i = 0; i < schema->waits.size(); ++i) {
                 schema->waits[i] = old->waits[i].load();
             }
+            schema->width_sum = old->width_sum.load();
+            for (std::size_t i = 0; i < schema->widths.size(); ++i) schema->widths[i] = old->widths[i].load();
         }
         schemas.push_back(std::move(schema));
     }
@@ -158,10 +160,11 @@ void Dispatcher::take_locked(Schema& schema, Queue* queue, std::uint32_t width) 
 }
 
 std::shared_ptr<Dispatcher::Waiting> Dispatcher::admit(const authorization::Attributes& request,
-                                                       std::uint32_t width, Then then) {
-    width = std::clamp<std::uint32_t>(width, 1, kMaxRequestSeats);
+                                                       const Work& work, Then then) {
     Verdict verdict;
     std::shared_ptr<Queue> queue;
+    Width width;
+    bool runs = true;
     {
         const std::lock_guard lock(mutex_);
         const auto found =
@@ -171,10 +174,12 @@ std::shared_ptr<Dispatcher::Waiting> Dispatcher::admit(const authorization::Attr
         verdict.schema = found == schemas_.end() ? schemas_.back() : *found;
         Schema& schema = *verdict.schema;
         Level& level = *schema.level;
+        width = width_of(work, level.request_seats);
+        schema.note_width(width.seats);
         if (level.config.exempt) {
             schema.executing.fetch_add(1, std::memory_order_relaxed);
             schema.dispatched.fetch_add(1, std::memory_order_relaxed);
-            width = 0;
+            width = {0, {}};
         } else {
             std::uint64_t hash = 0;
             if (level.config.queues_requests) {
@@ -186,15 +191,15 @@ std::shared_ptr<Dispatcher::Waiting> Dispatcher::admit(const authorization::Attr
             }
             if (stopping_) {
                 verdict.refusal = Refusal::kCancelled;
-                width = UINT32_MAX;
-            } else if (level.queued == 0 && fits(level, width)) {
-                take_locked(schema, queue.get(), width);
+                runs = false;
+            } else if (level.queued == 0 && fits(level, width.seats)) {
+                take_locked(schema, queue.get(), width.seats);
             } else if (queue == nullptr) {
                 verdict.refusal = Refusal::kConcurrencyLimit;
-                width = UINT32_MAX;
+                runs = false;
             } else if (queue->waiting.size() >= level.config.queue_length_limit) {
                 verdict.refusal = Refusal::kQueueFull;
-                width = UINT32_MAX;
+                runs = false;
             } else {
                 auto waiting = std::make_shared<Waiting>();
                 waiting->schema = verdict.schema;
@@ -211,14 +216,14 @@ std::shared_ptr<Dispatcher::Waiting> Dispatcher::admit(const authorization::Attr
                 return waiting;
             }
         }
-        if (width == UINT32_MAX) {
+        if (!runs) {
             schema.refused[static_cast<std::size_t>(verdict.refusal)].fetch_add(
                 1, std::memory_order_relaxed);
         } else {
             schema.waits[0].fetch_add(1, std::memory_order_relaxed);
         }
     }
-    if (width != UINT32_MAX) {
+    if (runs) {
         verdict.seats = std::make_unique<Seats>(shared_from_this(), verdict.schema,
                                                 std::move(queue), width);
     }
@@ -226,24 +231,40 @@ std::shared_ptr<Dispatcher::Waiting> Dispatcher::admit(const authorization::Attr
     return nullptr;
 }
 
-void Dispatcher::give_back(Schema& schema, const std::shared_ptr<Queue>& queue,
-                           std::uint32_t width, Clock::time_point start) {
-    schema.executing.fetch_sub(1, std::memory_order_relaxed);
-    if (width == 0) return;
-    schema.seats.fetch_sub(width, std::memory_order_relaxed);
+void Dispatcher::give_back(const std::shared_ptr<Schema>& schema, const std::shared_ptr<Queue>& queue, Width width,
+                           Clock::time_point start) {
+    schema->executing.fetch_sub(1, std::memory_order_relaxed);
+    if (width.seats == 0) return;
     bool anybody = false;
     {
         const std::lock_guard lock(mutex_);
-        schema.level->in_use -= width;
-        in_use_ -= width;
-        if (queue != nullptr) {
-            const double served = std::chrono::duration<double>(Clock::now() - start).count();
-            queue->virtual_start += (served - kGuessedSeconds) * width;
-            --queue->executing;
+        if (width.after.count() > 0 && !stopping_) {
+            const auto added = late_.emplace(Clock::now() + width.after, Late{schema, queue, width.seats, start});
+            if (added == late_.begin()) changed_.notify_one();
+            return;
         }
+        free_locked(*schema, queue.get(), width.seats, start);
         anybody = waiting_ > 0;
     }
     if (anybody) run_waiting();
+}
+
+void Dispatcher::free_locked(Schema& schema, Queue* queue, std::uint32_t seats, Clock::time_point start) {
+    schema.seats.fetch_sub(seats, std::memory_order_relaxed);
+    schema.level->in_use -= seats;
+    in_use_ -= seats;
+    if (queue == nullptr) return;
+    const double served = std::chrono::duration<double>(Clock::now() - start).count();
+    queue->virtual_start += (served - kGuessedSeconds) * seats;
+    --queue->executing;
+}
+
+void Dispatcher::free_late_ones_locked(Clock::time_point now) {
+    while (!late_.empty() && late_.begin()->first <= now) {
+        const Late late = std::move(late_.begin()->second);
+        late_.erase(late_.begin());
+        free_locked(*late.schema, late.queue.get(), late.seats, late.start);
+    }
 }
 
 std::shared_ptr<Dispatcher::Waiting> Dispatcher::next_locked(std::unique_ptr<Seats>* seats) {
@@ -257,11 +278,11 @@ std::shared_ptr<Dispatcher::Waiting> Dispatcher::next_locked(std::unique_ptr<Sea
                 least = queue.get();
             }
         }
-        if (least == nullptr || !fits(*level, least->waiting.front()->width)) continue;
+        if (least == nullptr || !fits(*level, least->waiting.front()->width.seats)) continue;
         auto waiting = std::move(least->waiting.front());
         least->waiting.pop_front();
         leave_locked(*waiting, &waiting_);
-        take_locked(*waiting->schema, least, waiting->width);
+        take_locked(*waiting->schema, least, waiting->width.seats);
         const auto waited = std::chrono::duration_cast<std::chrono::microseconds>(
             Clock::now() - waiting->arrived);
         waiting->note_wait(waited);
@@ -312,18 +333,29 @@ void Dispatcher::refuse(const std::shared_ptr<Waiting>& waiting, Refusal why) {
 void Dispatcher::watch_time() {
     std::unique_lock lock(mutex_);
     while (!stopping_) {
+        const auto now = Clock::now();
+        if (!late_.empty() && late_.begin()->first <= now) {
+            free_late_ones_locked(now);
+            if (waiting_ == 0) continue;
+            lock.unlock();
+            run_waiting();
+            lock.lock();
+            continue;
+        }
         const auto first = arrivals_.empty() ? nullptr : arrivals_.front().lock();
-        if (arrivals_.empty()) {
-            changed_.wait(lock);
-        } else if (first == nullptr || first->left) {
-            arrivals_.pop_front();
-        } else if (Clock::now() < first->arrived + max_wait_) {
-            changed_.wait_until(lock, first->arrived + max_wait_);
-        } else {
+        if (first != nullptr && !first->left && now >= first->arrived + max_wait_) {
             arrivals_.pop_front();
             lock.unlock();
             refuse(first, Refusal::kTimeOut);
             lock.lock();
+        } else if (!arrivals_.empty() && (first == nullptr || first->left)) {
+            arrivals_.pop_front();
+        } else if (first == nullptr && late_.empty()) {
+            changed_.wait(lock);
+        } else {
+            auto next = first == nullptr ? Clock::time_point::max() : first->arrived + max_wait_;
+            if (!late_.empty()) next = std::min(next, late_.begin()->first);
+            changed_.wait_until(lock, next);
         }
     }
 }
@@ -333,6 +365,7 @@ void Dispatcher::stop() {
     {
         const std::lock_guard lock(mutex_);
         stopping_ = true;
+        free_late_ones_locked(Clock::time_point::max());
         for (const auto& level : levels_) {
             for (const auto& queue : level->queues) {
                 left.insert(left.end(), queue->waiting.begin(), queue->waiting.end());

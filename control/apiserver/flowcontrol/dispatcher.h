@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -23,12 +24,14 @@
 #include <vector>
 
 #include "control/apiserver/authorization/attributes.h"
+#include "control/apiserver/flowcontrol/estimate.h"
 #include "control/apiserver/flowcontrol/types.h"
 
 namespace sluice::flowcontrol {
 
 inline constexpr std::uint32_t kDefaultSeats = 600;  // 400 requests and 200 changes, as kube-apiserver
-inline constexpr std::uint32_t kMaxRequestSeats = 10;
+// Upper bounds of the histogram of seats that requests take; the last bucket is +Inf.
+inline constexpr std::array<std::uint32_t, 4> kSeatBuckets = {1, 2, 4, kMaxRequestSeats};
 // Upper bounds of the waiting times' histogram in milliseconds; the last bucket is +Inf.
 inline constexpr std::array<std::uint32_t, 13> kWaitBucketsMs = {
     0, 5, 20, 50, 100, 200, 500, 1'000, 2'000, 5'000, 10'000, 15'000, 30'000};
@@ -51,16 +54,25 @@ struct Schema {
     std::array<std::atomic<std::uint64_t>, kRefusals> refused{};
     std::array<std::atomic<std::uint64_t>, kWaitBucketsMs.size() + 1> waits{};
     std::atomic<std::uint64_t> wait_sum_us{0};
+    std::array<std::atomic<std::uint64_t>, kSeatBuckets.size() + 1> widths{};
+    std::atomic<std::uint64_t> width_sum{0};
+
+    void note_width(std::uint32_t width) {
+        std::size_t bucket = 0;
+        while (bucket < kSeatBuckets.size() && width > kSeatBuckets[bucket]) ++bucket;
+        widths[bucket].fetch_add(1, std::memory_order_relaxed);
+        width_sum.fetch_add(width, std::memory_order_relaxed);
+    }
 };
 
 struct Queue;
 class Dispatcher;
 
-// The seats of one request, given back when it goes.
+// The seats of one request, given back when it goes, or a while after (Width::after).
 class Seats {
 public:
     Seats(std::shared_ptr<Dispatcher> dispatcher, std::shared_ptr<Schema> schema,
-          std::shared_ptr<Queue> queue, std::uint32_t width);
+          std::shared_ptr<Queue> queue, Width width);
     ~Seats();
     Seats(const Seats&) = delete;
     Seats& operator=(const Seats&) = delete;
@@ -70,7 +82,7 @@ private:
     const std::shared_ptr<Dispatcher> dispatcher_;
     const std::shared_ptr<Schema> schema_;
     const std::shared_ptr<Queue> queue_;  // null: it did not wait in one
-    const std::uint32_t width_;
+    const Width width_;
     const std::chrono::steady_clock::time_point start_;
 };
 
@@ -103,8 +115,7 @@ public:
 
     // Calls then at once, on this thread, or later on one that gives seats back or on the dispatcher's own. Returns
     // the place of a request that waits, else null. Costs below a microsecond without waiting.
-    std::shared_ptr<Waiting> admit(const authorization::Attributes& request, std::uint32_t width,
-                                   Then then);
+    std::shared_ptr<Waiting> admit(const authorization::Attributes& request, const Work& work, Then then);
     void cancel(const std::shared_ptr<Waiting>& waiting);
     // Refuses what waits and runs no more of it. The owner calls it before it lets the dispatcher go, and never from
     // inside of `then`.
@@ -118,8 +129,12 @@ private:
 
     Dispatcher(std::uint32_t seats, std::chrono::milliseconds max_wait);
     [[nodiscard]] bool fits(const Level& level, std::uint32_t width) const;
-    void give_back(Schema& schema, const std::shared_ptr<Queue>& queue, std::uint32_t width,
+    // Of a request that is over, now or when its watches were told.
+    void give_back(const std::shared_ptr<Schema>& schema, const std::shared_ptr<Queue>& queue, Width width,
                    Clock::time_point start);
+    void free_locked(Schema& schema, Queue* queue, std::uint32_t seats, Clock::time_point start);
+    // Frees the seats whose time has come.
+    void free_late_ones_locked(Clock::time_point now);
     // Runs what waits and fits; nested calls leave it to the outermost one.
     void run_waiting();
     std::shared_ptr<Waiting> next_locked(std::unique_ptr<Seats>* seats);
@@ -135,6 +150,14 @@ private:
     std::uint32_t in_use_ = 0;
     std::deque<std::weak_ptr<Waiting>> arrivals_;  // oldest first, for the time limit
     std::size_t waiting_ = 0;
+    // Seats of requests that are over, by when they come free. No more of them than there are seats.
+    struct Late {
+        std::shared_ptr<Schema> schema;
+        std::shared_ptr<Queue> queue;
+        std::uint32_t seats;
+        Clock::time_point start;
+    };
+    std::multimap<Clock::time_point, Late> late_;
     bool stopping_ = false;
     std::condition_variable changed_;
     std::thread timekeeper_;

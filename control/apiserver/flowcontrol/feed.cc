@@ -2,9 +2,12 @@
 
 #include <google/protobuf/message.h>
 
+#include <chrono>
+#include <condition_variable>
 #include <map>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -21,12 +24,23 @@ namespace {
 
 namespace flowv1 = ::k8s::io::api::flowcontrol::v1;
 
+// As often as kube-apiserver counts; some milliseconds for 100,000 objects.
+constexpr std::chrono::minutes kCountPeriod{1};
+
 constexpr char kGroup[] = "flowcontrol.apiserver.k8s.io";
 
 class FeedImpl final : public Feed {
 public:
     FeedImpl(registry::Api& api, Gate& gate) : api_(api), gate_(gate) {}
-    ~FeedImpl() override { observations_.clear(); }
+    ~FeedImpl() override {
+        {
+            const std::lock_guard lock(mutex_);
+            stopping_ = true;
+        }
+        stop_.notify_all();
+        if (counter_.joinable()) counter_.join();
+        observations_.clear();
+    }
     FeedImpl(const FeedImpl&) = delete;
     FeedImpl& operator=(const FeedImpl&) = delete;
 
@@ -36,6 +50,7 @@ private:
     template <class Object, class Item>
     Result<void> follow(const char* resource, std::map<std::string, Item>* items);
     void apply_locked();
+    void count_now_and_then();
 
     registry::Api& api_;
     Gate& gate_;
@@ -44,7 +59,19 @@ private:
     std::map<std::string, FlowSchema> schemas_;
     std::map<std::string, PriorityLevel> levels_;
     std::vector<std::unique_ptr<registry::Observation>> observations_;
+    bool stopping_ = false;
+    std::condition_variable stop_;
+    std::thread counter_;
 };
+
+void FeedImpl::count_now_and_then() {
+    std::unique_lock lock(mutex_);
+    while (!stop_.wait_for(lock, kCountPeriod, [this] { return stopping_; })) {
+        lock.unlock();
+        gate_.count_objects(api_.figures().objects);
+        lock.lock();
+    }
+}
 
 void FeedImpl::apply_locked() {
     if (!complete_) return;
@@ -89,6 +116,8 @@ Result<void> FeedImpl::start() {
         complete_ = true;
         apply_locked();
     }
+    gate_.count_objects(api_.figures().objects);
+    counter_ = std::thread([this] { count_now_and_then(); });
     return {};
 }
 

@@ -169,7 +169,7 @@ TEST(Dispatcher, WaitsForASeatAndRunsInOrder) {
     Log log;
     const auto dispatcher = Dispatcher::make(one_level(1, 2), 1);
     const auto jane = ask("jane", {}, "get", "pods");
-    for (const char* name : {"1", "2", "3", "4"}) dispatcher->admit(jane, 1, log.note(name));
+    for (const char* name : {"1", "2", "3", "4"}) dispatcher->admit(jane, {}, log.note(name));
     EXPECT_THAT(log.ran, ::testing::ElementsAre("1"));
     EXPECT_THAT(log.refused, ::testing::ElementsAre("4:queue-full"));
     EXPECT_THAT(dispatcher->metrics(),
@@ -191,8 +191,8 @@ TEST(Dispatcher, WaitsForASeatAndRunsInOrder) {
 TEST(Dispatcher, ALevelWithoutQueuesRejects) {
     Log log;
     const auto dispatcher = Dispatcher::make(one_level(0, 0), 1);
-    dispatcher->admit(ask("jane", {}, "get", "pods"), 1, log.note("1"));
-    dispatcher->admit(ask("jane", {}, "get", "pods"), 1, log.note("2"));
+    dispatcher->admit(ask("jane", {}, "get", "pods"), {}, log.note("1"));
+    dispatcher->admit(ask("jane", {}, "get", "pods"), {}, log.note("2"));
     EXPECT_THAT(log.refused, ::testing::ElementsAre("2:concurrency-limit"));
     log.seats.clear();
     dispatcher->stop();
@@ -202,9 +202,9 @@ TEST(Dispatcher, WaitingEndsInTime) {
     const auto dispatcher =
         Dispatcher::make(one_level(1, 5), 1, std::chrono::milliseconds(50));
     Log log;
-    dispatcher->admit(ask("jane", {}, "get", "pods"), 1, log.note("1"));
+    dispatcher->admit(ask("jane", {}, "get", "pods"), {}, log.note("1"));
     std::atomic<int> refusal{-1};
-    dispatcher->admit(ask("jane", {}, "get", "pods"), 1,
+    dispatcher->admit(ask("jane", {}, "get", "pods"), {},
                       [&](Verdict verdict) { refusal = static_cast<int>(verdict.refusal); });
     for (int i = 0; i < 1'000 && refusal < 0; ++i) {
         std::this_thread::sleep_for(std::chrono::milliseconds(10));
@@ -218,9 +218,9 @@ TEST(Dispatcher, WhoGoesAwayIsNotRun) {
     Log log;
     const auto dispatcher = Dispatcher::make(one_level(1, 5), 1);
     const auto jane = ask("jane", {}, "get", "pods");
-    dispatcher->admit(jane, 1, log.note("1"));
-    const auto second = dispatcher->admit(jane, 1, log.note("2"));
-    dispatcher->admit(jane, 1, log.note("3"));
+    dispatcher->admit(jane, {}, log.note("1"));
+    const auto second = dispatcher->admit(jane, {}, log.note("2"));
+    dispatcher->admit(jane, {}, log.note("3"));
     dispatcher->cancel(second);
     log.finish(0);
     EXPECT_THAT(log.ran, ::testing::ElementsAre("1", "3"));
@@ -233,9 +233,9 @@ TEST(Dispatcher, AMouseGoesBeforeTheRestOfAnElephant) {
     Log log;
     const auto dispatcher = Dispatcher::make(one_level(64, 50), 1);
     for (int i = 0; i < 20; ++i) {
-        dispatcher->admit(ask("elephant", {}, "list", "pods"), 1, log.note("elephant"));
+        dispatcher->admit(ask("elephant", {}, "list", "pods"), {}, log.note("elephant"));
     }
-    dispatcher->admit(ask("mouse", {}, "get", "pods"), 1, log.note("mouse"));
+    dispatcher->admit(ask("mouse", {}, "get", "pods"), {}, log.note("mouse"));
     log.finish(0);
     EXPECT_EQ(log.ran.back(), "mouse");
     for (std::size_t i = 1; i < 21; ++i) log.finish(i);
@@ -243,24 +243,97 @@ TEST(Dispatcher, AMouseGoesBeforeTheRestOfAnElephant) {
     dispatcher->stop();
 }
 
+Work wide(std::uint64_t seats) { return {seats, 0}; }
+
 TEST(Dispatcher, WideRequestsTakeManySeats) {
     Log log;
-    const auto dispatcher = Dispatcher::make(one_level(1, 50), 10);
+    const auto dispatcher = Dispatcher::make(one_level(1, 50), 100);
     const auto jane = ask("jane", {}, "list", "pods");
-    dispatcher->admit(jane, 8, log.note("wide"));
-    dispatcher->admit(jane, 2, log.note("narrow"));
-    dispatcher->admit(jane, 1, log.note("late"));
-    EXPECT_THAT(log.ran, ::testing::ElementsAre("wide", "narrow"));
-    log.finish(0);
+    for (int i = 0; i < 9; ++i) dispatcher->admit(jane, wide(10), log.note("wide"));
+    dispatcher->admit(jane, wide(8), log.note("less wide"));
+    dispatcher->admit(jane, wide(2), log.note("narrow"));
+    dispatcher->admit(jane, {}, log.note("late"));
+    ASSERT_EQ(log.ran.size(), 11U);
+    EXPECT_EQ(log.ran.back(), "narrow");
+    log.finish(9);
     EXPECT_EQ(log.ran.back(), "late");
     log.seats.clear();
-    // Wider than all there is: it runs alone rather than never.
-    const auto tiny = Dispatcher::make(one_level(1, 50), 2);
-    tiny->admit(jane, 10, log.note("giant"));
-    EXPECT_EQ(log.ran.back(), "giant");
-    log.seats.clear();
     dispatcher->stop();
+    // Wider than all there is: it runs alone rather than never.
+    const auto tiny = Dispatcher::make(one_level(0, 0), 2);
+    tiny->admit(jane, wide(10), log.note("giant"));
+    EXPECT_EQ(log.ran.back(), "giant");
+    tiny->admit(jane, {}, log.note("dwarf"));
+    EXPECT_EQ(log.refused.back(), "dwarf:concurrency-limit");
+    log.seats.clear();
     tiny->stop();
+}
+
+// The figure behind a metric of the only level.
+std::string figure(const std::string& metrics, const std::string& name) {
+    const std::string begin = "apiserver_flowcontrol_" + name;
+    const std::size_t line = metrics.find("\n" + begin);
+    if (line == std::string::npos) return "absent";
+    const std::size_t at = metrics.find("} ", line) + 2;
+    return metrics.substr(at, metrics.find('\n', at) - at);
+}
+constexpr char kInUse[] = "seats_in_use{priority_level=\"level\"}";
+
+// kube-apiserver's rule: 15 % of the level's seats, no more than the level has for each queue of a hand, one at least
+// and ten at most.
+TEST(Dispatcher, OneRequestGetsAPartOfItsLevel) {
+    const auto widest = [](std::uint32_t seats, std::uint32_t hand) {
+        Configuration one = one_level(8, 0);
+        one.levels[0].hand_size = hand;
+        const auto dispatcher = Dispatcher::make(one, seats);
+        Log log;
+        dispatcher->admit(ask("jane", {}, "list", "pods"), wide(1'000), log.note("widest"));
+        const std::string out = figure(dispatcher->metrics(), kInUse);
+        log.seats.clear();
+        dispatcher->stop();
+        return out;
+    };
+    EXPECT_EQ(widest(600, 1), "10");
+    EXPECT_EQ(widest(60, 1), "9");
+    EXPECT_EQ(widest(41, 1), "7");  // 6.15
+    EXPECT_EQ(widest(60, 8), "7");  // 60 / 8
+    EXPECT_EQ(widest(5, 6), "1");
+    EXPECT_EQ(widest(1, 1), "1");
+}
+
+// The answer is sent, but for a while the server is still busy with telling watches of the change.
+TEST(Dispatcher, SeatsOfAChangeAreHeldWhileWatchesAreTold) {
+    const auto dispatcher = Dispatcher::make(one_level(1, 50), 20);
+    const auto jane = ask("jane", {}, "update", "pods");
+    std::unique_ptr<Seats> seats;
+    // 2,000 watches: 200 seats for 5 ms, which with the three there are for one request is a third of a second.
+    dispatcher->admit(jane, Work{1, 200}, [&](Verdict verdict) { seats = std::move(verdict.seats); });
+    EXPECT_EQ(figure(dispatcher->metrics(), kInUse), "3");
+    std::vector<std::unique_ptr<Seats>> others;
+    for (int i = 0; i < 17; ++i) {
+        dispatcher->admit(jane, {}, [&](Verdict verdict) { others.push_back(std::move(verdict.seats)); });
+    }
+    ASSERT_EQ(others.size(), 17U);
+    const auto over = std::chrono::steady_clock::now();
+    std::atomic<bool> ran{false};
+    std::atomic<bool> early{false};
+    dispatcher->admit(jane, {}, [&](Verdict verdict) {
+        early = std::chrono::steady_clock::now() - over < std::chrono::milliseconds(333);
+        verdict.seats.reset();
+        ran = true;
+    });
+    seats.reset();
+    EXPECT_EQ(figure(dispatcher->metrics(), "current_executing_requests{flow_schema=\"all\""), "17");
+    for (int i = 0; i < 1'000 && !ran; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    EXPECT_TRUE(ran);
+    EXPECT_FALSE(early);  // not before its time
+    others.clear();
+    // Nobody waits for them at the end.
+    dispatcher->admit(jane, Work{1, 1'000'000}, [&](Verdict verdict) { seats = std::move(verdict.seats); });
+    seats.reset();
+    EXPECT_EQ(figure(dispatcher->metrics(), kInUse), "3");
+    dispatcher->stop();
+    EXPECT_EQ(figure(dispatcher->metrics(), kInUse), "0");
 }
 
 TEST(Dispatcher, IdleSeatsAreLentAndKeptOnesAreNot) {
@@ -272,7 +345,7 @@ TEST(Dispatcher, IdleSeatsAreLentAndKeptOnesAreNot) {
     Log log;
     const auto dispatcher = Dispatcher::make(two, 20);
     const auto jane = ask("jane", {}, "get", "pods");
-    for (int i = 0; i < 20; ++i) dispatcher->admit(jane, 1, log.note("jane"));
+    for (int i = 0; i < 20; ++i) dispatcher->admit(jane, {}, log.note("jane"));
     // Ten of its own, and half of the other level's ten.
     EXPECT_EQ(log.ran.size(), 15U);
     dispatcher->stop();  // those that wait are refused, before seats come free
@@ -284,7 +357,7 @@ TEST(Dispatcher, TheExemptAreNeverHeldUp) {
     Log log;
     const auto dispatcher = Dispatcher::make(one_level(1, 1), 1);
     const auto admin = ask("admin", {"system:masters"}, "get", "pods");
-    for (int i = 0; i < 50; ++i) dispatcher->admit(admin, 1, log.note("admin"));
+    for (int i = 0; i < 50; ++i) dispatcher->admit(admin, {}, log.note("admin"));
     EXPECT_EQ(log.ran.size(), 50U);
     log.seats.clear();
     dispatcher->stop();
@@ -294,7 +367,7 @@ TEST(Dispatcher, ANewConfigurationKeepsWhoWaits) {
     Log log;
     const auto dispatcher = Dispatcher::make(one_level(1, 50), 1);
     const auto jane = ask("jane", {}, "get", "pods");
-    for (const char* name : {"1", "2", "3"}) dispatcher->admit(jane, 1, log.note(name));
+    for (const char* name : {"1", "2", "3"}) dispatcher->admit(jane, {}, log.note(name));
     dispatcher->configure(one_level(8, 50));
     log.finish(0);
     EXPECT_THAT(log.ran, ::testing::ElementsAre("1", "2"));
@@ -312,10 +385,10 @@ TEST(Dispatcher, LongQueuesDoNotGrowTheStack) {
     const auto dispatcher = Dispatcher::make(one_level(1, kRequests), 1);
     const auto jane = ask("jane", {}, "get", "pods");
     std::unique_ptr<Seats> first;
-    dispatcher->admit(jane, 1, [&](Verdict verdict) { first = std::move(verdict.seats); });
+    dispatcher->admit(jane, {}, [&](Verdict verdict) { first = std::move(verdict.seats); });
     int ran = 0;
     for (int i = 0; i < kRequests; ++i) {
-        dispatcher->admit(jane, 1, [&ran](Verdict verdict) {
+        dispatcher->admit(jane, {}, [&ran](Verdict verdict) {
             verdict.seats.reset();
             ++ran;
         });
@@ -336,7 +409,7 @@ TEST(Dispatcher, Cost) {
             return static_cast<double>(spent.tv_sec) * 1e9 + static_cast<double>(spent.tv_nsec);
         };
         const double start = now();
-        for (int i = 0; i < kRounds; ++i) dispatcher->admit(request, 1, [](const Verdict&) {});
+        for (int i = 0; i < kRounds; ++i) dispatcher->admit(request, {}, [](const Verdict&) {});
         return static_cast<int>((now() - start) / kRounds);
     };
     RecordProperty("exempt_ns", time(ask("admin", {"system:masters"}, "get", "pods")));
@@ -456,6 +529,85 @@ TEST(Gate, AClientThatGoesWhileItWaitsIsNotServed) {
     gone->closed();
     held.reset();
     EXPECT_FALSE(served);
+    gate.stop();
+}
+
+// Lists of 1,000 objects take all that one request may have, gets one seat.
+TEST(Gate, UnderLoadListsOfManyObjectsAreRefusedWhereGetsAreNot) {
+    GateOptions options;
+    options.max_requests = 25;
+    options.max_mutating_requests = 0;
+    Gate gate(options);
+    gate.configure(one_level(0, 0));
+    gate.count_objects({{"pods", 1'000}, {"secrets", 0}});
+    std::vector<std::shared_ptr<http::Responder>> held;
+    const auto sent = [&](const std::string& verb, const std::string& resource,
+                          std::vector<std::pair<std::string, std::string>> query = {}) {
+        auto request = std::make_shared<http::Request>();
+        request->query = std::move(query);
+        const auto recorder = std::make_shared<Recorder>();
+        recorder->response.status = 0;
+        gate.pass(request, ask("jane", {}, verb, resource), recorder,
+                  [&held](auto, auto responder) { held.push_back(responder); });
+        return recorder;
+    };
+    EXPECT_EQ(sent("list", "pods")->response.status, 0);
+    EXPECT_EQ(sent("list", "pods")->response.status, 0);
+    const auto third = sent("list", "pods");
+    EXPECT_EQ(third->response.status, 429);
+    EXPECT_EQ(third->header("Retry-After"), "1");
+    for (int i = 0; i < 5; ++i) EXPECT_EQ(sent("get", "pods")->response.status, 0);
+    EXPECT_EQ(sent("get", "pods")->response.status, 429);
+    held.clear();
+    // A page of it, and a list of few, are cheap.
+    for (int i = 0; i < 12; ++i) {
+        EXPECT_EQ(sent("list", "pods", {{"limit", "50"}})->response.status, 0);
+        EXPECT_EQ(sent("list", "secrets")->response.status, 0);
+    }
+    EXPECT_EQ(sent("get", "pods")->response.status, 0);
+    EXPECT_EQ(sent("get", "pods")->response.status, 429);
+    held.clear();
+    const std::string schema = "{flow_schema=\"all\",priority_level=\"level\"";
+    EXPECT_EQ(figure(gate.metrics(), "work_estimated_seats_bucket" + schema + ",le=\"4\""), "32");
+    EXPECT_EQ(figure(gate.metrics(), "work_estimated_seats_count" + schema), "35");
+    EXPECT_EQ(figure(gate.metrics(), "work_estimated_seats_sum" + schema), "62");
+    gate.stop();
+}
+
+TEST(Gate, OpenWatchesMakeChangesWider) {
+    GateOptions options;
+    options.max_requests = 20;
+    options.max_mutating_requests = 0;
+    Gate gate(options);
+    gate.configure(one_level(0, 0));
+    std::vector<std::shared_ptr<http::Responder>> watches;
+    // The seats that a change takes; when it is over they come free by themselves.
+    const auto change = [&](const std::string& name_space) {
+        std::shared_ptr<http::Responder> held;
+        gate.pass(std::make_shared<http::Request>(), ask("jane", {}, "create", "pods", name_space),
+                  std::make_shared<Recorder>(), [&held](auto, auto responder) { held = responder; });
+        const std::string seats = figure(gate.metrics(), kInUse);
+        held.reset();
+        for (int i = 0; i < 1'000 && figure(gate.metrics(), kInUse) != "0"; ++i) {
+            std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        }
+        EXPECT_EQ(figure(gate.metrics(), kInUse), "0");
+        return seats;
+    };
+    for (int i = 0; i < 31; ++i) {
+        gate.pass(std::make_shared<http::Request>(), ask("jane", {}, "watch", "pods", i < 25 ? "" : "a"),
+                  std::make_shared<Recorder>(), [&](auto, auto responder) {
+                      responder->begin_stream({});
+                      watches.push_back(responder);
+                  });
+    }
+    EXPECT_EQ(change("a"), "4");  // 31 are told
+    EXPECT_EQ(change("b"), "3");  // 25
+    watches[0]->end_stream();
+    watches.erase(watches.begin() + 1, watches.begin() + 20);
+    EXPECT_EQ(change("a"), "2");  // 11
+    watches.clear();
+    EXPECT_EQ(change("a"), "1");
     gate.stop();
 }
 

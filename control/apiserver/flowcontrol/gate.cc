@@ -61,10 +61,21 @@ public:
         inner_->send(std::move(response));
         place_.reset();
     }
+    // Counts the request as a watch while it streams.
+    void count_as(std::shared_ptr<WatchCounts> watches, const authorization::Attributes& watch) {
+        watches_ = std::move(watches);
+        topic_ = watch;
+    }
+
     void begin_stream(http::Response head) override {
+        if (watches_ != nullptr) watching_ = std::exchange(watches_, nullptr)->add(topic_);
         add_headers(&head);
         inner_->begin_stream(std::move(head));
         place_.reset();
+    }
+    void end_stream() override {
+        inner_->end_stream();
+        watching_.reset();
     }
     void on_close(std::function<void()> callback) override {
         {
@@ -87,6 +98,9 @@ private:
 
     std::shared_ptr<void> place_;
     const Schema* schema_ = nullptr;  // kept by place_ until the head is made
+    std::shared_ptr<WatchCounts> watches_;  // of a watch that does not stream yet
+    authorization::Attributes topic_;
+    std::shared_ptr<void> watching_;
     std::mutex mutex_;
     bool taken_ = false;
 };
@@ -125,8 +139,10 @@ void Gate::pass(std::shared_ptr<http::Request> request, const authorization::Att
         return pass_plainly(std::move(request), asked, std::move(responder), next);
     }
     auto seated = std::make_shared<SeatedResponder>(std::move(responder));
+    if (asked.is_resource && asked.verb == "watch") seated->count_as(watches_, asked);
+    const Work work = estimate(*request, asked, objects_, *watches_);
     const auto waiting = dispatcher_->admit(
-        asked, 1,
+        asked, work,
         [seated, request = std::move(request), next = std::move(next)](Verdict verdict) mutable {
             const bool runs = verdict.seats != nullptr;
             // The schema lives as long as the place does, seats or not.

@@ -7,8 +7,11 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "control/apiserver/authorization/attributes.h"
+#include "control/apiserver/flowcontrol/estimate.h"
 #include "control/apiserver/flowcontrol/types.h"
 #include "control/http/server.h"
 
@@ -38,6 +41,8 @@ public:
     // (exec, attach, portforward, proxy, log) pass; a watch counts until its stream begins.
     void pass(std::shared_ptr<http::Request> request, const authorization::Attributes& asked,
               std::shared_ptr<http::Responder> responder, Next next);
+    // How many objects of each resource ("pods", "deployments.apps") there are, by which lists are estimated.
+    void count_objects(const std::vector<std::pair<std::string, std::uint64_t>>& objects) { objects_.renew(objects); }
     // FlowSchemas and levels from now on; does nothing without fairness.
     void configure(const Configuration& configuration);
     void stop();
@@ -50,6 +55,8 @@ private:
 
     const GateOptions options_;
     std::shared_ptr<Dispatcher> dispatcher_;  // null without fairness
+    ObjectCounts objects_;
+    const std::shared_ptr<WatchCounts> watches_ = std::make_shared<WatchCounts>();
     std::shared_ptr<std::atomic<std::uint32_t>> reading_;
     std::shared_ptr<std::atomic<std::uint32_t>> mutating_;
     std::atomic<std::uint64_t> dropped_reading_{0};

@@ -25,7 +25,7 @@ struct Dispatcher::Waiting {
     std::shared_ptr<Schema> schema;
     std::shared_ptr<Queue> queue;
     std::uint64_t hash = 0;
-    std::uint32_t width = 1;
+    Width width;
     Then then;
     const Clock::time_point arrived = Clock::now();
     bool left = false;  // runs, or was refused
@@ -45,6 +45,7 @@ struct Level {
     std::uint32_t nominal = 0;
     std::uint32_t lendable = 0;
     std::uint32_t limit = 0;  // with all it may borrow
+    std::uint32_t request_seats = kMaxRequestSeats;  // for one request at most
     std::uint32_t in_use = 0;
     std::size_t queued = 0;
     double virtual_now = 0;
@@ -65,6 +66,12 @@ struct Level {
         const double borrowed = static_cast<double>(seats) * wanted.borrowing_limit_percent / 100;
         limit = wanted.borrowing_limited ? seats + static_cast<std::uint32_t>(std::lround(borrowed))
                                          : UINT32_MAX / 2;
+        request_seats = kMaxRequestSeats;
+        if (wanted.queues_requests) {
+            // As kube-apiserver: 15 % of the level, and no more than leaves a seat for each queue of a hand.
+            const std::uint32_t part = (seats * 15 + 99) / 100;
+            request_seats = std::clamp(std::min(part, seats / std::max(1U, wanted.hand_size)), 1U, kMaxRequestSeats);
+        }
         const std::size_t wanted_queues = wanted.queues_requests ? wanted.queues : 0;
         if (wanted_queues == queues.size()) return;
         std::vector<std::shared_ptr<Dispatcher::Waiting>> moved;

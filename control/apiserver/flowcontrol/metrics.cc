@@ -75,6 +75,25 @@ void waits(std::string* out, const std::vector<std::shared_ptr<Schema>>& schemas
     }
 }
 
+void widths(std::string* out, const std::vector<std::shared_ptr<Schema>>& schemas) {
+    head(out, "work_estimated_seats", "histogram", "Seats that requests were taken to need.");
+    for (const auto& schema : schemas) {
+        const std::string text = labels(*schema);
+        std::uint64_t total = 0;
+        for (std::size_t i = 0; i < schema->widths.size(); ++i) {
+            total += schema->widths[i].load(std::memory_order_relaxed);
+            const std::string bound = i < kSeatBuckets.size() ? fmt::format("{}", kSeatBuckets[i]) : "+Inf";
+            fmt::format_to(std::back_inserter(*out),
+                           "apiserver_flowcontrol_work_estimated_seats_bucket{{{},le=\"{}\"}} {}\n", text, bound,
+                           total);
+        }
+        fmt::format_to(std::back_inserter(*out),
+                       "apiserver_flowcontrol_work_estimated_seats_sum{{{0}}} {1}\n"
+                       "apiserver_flowcontrol_work_estimated_seats_count{{{0}}} {2}\n",
+                       text, schema->width_sum.load(std::memory_order_relaxed), total);
+    }
+}
+
 }  // namespace
 
 std::string metrics_text(const std::vector<std::shared_ptr<Schema>>& schemas,
@@ -100,6 +119,7 @@ std::string metrics_text(const std::vector<std::shared_ptr<Schema>>& schemas,
         }
     }
     waits(&out, schemas);
+    widths(&out, schemas);
     each_level(&out, levels, "nominal_limit_seats", "Seats that are the level's own.",
                [](const Level& l) { return l.nominal; });
     each_level(&out, levels, "current_limit_seats", "Seats that are the level's own now.",
