@@ -25,6 +25,7 @@
 #include "control/apiserver/flowcontrol/gate.h"
 #include "control/apiserver/handler.h"
 #include "control/apiserver/proxy/pod_proxy.h"
+#include "control/apiserver/relay/relay.h"
 #include "control/apiserver/service_accounts/authority.h"
 #include "control/apiserver/service_accounts/requests.h"
 #include "control/http/server.h"
@@ -172,7 +173,7 @@ Result<void> start_aggregator(const Certificates& certificates, registry::Api& a
     return {};
 }
 
-Result<void> start_proxy(const Certificates& certificates, registry::Api& api, aggregator::Relay& relay,
+Result<void> start_proxy(const Certificates& certificates, registry::Api& api, relay::Relay& relay,
                          std::unique_ptr<apiserver::PodProxy>* proxy) {
     apiserver::PodProxyOptions options;
     options.ca_pem = certificates.ca_pem;
@@ -217,7 +218,7 @@ Result<void> serve(const ServeOptions& options, const sigset_t& signals) {
     audit_options.to_json = audit::body_to_json;
     SLUICE_TRY_ASSIGN(const auto auditor, audit::Auditor::create(std::move(audit_options)));
     flowcontrol::Gate gate(options.requests.gate);  // goes after the listener whose requests wait in it
-    aggregator::Relay proxy_relay;               // goes after the listener whose requests it answers
+    relay::Relay proxy_relay;                       // goes after the listener whose requests it answers
     std::unique_ptr<apiserver::PodProxy> proxy;  // so does this one
     std::unique_ptr<aggregator::Aggregator> aggregator;  // and this one
     // The listener comes before what it serves, so that the port, which may be any free one, is known.
@@ -276,6 +277,7 @@ Result<void> serve(const ServeOptions& options, const sigset_t& signals) {
     api_server.set_gate(&gate);
     api_server.add_metrics([&webhooks] { return webhooks.metrics(); });
     api_server.add_metrics([&policies] { return policies.metrics(); });
+    api_server.add_metrics([&proxy_relay] { return proxy_relay.metrics("sluice_proxy", "pods, services and nodes"); });
     token_authority.emplace(token_options(options.tokens, advertised.to_string()), std::move(token_keys));
     token_requests.emplace(*token_authority, [&](std::string_view token) {
         return authenticate(token, tokens, secrets.load(std::memory_order_acquire));

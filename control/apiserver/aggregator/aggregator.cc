@@ -11,6 +11,7 @@
 #include "api/kubernetes/apiregistration/v1/apiservice.pb.h"
 #include "api/kubernetes/core/v1/configmap.pb.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
+#include "control/apiserver/aggregator/handover.h"
 
 namespace sluice::aggregator {
 namespace {
@@ -147,21 +148,13 @@ bool Aggregator::relay(const std::shared_ptr<const http::Request>& request,
                        const std::shared_ptr<http::Responder>& responder) {
     const RemotePtr remote = find(request->path);
     if (remote == nullptr) return false;
-    relay_.pass(*remote, request, responder);
+    hand_over(relay_, *remote, turn_.fetch_add(1, std::memory_order_relaxed), request, responder);
     return true;
 }
 
 std::string Aggregator::metrics() const {
-    const RelayStats relayed = relay_.stats();
     std::string out = checks_.metrics();
-    metrics_text::single(&out, "sluice_aggregator_requests", "gauge",
-                         "Requests that other API servers are answering.", relayed.under_way);
-    metrics_text::single(&out, "sluice_aggregator_requests_total", "counter",
-                         "Requests handed on to other API servers.", relayed.relayed);
-    metrics_text::single(&out, "sluice_aggregator_failed_requests_total", "counter",
-                         "Requests that other API servers could not be asked.", relayed.failed);
-    metrics_text::single(&out, "sluice_aggregator_refused_requests_total", "counter",
-                         "Requests not handed on, as too many were under way.", relayed.refused);
+    out += relay_.metrics("sluice_aggregator", "other API servers");
     metrics_text::single(&out, "sluice_aggregator_refused_apiservices", "gauge",
                          "APIServices whose servers are not asked, as there are too many.", remotes_.refused());
     return out;

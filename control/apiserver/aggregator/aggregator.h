@@ -5,6 +5,7 @@
 //                                 `--> Checks: Available, discovery --> ApiServer's documents
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -12,8 +13,8 @@
 #include <vector>
 
 #include "control/apiserver/aggregator/checks.h"
-#include "control/apiserver/aggregator/relay.h"
 #include "control/apiserver/aggregator/remotes.h"
+#include "control/apiserver/relay/relay.h"
 #include "control/http/server.h"
 
 namespace sluice::aggregator {
@@ -50,7 +51,8 @@ private:
     registry::Api& api_;
     Checks checks_;
     Remotes remotes_;
-    Relay relay_;
+    relay::Relay relay_;
+    std::atomic<std::size_t> turn_{0};
 };
 
 }  // namespace sluice::aggregator

@@ -9,7 +9,7 @@
 #include "api/kubernetes/core/v1/service.pb.h"
 #include "api/kubernetes/discovery/v1/endpointslice.pb.h"
 #include "control/apiserver/aggregator/published.h"
-#include "control/apiserver/aggregator/relay.h"
+#include "control/apiserver/aggregator/handover.h"
 #include "control/apiserver/aggregator/remote.h"
 
 namespace sluice::aggregator {
@@ -146,14 +146,16 @@ TEST(RelayedHeaders, SayWhoAsksAndNothingThatTheClientSaysOfIt) {
     const std::vector<std::pair<std::string, std::string>> expected = {
         {"accept", "application/json"},
         {"user-agent", "kubectl"},
-        {"X-Forwarded-For", "203.0.113.9, 192.0.2.7"},
+        {"X-Forwarded-For", "203.0.113.9, 192.0.2.7"}};
+    EXPECT_EQ(relay::forwarded_headers(request), expected);
+    const std::vector<std::pair<std::string, std::string>> who = {
         {"X-Remote-User", "bob"},
         {"X-Remote-Uid", "u1"},
         {"X-Remote-Group", "a"},
         {"X-Remote-Group", "b"},
         {"X-Remote-Extra-example.com%2Fkey", "v1"},
         {"X-Remote-Extra-example.com%2Fkey", "v2"}};
-    EXPECT_EQ(relayed_headers(request), expected);
+    EXPECT_EQ(identity_headers(request.identity), who);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "control/apiserver/aggregator/relay.h"
+#include "control/apiserver/relay/relay.h"
 
 #include <fmt/format.h>
 
@@ -7,12 +7,13 @@
 #include <charconv>
 #include <string_view>
 
+#include "api/base/metrics_text.h"
 #include "control/http/byte_stream.h"
 #include "control/http/forwarding_responder.h"
 #include "control/http/status_body.h"
 #include "control/streaming/upgrade_relay.h"
 
-namespace sluice::aggregator {
+namespace sluice::relay {
 namespace {
 
 using Headers = std::vector<std::pair<std::string, std::string>>;
@@ -36,22 +37,6 @@ bool is_of_connection(std::string_view name) {
 bool is_withheld(std::string_view name) {
     return name.starts_with("x-remote-") || name.starts_with("impersonate-") || name == "authorization" ||
            name == "accept-encoding" || name == "expect";
-}
-
-// A key of extra as part of a header's name: what no name may hold is escaped.
-std::string escaped_key(std::string_view key) {
-    static constexpr std::string_view kLegal = "!#$&'*+-.^_`|~";
-    std::string out;
-    for (const char c : key) {
-        const bool legal = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                           kLegal.find(c) != std::string_view::npos;
-        if (legal) {
-            out += c;
-        } else {
-            out += fmt::format("%{:02X}", static_cast<unsigned char>(c));
-        }
-    }
-    return out;
 }
 
 // "cache-control" as "Cache-Control", as this server writes names and looks for them.
@@ -125,27 +110,27 @@ private:
     ResponderPtr responder_;
 };
 
-void answer(const http::Request& request, Result<http::DialAnswer> came, const ResponderPtr& responder) {
+void answer(const http::Request& request, http::DialAnswer came, const ResponderPtr& responder) {
     http::Response head;
-    head.status = came->status;
+    head.status = came.status;
     std::size_t length = kMaxCollectedBytes + 1;
-    for (auto& header : came->headers) {
+    for (auto& header : came.headers) {
         if (header.first == "content-length") {
             std::from_chars(header.second.data(), header.second.data() + header.second.size(), length);
         }
         if (is_of_connection(header.first)) continue;
         head.headers.emplace_back(canonical(header.first), std::move(header.second));
     }
-    const bool bare = came->status == kNoContent || came->status == kNotModified || request.method == "HEAD";
+    const bool bare = came.status == kNoContent || came.status == kNotModified || request.method == "HEAD";
     if (bare) {
-        came->stream->close();
+        came.stream->close();
         return responder->send(std::move(head));
     }
     if (length <= kMaxCollectedBytes) {
-        return std::make_shared<Collected>(came->stream, std::move(head), responder)->gather();
+        return std::make_shared<Collected>(came.stream, std::move(head), responder)->gather();
     }
     responder->begin_stream(std::move(head));
-    streaming::relay_body(came->stream, responder);
+    streaming::relay_body(came.stream, responder);
 }
 
 }  // namespace
@@ -166,39 +151,8 @@ Headers forwarded_headers(const http::Request& request) {
     return out;
 }
 
-Headers relayed_headers(const http::Request& request) {
-    Headers out = forwarded_headers(request);
-    const http::Identity& who = request.identity;
-    out.emplace_back("X-Remote-User", who.user);
-    if (!who.uid.empty()) out.emplace_back("X-Remote-Uid", who.uid);
-    for (const std::string& group : who.groups) out.emplace_back("X-Remote-Group", group);
-    for (const auto& [key, values] : who.extra) {
-        for (const std::string& value : values) out.emplace_back("X-Remote-Extra-" + escaped_key(key), value);
-    }
-    return out;
-}
-
-void Relay::pass(const Remote& remote, const std::shared_ptr<const http::Request>& request, ResponderPtr responder) {
-    if (!remote.available || remote.places.empty()) {
-        return responder->send(http::text_response(kUnavailable, "service unavailable\n"));
-    }
-    if (remote.tls == nullptr) {
-        constexpr int kInternal = 500;
-        return responder->send(http::text_response(kInternal, remote.tls_error + "\n"));
-    }
-    http::DialRequest dial = remote.dial(turn_.fetch_add(1, std::memory_order_relaxed));
-    dial.target = request->target;
-    dial.headers = relayed_headers(*request);
-    go(std::move(dial), request, std::move(responder));
-}
-
 void Relay::forward(http::DialRequest dial, const std::shared_ptr<const http::Request>& request,
                     ResponderPtr responder) {
-    for (auto& header : forwarded_headers(*request)) dial.headers.push_back(std::move(header));
-    go(std::move(dial), request, std::move(responder));
-}
-
-void Relay::go(http::DialRequest dial, const std::shared_ptr<const http::Request>& request, ResponderPtr responder) {
     if (counters_->under_way.fetch_add(1, std::memory_order_relaxed) >= kMaxRelayed) {
         counters_->under_way.fetch_sub(1, std::memory_order_relaxed);
         counters_->refused.fetch_add(1, std::memory_order_relaxed);
@@ -211,6 +165,7 @@ void Relay::go(http::DialRequest dial, const std::shared_ptr<const http::Request
     counters_->relayed.fetch_add(1, std::memory_order_relaxed);
     auto counted = std::make_shared<Counted<Counters>>(counters_);
     const auto counting = std::make_shared<CountedResponder>(std::move(responder), counted);
+    for (auto& header : forwarded_headers(*request)) dial.headers.push_back(std::move(header));
     dial.timeout_ms = kRelayTimeoutMs;
     dial.method = request->method;
     const auto unreachable = [counters = counters_](const Error& error) {
@@ -238,13 +193,27 @@ void Relay::go(http::DialRequest dial, const std::shared_ptr<const http::Request
             came->stream->close();
             return counting->send(unreachable(make_error(Code::kDataLoss, "an upgrade that nobody asked for")));
         }
-        answer(*request, std::move(came), counting);
+        answer(*request, std::move(*came), counting);
     });
 }
 
-RelayStats Relay::stats() const {
+Stats Relay::stats() const {
     return {counters_->under_way.load(std::memory_order_relaxed), counters_->relayed.load(std::memory_order_relaxed),
             counters_->failed.load(std::memory_order_relaxed), counters_->refused.load(std::memory_order_relaxed)};
 }
 
-}  // namespace sluice::aggregator
+std::string Relay::metrics(std::string_view prefix, std::string_view whom) const {
+    const Stats now = stats();
+    std::string out;
+    const auto figure = [&](std::string_view name, std::string_view type, const std::string& help,
+                            std::uint64_t value) {
+        metrics_text::single(&out, fmt::format("{}_{}", prefix, name), type, help, value);
+    };
+    figure("requests", "gauge", fmt::format("Requests that {} are answering.", whom), now.under_way);
+    figure("requests_total", "counter", fmt::format("Requests handed on to {}.", whom), now.relayed);
+    figure("failed_requests_total", "counter", fmt::format("Requests that {} could not be asked.", whom), now.failed);
+    figure("refused_requests_total", "counter", "Requests not handed on, as too many were under way.", now.refused);
+    return out;
+}
+
+}  // namespace sluice::relay
