@@ -16,6 +16,8 @@
 #include <ctime>
 #include <memory>
 
+#include "api/base/base64url.h"
+
 namespace sluice::client {
 namespace {
 
@@ -81,18 +83,9 @@ std::string pin_of(X509* certificate) {
     return std::string(kPinPrefix) + sha256_hex(bytes);
 }
 
-// RFC 4648, section 5, without padding.
-std::string base64_url(std::string_view bytes) {
-    std::string out = base64_text(bytes);
-    while (!out.empty() && out.back() == '=') out.pop_back();
-    std::replace(out.begin(), out.end(), '+', '-');
-    std::replace(out.begin(), out.end(), '/', '_');
-    return out;
-}
-
 std::string signature_of(std::string_view header, std::string_view payload,
                          const BootstrapToken& token) {
-    const std::string input = std::string(header) + "." + base64_url(payload);
+    const std::string input = std::string(header) + "." + base64url(payload);
     std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
     unsigned int size = 0;
     if (HMAC(EVP_sha256(), token.secret.data(), static_cast<int>(token.secret.size()),
@@ -100,12 +93,12 @@ std::string signature_of(std::string_view header, std::string_view payload,
              &size) == nullptr) {
         return {};
     }
-    return base64_url({reinterpret_cast<const char*>(digest.data()), size});
+    return base64url({reinterpret_cast<const char*>(digest.data()), size});
 }
 
 // The one header that signers of cluster-info write; kid is the token's id.
 std::string header_of(const BootstrapToken& token) {
-    return base64_url(R"({"alg":"HS256","kid":")" + token.id + R"("})");
+    return base64url(R"({"alg":"HS256","kid":")" + token.id + R"("})");
 }
 
 bool add_name(X509_NAME* name, int nid, const std::string& value) {

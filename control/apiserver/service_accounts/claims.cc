@@ -7,6 +7,8 @@
 #include <limits>
 #include <optional>
 
+#include "api/base/base64url.h"
+
 namespace sluice::service_accounts {
 namespace {
 

@@ -17,6 +17,7 @@
 #include <fstream>
 #include <optional>
 
+#include "api/base/base64url.h"
 #include "control/pki/files.h"
 
 namespace sluice::service_accounts {
@@ -24,7 +25,6 @@ namespace {
 
 constexpr int kRsaBits = 2048;
 constexpr int kMinRsaBits = 2048;
-constexpr char kAlphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 template <auto Free>
 struct Deleter {
@@ -228,51 +228,6 @@ Result<std::string> public_pem(const Key& key) {
 }
 
 }  // namespace
-
-std::string base64url(std::string_view bytes) {
-    std::string out;
-    out.reserve((bytes.size() * 4 + 2) / 3);
-    std::uint32_t held = 0;
-    int bits = 0;
-    for (const char byte : bytes) {
-        held = (held << 8U) | static_cast<unsigned char>(byte);
-        bits += 8;
-        while (bits >= 6) {
-            bits -= 6;
-            out += kAlphabet[(held >> static_cast<unsigned>(bits)) & 63U];
-        }
-    }
-    if (bits > 0) out += kAlphabet[(held << static_cast<unsigned>(6 - bits)) & 63U];
-    return out;
-}
-
-Result<std::string> from_base64url(std::string_view text) {
-    static const auto kValues = [] {
-        std::array<int, 256> values{};
-        values.fill(-1);
-        for (int i = 0; i < 64; ++i) values[static_cast<unsigned char>(kAlphabet[i])] = i;
-        return values;
-    }();
-    if (text.size() % 4 == 1) return make_error(Code::kInvalidArgument, "base64url of an impossible length");
-    std::string out;
-    out.reserve(text.size() * 3 / 4);
-    std::uint32_t held = 0;
-    int bits = 0;
-    for (const char c : text) {
-        const int value = kValues[static_cast<unsigned char>(c)];
-        if (value < 0) return make_error(Code::kInvalidArgument, "a character that is not base64url");
-        held = (held << 6U) | static_cast<std::uint32_t>(value);
-        bits += 6;
-        if (bits < 8) continue;
-        bits -= 8;
-        out += static_cast<char>((held >> static_cast<unsigned>(bits)) & 255U);
-    }
-    // One text for one value: a token cannot be spelled in two ways.
-    if (bits > 0 && (held & ((1U << static_cast<unsigned>(bits)) - 1U)) != 0) {
-        return make_error(Code::kInvalidArgument, "base64url with bits left over");
-    }
-    return out;
-}
 
 Result<KeyRing> KeyRing::make(const std::string& signing_pem, const std::vector<std::string>& believed_pems) {
     KeyRing ring;

@@ -15,11 +15,6 @@ namespace sluice::service_accounts {
 // Keys that are believed; files with more are refused.
 inline constexpr std::size_t kMaxKeys = 64;
 
-// Without padding, of the alphabet that URLs bear.
-[[nodiscard]] std::string base64url(std::string_view bytes);
-// kInvalidArgument for anything that base64url() does not write.
-Result<std::string> from_base64url(std::string_view text);
-
 struct Key;
 
 class KeyRing {

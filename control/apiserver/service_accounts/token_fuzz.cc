@@ -8,11 +8,13 @@
 #include <memory>
 #include <string>
 
+#include "api/base/base64url.h"
 #include "control/apiserver/service_accounts/claims.h"
 
 namespace {
 
 using namespace sluice::service_accounts;  // NOLINT: the whole program is about it
+using sluice::base64url;
 
 std::string new_key() {
     const std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)> key(EVP_EC_gen("P-256"), EVP_PKEY_free);

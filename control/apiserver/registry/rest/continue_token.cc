@@ -5,6 +5,7 @@
 #include <boost/json/serialize.hpp>
 #include <boost/json/value.hpp>
 
+#include "api/base/base64url.h"
 #include "api/codec/json.h"
 
 namespace sluice::registry {
@@ -14,48 +15,12 @@ namespace {
 constexpr std::size_t kMaxContinueBytes = 4096;
 constexpr std::string_view kTokenVersion = "meta.k8s.io/v1";
 
-constexpr std::string_view kBase64Url =
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-
-std::string base64url_encode(std::string_view bytes) {
-    std::string out;
-    std::uint32_t bits = 0;
-    int count = 0;
-    for (const char c : bytes) {
-        bits = (bits << 8U) | static_cast<unsigned char>(c);
-        count += 8;
-        while (count >= 6) {
-            count -= 6;
-            out += kBase64Url[(bits >> static_cast<unsigned>(count)) & 63U];
-        }
-    }
-    if (count > 0) out += kBase64Url[(bits << static_cast<unsigned>(6 - count)) & 63U];
-    return out;
-}
-
-// Returns the index of the first bad character, or npos.
-std::size_t base64url_decode(std::string_view text, std::string* out) {
-    std::uint32_t bits = 0;
-    int count = 0;
-    for (std::size_t i = 0; i < text.size(); ++i) {
-        const std::size_t digit = kBase64Url.find(text[i]);
-        if (digit == std::string_view::npos) return i;
-        bits = (bits << 6U) | static_cast<std::uint32_t>(digit);
-        count += 6;
-        if (count >= 8) {
-            count -= 8;
-            out->push_back(static_cast<char>((bits >> static_cast<unsigned>(count)) & 0xffU));
-        }
-    }
-    return text.size() % 4 == 1 ? text.size() - 1 : std::string_view::npos;
-}
-
 }  // namespace
 
 std::string ContinueToken::encode() const {
     const boost::json::value start("/" + after + '\0');
     // -1 stands for "go on at the newest version", as in kube-apiserver.
-    return base64url_encode(fmt::format(
+    return base64url(fmt::format(
         R"({{"v":"{}","rv":{},"start":{}}})", kTokenVersion,
         inconsistent ? std::string("-1") : std::to_string(revision), boost::json::serialize(start)));
 }
@@ -68,7 +33,7 @@ Answer<ContinueToken> ContinueToken::parse(std::string_view text) {
     if (text.size() > kMaxContinueBytes) return bad("the token is too long");
     while (text.ends_with('=')) text.remove_suffix(1);
     std::string json;
-    if (const std::size_t at = base64url_decode(text, &json); at != std::string_view::npos) {
+    if (const std::size_t at = decode_base64url(text, &json); at != std::string_view::npos) {
         return bad(fmt::format("illegal base64 data at input byte {}", at));
     }
     if (json.empty() || json.front() != '{') {
