@@ -10,6 +10,7 @@
 #include <iterator>
 
 #include "agent/cli/render_internal.h"
+#include "api/base/host_port.h"
 
 namespace sluice::cli {
 namespace {
@@ -21,11 +22,11 @@ using dataplane::ServiceView;
 
 std::string frontend_text(const FrontendView& frontend) {
     if (frontend.nodeport) return fmt::format("node:{}", frontend.port);
-    return endpoint_text(frontend.address, frontend.port);
+    return host_and_port(frontend.address, frontend.port);
 }
 
 std::string backend_text(const BackendView& backend) {
-    std::string out = endpoint_text(backend.address, backend.port);
+    std::string out = host_and_port(backend.address, backend.port);
     if (!backend.target.empty()) out += " " + backend.target;
     if (backend.local) out += " (local)";
     if (backend.terminating) out += " (terminating)";
@@ -137,10 +138,6 @@ json::object to_json(const dataplane::FlowTableUse& use) {
     entry["capacity"] = use.capacity;
     entry["displaced"] = use.displaced;
     return entry;
-}
-
-std::string endpoint_text(const IpAddress& address, std::uint16_t port) {
-    return fmt::format(fmt::runtime(address.is_v4() ? "{}:{}" : "[{}]:{}"), address.to_string(), port);
 }
 
 std::string render_status(const dataplane::ImageStatus& status, Format format) {

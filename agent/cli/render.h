@@ -22,7 +22,4 @@ enum class Format { kTable, kJson };
 [[nodiscard]] std::string render_explanation(const dataplane::Explanation& explanation,
                                              Format format);
 
-// "10.0.0.1:80", "[fd00::1]:80".
-[[nodiscard]] std::string endpoint_text(const IpAddress& address, std::uint16_t port);
-
 }  // namespace sluice::cli

@@ -11,6 +11,7 @@
 #include <tuple>
 
 #include "agent/cli/render_internal.h"
+#include "api/base/host_port.h"
 
 namespace sluice::cli {
 namespace {
@@ -111,14 +112,14 @@ bool is_known(const IpAddress& address) {
 }
 
 std::string who(const IpAddress& address, std::uint16_t port) {
-    return is_known(address) ? endpoint_text(address, port) : std::string("-");
+    return is_known(address) ? host_and_port(address, port) : std::string("-");
 }
 
 json::object to_json(const EventLine& line) {
     const EventView& event = line.event;
     const auto put = [](json::object* out, const char* key, const IpAddress& address,
                         std::uint16_t port) {
-        if (is_known(address)) (*out)[key] = endpoint_text(address, port);
+        if (is_known(address)) (*out)[key] = host_and_port(address, port);
     };
     json::object out;
     out["time"] = line.time;
@@ -217,7 +218,7 @@ std::string render_top(const std::vector<TopService>& services,
                         short_number(service.refused), std::to_string(service.total.connections)});
         if (!with_backends) continue;
         for (const TopBackend& backend : service.backends) {
-            const std::string where = endpoint_text(backend.address, backend.port);
+            const std::string where = host_and_port(backend.address, backend.port);
             rows.push_back({"  " + where + (backend.target.empty() ? "" : " " + backend.target), "",
                             short_number(backend.rates.connections),
                             short_number(backend.rates.packets), short_number(backend.rates.bytes),
@@ -245,12 +246,12 @@ std::string render_flows(const dataplane::FlowList& list, Format format) {
     std::vector<std::vector<std::string>> rows = {
         {"PROTO", "CLIENT", "DESTINATION", "BACKEND", "STATE", "IDLE", "SOURCE NAT", "SERVICE"}};
     for (const FlowView& flow : list.flows) {
-        std::string source = flow.source_nat ? endpoint_text(flow.source, flow.source_port) : "-";
+        std::string source = flow.source_nat ? host_and_port(flow.source, flow.source_port) : "-";
         if (flow.forwarding != "nat") source = "- (" + flow.forwarding + ")";
         rows.push_back({std::string(protocol_name(flow.protocol)),
-                        endpoint_text(flow.client, flow.client_port),
-                        endpoint_text(flow.destination, flow.destination_port),
-                        endpoint_text(flow.backend, flow.backend_port) +
+                        host_and_port(flow.client, flow.client_port),
+                        host_and_port(flow.destination, flow.destination_port),
+                        host_and_port(flow.backend, flow.backend_port) +
                             (flow.serving ? "" : " (gone)"),
                         flow.state, fmt::format("{}s", flow.idle_s), source,
                         flow.plain ? "- (port changed only)" : flow.service});

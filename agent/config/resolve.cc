@@ -7,6 +7,7 @@
 #include "agent/config/config.h"
 #include "agent/config/fields.h"
 #include "agent/config/values.h"
+#include "api/base/host_port.h"
 
 namespace sluice::config {
 namespace {
@@ -75,8 +76,7 @@ std::optional<HostPort> split(const std::string& text) {
 std::string append_port(const std::string& text, std::uint16_t port) {
     const auto parts = split(text);
     if (!parts || parts->port) return text;
-    const std::string host = parts->host.to_string();
-    return parts->host.is_v4() ? fmt::format("{}:{}", host, port) : fmt::format("[{}]:{}", host, port);
+    return host_and_port(parts->host, port);
 }
 
 namespace {

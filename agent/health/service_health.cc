@@ -8,6 +8,7 @@
 #include <chrono>
 #include <utility>
 
+#include "api/base/host_port.h"
 #include "api/base/log.h"
 
 namespace sluice::health {
@@ -17,11 +18,6 @@ constexpr char kComponent[] = "health";
 
 // All of both families; where IPv6 is off, all of IPv4.
 constexpr const char* kEverywhere[] = {"[::]", "0.0.0.0"};
-
-std::string at(const std::string& address, std::uint16_t port) {
-    const bool bare_v6 = address.find(':') != std::string::npos && address.front() != '[';
-    return bare_v6 ? fmt::format("[{}]:{}", address, port) : fmt::format("{}:{}", address, port);
-}
 
 }  // namespace
 
@@ -88,7 +84,7 @@ std::size_t ServiceHealth::update(const std::map<std::string, ServiceHealthPort>
         };
         std::string problem;
         const auto listen = [&](const std::string& address) {
-            auto server = HttpServer::listen(at(address, want.port), want.port, handler, thread_);
+            auto server = HttpServer::listen(host_and_port(address, want.port), want.port, handler, thread_);
             if (server) {
                 made->servers.push_back(std::move(*server));
                 return true;

@@ -7,6 +7,7 @@
 #include <iterator>
 #include <utility>
 
+#include "api/base/host_port.h"
 #include "api/base/log.h"
 #include "api/base/metrics_text.h"
 
@@ -134,9 +135,7 @@ void TrafficMetrics::render_backends(const std::vector<ServiceTraffic>& services
             ++summed;
             continue;
         }
-        const std::string address = backend.address.to_string();
-        const std::string at = backend.address.is_v4() ? fmt::format("{}:{}", address, backend.port)
-                                                       : fmt::format("[{}]:{}", address, backend.port);
+        const std::string at = host_and_port(backend.address, backend.port);
         series.push_back(shown(fmt::format("{},endpoint=\"{}\",target=\"{}\"", service_labels(*rows[i].service), at,
                                            escaped(backend.target)),
                                counted[i].shown, backend.flows));

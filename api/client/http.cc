@@ -22,6 +22,8 @@
 #include <mutex>
 #include <optional>
 
+#include "api/base/host_port.h"
+
 namespace sluice::client {
 namespace {
 
@@ -361,9 +363,7 @@ private:
         message.method_string(request.method);
         message.target(config_.path_prefix + request.target);
         message.version(11);
-        const bool v6 = config_.host.find(':') != std::string::npos;
-        message.set(http::field::host,
-                    fmt::format("{}{}{}:{}", v6 ? "[" : "", config_.host, v6 ? "]" : "", config_.port));
+        message.set(http::field::host, host_and_port(config_.host, config_.port));
         message.set(http::field::user_agent, user_agent_);
         for (const auto& [name, value] : request.headers) message.set(name, value);
         if (const std::string token = bearer_token(); !token.empty()) {

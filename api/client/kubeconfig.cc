@@ -14,6 +14,7 @@
 #include <optional>
 #include <vector>
 
+#include "api/base/host_port.h"
 #include "api/base/ip_address.h"
 #include "api/codec/json.h"
 #include "api/codec/yaml.h"
@@ -186,9 +187,7 @@ std::string directory_of(const std::string& path) {
 }  // namespace
 
 std::string ClientConfig::url() const {
-    const bool v6 = host.find(':') != std::string::npos;
-    return fmt::format("{}://{}{}{}:{}{}", tls ? "https" : "http", v6 ? "[" : "", host,
-                       v6 ? "]" : "", port, path_prefix);
+    return fmt::format("{}://{}{}", tls ? "https" : "http", host_and_port(host, port), path_prefix);
 }
 
 Result<void> parse_server_url(std::string_view url, ClientConfig* config) {

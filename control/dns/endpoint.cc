@@ -9,6 +9,8 @@
 #include <cstring>
 #include <optional>
 
+#include "api/base/host_port.h"
+
 namespace sluice::dns {
 namespace {
 
@@ -50,7 +52,7 @@ std::string_view next_word(std::string_view* line) {
 std::string Endpoint::to_string() const {
     std::string host = address.to_string();
     if (!zone.empty()) host += "%" + zone;
-    return address.is_v4() ? fmt::format("{}:{}", host, port) : fmt::format("[{}]:{}", host, port);
+    return host_and_port(host, port);
 }
 
 Result<Endpoint> parse_endpoint(std::string_view flag, std::string_view text,

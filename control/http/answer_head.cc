@@ -19,11 +19,6 @@ std::string without_breaks(std::string_view text) {
 
 }  // namespace
 
-std::string host_and_port(std::string_view host, std::int64_t port) {
-    return host.find(':') == std::string_view::npos ? fmt::format("{}:{}", host, port)
-                                                    : fmt::format("[{}]:{}", host, port);
-}
-
 std::string request_head(const DialRequest& request, std::string_view host) {
     std::string out = fmt::format("{} {} HTTP/1.1\r\nHost: {}\r\n", request.method, without_breaks(request.target),
                                   without_breaks(host));

@@ -12,8 +12,6 @@
 
 namespace sluice::http {
 
-// "HOST:PORT", an IPv6 address in brackets.
-std::string host_and_port(std::string_view host, std::int64_t port);
 // Request line, Host, the request's own headers and the empty line. Line breaks in them become spaces.
 std::string request_head(const DialRequest& request, std::string_view host);
 // Status line and headers, without the empty line. kDataLoss if they are not HTTP/1.x.

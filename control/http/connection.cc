@@ -1,7 +1,5 @@
 #include "control/http/connection_private.h"
 
-#include <fmt/core.h>
-
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/write.hpp>
@@ -11,6 +9,7 @@
 #include <exception>
 #include <utility>
 
+#include "api/base/host_port.h"
 #include "api/base/log.h"
 #include "control/http/exchange.h"
 #include "control/http/gzip.h"
@@ -50,9 +49,7 @@ void Connection::start() {
     socket.set_option(asio::ip::tcp::no_delay(true), ignored);
     socket.set_option(asio::socket_base::keep_alive(true), ignored);
     const auto peer = socket.remote_endpoint(ignored);
-    const std::string address = peer.address().to_string();
-    remote_ = peer.address().is_v6() ? fmt::format("[{}]:{}", address, peer.port())
-                                     : fmt::format("{}:{}", address, peer.port());
+    remote_ = host_and_port(peer.address().to_string(), peer.port());
     set_deadline(shared_->timeouts.handshake_ms);
     stream_.async_handshake(
         TlsStream::Side::kServer,

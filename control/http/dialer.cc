@@ -15,6 +15,7 @@
 #include <thread>
 #include <unordered_map>
 
+#include "api/base/host_port.h"
 #include "api/base/log.h"
 #include "control/http/answer_head.h"
 #include "control/http/socket_stream_private.h"

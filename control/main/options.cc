@@ -6,6 +6,8 @@
 #include <functional>
 #include <optional>
 
+#include "api/base/host_port.h"
+
 namespace sluice::control {
 namespace {
 
@@ -53,8 +55,7 @@ bool is_dns_name(std::string_view name) {
 }  // namespace
 
 std::string Endpoint::to_string() const {
-    return address.is_v4() ? fmt::format("{}:{}", address.to_string(), port)
-                           : fmt::format("[{}]:{}", address.to_string(), port);
+    return host_and_port(address, port);
 }
 
 Result<Endpoint> parse_listen(std::string_view text) {

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "api/base/host_port.h"
 #include "bpf/lib/view_memory.h"
 // The views come first: the decisions are written against them.
 #include "bpf/lib/flow_memory.h"
@@ -88,11 +89,6 @@ using image::address_of;
 using image::image_address;
 using image::Tables;
 
-std::string place(const IpAddress& address, std::uint16_t port) {
-    return address.is_v4() ? fmt::format("{}:{}", address.to_string(), port)
-                           : fmt::format("[{}]:{}", address.to_string(), port);
-}
-
 const char* outcome(bool found) {
     return found ? "found" : "no entry";
 }
@@ -158,7 +154,7 @@ void describe_lookups(const sluice_view& view, const Question& question,
     std::uint32_t index = 0;
     const bool exact = sluice_find_frontend(&view, &key, &index) != nullptr;
     steps->push_back(fmt::format("frontend {}/{}: {}",
-                                 place(question.destination, question.destination_port),
+                                 host_and_port(question.destination, question.destination_port),
                                  protocol_name(question.protocol), outcome(exact)));
     if (exact) return;
     key.port_be = 0;
@@ -281,7 +277,7 @@ void list_candidates(const Tables& tables, const sluice_view& view, const Questi
     if (remembered) {
         out->steps.push_back(fmt::format("affinity: the client came {} s ago and keeps its endpoint, {}",
                                          remembered->idle_s,
-                                         place(choices[0].address, choices[0].port)));
+                                         host_and_port(choices[0].address, choices[0].port)));
     } else if (hashed) {
         out->steps.push_back(
             certain ? fmt::format("choice: consistent hash of the {}, the same on every node",
@@ -344,15 +340,15 @@ bool explain_flow(const Tables& tables, const Question& question, const sluice_f
     out->verdict = "translate";
     if (found->answer) {
         out->reason = fmt::format("an answer of {}: it leaves as {} to {}",
-                                  place(flow.backend, flow.backend_port),
-                                  place(flow.destination, flow.destination_port),
-                                  place(flow.client, flow.client_port));
+                                  host_and_port(flow.backend, flow.backend_port),
+                                  host_and_port(flow.destination, flow.destination_port),
+                                  host_and_port(flow.client, flow.client_port));
         return true;
     }
     out->reason = fmt::format("part of a flow{}: it goes to {} as from {}",
                               flow.plain ? "" : " of " + flow.service,
-                              place(flow.backend, flow.backend_port),
-                              place(flow.source, flow.source_port));
+                              host_and_port(flow.backend, flow.backend_port),
+                              host_and_port(flow.source, flow.source_port));
     out->masquerade = flow.source_nat;
     if (flow.source_nat) out->masquerade_address = flow.source;
     if (!flow.plain) {

@@ -4,12 +4,12 @@
 
 #include <algorithm>
 
+#include "api/base/host_port.h"
 #include "api/codec/protobuf.h"
 #include "api/kubernetes/apiregistration/v1/apiservice.pb.h"
 #include "api/kubernetes/core/v1/service.pb.h"
 #include "api/kubernetes/discovery/v1/endpointslice.pb.h"
 #include "api/kubernetes/meta/v1/meta.pb.h"
-#include "control/http/answer_head.h"
 
 namespace sluice::aggregator {
 namespace {
@@ -114,7 +114,7 @@ http::DialRequest Remote::dial(std::size_t turn) const {
 
 std::string Remote::shown_place(std::size_t turn) const {
     const auto& [place, port] = places[turn % places.size()];
-    return http::host_and_port(place, port);
+    return host_and_port(place, port);
 }
 
 RemotePtr make_remote(const ApiService& object, const FrontProxy& us, const google::protobuf::Message* service,

@@ -4,8 +4,8 @@
 #include <string_view>
 #include <utility>
 
+#include "api/base/host_port.h"
 #include "control/apiserver/proxy/place.h"
-#include "control/http/answer_head.h"
 #include "control/http/forwarding_responder.h"
 #include "control/streaming/upgrade_relay.h"
 
@@ -97,7 +97,7 @@ void HttpProxy::handle(const std::shared_ptr<const http::Request>& request,
     dial.headers.emplace_back("X-Forwarded-Proto", "https");
     const auto named = request->header("host");
     if (!named.empty()) dial.headers.emplace_back("X-Forwarded-Host", named);
-    const std::string host = http::host_and_port(place->address, place->port);
+    const std::string host = host_and_port(place->address, place->port);
     pass_(std::move(dial), request, std::make_shared<PrefixedResponder>(std::move(responder), asked->prefix, host));
 }
 

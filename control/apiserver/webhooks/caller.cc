@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <charconv>
 
+#include "api/base/host_port.h"
 #include "api/kubernetes/admissionregistration/v1/webhook.pb.h"
 #include "api/kubernetes/core/v1/service.pb.h"
 #include "control/apiserver/registry/validation/field_errors.h"
-#include "control/http/answer_head.h"
 
 namespace sluice::webhooks {
 namespace {
@@ -34,7 +34,7 @@ Result<Place> place_of_url(const std::string& text) {
     out.server_name = url.host;
     out.path = url.path;
     const bool v6 = url.host.find(':') != std::string::npos;
-    out.host_header = url.has_port ? http::host_and_port(url.host, url.port) : v6 ? "[" + url.host + "]" : url.host;
+    out.host_header = url.has_port ? host_and_port(url.host, url.port) : v6 ? "[" + url.host + "]" : url.host;
     return out;
 }
 
@@ -43,7 +43,7 @@ Place place_of_service(const ClientConfig& where) {
     const std::int32_t port = wanted.has_port() && wanted.port() != 0 ? wanted.port() : kDefaultPort;
     Place out;
     out.server_name = fmt::format("{}.{}.svc", wanted.name(), wanted.namespace_());
-    out.host_header = http::host_and_port(out.server_name, port);
+    out.host_header = host_and_port(out.server_name, port);
     out.path = wanted.path();
     out.port = static_cast<std::uint16_t>(port);
     return out;

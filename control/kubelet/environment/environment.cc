@@ -5,6 +5,7 @@
 #include <cctype>
 #include <unordered_map>
 
+#include "api/base/host_port.h"
 #include "api/kubernetes/core/v1/configmap.pb.h"
 #include "api/kubernetes/core/v1/pod.pb.h"
 #include "api/kubernetes/core/v1/secret.pb.h"
@@ -72,12 +73,10 @@ void add_service(const corev1::Service& service, Environment* out) {
         out->emplace_back(prefix + "_SERVICE_PORT_" + variable_name(port.name()),
                           std::to_string(port.port()));
     }
-    const bool is_v6 = address.find(':') != std::string::npos;
     bool is_first = true;
     for (const auto& port : ports) {
         const std::string protocol = port.protocol().empty() ? "TCP" : port.protocol();
-        const std::string url = fmt::format("{}://{}{}{}:{}", lower(protocol), is_v6 ? "[" : "",
-                                            address, is_v6 ? "]" : "", port.port());
+        const std::string url = fmt::format("{}://{}", lower(protocol), host_and_port(address, port.port()));
         if (is_first) out->emplace_back(prefix + "_PORT", url);
         is_first = false;
         const std::string of_port =

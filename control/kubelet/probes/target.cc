@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "api/base/host_port.h"
 #include "api/kubernetes/core/v1/pod.pb.h"
 #include "api/kubernetes/util/intstr/intstr.pb.h"
 #include "control/kubelet/probes/target_private.h"
@@ -23,8 +24,7 @@ Result<std::uint16_t> checked_port(std::int64_t port) {
 }  // namespace
 
 std::string ProbeTarget::authority() const {
-    const bool is_v6 = host.find(':') != std::string::npos;
-    return fmt::format("{}{}{}:{}", is_v6 ? "[" : "", host, is_v6 ? "]" : "", port);
+    return host_and_port(host, port);
 }
 
 std::string ProbeTarget::url() const {

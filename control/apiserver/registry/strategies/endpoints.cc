@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "api/base/host_port.h"
 #include "api/base/ip_address.h"
 #include "api/kubernetes/core/v1/endpoints.pb.h"
 #include "api/kubernetes/discovery/v1/endpointslice.pb.h"
@@ -52,10 +53,8 @@ std::string format_endpoints(const corev1::Endpoints& object) {
                 if (shown.size() >= kShownEndpoints) continue;
                 if (ports == 0) {
                     shown.push_back(address.ip());
-                } else if (address.ip().find(':') != std::string::npos) {
-                    shown.push_back(fmt::format("[{}]:{}", address.ip(), subset.ports(p).port()));
                 } else {
-                    shown.push_back(fmt::format("{}:{}", address.ip(), subset.ports(p).port()));
+                    shown.push_back(host_and_port(address.ip(), subset.ports(p).port()));
                 }
             }
         }
