@@ -110,6 +110,21 @@ TEST(HttpClient, AStreamGivesBytesAsTheyComeAndReportsABreak) {
     EXPECT_FALSE((*stream)->read(buffer.data(), buffer.size(), 20));
 }
 
+TEST(HttpClient, AnEmptyChunkedBodyMayComeByteByByte) {
+    Server server({[](int fd) {
+        receive(fd);
+        give(fd, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        for (const char byte : std::string("0\r\n\r\n")) {
+            std::this_thread::sleep_for(std::chrono::milliseconds(20));
+            give(fd, std::string(1, byte));
+        }
+    }});
+    auto client = HttpClient::create(server.config_, "test/1");
+    const auto response = (*client)->request({"GET", "/", {}, ""}, {});
+    ASSERT_TRUE(response) << response.error().message;
+    EXPECT_EQ(response->body, "");
+}
+
 TEST(HttpClient, ABodyThatEndsTooEarlyIsAnError) {
     Server server({[](int fd) {
         receive(fd);
