@@ -18,8 +18,8 @@ using sluice::differential::Comparison;
 using sluice::differential::Side;
 
 constexpr std::size_t kTries = 4000;
-// A scenario takes a tenth of a second. One that takes so long got no processor, and the shortest affinity (50 s) may have
-// ended meanwhile in the BPF programs' tables, whose clock is the kernel's.
+// A scenario takes a tenth of a second. One that takes so long got no processor, and the shortest affinity (50 s) may
+// have ended meanwhile in the BPF programs' tables, whose clock is the kernel's.
 constexpr double kStarvedSeconds = 10;
 
 volatile std::sig_atomic_t stopped = 0;

@@ -356,6 +356,10 @@ void EtcdStore::run() {
                 give_up = Clock::now() + kCloseTimeout;
             }
         }
+        // What came since the turn took its share, and before the end.
+        if (stopping) {
+            take_inbox();
+        }
         if (stopping && (writes_.empty() || Clock::now() >= give_up)) {
             break;
         }

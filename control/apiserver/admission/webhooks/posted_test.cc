@@ -69,7 +69,7 @@ TEST_F(Posted, ReviewsAreShownWhereRulesNameThem) {
               hook_json("b.example.com", "/no",
                         rules(R"(["*"])", R"(["CREATE"])", R"(["authentication.k8s.io","authorization.k8s.io"])")));
     const Reply denied = post(kAccess, kQuestion, "All");
-    EXPECT_EQ(denied.status, 403) << denied.body;
+    EXPECT_EQ(denied.status, 400) << denied.body;
     EXPECT_EQ(denied.at("/message"), "admission webhook \"b.example.com\" denied the request: ask nobody");
     ASSERT_EQ(hook_.seen().size(), 1U);
     const auto seen = hook_.seen()[0];
@@ -87,14 +87,14 @@ TEST_F(Posted, ReviewsAreShownWhereRulesNameThem) {
     EXPECT_EQ(text(seen, "/dryRun"), "true");
     EXPECT_EQ(text(seen, "/options"), R"({"kind":"CreateOptions","apiVersion":"meta.k8s.io/v1","dryRun":["All"]})");
     const std::string group = "/apis/authorization.k8s.io/v1/";
-    EXPECT_EQ(post(group + "selfsubjectaccessreviews", kQuestion).status, 403);
-    EXPECT_EQ(post(group + "selfsubjectrulesreviews", R"({"spec":{"namespace":"default"}})").status, 403);
-    EXPECT_EQ(post("/apis/authentication.k8s.io/v1/selfsubjectreviews", "{}").status, 403);
-    EXPECT_EQ(post("/apis/authentication.k8s.io/v1/tokenreviews", R"({"spec":{"token":"t"}})").status, 403);
+    EXPECT_EQ(post(group + "selfsubjectaccessreviews", kQuestion).status, 400);
+    EXPECT_EQ(post(group + "selfsubjectrulesreviews", R"({"spec":{"namespace":"default"}})").status, 400);
+    EXPECT_EQ(post("/apis/authentication.k8s.io/v1/selfsubjectreviews", "{}").status, 400);
+    EXPECT_EQ(post("/apis/authentication.k8s.io/v1/tokenreviews", R"({"spec":{"token":"t"}})").status, 400);
     EXPECT_EQ(post(group + "namespaces/default/localsubjectaccessreviews",
                    R"({"spec":{"user":"joe","resourceAttributes":{"namespace":"default","verb":"get"}}})")
                   .status,
-              403);
+              400);
     ASSERT_EQ(hook_.seen().size(), 6U);
     EXPECT_EQ(text(hook_.seen()[5], "/namespace"), "default");
     // What is refused anyway is not shown.
@@ -143,7 +143,7 @@ TEST_F(Posted, RequestsForTokensAreCreationsOfASubresource) {
     EXPECT_EQ(text(seen, "/object/metadata/name"), "robot");
     EXPECT_EQ(text(seen, "/object/spec/audiences"), R"(["vault"])");
     const Reply denied = post(kToken, R"({"spec":{"expirationSeconds":601}})");
-    EXPECT_EQ(denied.status, 403);
+    EXPECT_EQ(denied.status, 400);
     EXPECT_EQ(denied.at("/message"), "admission webhook \"v.example.com\" denied the request: too odd");
     EXPECT_EQ(denied.at("/status/token"), "");
 }
