@@ -1,14 +1,26 @@
 """One member of etcd (Debian's etcd-server), in a folder of its own."""
 
 import os
+import random
 import socket
 import subprocess
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+def free_ports(count):
+    """Different ones, below those that the kernel gives to connections, which could take one before it is used."""
+    held = []
+    try:
+        while len(held) < count:
+            one = socket.socket()
+            try:
+                one.bind(("127.0.0.1", random.randrange(20_000, 30_000)))
+                held.append(one)
+            except OSError:
+                one.close()
+        return [one.getsockname()[1] for one in held]
+    finally:
+        for one in held:
+            one.close()
 
 
 class Etcd:
@@ -16,7 +28,7 @@ class Etcd:
 
     def __init__(self, folder, namespace=None):
         self.folder, self.namespace = folder, namespace
-        self.port, self.peer = (2379, 2380) if namespace else (free_port(), free_port())
+        self.port, self.peer = (2379, 2380) if namespace else free_ports(2)
         self.url = f"http://127.0.0.1:{self.port}"
         self.process = None
         self.start()
