@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "control/apiserver/registry/rest/admission.h"
+#include "control/apiserver/registry/rest/busy.h"
 #include "control/apiserver/registry/rest/listing.h"
 #include "control/http/status_body.h"
 
@@ -84,24 +85,9 @@ std::string options_json(const ConnectKind& kind, const http::Request& request) 
 }  // namespace
 
 void run_where_admission_waits(const Admission& admission, const CallPtr& call, std::function<void()> task) {
-    Core& core = *call->core;
-    {
-        const std::lock_guard lock(core.mutex);
-        ++core.writes;
-    }
-    const auto leave = [&core] {
-        const std::lock_guard lock(core.mutex);
-        --core.writes;
-        core.idle.notify_all();
-    };
-    const bool taken = admission.run([task = std::move(task), leave]() mutable {
-        task();
-        task = nullptr;
-        leave();
-    });
-    if (taken) return;
+    const auto busy = std::make_shared<Busy>(*call->core);
+    if (admission.run(while_busy(busy, std::move(task)))) return;
     call->respond(too_many_requests("too many requests wait for their admission"));
-    leave();
 }
 
 void ask_about_connection(Core& core, std::shared_ptr<const http::Request> request,

@@ -11,6 +11,7 @@
 #include "control/apiserver/registry/custom/versions/hooks.h"
 #include "control/apiserver/registry/observe/observation.h"
 #include "control/apiserver/registry/rest/admission.h"
+#include "control/apiserver/registry/rest/busy.h"
 #include "control/apiserver/registry/rest/watch.h"
 
 namespace sluice::registry {
@@ -229,22 +230,7 @@ void Core::end_stale_watches() {
 bool on_waiting_thread(Core& core, std::function<void()> task) {
     ConversionHooks* hooks = core.custom->hooks();
     if (hooks == nullptr) return false;
-    {
-        const std::lock_guard lock(core.mutex);
-        ++core.writes;
-    }
-    const auto leave = [&core] {
-        const std::lock_guard lock(core.mutex);
-        --core.writes;
-        core.idle.notify_all();
-    };
-    const bool taken = hooks->run([task = std::move(task), leave]() mutable {
-        task();
-        task = nullptr;
-        leave();
-    });
-    if (!taken) leave();
-    return taken;
+    return hooks->run(while_busy(std::make_shared<Busy>(core), std::move(task)));
 }
 
 void resume(Core& core, const codec::KindInfo& kind, std::function<void()> task) {
@@ -259,17 +245,7 @@ void Core::go_on(const codec::KindInfo& kind, std::function<void()> task) {
     if (converter_of(kind) != nullptr) return resume(*this, kind, std::move(task));
     const Admission* asked = admission.load();
     if (asked == nullptr || !asked->blocks()) return task();
-    {
-        const std::lock_guard lock(mutex);
-        ++writes;
-    }
-    auto counted = [this, task]() mutable {
-        task();
-        task = nullptr;
-        const std::lock_guard lock(mutex);
-        --writes;
-        idle.notify_all();
-    };
+    auto counted = while_busy(std::make_shared<Busy>(*this), std::move(task));
     // A write that is under way is not given up because others wait: it goes on here.
     if (!asked->run(counted)) counted();
 }
