@@ -6,26 +6,17 @@
 
 #include <boost/json/value.hpp>
 
-#include "api/codec/json.h"
 #include "control/apiserver/registry/custom/rules_private.h"
 #include "control/apiserver/registry/custom/structural_private.h"
+#include "control/apiserver/registry/custom/test_schema.h"
 
 namespace sluice::registry {
 namespace {
 
 namespace json = boost::json;
 
-json::value parsed(const std::string& text) {
-    auto value = codec::parse_json(text);
-    EXPECT_TRUE(value.has_value()) << text;
-    return value ? *value : json::value();
-}
-
-std::unique_ptr<Schema> compiled(const std::string& text) {
-    auto schema = compile_schema(parsed(text), "s");
-    EXPECT_TRUE(schema.has_value()) << (schema ? "" : schema.error().message);
-    return schema ? std::move(*schema) : std::make_unique<Schema>();
-}
+using testing::compiled;
+using testing::parsed;
 
 // What is wrong with a schema; empty: nothing.
 std::string refused(const std::string& schema) {

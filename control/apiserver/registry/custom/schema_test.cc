@@ -5,9 +5,9 @@
 
 #include <boost/json/value.hpp>
 
-#include "api/codec/json.h"
 #include "control/apiserver/registry/custom/json_path_private.h"
 #include "control/apiserver/registry/custom/structural_private.h"
+#include "control/apiserver/registry/custom/test_schema.h"
 #include "control/apiserver/registry/custom/values_private.h"
 
 namespace sluice::registry {
@@ -15,17 +15,8 @@ namespace {
 
 namespace json = boost::json;
 
-json::value parsed(const std::string& text) {
-    auto value = codec::parse_json(text);
-    EXPECT_TRUE(value.has_value()) << text;
-    return value ? *value : json::value();
-}
-
-std::unique_ptr<Schema> compiled(const std::string& text) {
-    auto schema = compile_schema(parsed(text), "s");
-    EXPECT_TRUE(schema.has_value()) << (schema ? "" : schema.error().message);
-    return schema ? std::move(*schema) : std::make_unique<Schema>();
-}
+using testing::compiled;
+using testing::parsed;
 
 std::string told(const FieldErrors& errors) { return errors.empty() ? "" : errors.to_string(); }
 
