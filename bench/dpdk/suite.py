@@ -4,8 +4,11 @@ Three programs measure the engine, each with its control in turn in one process,
 dpdk_bench whole lcores on net_null, stamps and ports included in both; pipeline_bench the pipeline alone, frames in
 memory, for every kind of forwarding; lcores_bench what a second lcore adds and what publishing takes away. packet_bench
 measures the XDP program in the same run of the suite.
+
+Frames lie in hugepages, as they should wherever packets count: what is missing of them is reserved for the run.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -17,6 +20,8 @@ BUILD = os.environ.get("SLUICE_BUILD", os.path.join(os.path.dirname(__file__), "
 GOAL = "NAT established, 1 flows, 1 service, IPv4"
 LEAST_MPPS = 20
 PROGRAM_S = 300  # that a program may take
+HUGEPAGES = "/sys/kernel/mm/hugepages/hugepages-2048kB"
+HUGEPAGES_WANTED = 144  # 256 MiB for EAL, and some that it asks for to look at them
 # Of the pipeline's figures, those that packet_bench has of XDP: the same translation of the same kind of packet.
 XDP = {f"{age} {mode} {version} flows {flows} services 1": f"{name}{of}, {family}"
        for mode, name in (("snat", "NAT"), ("tunnel", "tunnel"))
@@ -54,6 +59,31 @@ def pipeline(*arguments):
     with tempfile.NamedTemporaryFile(mode="r", suffix=".json") as out:
         output([program("pipeline_bench"), "--json", out.name, *arguments])
         return json.load(out)
+
+
+@contextlib.contextmanager
+def hugepages():
+    """Reserves what is missing meanwhile. Best effort: without them the programs take ordinary pages, and say so."""
+    def figure(name):
+        with open(os.path.join(HUGEPAGES, name)) as source:
+            return int(source.read())
+
+    def reserve(count):
+        with open(os.path.join(HUGEPAGES, "nr_hugepages"), "w") as out:
+            out.write(str(count))
+
+    try:
+        before, free = figure("nr_hugepages"), figure("free_hugepages")
+        if free < HUGEPAGES_WANTED:
+            reserve(before + HUGEPAGES_WANTED - free)
+    except OSError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        if free < HUGEPAGES_WANTED:
+            reserve(before)
 
 
 def engine_rows(engine):
@@ -113,6 +143,11 @@ def xdp_cases(rounds, *arguments):
 
 def run(log, quick=False):
     """The suite's rows; quick: fewer rounds, no million flows, one service. A part that fails costs its rows alone."""
+    with hugepages():
+        return rows_of(log, quick)
+
+
+def rows_of(log, quick):
     rows = []
 
     def part(text, measure):
@@ -132,6 +167,7 @@ def run(log, quick=False):
                    lambda: pipeline(*(["--runs", "3", "--packets", "262144", "--quick"] if quick
                                       else ["--runs", "5", "--packets", "524288"])))
     if engine:
+        log(f"lcores' frames lay in {engine['memory']}")
         rows += engine_rows(engine["cases"])
     if figures:
         rows += pipeline_rows(figures, xdp or {})

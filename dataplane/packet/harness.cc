@@ -79,7 +79,7 @@ void Harness::set_node(const image::Node& node) {
     facts.node = node;
     facts.hash_seed = 42;
     facts.cpus = static_cast<std::uint32_t>(libbpf_num_possible_cpus());
-    check(image::write_header((*image)->tables(), (*image)->capacities(), facts, 1));
+    check(image::write_header((*image)->tables(), (*image)->capacities(), facts, 2));
     auto publisher = std::make_unique<image::Publisher>((*image)->tables(), image::Carried{});
     check(publisher->set_node_addresses(node.nodeport_addresses));
     const std::string state = sandbox_->bpffs() + "/state";

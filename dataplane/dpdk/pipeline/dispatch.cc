@@ -27,6 +27,8 @@ struct Dispatch {
     const SharedMemory& shared;
     const DispatchFlows& flows;
     std::uint32_t lcores;
+    FrontendMemo* memo;  // nullptr: there is none
+    std::uint32_t share;  // SNAT ports of each lcore but the last
     std::uint64_t seed;  // outlives images, or a new one would part flows from their lcores
 };
 
@@ -34,10 +36,9 @@ std::uint32_t lcore_of_end(const Dispatch& how, const sluice_address& address, s
     const std::uint32_t first = how.image.header->snat_port_min;
     const std::uint32_t last = how.image.header->snat_port_max;
     const std::uint32_t port = SLUICE_NTOH16(port_be);
-    const std::uint32_t share = (last - first + 1) / how.lcores;
 
-    if (port >= first && port <= last && share != 0) {
-        const std::uint32_t lcore = (port - first) / share;
+    if (port >= first && port <= last && how.share != 0) {
+        const std::uint32_t lcore = (port - first) / how.share;
         return lcore < how.lcores ? lcore : how.lcores - 1;
     }
     std::uint64_t h = sluice_hash_address(how.seed, &address) ^ port;
@@ -82,12 +83,31 @@ struct Answer {
     bool ours;  // perhaps of a flow, or of one to come
 };
 
-bool is_frontend(const Dispatch& how, const sluice_tuple& tuple) {
+bool look_for_frontend(const Dispatch& how, const sluice_tuple& tuple) {
     if (sluice_may_be_ours(&how.image, &tuple.dst) == 0) return false;
     sluice_frontend_key key{tuple.dst, tuple.ports.port_be[SLUICE_DESTINATION], tuple.protocol, SLUICE_SCOPE_ADDRESS};
     sluice_match match{};
     sluice_classify(&how.image, &key, 0, &match);
     return match.has_service != 0 || match.verdict != SLUICE_VERDICT_PASS;
+}
+
+// The generation is odd while a publish is under way, and another one after it.
+bool is_frontend(const Dispatch& how, const sluice_tuple& tuple) {
+    if (how.memo == nullptr) return look_for_frontend(how, tuple);
+    const std::uint16_t port_be = tuple.ports.port_be[SLUICE_DESTINATION];
+    const std::uint64_t& generation = how.image.header->generation;
+    const std::uint64_t now = __atomic_load_n(&generation, __ATOMIC_ACQUIRE);
+    FrontendMemo::Place& place = how.memo->place_of(tuple.dst, port_be);
+    if (place.generation == now && place.port_be == port_be && place.protocol == tuple.protocol &&
+        sluice_address_equal(&place.address, &tuple.dst) != 0) {
+        return place.frontend;
+    }
+    const bool frontend = look_for_frontend(how, tuple);
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    if ((now & 1U) == 0 && __atomic_load_n(&generation, __ATOMIC_RELAXED) == now) {
+        place = {tuple.dst, now, port_be, tuple.protocol, frontend};
+    }
+    return frontend;
 }
 
 // `ours` is asked for of first fragments only.
@@ -217,9 +237,10 @@ PortShare share_of_ports(std::uint16_t first, std::uint16_t last, std::uint32_t 
 }
 
 std::uint32_t lcore_of(const Frame& frame, const image::Tables& tables, const SharedMemory& shared,
-                       std::uint32_t lcores, const DispatchFlows& flows) {
+                       std::uint32_t lcores, const DispatchFlows& flows, FrontendMemo* memo) {
     if (lcores <= 1 || tables.header == nullptr) return 0;
-    const Dispatch how{image::view_of(tables), shared, flows, lcores,
+    const std::uint32_t ports = std::uint32_t{tables.header->snat_port_max} - tables.header->snat_port_min + 1;
+    const Dispatch how{image::view_of(tables), shared, flows, lcores, memo, ports / lcores,
                        shared.affinity_config != nullptr ? shared.affinity_config->seed : 0};
     sluice_tuple tuple{};
     switch (sluice_glance_frame(frame.data, frame.data + frame.length, &tuple)) {

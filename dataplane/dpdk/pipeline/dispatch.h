@@ -6,8 +6,10 @@
 // is remembered. Anything else: by the source.
 #pragma once
 
+#include <array>
 #include <cstdint>
 
+#include "api/abi/image.h"
 #include "dataplane/dpdk/pipeline/frame.h"
 #include "dataplane/dpdk/pipeline/pipeline.h"
 #include "dataplane/image/layout.h"
@@ -32,9 +34,35 @@ struct DispatchFlows {
     Now now;  // without it later fragments are told by datagrams that may be long over
 };
 
+// What a lcore remembers of destinations: whether they are frontends, as long as nothing is published. Most packets
+// are for few destinations, and a look at the image for each would be half of what dispatch costs. One thread's.
+class FrontendMemo {
+public:
+    // For an image in other memory.
+    void clear() { places_ = {}; }
+
+    struct Place {
+        sluice_address address{};
+        std::uint64_t generation = 1;  // of the image when it was looked at; odd: never
+        std::uint16_t port_be = 0;
+        std::uint8_t protocol = 0;
+        bool frontend = false;
+    };
+    // The one place where this destination may be remembered.
+    Place& place_of(const sluice_address& address, std::uint16_t port_be) {
+        std::uint32_t h = (address.word_be[3] ^ address.word_be[1]) * 0x9e3779b1U;
+        h = (h ^ port_be) * 0x85ebca6bU;
+        return places_[h >> (32U - kPlaceBits)];
+    }
+
+private:
+    static constexpr unsigned kPlaceBits = 8;
+    std::array<Place, 1U << kPlaceBits> places_{};
+};
+
 // 0 <= result < lcores. Broken frames go anywhere. No allocation; reads the frame's headers, the image, and of flow
 // tables the heads of one or two buckets. Remembers first fragments in shared.datagrams. Any thread.
 std::uint32_t lcore_of(const Frame& frame, const image::Tables& tables, const SharedMemory& shared,
-                       std::uint32_t lcores, const DispatchFlows& flows = {});
+                       std::uint32_t lcores, const DispatchFlows& flows = {}, FrontendMemo* memo = nullptr);
 
 }  // namespace sluice::dpdk

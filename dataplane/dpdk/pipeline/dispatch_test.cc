@@ -30,7 +30,9 @@ public:
         Frame frame;
         frame.data = copy.get();
         frame.length = static_cast<std::uint32_t>(bytes.size());
-        const std::uint32_t lcore = lcore_of(frame, world.tables(), world.shared(), lcores_, {tables_, world.now});
+        const std::uint32_t lcore =
+            lcore_of(frame, world.tables(), world.shared(), lcores_, {tables_, world.now}, &memo_);
+        EXPECT_EQ(lcore, lcore_of(frame, world.tables(), world.shared(), lcores_, {tables_, world.now}));
         EXPECT_LT(lcore, lcores_);
         used_ |= 1U << lcore;
         return lcore;
@@ -52,6 +54,7 @@ private:
     std::uint32_t lcores_;
     std::uint32_t used_ = 0;
     std::vector<FlowMemory> tables_;
+    FrontendMemo memo_;
 };
 
 enum class From { kPod, kOutside, kNode };
@@ -198,6 +201,26 @@ TEST(Dispatch, AConnectionOutlivesItsFrontend) {
                 EXPECT_EQ(out.view.dst, sent[i].view.dst);
             }
         }
+    }
+}
+
+// lcore_for() compares what is remembered of destinations with what the image says: nothing is that is not so any more.
+TEST(Dispatch, FrontendsThatComeAndGoAreNoticed) {
+    for (const Shape shape : shapes()) {
+        Lcores lcores(8, shape.v6, shape.protocol);
+        const auto service = web(shape.v6, shape.protocol, {remote_pod(shape.v6)});
+        for (const bool there : {false, true, false}) {
+            if (there) {
+                lcores.world.upsert(service);
+            } else {
+                lcores.world.remove(service.key);
+            }
+            for (std::uint16_t sport = 36000; sport < 36040; ++sport) {
+                lcores.lcore_for(packets::build(
+                    packet(shape, outside(shape.v6), external_ip(shape.v6), sport, 80, kAck)));
+            }
+        }
+        EXPECT_EQ(lcores.used(), 0xffU);
     }
 }
 

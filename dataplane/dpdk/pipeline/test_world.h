@@ -134,7 +134,7 @@ public:
           lanes_(lcores),
           affinity_(SLUICE_AFFINITY_BUCKETS(4096)),
           datagrams_(SLUICE_DATAGRAM_SETS) {
-        must(image::write_header(image_.tables(), capacities, {node, 1024, 29999, 0x9e3779b97f4a7c15ULL, 8}, 1));
+        must(image::write_header(image_.tables(), capacities, {node, 1024, 29999, 0x9e3779b97f4a7c15ULL, 8}, 2));
         publisher_ = std::make_unique<image::Publisher>(image_.tables(), image::Carried{});
         must(publisher_->set_node_addresses(node.nodeport_addresses));
         affinity_config_.bucket_count = static_cast<__u32>(affinity_.size());

@@ -3,7 +3,7 @@
 // the same ports, stamps and bursts with nothing but the MAC addresses swapped. Printed as JSON: ns per packet of each
 // round, the share of the engine's frames that were sent on, and why the others were not.
 //
-// usage: dpdk_bench [ROUNDS] [--quick]
+// usage: dpdk_bench [ROUNDS] [--quick] [--only TEXT]   cases whose name has TEXT
 #include <rte_dev.h>
 #include <rte_ethdev.h>
 
@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "api/abi/drop_reasons.h"
+#include "dataplane/dpdk/runtime/bench_memory.h"
 #include "dataplane/dpdk/runtime/test_rig.h"
 #include "dataplane/image/drop_reasons.h"
 
@@ -104,15 +105,13 @@ struct Case {
 class Bench {
 public:
     Bench() {
-        test_eal();
+        test_eal(bench_memory_arguments());
         for (const char* name : {"net_null0", "net_null1"}) {
             ports_.push_back(inspect_port(null_port(name), 0, 1).value());
         }
         pool_ = make_pool(plan_pool(ports_, 1, frames_in_rings(1))).value();
         for (Port& port : ports_) SLUICE_ASSERT(open_port(&port, pool_).has_value());
         rte_eth_add_rx_callback(ports_[0].id, 0, stamp, &templates_);
-        buckets4_.resize(SLUICE_FLOW_BUCKETS(kTableFlows));
-        buckets6_.resize(SLUICE_FLOW_BUCKETS(kTableFlows));
         Interface inside = make_interface("pod", ports_[0].id, 0, kGateway, {});
         Interface up = make_interface("up", ports_[1].id, 0, kGateway, {"192.0.2.1/24", "2001:db8::1/64"});
         inside.place = Place::kPod;
@@ -135,17 +134,13 @@ public:
         for (std::size_t i = 0; i < of.services; ++i) image_->upsert(service(i, of.v6));
         // As in the images of the engine: each lcore has a row of counters of its own.
         image_->tables().header->flags |= SLUICE_HEADER_OWN_ROWS;
-        std::memset(static_cast<void*>(buckets4_.data()), 0, buckets4_.size() * sizeof(buckets4_[0]));
-        std::memset(static_cast<void*>(buckets6_.data()), 0, buckets6_.size() * sizeof(buckets6_[0]));
-        config_ = {};
-        config_.bucket_count4 = static_cast<std::uint32_t>(buckets4_.size());
-        config_.bucket_count6 = static_cast<std::uint32_t>(buckets6_.size());
+        flows_.clear(0);
         LcoreSetup setup;
         setup.lcores = {0};
         setup.ports = {ports_[0]};  // the other one only sends
         setup.interfaces = interfaces_;
         setup.pool = pool_;
-        setup.flows.push_back({{&config_, buckets4_.data(), buckets6_.data()}, {}, SLUICE_FLOW_ALONE});
+        setup.flows.push_back(flows_.memory(0));
         setup.cycles_per_second = test_eal().cycles_per_second();
         Port silent = ports_[1];
         silent.rx_queues = 0;
@@ -270,9 +265,7 @@ private:
     Templates templates_;
     std::unique_ptr<Forwarding> forwarding_;
     std::unique_ptr<image::Image> image_;
-    sluice_flow_config config_{};
-    std::vector<sluice_flow_bucket4> buckets4_;
-    std::vector<sluice_flow_bucket6> buckets6_;
+    BenchFlows flows_{1, kTableFlows, kTableFlows};
     std::unique_ptr<Lcores> lcores_;
     Outcome outcome_;
     std::map<std::string, std::uint64_t> before_;
@@ -289,7 +282,7 @@ std::string text_of(const Outcome& outcome) {
 }
 
 // {"cases":{"NAT established, 64k flows, 1 services, IPv4":{"engine":[ns...],"control":[ns...],"sent":1,"drops":{}}},...}
-int measure(int rounds, bool quick) {
+int measure(int rounds, bool quick, const char* only) {
     std::vector<Case> cases;
     for (const bool v6 : {false, true}) {
         const char* family = v6 ? "IPv6" : "IPv4";
@@ -306,8 +299,9 @@ int measure(int rounds, bool quick) {
     }
     const std::size_t packets = quick ? 1U << 18U : 1U << 21U;
     Bench bench;
-    std::string out = "{\"cases\":{";
+    std::string out = fmt::format("{{\"memory\":\"{}\",\"cases\":{{", test_eal().memory());
     for (const Case& of : cases) {
+        if (of.name.find(only) == std::string::npos) continue;
         bench.prepare(of);
         std::string engine, control;
         for (int round = 0; round < rounds; ++round) {
@@ -336,13 +330,16 @@ int measure(int rounds, bool quick) {
 int main(int argc, char** argv) {
     int rounds = 5;
     bool quick = false;
+    const char* only = "";
     for (int i = 1; i < argc; ++i) {
         if (std::strcmp(argv[i], "--quick") == 0) {
             quick = true;
+        } else if (std::strcmp(argv[i], "--only") == 0 && i + 1 < argc) {
+            only = argv[++i];
         } else if (rounds = std::atoi(argv[i]); rounds < 1 || rounds > 100) {
-            std::fputs("usage: dpdk_bench [ROUNDS] [--quick]\n", stderr);
+            std::fputs("usage: dpdk_bench [ROUNDS] [--quick] [--only TEXT]\n", stderr);
             return 2;
         }
     }
-    return sluice::dpdk::measure(rounds, quick);
+    return sluice::dpdk::measure(rounds, quick, only);
 }

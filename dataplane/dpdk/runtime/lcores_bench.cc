@@ -22,6 +22,7 @@
 #include <thread>
 #include <utility>
 
+#include "dataplane/dpdk/runtime/bench_memory.h"
 #include "dataplane/dpdk/runtime/test_rig.h"
 
 namespace sluice::dpdk {
@@ -166,16 +167,12 @@ public:
         interfaces_ = {inside, up};
         forwarding_ = must(Forwarding::make(interfaces_, std::vector<Route>{route("0.0.0.0/0", "192.0.2.9", 1)},
                                             std::vector<Neighbour>{neighbour(1, "192.0.2.9", kGateway)}, 1));
+        // As in the images of the engine: each lcore has a row of counters of its own.
+        image_.tables().header->flags |= SLUICE_HEADER_OWN_ROWS;
         for (std::uint32_t i = 0; i < kSteady; ++i) image_.upsert(service(i, false, 1, 1));
         for (std::uint32_t i = 0; i < kChanging; ++i) {
             image_.upsert(changed(i, false));
             check_.allowed[i] = bits_of(false);
-        }
-        for (std::uint32_t i = 0; i < kMost; ++i) {
-            config_[i].bucket_count4 = SLUICE_FLOW_BUCKETS(kTableFlows);
-            buckets4_[i].resize(SLUICE_FLOW_BUCKETS(kTableFlows));
-            config_[i].bucket_count6 = SLUICE_FLOW_BUCKETS(1024);
-            buckets6_[i].resize(SLUICE_FLOW_BUCKETS(1024));
         }
     }
 
@@ -192,8 +189,8 @@ public:
         setup.pool = pool_;
         setup.cycles_per_second = cycles_;
         for (std::size_t i = 0; i < count; ++i) {
-            std::memset(static_cast<void*>(buckets4_[i].data()), 0, buckets4_[i].size() * sizeof(buckets4_[i][0]));
-            setup.flows.push_back({{&config_[i], buckets4_[i].data(), buckets6_[i].data()}, {}, SLUICE_FLOW_ALONE});
+            flows_.clear(i);
+            setup.flows.push_back(flows_.memory(i));
         }
         lcores_ = must(Lcores::make(setup));
         lcores_->publish(&image_.tables());
@@ -389,9 +386,7 @@ private:
     Check check_;
     std::unique_ptr<Forwarding> forwarding_;
     image::Image image_;
-    std::array<sluice_flow_config, kMost> config_{};
-    std::array<std::vector<sluice_flow_bucket4>, kMost> buckets4_;
-    std::array<std::vector<sluice_flow_bucket6>, kMost> buckets6_;
+    BenchFlows flows_{kMost, kTableFlows, 1024};
     std::unique_ptr<Lcores> lcores_;
     std::uint32_t published_ = 0;
 };
@@ -447,9 +442,10 @@ int main(int argc, char** argv) {
         if (!CPU_ISSET(i, &allowed)) continue;
         cpus += fmt::format("{}{}", found++ == 0 ? "" : ",", i);
     }
-    const auto eal = sluice::dpdk::Eal::start({"--no-huge", "-m", "256", "--no-pci", "--no-telemetry", "-l", cpus,
-                                               "--file-prefix", fmt::format("sluice-lcores-{}", getpid()),
-                                               "--log-level", "error"});
+    std::vector<std::string> arguments = sluice::dpdk::bench_memory_arguments();
+    arguments.insert(arguments.end(), {"--no-pci", "--no-telemetry", "-l", cpus, "--file-prefix",
+                                       fmt::format("sluice-lcores-{}", getpid()), "--log-level", "error"});
+    const auto eal = sluice::dpdk::Eal::start(arguments);
     if (!eal || (*eal)->lcores().size() < 2) {
         std::fprintf(stderr, "lcores_bench: %s\n",
                      eal ? "needs two processors" : eal.error().to_string().c_str());

@@ -1,4 +1,4 @@
-// What tests of lcores share: EAL without hugepages or hardware, ports that are two rings each, an image with a
+// What tests of lcores share: EAL without hardware, and without hugepages unless a benchmark asks for them, ports that are two rings each, an image with a
 // service, routes to its backends; lcores are turned by hand, so that nothing depends on time.
 #pragma once
 
@@ -23,10 +23,13 @@ namespace sluice::dpdk {
 
 using packets::Bytes;
 
-inline Eal& test_eal() {
-    static const auto eal = Eal::start({"--no-huge", "-m", "256", "--no-pci", "--no-telemetry", "-l",
-                                        "0", "--file-prefix", fmt::format("sluice-test-{}", getpid()), "--log-level",
-                                        "error"});
+// memory: EAL's arguments about it; those of the first call count.
+inline Eal& test_eal(std::vector<std::string> memory = {"--no-huge", "-m", "256"}) {
+    static const auto eal = [&memory] {
+        memory.insert(memory.end(), {"--no-pci", "--no-telemetry", "-l", "0", "--file-prefix",
+                                     fmt::format("sluice-test-{}", getpid()), "--log-level", "error"});
+        return Eal::start(memory);
+    }();
     if (!eal) {
         std::fprintf(stderr, "%s\n", eal.error().to_string().c_str());
         std::abort();

@@ -88,7 +88,10 @@ std::uint32_t Worker::turn() {
 }
 
 void Worker::take_changes() {
-    if (tables_.take(shape_.tables)) pipeline_->use(tables_.value != nullptr ? *tables_.value : image::Tables{});
+    if (tables_.take(shape_.tables)) {
+        pipeline_->use(tables_.value != nullptr ? *tables_.value : image::Tables{});
+        frontends_.clear();
+    }
     if (forwarding_.take(shape_.forwarding)) pipeline_->use(forwarding_.value);
     if (flows_.take(shape_.flows)) {
         const FlowMemory& mine = (*flows_.value)[index_];
@@ -181,7 +184,8 @@ void Worker::sleep_if_idle(bool idle) {
               .ip_checksum_good = (mbuf->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK) == RTE_MBUF_F_RX_IP_CKSUM_GOOD,
               .owner = mbuf};
     if (lcores_ == 1 || dispatched || unlikely(tables_.value == nullptr)) return true;
-    const std::uint32_t lcore = lcore_of(*frame, *tables_.value, *shared_.value, lcores_, {*flows_.value, now_});
+    const std::uint32_t lcore =
+        lcore_of(*frame, *tables_.value, *shared_.value, lcores_, {*flows_.value, now_}, &frontends_);
     if (lcore == index_) return true;
     Gathered& other = others_[lcore];
     other.frames[other.count++] = mbuf;

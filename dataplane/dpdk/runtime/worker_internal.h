@@ -225,6 +225,7 @@ private:
     std::uint64_t sending_mask_ = 0;  // ports with frames gathered
     std::vector<Gathered> others_;    // by lcore
     std::uint64_t others_mask_ = 0;
+    FrontendMemo frontends_;
     WorkerCounters counters_;
 };
 

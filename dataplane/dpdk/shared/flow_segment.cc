@@ -184,12 +184,14 @@ Result<std::unique_ptr<FlowSegment>> FlowSegment::open_or_create(const std::stri
                             opened->count(1), opened->count(2), opened->note(), limit, lcores);
     }
     if (usable) {
+        opened->populate();
         undo_inserts(*opened);
         config_of(*opened).mode = SLUICE_FLOW_ALONE;
         auto larger = open_flows(larger_path, Access::kReadWrite);
         const bool moving = larger && was_moving(*opened, *larger);
         auto out = std::make_unique<MappedFlows>(directory, lcore, std::move(*opened), true);
         if (moving) {
+            larger->populate();
             undo_inserts(*larger);
             out->go_on(std::move(*larger));
         } else {
@@ -202,6 +204,7 @@ Result<std::unique_ptr<FlowSegment>> FlowSegment::open_or_create(const std::stri
     SLUICE_TRY_ASSIGN(SegmentFile file,
                       fill_config(make_anew(path, SegmentKind::kFlows, kFlowShape, kFlowParts, counts, usable.error()),
                                   counts, draw_seed(), SLUICE_FLOW_ALONE, lcores));
+    file.populate();
     file.publish();
     return std::make_unique<MappedFlows>(directory, lcore, std::move(file), false);
 }

@@ -17,6 +17,8 @@ namespace sluice::dpdk {
 namespace {
 
 constexpr std::uint64_t kPartAlignment = 64;
+// Where a mapping must begin for the kernel to use pages of this size.
+constexpr std::uint64_t kHugePage = 2ULL << 20U;
 // Far above what the ceilings of any table add up to, and far below where sums of sizes would wrap.
 constexpr std::uint64_t kMostSegmentBytes = 1ULL << 40U;
 
@@ -29,6 +31,19 @@ std::uint64_t block_of(int fd) {
     struct statfs info {};
     const auto page = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
     return fstatfs(fd, &info) == 0 ? std::max(page, static_cast<std::uint64_t>(info.f_bsize)) : page;
+}
+
+// A place for so many bytes, whole pages, that begins where a page of `unit` may; nullptr: wherever the kernel likes.
+void* reserve_aligned(std::size_t length, std::uint64_t unit) {
+    if (length < unit) return nullptr;
+    void* const all = mmap(nullptr, length + unit, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (all == MAP_FAILED) return nullptr;
+    auto* const begin = static_cast<std::byte*>(all);
+    const auto at = reinterpret_cast<std::uintptr_t>(all);
+    const std::uint64_t before = align(at, unit) - at;
+    if (before != 0) munmap(begin, before);
+    if (before != unit) munmap(begin + before + length, unit - before);
+    return begin + before;
 }
 
 // That nobody else may have written it.
@@ -65,11 +80,15 @@ SegmentFile::~SegmentFile() {
 }
 
 Result<void> SegmentFile::map(const std::string& path, int fd, std::size_t length, Access access) {
-    length_ = align(length, block_of(fd));
+    const std::uint64_t block = block_of(fd);
+    length_ = align(length, block);
     const int protection = access == Access::kReadWrite ? PROT_READ | PROT_WRITE : PROT_READ;
-    void* address = mmap(nullptr, length_, protection, MAP_SHARED, fd, 0);
+    void* const place = reserve_aligned(length_, std::max(kHugePage, block));
+    void* address = mmap(place, length_, protection, place != nullptr ? MAP_SHARED | MAP_FIXED : MAP_SHARED, fd, 0);
     if (address == MAP_FAILED) {
-        return errno_error(errno, "cannot map {} of {} bytes", path, length);
+        const int error = errno;
+        if (place != nullptr) munmap(place, length_);
+        return errno_error(error, "cannot map {} of {} bytes", path, length);
     }
     address_ = address;
     // Where the file system has huge pages on request; it has none otherwise, which is no error.
@@ -123,7 +142,9 @@ void SegmentFile::publish() {
 
 void SegmentFile::populate() const {
     constexpr int kPopulateWrite = 23;  // MADV_POPULATE_WRITE of Linux 5.14
+    constexpr int kCollapse = 25;       // MADV_COLLAPSE of Linux 6.1, whatever the file system's pages are by default
     madvise(address_, length_, kPopulateWrite);
+    madvise(address_, length_, kCollapse);
 }
 
 void SegmentFile::release(std::size_t index) const {

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -11,6 +12,7 @@
 
 #include <csignal>
 #include <cstddef>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -304,6 +306,52 @@ TEST_F(Segments, FlowsAreTakenOver) {
     ASSERT_TRUE(reader);
     EXPECT_EQ((*reader)->memory().buckets4[255].entry[3].meta.backend, 99U);
     EXPECT_THAT(list_flows(directory_), ElementsAre(2));
+}
+
+// Bytes of the mapping that `address` lies in that are mapped by huge pages; of /proc/self/smaps.
+std::uint64_t huge_bytes_at(const void* address) {
+    std::ifstream smaps("/proc/self/smaps");
+    std::string line;
+    bool inside = false;
+    while (std::getline(smaps, line)) {
+        unsigned long begin = 0, end = 0, kb = 0;
+        if (std::sscanf(line.c_str(), "%lx-%lx ", &begin, &end) == 2) {
+            const auto at = reinterpret_cast<std::uintptr_t>(address);
+            inside = at >= begin && at < end;
+        } else if (inside && std::sscanf(line.c_str(), "ShmemPmdMapped: %lu kB", &kb) == 1) {
+            return kb * 1024;
+        }
+    }
+    return 0;
+}
+
+// Whether this kernel makes huge pages of a tmpfs' memory when asked to (MADV_COLLAPSE, Linux 6.1).
+bool kernel_collapses() {
+    constexpr std::size_t kBytes = 2U << 20U;
+    const Fd fd(memfd_create("probe", MFD_CLOEXEC));
+    void* const all = mmap(nullptr, 2 * kBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    const auto at = (reinterpret_cast<std::uintptr_t>(all) + kBytes - 1) / kBytes * kBytes;
+    auto* const place = reinterpret_cast<void*>(at);
+    const bool can = ftruncate(fd.get(), kBytes) == 0 &&
+                     mmap(place, kBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd.get(), 0) == place &&
+                     madvise(place, kBytes, 23) == 0 && madvise(place, kBytes, 25) == 0;
+    munmap(all, 2 * kBytes);
+    return can;
+}
+
+TEST_F(Segments, FlowsLieInHugePages) {
+    if (!kernel_collapses()) GTEST_SKIP() << "this kernel makes no huge pages of a tmpfs' memory (MADV_COLLAPSE)";
+    constexpr std::uint32_t kFlows = 1U << 16U;  // 7 MiB of IPv4 and 13 of IPv6
+    const std::uint64_t most_small = 2ULL << 20U;  // the last page is not whole
+    for (const bool taken_over : {false, true}) {
+        auto made = FlowSegment::open_or_create(directory_, 0, kFlows, kFlows, 1, kFlows);
+        ASSERT_TRUE(made) << made.error().to_string();
+        EXPECT_EQ((*made)->taken_over(), taken_over);
+        const FlowMemory memory = (*made)->memory();
+        EXPECT_GE(huge_bytes_at(memory.buckets6) + most_small,
+                  memory.config->bucket_count4 * sizeof(sluice_flow_bucket4) +
+                      memory.config->bucket_count6 * sizeof(sluice_flow_bucket6));
+    }
 }
 
 TEST_F(Segments, FlowsOfOtherLcoresOrBrokenOnesOrTooLargeOnesBeginEmpty) {
