@@ -1,18 +1,25 @@
 // What a connect through the hook costs, and how fast state gets into force. Prints one line a
 // figure. Needs root.
 //
+// usage: ebpf_engine_bench [--connects ROUNDS]
+// With --connects only the connects are measured, and printed as JSON: of each round the microseconds of each kind, by
+// the number of services.
+//
 // The kinds of connect are interleaved in one run, for absolute figures drift with the machine.
 // connect() of a fresh UDP socket is the measure of the hook: it sends nothing, so little else is
 // in it.
 #include <bpf/bpf.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
+#include <fmt/ranges.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -36,6 +43,11 @@ double undisturbed(std::vector<double> values) {
     const auto place = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 10);
     std::nth_element(values.begin(), place, values.end());
     return *place;
+}
+
+double median(std::vector<double> values) {
+    std::sort(values.begin(), values.end());
+    return values[values.size() / 2];
 }
 
 // Mean of connect() over a batch of fresh sockets, in microseconds.
@@ -99,7 +111,54 @@ long resident_kb() {
     return 0;
 }
 
-int run() {
+// Mean connects of each kind, in microseconds: the undisturbed of each round.
+struct Connects {
+    std::vector<double> none;    // no hook at all
+    std::vector<double> empty;   // a hook that does nothing
+    std::vector<double> hook;    // to a service
+    std::vector<double> direct;  // past the services, the hook loaded
+};
+
+std::string list_of(const std::vector<double>& values) {
+    return fmt::format("[{:.4f}]", fmt::join(values, ","));
+}
+
+/*
+ * Each kind in turn: the programs are taken off and put back by a fresh start. Ends with the engine in force, which
+ * `opened` holds; false if it did not start.
+ */
+bool measure_connects(const EbpfOptions& options, const std::vector<Service>& desired, const EchoServer& server,
+                      int rounds, Result<std::unique_ptr<Engine>>* opened, Connects* out) {
+    constexpr int kBatches = 100;
+    const auto plain = [&] { return connect_batch(SOCK_DGRAM, "127.0.0.1", server.port()); };
+    for (int round = 0; round < rounds; ++round) {
+        std::vector<double> none, empty, hook, direct;
+        if (opened->has_value()) {
+            (*opened)->reset();
+            if (!cleanup_ebpf(options)) return false;
+        }
+        *opened = Error{};
+        for (int i = 0; i < kBatches; ++i) none.push_back(plain());
+        {
+            const Fd link = attach_empty_hook(options.cgroup_root);
+            for (int i = 0; i < kBatches; ++i) empty.push_back(plain());
+        }
+        *opened = open_ebpf_engine(options);
+        if (!*opened || !(**opened)->replace_all(image::Node{}, desired)) return false;
+        for (int i = 0; i < kBatches; ++i) {
+            hook.push_back(connect_batch(SOCK_DGRAM, "10.96.0.1", 53));
+            direct.push_back(plain());
+        }
+        out->none.push_back(undisturbed(none));
+        out->empty.push_back(undisturbed(empty));
+        out->hook.push_back(undisturbed(hook));
+        out->direct.push_back(undisturbed(direct));
+    }
+    return true;
+}
+
+// rounds: 0 for all figures as text.
+int run(int json_rounds) {
     const auto sandbox = Sandbox::enter();
     if (!sandbox) {
         return 1;
@@ -111,12 +170,23 @@ int run() {
     options.tc = false;
     const EchoServer server("127.0.0.1", 1);
     const auto udp = make_service("udp", Protocol::kUdp, "10.96.0.1", 53, {server.backend()});
-    const auto plain = [&] { return connect_batch(SOCK_DGRAM, "127.0.0.1", server.port()); };
+    std::string json;
 
     for (const int services : {1, 1000, 10000, 50000}) {
         const int endpoints = services == 50000 ? 5 : 2;
         auto desired = many_services(services - 1, endpoints);
         desired.push_back(udp);
+        if (json_rounds > 0) {
+            Result<std::unique_ptr<Engine>> opened = Error{};
+            Connects connects;
+            if (!measure_connects(options, desired, server, json_rounds, &opened, &connects)) return 1;
+            json += fmt::format("{}\"{}\":{{\"none\":{},\"empty\":{},\"service\":{},\"pod\":{}}}",
+                                json.empty() ? "" : ",", services, list_of(connects.none), list_of(connects.empty),
+                                list_of(connects.hook), list_of(connects.direct));
+            opened->reset();
+            if (!cleanup_ebpf(options)) return 1;
+            continue;
+        }
         // The agent's whole start, packet programs included: the first makes the state, the second takes over.
         EbpfOptions whole = options;
         whole.tc = true;
@@ -130,10 +200,6 @@ int run() {
         if (!cleanup_ebpf(whole)) return 1;
         std::printf("services %6d  start with socket hooks and tc: first %.1f ms, restart %.1f ms\n", services,
                     start_ms[0], start_ms[1]);
-        std::vector<double> none;
-        std::vector<double> empty;
-        std::vector<double> hook;
-        std::vector<double> direct;
         auto opened = open_ebpf_engine(options);
         const auto start = Clock::now();
         if (!opened || !(*opened)->replace_all(image::Node{}, desired)) {
@@ -141,24 +207,8 @@ int run() {
             return 1;
         }
         const double cold = us_since(start);
-        // Each kind in turn: the programs are taken off and put back by a fresh start.
-        for (int round = 0; round < 5; ++round) {
-            if (!opened) {
-                opened = open_ebpf_engine(options);
-                if (!opened || !(*opened)->replace_all(image::Node{}, desired)) return 1;
-            }
-            for (int i = 0; i < 100; ++i) {
-                hook.push_back(connect_batch(SOCK_DGRAM, "10.96.0.1", 53));
-                direct.push_back(plain());
-            }
-            if (round == 4) break;
-            opened->reset();
-            if (!cleanup_ebpf(options)) return 1;
-            opened = Error{};
-            for (int i = 0; i < 100; ++i) none.push_back(plain());
-            const Fd link = attach_empty_hook(sandbox->cgroup());
-            for (int i = 0; i < 100; ++i) empty.push_back(plain());
-        }
+        Connects connects;
+        if (!measure_connects(options, desired, server, 5, &opened, &connects)) return 1;
         std::vector<double> changes;
         for (int i = 0; i < 200 && services > 1; ++i) {
             Service changed = desired[static_cast<std::size_t>(i)];
@@ -175,11 +225,11 @@ int run() {
         std::printf(
             "services %6d  connect us: no hook %.3f  empty hook %.3f  sluice %.3f  "
             "pod directly, hook loaded %.3f\n",
-            services, undisturbed(none), undisturbed(empty), undisturbed(hook),
-            undisturbed(direct));
+            services, median(connects.none), median(connects.empty), median(connects.hook),
+            median(connects.direct));
         std::printf("services %6d  hook over an empty one: service %.3f us, pod %.3f us\n",
-                    services, undisturbed(hook) - undisturbed(empty),
-                    undisturbed(direct) - undisturbed(empty));
+                    services, median(connects.hook) - median(connects.empty),
+                    median(connects.direct) - median(connects.empty));
         std::printf("services %6d  replace_all %.1f ms (%d endpoints)", services, cold / 1000,
                     (services - 1) * endpoints + 1);
         if (!changes.empty()) {
@@ -192,12 +242,21 @@ int run() {
         opened->reset();
         if (!cleanup_ebpf(options)) return 1;
     }
+    if (json_rounds > 0) std::printf("{%s}\n", json.c_str());
     return 0;
 }
 
 }  // namespace
 }  // namespace sluice::dataplane
 
-int main() {
-    return sluice::dataplane::run();
+int main(int argc, char** argv) {
+    int rounds = 0;
+    if (argc == 3 && std::strcmp(argv[1], "--connects") == 0) {
+        rounds = std::atoi(argv[2]);
+    }
+    if (argc != 1 && (rounds < 1 || rounds > 100)) {
+        std::fputs("usage: ebpf_engine_bench [--connects ROUNDS]\n", stderr);
+        return 2;
+    }
+    return sluice::dataplane::run(rounds);
 }
