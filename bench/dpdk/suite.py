@@ -30,6 +30,12 @@ XDP = {f"{age} {mode} {version} flows {flows} services 1": f"{name}{of}, {family
                               ("established", 65536, " established, 64k flows"),
                               ("established", 1048576, " established, 1M flows"),
                               ("new", 0, " new flow"))}
+# Services in the image, of which packets are for few; the XDP program's figures stand beside the pipeline's.
+MANY_SERVICES = (10_000, 50_000)
+XDP |= {f"{age} snat {version} flows {flows} services {services}": f"NAT{of}, {family}, {services} services"
+        for services in MANY_SERVICES
+        for version, family in (("v4", "IPv4"), ("v6", "IPv6"))
+        for age, flows, of in (("established", 65536, " established, 64k flows"), ("new", 0, " new flow"))}
 # A rate with a thousand publishes a second must be at least this much of the rate without.
 LEAST_OF_RATE = 0.97
 
@@ -123,11 +129,15 @@ def lcore_rows(lcores):
         if kind != "1 lcore":
             rows.append(Row(f"scaling: {kind} to 1", "x", median / rates["engine, 1 lcore"][0],
                             rates[f"control, {kind}"][0] / rates["control, 1 lcore"][0], "MACs swapped"))
-    median, spread = rates["publishes"]
     every = median_spread(lcores["publishes"])[0]
+    median, spread = rates["publishes"]
     rows.append(Row(f"1 lcore, {every:.0f} publishes a second", "Mpps", median, rates["no publishes"][0],
-                    "no publishes, in turn", goal=f"ratio >= {LEAST_OF_RATE}",
-                    met=median >= LEAST_OF_RATE * rates["no publishes"][0], spread=spread))
+                    "no publishes, in turn", spread=spread))
+    # Each window beside the one before it, for the machine's speed changes by more within seconds.
+    paired, spread = median_spread([some / none for some, none in zip(lcores["rates"]["publishes"],
+                                                                     lcores["rates"]["no publishes"])])
+    rows.append(Row(f"1 lcore, {every:.0f} publishes a second, beside the window before", "x", paired,
+                    goal=f"ours >= {LEAST_OF_RATE}", met=paired >= LEAST_OF_RATE, spread=spread))
     for name, count in (("mis-steered", lcores["wrong"]), ("lost", lcores["lost"])):
         rows.append(Row(f"1 lcore, {every:.0f} publishes a second, {name}", "packets", count, goal="ours <= 0"))
     return rows
@@ -138,6 +148,10 @@ def xdp_cases(rounds, *arguments):
     cases = {}
     for kind in ("NAT", "tunnel"):
         cases |= measured("packet_bench", rounds, "--only", kind, *arguments)["cases"]
+    if "--quick" not in arguments:
+        for services in MANY_SERVICES:
+            some = measured("packet_bench", rounds, "--quick", "--only", "NAT", "--services", str(services))["cases"]
+            cases |= {f"{name}, {services} services": samples for name, samples in some.items()}
     return cases
 
 
@@ -160,8 +174,8 @@ def rows_of(log, quick):
             return None
 
     engine = part("packets through lcores, by net_null",
-                  lambda: measured("dpdk_bench", *(["3", "--quick"] if quick else ["7"])))
-    lcores = part("a second lcore, and publishes", lambda: measured("lcores_bench", "3" if quick else "11"))
+                  lambda: measured("dpdk_bench", *(["3", "--quick"] if quick else ["15"])))
+    lcores = part("a second lcore, and publishes", lambda: measured("lcores_bench", "3" if quick else "21"))
     xdp = part("packets through XDP, by test runs", lambda: xdp_cases(*(["2", "--quick"] if quick else ["5"])))
     figures = part("packets through the pipeline, in memory",
                    lambda: pipeline(*(["--runs", "3", "--packets", "262144", "--quick"] if quick

@@ -37,8 +37,10 @@ image::Node test_node(bool detect_local) {
     return node;
 }
 
-std::unique_ptr<Harness> Harness::make(const image::Node& node, std::uint32_t flows) {
+std::unique_ptr<Harness> Harness::make(const image::Node& node, std::uint32_t flows,
+                                       std::vector<image::Service> services) {
     std::unique_ptr<Harness> out(new Harness);
+    out->services_ = std::move(services);
     out->sandbox_ = Sandbox::enter();
     if (!out->sandbox_) {
         return nullptr;
@@ -70,9 +72,11 @@ std::unique_ptr<Harness> Harness::make(const image::Node& node, std::uint32_t fl
 Harness::~Harness() = default;
 
 void Harness::set_node(const image::Node& node) {
-    image::Capacities capacities;
-    capacities.counter_rows = image::counter_rows_for(64);
-    capacities.ring_lines = 1U << 14U;
+    image::Capacities least;
+    least.counter_rows = image::counter_rows_for(64);
+    least.ring_lines = 1U << 14U;
+    const image::Capacities capacities =
+        services_.empty() ? least : image::capacities_for(image::usage_of(node, services_), least);
     auto image = KernelImage::create(capacities);
     check(image ? Result<void>() : Result<void>(image.error()));
     image::HeaderFacts facts;

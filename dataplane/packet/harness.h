@@ -37,7 +37,9 @@ struct Outcome {
 class Harness {
 public:
     // Null, with the reason on stderr, without privileges.
-    static std::unique_ptr<Harness> make(const image::Node& node, std::uint32_t flows = 1U << 16U);
+    // services: there from the start, in tables that have room for them.
+    static std::unique_ptr<Harness> make(const image::Node& node, std::uint32_t flows = 1U << 16U,
+                                         std::vector<image::Service> services = {});
     ~Harness();
 
     // Aborts with the error, for a test's own services are valid.

@@ -3,7 +3,8 @@
 // absolute figures drift with the machine, and what the kernel's own operations cost is measured beside them. With
 // --katran, each tunnel case has a sample of that object's program right after ours.
 //
-//   packet_bench [ROUNDS] [--quick] [--only TEXT] [--flows N] [--katran OBJECT]
+//   packet_bench [ROUNDS] [--quick] [--only TEXT] [--flows N] [--services N] [--katran OBJECT]
+// --services: others beside those that packets are for, each with a cluster IP of either family and two backends.
 // prints one JSON object: {"cases": {name: [ns, ...]}, "peer": {name: [ns, ...]}, "primitives": {...}}
 #include <cstdio>
 #include <cstdlib>
@@ -65,6 +66,31 @@ image::Service service(bool v6, bool tunnel) {
     return out;
 }
 
+// The one with this number of those that no packet is for.
+image::Service other_service(std::uint32_t number, bool v6) {
+    image::Service out;
+    out.key = {"default/other-" + std::to_string(number), "", Protocol::kTcp, v6 ? IpFamily::kIpv6 : IpFamily::kIpv4};
+    out.port = 80;
+    image::Frontend frontend;
+    char text[64];
+    std::snprintf(text, sizeof(text), v6 ? "fd00:10:96::%x:%x" : "10.%u.%u.%u", v6 ? number >> 16U : 96 + (number >> 16U),
+                  v6 ? number & 0xffffU : number >> 8U & 0xffU, number & 0xffU);
+    frontend.address = *IpAddress::parse(text);
+    frontend.port = 80;
+    out.frontends = {frontend};
+    for (const std::uint32_t i : {0U, 1U}) {
+        const std::uint32_t pod = 2 * number + i;
+        std::snprintf(text, sizeof(text), v6 ? "fd03::%x:%x" : "10.%u.%u.%u", v6 ? pod >> 16U : 160 + (pod >> 16U),
+                      v6 ? pod & 0xffffU : pod >> 8U & 0xffU, pod & 0xffU);
+        image::Backend backend;
+        backend.address = *IpAddress::parse(text);
+        backend.port = 8080;
+        out.internal.backends.push_back(backend);
+    }
+    out.inside = out.external = out.internal;
+    return out;
+}
+
 packets::Bytes frame_to(bool v6, const std::string& dst) {
     packets::Spec spec;
     spec.src = v6 ? "2001:db8:1::1" : "10.128.0.1";
@@ -100,6 +126,7 @@ struct Options {
     std::string only;
     std::string katran;
     std::uint32_t flows = 0;
+    std::uint32_t services = 0;
 };
 
 void kernel_operations(const Bench& bench, Samples& primitives, double empty) {
@@ -163,7 +190,7 @@ void round(const Bench& bench, Results& results, const Options& options) {
 
 [[noreturn]] void usage() {
     std::fprintf(stderr,
-                 "usage: packet_bench [ROUNDS] [--quick] [--only TEXT] [--flows N] [--katran OBJECT]\n");
+                 "usage: packet_bench [ROUNDS] [--quick] [--only TEXT] [--flows N] [--services N] [--katran OBJECT]\n");
     std::exit(2);
 }
 
@@ -178,6 +205,12 @@ Options parse(int argc, char** argv) {
             out.only = argv[++i];
         } else if (word == "--katran" && value) {
             out.katran = argv[++i];
+        } else if (word == "--services" && value) {
+            out.services = static_cast<std::uint32_t>(std::strtoul(argv[++i], nullptr, 10));
+            if (out.services > 1U << 20U) {
+                std::fprintf(stderr, "packet_bench: --services: at most 1048576\n");
+                std::exit(2);
+            }
         } else if (word == "--flows" && value) {
             out.flows = static_cast<std::uint32_t>(std::strtoul(argv[++i], nullptr, 10));
             if (out.flows < 1024 || out.flows > (1U << 24U) || (out.flows & (out.flows - 1)) != 0) {
@@ -198,14 +231,16 @@ Options parse(int argc, char** argv) {
 
 int main(int argc, char** argv) {
     const Options options = parse(argc, argv);
-    const auto harness = Harness::make(test_node(), options.flows);
+    std::vector<image::Service> services;
+    for (const bool v6 : {false, true}) {
+        services.push_back(service(v6, true));
+        services.push_back(service(v6, false));
+        for (std::uint32_t i = 0; i < options.services; ++i) services.push_back(other_service(i, v6));
+    }
+    const auto harness = Harness::make(test_node(), options.flows, std::move(services));
     if (!harness) {
         std::fprintf(stderr, "packet_bench: needs root, BPF and a network namespace\n");
         return 1;
-    }
-    for (const bool v6 : {false, true}) {
-        harness->upsert(service(v6, true));
-        harness->upsert(service(v6, false));
     }
     const auto wrapper = BenchWrapper::load(SLUICE_BENCH_OBJECT, Features::probe().xdp_frags,
                                             harness->node_ifindex());

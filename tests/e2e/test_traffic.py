@@ -152,6 +152,52 @@ def test_unallocated_service_address_is_silent_and_counted(two_nodes, service, a
     assert dropped() > before
 
 
+def _neighbour_state(ns, family, address):
+    """What ARP or ND makes of an address that is sent to on the outside host's link."""
+    length = 32 if family == 4 else 128
+    ns.ip(f"-{family}", "route", "replace", f"{address}/{length}", "dev", "eth0")
+    try:
+        def ask():
+            with socket.socket(socket.AF_INET if family == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+                sock.sendto(b"x", (address, 9))
+        ns.call(ask)
+
+        def settled():
+            states = json.loads(ns.ip("-json", f"-{family}", "neigh", "show", "to", address).stdout)
+            state = states[0]["state"] if states else ["NONE"]
+            return state if state != ["INCOMPLETE"] else None
+        return eventually(settled, 10, f"an answer about {address}, or none")[0]
+    finally:
+        ns.ip(f"-{family}", "route", "del", f"{address}/{length}", "dev", "eth0")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_virtual_address_is_on_an_interface_or_answers_for_itself(two_nodes, service, family, engine):
+    external = {4: "172.30.0.77", 6: "fd00:30::77"}[family]  # of the link's own subnet, where one would ask for it
+    name = f"unplaced{family}"
+    two_nodes.service(name, externalIPs=[external])
+    two_nodes.slices(name, [two_nodes.nodes[0].pods[0]])
+    eventually(lambda: two_nodes.node.load(external, 80, where=service["client"], count=1, timeout_ms=200)["ok"] == 1,
+               10, "the external address answers from a pod")
+    virtual = {service["addresses"][family], external}
+    for node in two_nodes.nodes:
+        links = json.loads(node.ns.ip("-json", "addr").stdout)
+        held = {address["local"] for link in links for address in link["addr_info"]}
+        assert node.address(family) in held
+        assert not virtual & held
+    assert _neighbour_state(two_nodes.outside, family, two_nodes.node.address(family)) == "REACHABLE"
+    if engine == "ebpf":  # an engine with ports of its own answers for what it owns
+        for address in virtual:
+            assert _neighbour_state(two_nodes.outside, family, address) == "FAILED"
+
+
+def test_route_localnet_stays_off(two_nodes, service):
+    for node in two_nodes.nodes:
+        values = node.ns.run(["sysctl", "-a", "--pattern", "^net.ipv4.conf.*route_localnet$"]).stdout.splitlines()
+        assert len(values) > 2
+        assert {value.split(" = ")[1] for value in values} == {"0"}
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("alive", (False, True), ids=("closed-flow", "live-flow"))
 def test_direct_connection_is_not_taken_for_a_flow_of_the_service(two_nodes, service, family, alive):

@@ -277,31 +277,48 @@ template <int V6>
     }
 }
 
+// The outer header of a packet of `total` bytes at `ip`, in front of it. Word by word: what is put together in memory
+// first would be waited for when it is copied.
+template <int V6>
+[[gnu::always_inline]] inline void put_outer(const Work& work, const Record<V6>& record, std::uint8_t* ip,
+                                             std::uint32_t total) {
+    const sluice_address& node = work.image.header->node_address[V6];
+    const std::uint32_t first_be = sluice_load32(ip);
+    union sluice_ports ports;
+    ports.both_be = record.new_ports_be;
+    const std::uint16_t port_be = ports.port_be[SLUICE_DESTINATION];
+    std::uint32_t outer[V6 != 0 ? SLUICE_OUTER6_WORDS : SLUICE_OUTER4_WORDS];
+    std::uint8_t* const at = ip - sizeof outer;
+
+    if constexpr (V6 != 0) {
+        const sluice_address backend = address_of(record.new_dst_be);
+        sluice_build_outer6(outer, &node, &backend, total, port_be, first_be);
+        sluice_store32(at, outer[0]);
+        sluice_store32(at + 4, outer[1]);
+        std::memcpy(at + 8, node.word_be, sizeof node.word_be);
+        std::memcpy(at + 24, record.new_dst_be, sizeof record.new_dst_be);
+    } else {
+        sluice_build_outer4(outer, node.word_be[3], record.new_dst_be, total, port_be,
+                            static_cast<__u8>(SLUICE_NTOH32(first_be) >> 16U));
+        for (std::size_t i = 0; i < SLUICE_OUTER4_WORDS; ++i) sluice_store32(at + 4 * i, outer[i]);
+    }
+}
+
+template <int V6>
+constexpr std::uint32_t kOuterBytes = 4 * (V6 != 0 ? SLUICE_OUTER6_WORDS : SLUICE_OUTER4_WORDS);
+
 // IP in IP to the backend's node. False, and nothing changed, if it is not to be had here.
 template <int V6>
 [[gnu::noinline]] bool send_in_tunnel(Work& work, Frame& frame, const Step& step, const Hop& hop) {
-    constexpr std::uint32_t kGrowth = V6 != 0 ? 40 : 20;
     const Record<V6>& record = record_of<V6>(step);
-    const sluice_address& node = work.image.header->node_address[V6];
-    const std::uint32_t first_be = sluice_load32(frame.data + step.l3);
-    union sluice_ports ports;
-    std::uint32_t outer[SLUICE_OUTER6_WORDS];
 
-    ports.both_be = record.new_ports_be;
-    if (hop.kind != HopKind::kForward || (hop.mtu != 0 && step.total + kGrowth > hop.mtu) ||
-        frame.headroom < kGrowth + sizeof hop.l2 || node.word_be[3] == 0) {
+    if (hop.kind != HopKind::kForward || (hop.mtu != 0 && step.total + kOuterBytes<V6> > hop.mtu) ||
+        frame.headroom < kOuterBytes<V6> + sizeof hop.l2 || work.image.header->node_address[V6].word_be[3] == 0) {
         return false;
     }
     count_packet(work, record.meta.backend, SLUICE_ETH_HEADER + step.total);
-    if constexpr (V6 != 0) {
-        const sluice_address backend = address_of(record.new_dst_be);
-        sluice_build_outer6(outer, &node, &backend, step.total, ports.port_be[SLUICE_DESTINATION], first_be);
-    } else {
-        sluice_build_outer4(outer, node.word_be[3], record.new_dst_be, step.total, ports.port_be[SLUICE_DESTINATION],
-                            static_cast<__u8>(SLUICE_NTOH32(first_be) >> 16U));
-    }
-    move_head(frame, -static_cast<std::int32_t>(kGrowth));
-    std::memcpy(frame.data + step.l3, outer, kGrowth);
+    put_outer<V6>(work, record, frame.data + step.l3, step.total);
+    move_head(frame, -static_cast<std::int32_t>(kOuterBytes<V6>));
     return leave_by(frame, hop, step.l3, V6 != 0);
 }
 
@@ -325,7 +342,7 @@ template <int V6>
     return leave_by(frame, hop, step.l3, V6 != 0);
 }
 
-// What is not the common case of send(): tags come or go, by tunnel or link, or not sent by the stages at all.
+// What is not the common case of send(): tags come or go, by link, or not sent by the stages at all.
 template <int V6>
 [[gnu::noinline]] void send_less_simply(Work& work, Frame& frame, const Step& step, const Hop& hop) {
     const Record<V6>& record = record_of<V6>(step);
@@ -363,7 +380,23 @@ template <int V6>
     const std::uint8_t ttl = ip[V6 != 0 ? 7 : 8];
 
     // An MTU of 0, which is none, becomes the largest one; what is larger still takes the longer way.
-    if ((record.meta.flags & (SLUICE_FLOW_TUNNEL | SLUICE_FLOW_LINK)) != 0 || hop.kind != HopKind::kForward ||
+    if ((record.meta.flags & SLUICE_FLOW_TUNNEL) != 0) {
+        if (hop.kind != HopKind::kForward || hop.l2_length != SLUICE_ETH_HEADER || step.l3 != SLUICE_ETH_HEADER ||
+            step.total + kOuterBytes<V6> - 1 > static_cast<std::uint16_t>(hop.mtu - 1) ||
+            frame.headroom < kOuterBytes<V6> || work.image.header->node_address[V6].word_be[3] == 0) {
+            send_less_simply<V6>(work, frame, step, hop);
+            return;
+        }
+        count_packet(work, record.meta.backend, SLUICE_ETH_HEADER + step.total);
+        put_outer<V6>(work, record, ip, step.total);
+        move_head(frame, -static_cast<std::int32_t>(kOuterBytes<V6>));
+        std::memcpy(frame.data, hop.l2, SLUICE_ETH_HEADER);
+        frame.out = hop.out;
+        frame.neighbour = hop.neighbour;
+        frame.verdict = Verdict::kForward;
+        return;
+    }
+    if ((record.meta.flags & SLUICE_FLOW_LINK) != 0 || hop.kind != HopKind::kForward ||
         hop.l2_length != SLUICE_ETH_HEADER || step.l3 != SLUICE_ETH_HEADER || ttl <= 1 ||
         step.total - 1 > static_cast<std::uint16_t>(hop.mtu - 1)) {
         send_less_simply<V6>(work, frame, step, hop);

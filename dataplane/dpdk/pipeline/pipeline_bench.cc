@@ -209,7 +209,7 @@ int run(const Settings& settings) {
                 measure({mode, v6, flows, 1}, false, settings, report);
             }
             // How packets leave makes no difference to how services are found.
-            const bool one_service = settings.quick || mode != Mode::kNat;
+            const bool one_service = settings.quick || mode != Mode::kSnat;
             for (const std::uint32_t services : {10000U, 50000U}) {
                 if (!one_service) measure({mode, v6, 1U << 16U, services}, false, settings, report);
             }
