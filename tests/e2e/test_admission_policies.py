@@ -5,18 +5,14 @@ its specs of CustomResourceValidationRules; expectations are their own, and the 
 """
 
 import json
-import os
 import re
-import subprocess
-import tempfile
-import zlib
 
 import pytest
 
 from harness import cluster as harness
-from harness.cluster import BIN
+from harness import outside
 
-ADDRESS = "127.0.0.1:16461"
+PORT = 16461
 ADMISSION = "admissionregistration.k8s.io/v1"
 AUDIT = """
 apiVersion: audit.k8s.io/v1
@@ -29,76 +25,28 @@ rules:
 """
 
 
-class World:
+class World(outside.Control):
     """sluice-control alone; nothing runs the Pods that are made."""
 
     def __init__(self):
-        self.directory = tempfile.mkdtemp(prefix="sluice-policies-")
-        policy = os.path.join(self.directory, "audit.yaml")
-        with open(policy, "w") as out:
-            out.write(AUDIT)
-        self.audit_log = os.path.join(self.directory, "audit.log")
-        data = os.path.join(self.directory, "data")
-        self.kubeconfig = os.path.join(data, "admin.kubeconfig")
-        self.log_path = os.path.join(self.directory, "log")
-        with open(self.log_path, "w") as log:
-            self.process = subprocess.Popen(
-                [os.path.join(BIN, "sluice-control"), "--data-dir", data, "--listen", ADDRESS,
-                 "--audit-policy-file", policy, "--audit-log-path", self.audit_log], stdout=log, stderr=log)
-        harness.eventually(self.ready, 20, "ready", 0.05)
-
-    def ready(self):
-        if self.process.poll() is not None:
-            with open(self.log_path) as log:
-                raise AssertionError("sluice-control exited:\n" + log.read()[-3000:])
-        return os.path.exists(self.kubeconfig) and self.kubectl("get", "--raw", "/readyz", check=False).returncode == 0
-
-    def kubectl(self, *args, check=True, input=None):
-        done = subprocess.run(["kubectl", *args], capture_output=True, text=True, input=input,
-                              env={**os.environ, "HOME": self.directory, "KUBECONFIG": self.kubeconfig})
-        assert not check or done.returncode == 0, (args, done.stdout, done.stderr)
-        return done
+        super().__init__("policies", "10.96.0.78", PORT, audit=AUDIT)
 
     def apply(self, *documents, check=True):
-        items = {"apiVersion": "v1", "kind": "List", "items": list(documents)}
-        return self.kubectl("apply", "-f", "-", check=check, input=json.dumps(items))
-
-    def get(self, *args):
-        return json.loads(self.kubectl("get", *args, "-o", "json").stdout)
-
-    def close(self):
-        self.process.terminate()
-        assert self.process.wait(20) == 0
+        return super().apply({"apiVersion": "v1", "kind": "List", "items": list(documents)}, check=check)
 
 
 @pytest.fixture(scope="module")
 def world():
-    made = World()
-    try:
-        yield made
-    finally:
-        made.close()
+    yield from outside.lasting(World)
 
 
 @pytest.fixture()
 def case(world, request):
-    made = Case(world, f"t{zlib.crc32(request.node.name.encode())}")
-    yield made
+    yield Case(world, request.node.name)
     world.kubectl("delete", "validatingadmissionpolicies,validatingadmissionpolicybindings", "--all")
 
 
-class Case:
-    """A namespace of the case's own that its policies, and no others, are about."""
-
-    def __init__(self, world, namespace):
-        self.world = world
-        self.namespace = namespace
-        world.apply({"apiVersion": "v1", "kind": "Namespace",
-                     "metadata": {"name": namespace, "labels": {"case": namespace}}})
-
-    def kubectl(self, *args, **more):
-        return self.world.kubectl("-n", self.namespace, *args, **more)
-
+class Case(outside.Case):
     def policy(self, resources, groups=("",), name=None, **spec):
         return {"apiVersion": ADMISSION, "kind": "ValidatingAdmissionPolicy",
                 "metadata": {"name": name or self.namespace},
@@ -115,7 +63,7 @@ class Case:
     def checked(self, name=None):
         """The status of a policy, once there is one."""
         def status():
-            found = self.world.get("validatingadmissionpolicy", name or self.namespace)
+            found = self.world.json("validatingadmissionpolicy", name or self.namespace)
             return found.get("status", {}) if "typeChecking" in found.get("status", {}) else None
         harness.eventually(lambda: status() is not None, 10, "types checked", 0.05)
         return status()

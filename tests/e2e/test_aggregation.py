@@ -218,11 +218,7 @@ class World(outside.Control):
 
 @pytest.fixture(scope="module")
 def world():
-    made = World()
-    try:
-        yield made
-    finally:
-        made.close()
+    yield from outside.lasting(World)
 
 
 @pytest.fixture()

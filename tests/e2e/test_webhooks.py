@@ -5,26 +5,16 @@ One control plane and one webhook server for all cases. The cases are those of K
 """
 
 import base64
-import http.server
 import json
-import os
 import re
-import signal
-import ssl
-import subprocess
-import tempfile
-import threading
 import time
-import zlib
 
 import pytest
 
 from harness import cluster as harness
-from harness import netns
-from harness.cluster import BIN
+from harness import outside
 
-ADDRESS = "127.0.0.1:16454"
-CLUSTER_IPS = "10.96.0.0/16"
+CONTROL_PORT = 16454
 SERVICE_IP = "10.96.0.77"
 PORT = 18443
 GROUP = "/apis/admissionregistration.k8s.io/v1"
@@ -109,122 +99,40 @@ ANSWERS = {"/" + answer.__name__.replace("_", "-"): answer for answer in
             label_everything, warn, slow)}
 
 
-class Hooks(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class Hooks(outside.Answers):
     seen = []
 
     def do_POST(self):
-        review = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        review = self.body()
         path = self.path.split("?")[0]
         request = review["request"]
         assert request["operation"] in OPERATIONS
         Hooks.seen.append((path, request))
-        body = json.dumps({"kind": review["kind"], "apiVersion": review["apiVersion"],
-                           "response": {"uid": request["uid"], **ANSWERS[path](request)}}).encode()
-        try:
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-        except OSError:
-            pass  # Who asked did not wait.
-
-    def log_message(self, *args):
-        pass
+        self.answer({"kind": review["kind"], "apiVersion": review["apiVersion"],
+                     "response": {"uid": request["uid"], **ANSWERS[path](request)}})
 
 
-def certificates(directory):
-    """The PEM of an authority; DIRECTORY/server.pem is signed by it, for the Service and 127.0.0.1."""
-    def openssl(*args):
-        subprocess.run(["openssl", *args], check=True, capture_output=True, cwd=directory)
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=hooks-ca", "-days", "1")
-    openssl("req", *key, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=hooks")
-    with open(os.path.join(directory, "names"), "w") as out:
-        out.write("subjectAltName=DNS:hooks.default.svc,IP:127.0.0.1\n")
-    openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
-            "-out", "server.crt", "-days", "1", "-extfile", "names")
-    with open(os.path.join(directory, "ca.pem")) as ca:
-        return ca.read()
-
-
-class World:
+class World(outside.Control):
     """sluice-control and a webhook server at 127.0.0.1 and at the ClusterIP of the Service default/hooks, which is an
     address of the namespace that both are in: no dataplane is needed to reach it."""
 
     def __init__(self):
-        self.directory = tempfile.mkdtemp(prefix="sluice-webhooks-")
-        self.ca = certificates(self.directory)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(os.path.join(self.directory, "server.crt"), os.path.join(self.directory, "server.key"))
-        self.net = netns.Namespace(f"slw{os.getpid()}")
-        self.net.ip("address", "add", f"{SERVICE_IP}/32", "dev", "lo")
-        self.servers = []
+        super().__init__("hooks", SERVICE_IP, CONTROL_PORT, audit=AUDIT)
+        self.ca = outside.certificates(self.directory, "DNS:hooks.default.svc,IP:127.0.0.1")
         for address in ("127.0.0.1", SERVICE_IP):
-            with self.net.entered():
-                server = http.server.ThreadingHTTPServer((address, PORT), Hooks)
-            server.daemon_threads = True
-            server.socket = context.wrap_socket(server.socket, server_side=True)
-            threading.Thread(target=server.serve_forever, daemon=True).start()
-            self.servers.append(server)
-        policy = os.path.join(self.directory, "audit.yaml")
-        with open(policy, "w") as out:
-            out.write(AUDIT)
-        self.audit_log = os.path.join(self.directory, "audit.log")
-        data = os.path.join(self.directory, "data")
-        self.kubeconfig = os.path.join(data, "admin.kubeconfig")
-        self.log_path = os.path.join(self.directory, "log")
-        with open(self.log_path, "w") as log:
-            self.process = self.net.popen(
-                [os.path.join(BIN, "sluice-control"), "--data-dir", data, "--listen", ADDRESS,
-                 "--service-cluster-ip-range", CLUSTER_IPS, "--audit-policy-file", policy,
-                 "--audit-log-path", self.audit_log], stdout=log, stderr=log)
-        try:
-            harness.eventually(self.ready, 20, "ready", 0.05)
-        except AssertionError:
-            self.close()
-            raise
+            self.serve(PORT, Hooks, self.context(), address)
         self.kubectl("create", "service", "clusterip", "hooks", f"--clusterip={SERVICE_IP}", f"--tcp={PORT}:{PORT}")
-
-    def ready(self):
-        if self.process.poll() is not None:
-            with open(self.log_path) as log:
-                raise AssertionError("sluice-control exited:\n" + log.read()[-3000:])
-        return os.path.exists(self.kubeconfig) and self.kubectl("get", "--raw", "/readyz", check=False).returncode == 0
-
-    def kubectl(self, *args, check=True, input=None):
-        extra = {"input": input} if input is not None else {}
-        return self.net.run(["kubectl", *args], check=check, **extra,
-                            env={**os.environ, "HOME": self.directory, "KUBECONFIG": self.kubeconfig})
-
-    def apply(self, document, *args, check=True):
-        return self.kubectl("apply", *args, "-f", "-", check=check, input=json.dumps(document))
-
-    def close(self):
-        try:
-            code = netns.stop(self.process, signal.SIGTERM)
-        finally:
-            for server in self.servers:
-                server.shutdown()
-                server.server_close()
-            self.net.close()
-        assert code == 0
 
 
 @pytest.fixture(scope="module")
 def world():
-    made = World()
-    try:
-        yield made
-    finally:
-        made.close()
+    yield from outside.lasting(World)
 
 
 @pytest.fixture()
 def case(world, request):
-    """A namespace of the case's own that its webhooks, and no others, are asked about."""
-    return Case(world, f"t{zlib.crc32(request.node.name.encode())}")
+    Hooks.seen.clear()
+    return Case(world, request.node.name)
 
 
 @pytest.fixture(autouse=True)
@@ -234,17 +142,7 @@ def no_leftovers(world):
         world.kubectl("delete", f"{kind}webhookconfigurations", "--all")
 
 
-class Case:
-    def __init__(self, world, namespace):
-        self.world = world
-        self.namespace = namespace
-        world.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace,
-                                                                           "labels": {"case": namespace}}})
-        Hooks.seen.clear()
-
-    def kubectl(self, *args, **more):
-        return self.world.kubectl("-n", self.namespace, *args, **more)
-
+class Case(outside.Case):
     def hook(self, path, resources, operations=("CREATE", "UPDATE"), groups=("",), versions=("v1",), by_url=False,
              **more):
         client = {"caBundle": base64.b64encode(self.world.ca.encode()).decode()}

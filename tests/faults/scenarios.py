@@ -86,25 +86,24 @@ def leader_stopped(seconds):
     return fault
 
 
-def member_partitioned(seconds):
-    """The member that the first server talks to hears nothing of the other two; clients still reach it."""
+def _partitioned(member_of, seconds):
+    """A member that hears nothing of the others; clients still reach it."""
     def fault(made, load):
-        member = made.members[0]
-        member.cut(*made.members[1:])
+        member = member_of(made)
+        member.cut(*[other for other in made.members if other is not member])
         time.sleep(seconds)
         load.wait_for_writes()
         member.mend()
     return fault
 
 
+def member_partitioned(seconds):
+    """The one that the first server talks to."""
+    return _partitioned(lambda made: made.members[0], seconds)
+
+
 def leader_partitioned(seconds):
-    def fault(made, load):
-        leader = made.leader()
-        leader.cut(*[member for member in made.members if member is not leader])
-        time.sleep(seconds)
-        load.wait_for_writes()
-        leader.mend()
-    return fault
+    return _partitioned(lambda made: made.leader(), seconds)
 
 
 def server_partitioned(seconds):

@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import tempfile
 import threading
+import zlib
 
 from . import cluster, netns
 
@@ -28,10 +29,19 @@ def certificates(directory, names):
 
 
 class Control:
-    """sluice-control in a namespace of its own; `address` is one more address there, for servers of serve()."""
+    """sluice-control in a namespace of its own; `address` is one more address there, for servers of serve().
 
-    def __init__(self, prefix, address, port, cluster_ips="10.96.0.0/16", flags=()):
+    audit: an audit policy, whose log is at self.audit_log.
+    """
+
+    def __init__(self, prefix, address, port, cluster_ips="10.96.0.0/16", flags=(), audit=None):
         self.directory = tempfile.mkdtemp(prefix=f"sluice-{prefix}-")
+        self.audit_log = os.path.join(self.directory, "audit.log")
+        if audit:
+            policy = os.path.join(self.directory, "audit.yaml")
+            with open(policy, "w") as out:
+                out.write(audit)
+            flags = [*flags, "--audit-policy-file", policy, "--audit-log-path", self.audit_log]
         self.address = address
         self.net = netns.Namespace(f"{prefix}{os.getpid()}")
         self.net.ip("address", "add", f"{address}/32", "dev", "lo")
@@ -72,10 +82,10 @@ class Control:
     def apply(self, document, *args, check=True):
         return self.kubectl("apply", *args, "-f", "-", check=check, input=json.dumps(document))
 
-    def serve(self, port, handler, context):
-        """An HTTPS server at `address`; end it with stop_serving(), or it ends with this."""
+    def serve(self, port, handler, context, address=None):
+        """An HTTPS server at `address`, self.address unless told; end it with stop_serving(), or it ends with this."""
         with self.net.entered():
-            server = http.server.ThreadingHTTPServer((self.address, port), handler)
+            server = http.server.ThreadingHTTPServer((address or self.address, port), handler)
         server.daemon_threads = True
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
@@ -101,6 +111,28 @@ class Control:
                 self.stop_serving(server)
             self.net.close()
         assert code == 0
+
+
+def lasting(make):
+    """For a fixture to yield from: what make() made, closed at the end."""
+    made = make()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+class Case:
+    """A namespace of a test's own with the label case=NAME, so that what the test configures is about it alone."""
+
+    def __init__(self, world, test_name):
+        self.world = world
+        self.namespace = f"t{zlib.crc32(test_name.encode())}"
+        world.apply({"apiVersion": "v1", "kind": "Namespace",
+                     "metadata": {"name": self.namespace, "labels": {"case": self.namespace}}})
+
+    def kubectl(self, *args, **more):
+        return self.world.kubectl("-n", self.namespace, *args, **more)
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
