@@ -21,7 +21,7 @@ const std::string kCore = "/api/v1/namespaces/default/";
 class Admitted {
 public:
     explicit Admitted(PluginSet enabled = PluginSet::all())
-        : authorizer_({authorization::Mode::kAlwaysAllow}), plugins_(authorizer_, without_accounts(enabled)) {
+        : authorizer_({authorization::Mode::kAlwaysAllow}), plugins_(authorizer_, enabled.without(Plugin::kServiceAccount)) {
         cluster_.api().set_admission(&plugins_);
     }
     Cluster& operator*() { return cluster_; }
@@ -38,12 +38,6 @@ public:
     }
 
 private:
-    // Nobody makes the namespaces' service accounts here.
-    static PluginSet without_accounts(PluginSet enabled) {
-        enabled.set(Plugin::kServiceAccount, false);
-        return enabled;
-    }
-
     authorization::Authorizer authorizer_;
     Plugins plugins_;
     Cluster cluster_;

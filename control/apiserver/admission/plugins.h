@@ -33,6 +33,11 @@ class PluginSet {
 public:
     [[nodiscard]] bool has(Plugin plugin) const { return (bits_ & bit(plugin)) != 0; }
     void set(Plugin plugin, bool on) { bits_ = on ? bits_ | bit(plugin) : bits_ & ~bit(plugin); }
+    [[nodiscard]] PluginSet without(Plugin plugin) const {
+        PluginSet out = *this;
+        out.set(plugin, false);
+        return out;
+    }
     // All of them: those of kube-apiserver's default set that there are here, and NodeRestriction.
     static PluginSet all();
 

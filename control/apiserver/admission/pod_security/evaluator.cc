@@ -74,16 +74,19 @@ Names those(const corev1::PodSpec& spec, const Function& is_bad) {
 
 bool is_windows(const Subject& pod) { return pod.minor >= 25 && pod.spec.os().name() == "windows"; }
 
+// Whether a profile is of another type than the runtime's own or one of the node, which is then noted.
+bool is_other_type(const std::string& type, std::set<std::string>& others) {
+    if (type == "RuntimeDefault" || type == "Localhost") return false;
+    others.insert(type);
+    return true;
+}
+
 // The baseline.
 
 Found app_armor(const Subject& pod) {
     std::set<std::string> values;
     const auto is_bad = [&values](const auto& context) {
-        if (!context.has_apparmorprofile()) return false;
-        const std::string& type = context.apparmorprofile().type();
-        if (type == "RuntimeDefault" || type == "Localhost") return false;
-        values.insert(type);
-        return true;
+        return context.has_apparmorprofile() && is_other_type(context.apparmorprofile().type(), values);
     };
     const bool by_pod = is_bad(pod.spec.securitycontext());
     Names who = setters(by_pod, those(pod.spec, [&](const auto& c) { return is_bad(c.securitycontext()); }));
@@ -226,11 +229,7 @@ Found seccomp_annotations(const Subject& pod) {
 Found seccomp(const Subject& pod, bool required) {
     std::set<std::string> values;
     const auto is_bad = [&values](const auto& context) {
-        if (!context.has_seccompprofile()) return false;
-        const std::string& type = context.seccompprofile().type();
-        if (type == "RuntimeDefault" || type == "Localhost") return false;
-        values.insert(type);
-        return true;
+        return context.has_seccompprofile() && is_other_type(context.seccompprofile().type(), values);
     };
     const auto& of_pod = pod.spec.securitycontext();
     const bool by_pod = is_bad(of_pod);

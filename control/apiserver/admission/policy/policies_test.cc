@@ -33,7 +33,7 @@ public:
 class Checked : public ::testing::Test {
 protected:
     Checked() : authorizer_({authorization::Mode::kAlwaysAllow}), policies_(authorizer_),
-                plugins_(authorizer_, without_accounts(), nullptr, &policies_) {
+                plugins_(authorizer_, PluginSet::all().without(Plugin::kServiceAccount), nullptr, &policies_) {
         EXPECT_TRUE(policies_.start(cluster_.api()));
         cluster_.api().set_admission(&plugins_);
     }
@@ -65,13 +65,6 @@ protected:
     Policies policies_;
     Plugins plugins_;
     registry::testing::Cluster cluster_;
-
-private:
-    static PluginSet without_accounts() {
-        PluginSet out = PluginSet::all();
-        out.set(Plugin::kServiceAccount, false);
-        return out;
-    }
 };
 
 TEST_F(Checked, ADenialNamesPolicyBindingAndExpression) {

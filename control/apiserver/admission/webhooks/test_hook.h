@@ -151,7 +151,7 @@ protected:
     using Reply = registry::testing::Reply;
 
     Asked()
-        : authorizer_({authorization::Mode::kAlwaysAllow}), plugins_(authorizer_, without_accounts(), &webhooks_) {
+        : authorizer_({authorization::Mode::kAlwaysAllow}), plugins_(authorizer_, PluginSet::all().without(Plugin::kServiceAccount), &webhooks_) {
         EXPECT_TRUE(webhooks_.start(cluster_.api()));
         cluster_.api().set_admission(&plugins_);
     }
@@ -188,13 +188,6 @@ protected:
     Webhooks webhooks_{authorizer_, true, true};
     Plugins plugins_;
     registry::testing::Cluster cluster_;
-
-private:
-    static PluginSet without_accounts() {
-        PluginSet out = PluginSet::all();
-        out.set(Plugin::kServiceAccount, false);
-        return out;
-    }
 };
 
 }  // namespace sluice::admission::testing
