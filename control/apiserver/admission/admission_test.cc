@@ -21,7 +21,8 @@ const std::string kCore = "/api/v1/namespaces/default/";
 class Admitted {
 public:
     explicit Admitted(PluginSet enabled = PluginSet::all())
-        : authorizer_({authorization::Mode::kAlwaysAllow}), plugins_(authorizer_, enabled.without(Plugin::kServiceAccount)) {
+        : authorizer_({authorization::Mode::kAlwaysAllow}),
+          plugins_(authorizer_, enabled.without(Plugin::kServiceAccount)) {
         cluster_.api().set_admission(&plugins_);
     }
     Cluster& operator*() { return cluster_; }

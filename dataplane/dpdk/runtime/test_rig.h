@@ -1,5 +1,6 @@
-// What tests of lcores share: EAL without hardware, and without hugepages unless a benchmark asks for them, ports that are two rings each, an image with a
-// service, routes to its backends; lcores are turned by hand, so that nothing depends on time.
+// What tests of lcores share: EAL without hardware, and without hugepages unless a benchmark asks for them, ports that
+// are two rings each, an image with a service, routes to its backends; lcores are turned by hand, so that nothing
+// depends on time.
 #pragma once
 
 #include <gtest/gtest.h>

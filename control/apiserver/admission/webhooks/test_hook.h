@@ -151,7 +151,8 @@ protected:
     using Reply = registry::testing::Reply;
 
     Asked()
-        : authorizer_({authorization::Mode::kAlwaysAllow}), plugins_(authorizer_, PluginSet::all().without(Plugin::kServiceAccount), &webhooks_) {
+        : authorizer_({authorization::Mode::kAlwaysAllow}),
+          plugins_(authorizer_, PluginSet::all().without(Plugin::kServiceAccount), &webhooks_) {
         EXPECT_TRUE(webhooks_.start(cluster_.api()));
         cluster_.api().set_admission(&plugins_);
     }
