@@ -176,7 +176,7 @@ class Bench:
         resident = resident_mb(self.server.process.pid)
         self.log(f"resident after the peer's load: {resident:.0f} MB")
         name = "resident, after ten seconds of each of the peer's loads"
-        # The store is in this process, as etcd is beside the peer's; controllers and scheduler are here too, and not there.
+        # The store is in this process, and etcd beside the peer's; controllers and scheduler are here, and not there.
         self.rows.append(Row(f"{name}, store included", "MB", resident, PEER_MB + ETCD_MB, f"{PEER}, both",
                              goal="ratio <= 0.25"))
         self.rows.append(Row(f"{name}, beside the peer without etcd", "MB", resident, PEER_MB, PEER))

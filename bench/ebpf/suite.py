@@ -2,10 +2,10 @@
 
 With --katran, Katran's own object is measured in the same run, each of its samples right after ours, and the ratio is
 that of the medians. Else, and for Cilium, the peers' figures are those measured once with the same method
-(BPF_PROG_TEST_RUN with repeat, the wrapper's cost subtracted). Absolute figures drift with the machine, so each is
-also shown scaled by how this run's kernel operations compare with those measured beside the peers: the geometric mean of array,
-hash and LRU look-ups, LRU insert and clock. Goals are about the figure as it was measured: the scale moves by a factor of
-two with what else the machine's host does.
+(BPF_PROG_TEST_RUN with repeat, the wrapper's cost subtracted), which the goals are about. Absolute figures drift with
+the machine, so each is also shown scaled by how this run's kernel operations compare with those measured beside the
+peers: the geometric mean of array, hash and LRU look-ups, LRU insert and clock. That moves by a factor of two from run
+to run.
 """
 
 import json
