@@ -107,15 +107,15 @@ def engine_rows(engine):
 
 def pipeline_rows(figures, xdp):
     rows = []
-    for figure in figures:
-        spread = f"{figure['min']:.3g}..{figure['max']:.3g}"
-        rows.append(Row(f"pipeline: {figure['name']}", "ns", figure["median"], figure["control"],
-                        "MACs swapped, same frames", spread=spread))
-        beside = xdp.get(XDP.get(figure["name"]))
+    for name, samples in figures.items():
+        median, spread = median_spread([one["median"] for one in samples])
+        control = median_spread([one["control"] for one in samples])[0]
+        rows.append(Row(f"pipeline: {name}", "ns", median, control, "MACs swapped, same frames", spread=spread))
+        beside = xdp.get(XDP.get(name))
         if beside:
             theirs, their_spread = median_spread(beside)
-            rows.append(Row(f"pipeline: {figure['name']}", "ns", figure["median"], theirs,
-                            f"our XDP program in this run, {their_spread}", goal="ratio <= 0.5", spread=spread))
+            rows.append(Row(f"pipeline: {name}", "ns", median, theirs, f"our XDP program, in turn, {their_spread}",
+                            goal="ratio <= 0.5", spread=spread))
     return rows
 
 
@@ -143,16 +143,23 @@ def lcore_rows(lcores):
     return rows
 
 
-def xdp_cases(rounds, *arguments):
-    """Of packet_bench's cases those that stand beside the pipeline's; the others are the ebpf suite's."""
-    cases = {}
-    for kind in ("NAT", "tunnel"):
-        cases |= measured("packet_bench", rounds, "--only", kind, *arguments)["cases"]
-    if "--quick" not in arguments:
-        for services in MANY_SERVICES:
-            some = measured("packet_bench", rounds, "--quick", "--only", "NAT", "--services", str(services))["cases"]
-            cases |= {f"{name}, {services} services": samples for name, samples in some.items()}
-    return cases
+def both_in_turn(quick):
+    """The pipeline's figures, and of packet_bench's cases those that stand beside them, kind by kind in each round."""
+    figures, xdp = {}, {}
+    few = ["--quick"] if quick else []
+    packets = "262144" if quick else "524288"
+    for _ in range(2 if quick else 7):
+        for kind, theirs in (("snat", "NAT"), ("tunnel", "tunnel"), (" nat", None)):
+            if theirs:
+                cases = measured("packet_bench", "1", "--only", theirs, *few)["cases"]
+                for services in () if quick or kind != "snat" else MANY_SERVICES:
+                    some = measured("packet_bench", "1", "--quick", "--only", theirs, "--services", str(services))
+                    cases |= {f"{name}, {services} services": samples for name, samples in some["cases"].items()}
+                for name, samples in cases.items():
+                    xdp.setdefault(name, []).extend(samples)
+            for figure in pipeline("--runs", "1", "--packets", packets, "--only", kind, *few):
+                figures.setdefault(figure["name"], []).append(figure)
+    return figures, xdp
 
 
 def run(log, quick=False):
@@ -176,15 +183,12 @@ def rows_of(log, quick):
     engine = part("packets through lcores, by net_null",
                   lambda: measured("dpdk_bench", *(["3", "--quick"] if quick else ["15"])))
     lcores = part("a second lcore, and publishes", lambda: measured("lcores_bench", "3" if quick else "21"))
-    xdp = part("packets through XDP, by test runs", lambda: xdp_cases(*(["2", "--quick"] if quick else ["5"])))
-    figures = part("packets through the pipeline, in memory",
-                   lambda: pipeline(*(["--runs", "3", "--packets", "262144", "--quick"] if quick
-                                      else ["--runs", "5", "--packets", "524288"])))
+    both = part("packets through the pipeline, in memory, and through XDP, by test runs", lambda: both_in_turn(quick))
     if engine:
         log(f"lcores' frames lay in {engine['memory']}")
         rows += engine_rows(engine["cases"])
-    if figures:
-        rows += pipeline_rows(figures, xdp or {})
+    if both:
+        rows += pipeline_rows(*both)
     if lcores:
         rows += lcore_rows(lcores)
     log("done")
