@@ -114,13 +114,13 @@ bool is_frontend(const Dispatch& how, const sluice_tuple& tuple) {
 template <int V6>
 Answer lcore_of_tuple(const Dispatch& how, const sluice_tuple& tuple, bool ask_ours) {
     const std::uint32_t source = lcore_of_end(how, tuple.src, tuple.ports.port_be[SLUICE_SOURCE]);
-    const std::uint32_t destination = lcore_of_end(how, tuple.dst, tuple.ports.port_be[SLUICE_DESTINATION]);
+    const bool frontend = is_frontend(how, tuple);
 
-    if (is_frontend(how, tuple)) {
-        // An external address may be the node's own, and its port one that a flow was given.
-        const bool answer = source != destination &&
-                            sluice_address_equal(&tuple.dst, &how.image.header->node_address[V6]) != 0 &&
-                            knows<V6>(how, destination, tuple, false);
+    // An external address may be the node's own, and its port one that a flow was given.
+    if (frontend && sluice_address_equal(&tuple.dst, &how.image.header->node_address[V6]) == 0) return {source, true};
+    const std::uint32_t destination = lcore_of_end(how, tuple.dst, tuple.ports.port_be[SLUICE_DESTINATION]);
+    if (frontend) {
+        const bool answer = source != destination && knows<V6>(how, destination, tuple, false);
         return {answer ? destination : source, true};
     }
     if (source != destination && knows<V6>(how, source, tuple, true)) return {source, true};
