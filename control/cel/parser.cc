@@ -323,53 +323,53 @@ private:
         return out;
     }
 
-    ExprPtr list() {
-        auto out = std::make_unique<Expr>(Node::kList, take().offset);
+    // One element after the other up to the end, each with what is optional before it. element(Expr&): reads one into
+    // it; false: there is none.
+    template <class Element>
+    ExprPtr elements(ExprPtr out, Token end, const char* shown, Element element) {
         int below = 0;
-        while (!failed_ && !is(Token::kRightBracket)) {
+        while (!failed_ && !is(end)) {
             out->optionals.push_back(accept(Token::kQuestion));
-            out->args.push_back(expression());
-            below = std::max(below, depth_of(out->args.back()));
+            const std::size_t before = out->args.size();
+            if (!element(*out)) break;
+            for (std::size_t i = before; i < out->args.size(); ++i) below = std::max(below, depth_of(out->args[i]));
             if (!accept(Token::kComma)) break;
         }
-        expect(Token::kRightBracket, "']'");
+        expect(end, shown);
         return counted(std::move(out), below);
+    }
+
+    ExprPtr list() {
+        return elements(std::make_unique<Expr>(Node::kList, take().offset), Token::kRightBracket, "']'",
+                        [this](Expr& out) {
+                            out.args.push_back(expression());
+                            return true;
+                        });
     }
 
     ExprPtr map() {
-        auto out = std::make_unique<Expr>(Node::kMap, take().offset);
-        int below = 0;
-        while (!failed_ && !is(Token::kRightBrace)) {
-            out->optionals.push_back(accept(Token::kQuestion));
-            out->args.push_back(expression());
-            expect(Token::kColon, "':'");
-            out->args.push_back(expression());
-            below = std::max({below, depth_of(out->args.back()),
-                              depth_of(out->args[out->args.size() - 2])});
-            if (!accept(Token::kComma)) break;
-        }
-        expect(Token::kRightBrace, "'}'");
-        return counted(std::move(out), below);
+        return elements(std::make_unique<Expr>(Node::kMap, take().offset), Token::kRightBrace, "'}'",
+                        [this](Expr& out) {
+                            out.args.push_back(expression());
+                            expect(Token::kColon, "':'");
+                            out.args.push_back(expression());
+                            return true;
+                        });
     }
 
     ExprPtr structure(std::string type) {
-        auto out = std::make_unique<Expr>(Node::kStruct, take().offset);
-        out->name = std::move(type);
-        int below = 0;
-        while (!failed_ && !is(Token::kRightBrace)) {
-            out->optionals.push_back(accept(Token::kQuestion));
+        auto made = std::make_unique<Expr>(Node::kStruct, take().offset);
+        made->name = std::move(type);
+        return elements(std::move(made), Token::kRightBrace, "'}'", [this](Expr& out) {
             if (!is(Token::kIdent)) {
                 unexpected("IDENTIFIER");
-                break;
+                return false;
             }
-            out->fields.emplace_back(take().text);
+            out.fields.emplace_back(take().text);
             expect(Token::kColon, "':'");
-            out->args.push_back(expression());
-            below = std::max(below, depth_of(out->args.back()));
-            if (!accept(Token::kComma)) break;
-        }
-        expect(Token::kRightBrace, "'}'");
-        return counted(std::move(out), below);
+            out.args.push_back(expression());
+            return true;
+        });
     }
 
     ExprPtr literal() {
