@@ -40,7 +40,9 @@ public:
             !shell("ip route add 10.244.3.0/24 via 192.0.2.2 mtu lock 600 && "
                    "ip route add fd03::/64 via 2001:db8::2 mtu lock 1280 && "
                    "ip route add unreachable 10.244.9.0/24 && ip route add unreachable fd09::/64 && "
-                   "ip route add unreachable 0.0.0.0/8")) {
+                   "ip route add unreachable 0.0.0.0/8 && "
+                   // A subnet's lowest address is a broadcast address before Linux 5.14, and a host's since.
+                   "ip route add unreachable 10.244.1.0/32 && ip route add unreachable 192.0.2.0/32")) {
             return false;
         }
         const auto& programs = harness_->programs();
