@@ -170,8 +170,11 @@ Result<void> RealEngine::open_exception_ports() {
 
 Result<void> RealEngine::open_tables() {
     const auto lcores = static_cast<std::uint32_t>(eal_->lcores().size());
-    const std::uint32_t flows = options_.flows != 0 ? options_.flows : std::max(kDefaultFlows / lcores, kMinFlows);
+    const std::uint32_t flows = flows_of(options_, lcores);
     const std::uint32_t most = most_flows();
+    // First: whose the flows are goes by what lcores share.
+    SLUICE_TRY_ASSIGN(shared_, SharedSegment::open_or_create(options_.state_directory, options_.affinity_entries,
+                                                             lcores, options_.affinity_entries_max));
     std::size_t taken_over = 0;
     for (std::uint32_t lcore = 0; lcore < lcores; ++lcore) {
         SLUICE_TRY_ASSIGN(auto segment,
@@ -185,17 +188,13 @@ Result<void> RealEngine::open_tables() {
         SLUICE_TRY(remove_flows(options_.state_directory, lcore));
     }
     if (taken_over != 0) log::info(kComponent, "took over the flow tables of {} lcores", taken_over);
-    SLUICE_TRY_ASSIGN(shared_, SharedSegment::open_or_create(options_.state_directory, options_.affinity_entries,
-                                                             options_.affinity_entries_max));
     SLUICE_TRY_ASSIGN(events_, EventSegment::open_or_create(options_.state_directory, lcores));
     return {};
 }
 
 // Of a lcore and family.
 std::uint32_t RealEngine::most_flows() const {
-    const auto lcores = static_cast<std::uint32_t>(eal_->lcores().size());
-    return options_.flows_max != 0 ? options_.flows_max
-                                   : std::max({options_.flows, kDefaultMostFlows / lcores, kMinFlows});
+    return most_flows_of(options_, static_cast<std::uint32_t>(eal_->lcores().size()));
 }
 
 Result<void> RealEngine::start_lcores() {

@@ -176,12 +176,23 @@ Result<PortOption> parse_port(std::string_view text) {
     return port;
 }
 
+std::uint32_t most_flows_of(const Options& options, std::uint32_t lcores) {
+    return options.flows_max != 0 ? options.flows_max
+                                  : std::max({options.flows, kDefaultMostFlows / lcores, kMinFlows});
+}
+
+std::uint32_t flows_of(const Options& options, std::uint32_t lcores) {
+    return options.flows != 0 ? options.flows
+                              : std::min(std::max(kDefaultFlows / lcores, kMinFlows), most_flows_of(options, lcores));
+}
+
 Result<Command> parse_command_line(const std::vector<std::string>& arguments) {
     Command out;
     Options& options = out.options;
     options.socket = kDefaultSocket;
     options.state_directory = kDefaultStateDirectory;
     options.affinity_entries = SLUICE_AFFINITY_DEFAULT_ENTRIES;
+    options.affinity_entries_max = kDefaultMostAffinityEntries;
     const auto dashes = std::find(arguments.begin(), arguments.end(), "--");
     if (dashes != arguments.end()) options.eal.assign(dashes + 1, arguments.end());
 
@@ -211,13 +222,15 @@ Result<Command> parse_command_line(const std::vector<std::string>& arguments) {
         ->check(flows_or_0);
     app.add_option("--flows-max", options.flows_max, "flows that they may grow to; 0: 4194304 in all")
         ->check(flows_or_0);
-    app.add_option("--affinity-entries", options.affinity_entries,
-                   "clients that keep their backend; the table doubles when it is half full")
-        ->check(CLI::Range(kMinAffinityEntries, kMaxAffinityEntries))
-        ->capture_default_str();
-    app.add_option("--affinity-entries-max", options.affinity_entries_max, "clients that it may grow to")
-        ->check(CLI::Range(kMinAffinityEntries, kMaxAffinityEntries))
-        ->capture_default_str();
+    const auto* entries =
+        app.add_option("--affinity-entries", options.affinity_entries,
+                       "clients that keep their backend; the table doubles when it is half full")
+            ->check(CLI::Range(kMinAffinityEntries, kMaxAffinityEntries))
+            ->capture_default_str();
+    const auto* entries_max =
+        app.add_option("--affinity-entries-max", options.affinity_entries_max, "clients that it may grow to")
+            ->check(CLI::Range(kMinAffinityEntries, kMaxAffinityEntries))
+            ->capture_default_str();
     app.add_option("--idle-sleep-us", options.idle_sleep_us,
                    "how long a lcore without traffic sleeps between looks at its ports; 0: never")
         ->check(CLI::Range(0U, kMaxIdleSleepUs))
@@ -247,7 +260,15 @@ Result<Command> parse_command_line(const std::vector<std::string>& arguments) {
         return make_error(Code::kInvalidArgument, "--flows-max: {} is less than the {} of --flows", options.flows_max,
                           options.flows);
     }
-    options.affinity_entries_max = std::max(options.affinity_entries, options.affinity_entries_max);
+    // As of flows: what was not asked for gives way to what was.
+    if (entries->count() == 0) {
+        options.affinity_entries = std::min(options.affinity_entries, options.affinity_entries_max);
+    } else if (entries_max->count() == 0) {
+        options.affinity_entries_max = std::max(options.affinity_entries, options.affinity_entries_max);
+    } else if (options.affinity_entries_max < options.affinity_entries) {
+        return make_error(Code::kInvalidArgument, "--affinity-entries-max: {} is less than the {} of --affinity-entries",
+                          options.affinity_entries_max, options.affinity_entries);
+    }
     if (options.ports.empty()) return make_error(Code::kInvalidArgument, "--port: at least one is needed");
     SLUICE_TRY(check(options));
     return out;

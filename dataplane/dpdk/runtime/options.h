@@ -53,7 +53,7 @@ struct Options {
     std::uint32_t flows = 0;              // a lcore and family; 0: the default divided by the lcores
     std::uint32_t flows_max = 0;          // that tables double up to; 0: likewise, and not below the former
     std::uint32_t affinity_entries = 0;
-    std::uint32_t affinity_entries_max = kDefaultMostAffinityEntries;  // not below the former
+    std::uint32_t affinity_entries_max = 0;  // not below the former
     std::uint32_t idle_sleep_us = kDefaultIdleSleepUs;  // 0: poll without end
     bool take_over = false;
     log::Level log_level = log::Level::kInfo;
@@ -65,6 +65,11 @@ struct Command {
     std::string text;
     Options options;
 };
+
+// Of a lcore and family: what tables have room for at first, and what they double up to. Of the two, what was not asked
+// for gives way to what was.
+std::uint32_t flows_of(const Options& options, std::uint32_t lcores);
+std::uint32_t most_flows_of(const Options& options, std::uint32_t lcores);
 
 // arguments: without the program's name. kInvalidArgument names the option and the field: wrong usage.
 Result<Command> parse_command_line(const std::vector<std::string>& arguments);

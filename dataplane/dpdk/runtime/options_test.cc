@@ -71,7 +71,8 @@ TEST(Options, ErrorsNameThePortAndTheField) {
 TEST(Options, TheCommandLineEndsWhereEalsBegins) {
     const auto command = parse({"--socket", "/tmp/s", "--state-dir=/dev/shm/x", "--port", "0,role=pod", "--port=1",
                                 "--route", "10.0.0.0/8 via 192.0.2.9 dev 1", "--flows", "4096", "--flows-max",
-                                "65536", "--affinity-entries-max", "4096", "--idle-sleep-us", "0", "--log-level", "debug", "--take-over", "--", "-l", "0,1", "--help"});
+                                "65536", "--affinity-entries-max", "4096", "--idle-sleep-us", "0", "--log-level",
+                                "debug", "--take-over", "--", "-l", "0,1", "--help"});
     ASSERT_TRUE(command) << command.error().to_string();
     const auto& options = command->options;
     EXPECT_EQ(options.socket, "/tmp/s");
@@ -80,11 +81,38 @@ TEST(Options, TheCommandLineEndsWhereEalsBegins) {
     EXPECT_EQ(options.routes, std::vector<std::string>{"10.0.0.0/8 via 192.0.2.9 dev 1"});
     EXPECT_EQ(options.flows, 4096U);
     EXPECT_EQ(options.flows_max, 65536U);
-    EXPECT_EQ(options.affinity_entries_max, 65536U) << "not below what there is room for at first";
+    EXPECT_EQ(options.affinity_entries_max, 4096U);
+    EXPECT_EQ(options.affinity_entries, 4096U) << "not more than it may grow to";
     EXPECT_EQ(options.idle_sleep_us, 0U);
     EXPECT_EQ(options.log_level, log::Level::kDebug);
     EXPECT_TRUE(options.take_over);
     EXPECT_EQ(options.eal, (std::vector<std::string>{"-l", "0,1", "--help"}));
+}
+
+TEST(Options, WhatWasNotAskedForGivesWayToWhatWas) {
+    struct Case {
+        std::vector<std::string> arguments;
+        std::uint32_t lcores, flows, most_flows, affinity, most_affinity;
+    };
+    const std::vector<Case> cases = {
+        {{}, 1, 1U << 19U, 1U << 22U, 65536, 1U << 22U},
+        {{}, 4, 1U << 17U, 1U << 20U, 65536, 1U << 22U},
+        {{"--flows-max", "4096", "--affinity-entries-max", "2048"}, 4, 4096, 4096, 2048, 2048},
+        {{"--flows-max", "64", "--affinity-entries-max", "64"}, 1, 64, 64, 64, 64},
+        {{"--flows", "8388608", "--affinity-entries", "8388608"}, 1, 1U << 23U, 1U << 23U, 1U << 23U, 1U << 23U},
+        {{"--flows", "64", "--affinity-entries", "64"}, 1, 64, 1U << 22U, 64, 1U << 22U},
+    };
+    for (const Case& one : cases) {
+        std::vector<std::string> arguments = {"--port", "0"};
+        arguments.insert(arguments.end(), one.arguments.begin(), one.arguments.end());
+        const auto command = parse(arguments);
+        ASSERT_TRUE(command) << command.error().to_string();
+        const Options& options = command->options;
+        EXPECT_EQ(flows_of(options, one.lcores), one.flows) << testing::PrintToString(arguments);
+        EXPECT_EQ(most_flows_of(options, one.lcores), one.most_flows) << testing::PrintToString(arguments);
+        EXPECT_EQ(options.affinity_entries, one.affinity) << testing::PrintToString(arguments);
+        EXPECT_EQ(options.affinity_entries_max, one.most_affinity) << testing::PrintToString(arguments);
+    }
 }
 
 TEST(Options, WrongUsageIsRefused) {
@@ -101,6 +129,7 @@ TEST(Options, WrongUsageIsRefused) {
         {"--port", "0", "--flows", "4096", "--flows-max", "2048"},
         {"--port", "0", "--affinity-entries", "1"},
         {"--port", "0", "--affinity-entries-max", "99999999"},
+        {"--port", "0", "--affinity-entries", "4096", "--affinity-entries-max", "2048"},
         {"--port", "0", "--idle-sleep-us", "20000"},
         {"--port", "0", "--log-level", "loud"},
         {"--port", "0", "--socket", "s"},

@@ -54,7 +54,8 @@ FlowTable table_of(const SegmentFile& file) {
 Result<void> check_config(const SegmentFile& file, const std::string& path) {
     const sluice_flow_config& config = config_of(file);
     if (file.count(0) != 1 || config.seed == 0 || config.bucket_count4 != file.count(1) ||
-        config.bucket_count6 != file.count(2) || !std::has_single_bit(config.bucket_count4) ||
+        config.bucket_count6 != file.count(2) || config.bucket_count4 > SLUICE_FLOW_BUCKETS(kMostLcoreFlows) ||
+        config.bucket_count6 > SLUICE_FLOW_BUCKETS(kMostLcoreFlows) || !std::has_single_bit(config.bucket_count4) ||
         !std::has_single_bit(config.bucket_count6) || config.other_count4 != 0 || config.other_count6 != 0 ||
         config.mode > SLUICE_FLOW_MOVE) {
         return make_error(Code::kDataLoss, "{}: its config does not fit its tables", path);
@@ -177,11 +178,9 @@ Result<std::unique_ptr<FlowSegment>> FlowSegment::open_or_create(const std::stri
     const std::string larger_path = larger_flows_path(directory, lcore);
     auto opened = open_flows(path, Access::kReadWrite);
     Result<void> usable = opened ? Result<void>() : Result<void>(opened.error());
-    const std::uint64_t limit = SLUICE_FLOW_BUCKETS(std::uint64_t{std::bit_ceil(most)});
-    if (usable && (opened->count(1) > limit || opened->count(2) > limit || opened->note() != lcores)) {
-        usable = make_error(Code::kFailedPrecondition,
-                            "it holds {} and {} buckets of {} lcores, and at most {} of {} are wanted",
-                            opened->count(1), opened->count(2), opened->note(), limit, lcores);
+    if (usable && opened->note() != lcores) {
+        usable = make_error(Code::kFailedPrecondition, "its flows are spread over {} lcores, and {} are wanted",
+                            opened->note(), lcores);
     }
     if (usable) {
         opened->populate();
@@ -189,6 +188,15 @@ Result<std::unique_ptr<FlowSegment>> FlowSegment::open_or_create(const std::stri
         config_of(*opened).mode = SLUICE_FLOW_ALONE;
         auto larger = open_flows(larger_path, Access::kReadWrite);
         const bool moving = larger && was_moving(*opened, *larger);
+        const SegmentFile& largest = moving ? *larger : *opened;
+        const std::uint64_t limit = SLUICE_FLOW_BUCKETS(std::uint64_t{std::bit_ceil(most)});
+        if (largest.count(1) > limit || largest.count(2) > limit) {
+            log::warn("dpdk",
+                      "the flow tables of lcore {} that are taken over have room for {} and {} flows, and no more than "
+                      "{} are wanted (--flows-max)",
+                      lcore, largest.count(1) * (SLUICE_FLOW_WAYS / 2), largest.count(2) * (SLUICE_FLOW_WAYS / 2),
+                      most);
+        }
         auto out = std::make_unique<MappedFlows>(directory, lcore, std::move(*opened), true);
         if (moving) {
             larger->populate();

@@ -80,9 +80,9 @@ inline constexpr std::uint32_t kLeastLcoreFlows = 1U << 6U;
 inline constexpr std::uint32_t kMostLcoreFlows = 1U << 26U;
 
 // The flow tables of one lcore. An existing file made for the same number of lcores (flows are spread over lcores by
-// that number) is taken over with its flows, whatever its sizes, unless they are beyond the limit; what its former
-// user had begun when it died is undone, but for the move of flows to a larger table, which goes on. Any other is
-// replaced.
+// that number) is taken over with its flows, whatever its sizes: a limit that they are beyond is for growth alone. What
+// its former user had begun when it died is undone, but for the move of flows to a larger table, which goes on. Any
+// other is replaced.
 //
 // Growth while lcores forward:
 //
@@ -99,7 +99,7 @@ inline constexpr std::uint32_t kMostLcoreFlows = 1U << 26U;
 class FlowSegment {
 public:
     // flows4, flows6: to have room for; kLeastLcoreFlows to `most`, rounded up to a power of two.
-    // REQUIRES: the lock of the directory.
+    // REQUIRES: the lock of the directory; of several lcores, that SharedSegment::open_or_create went before.
     static Result<std::unique_ptr<FlowSegment>> open_or_create(const std::string& directory, std::uint32_t lcore,
                                                                std::uint32_t flows4, std::uint32_t flows6,
                                                                std::uint32_t lcores = 1,
@@ -134,10 +134,12 @@ inline constexpr std::uint32_t kMostAffinity = 1U << 24U;
 //   forget_smaller
 class SharedSegment {
 public:
-    // Affinity is taken over unless it is larger than `most`; datagrams, which live for seconds, are forgotten.
-    // affinity_entries is rounded up to a power of two. REQUIRES: the lock of the directory.
+    // Affinity is taken over with its seed, whatever its size; datagrams, which live for seconds, are forgotten. Where
+    // that cannot be, a seed is drawn, by which frames are given to other lcores than before: of several lcores the
+    // flows are removed first. affinity_entries is rounded up to a power of two. REQUIRES: the lock of the directory.
     static Result<std::unique_ptr<SharedSegment>> open_or_create(const std::string& directory,
                                                                  std::uint32_t affinity_entries,
+                                                                 std::uint32_t lcores = 1,
                                                                  std::uint32_t most = kMostAffinity);
     static Result<std::unique_ptr<SharedSegment>> open_to_read(const std::string& directory);
     virtual ~SharedSegment() = default;

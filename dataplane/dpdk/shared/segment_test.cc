@@ -354,16 +354,15 @@ TEST_F(Segments, FlowsLieInHugePages) {
     }
 }
 
-TEST_F(Segments, FlowsOfOtherLcoresOrBrokenOnesOrTooLargeOnesBeginEmpty) {
-    const auto begins_empty = [&](std::uint32_t flows4, std::uint32_t lcores, std::uint32_t most = kMostLcoreFlows) {
-        const auto opened = FlowSegment::open_or_create(directory_, 0, flows4, 64, lcores, most);
+TEST_F(Segments, FlowsOfOtherLcoresOrBrokenOnesBeginEmpty) {
+    const auto begins_empty = [&](std::uint32_t flows4, std::uint32_t lcores) {
+        const auto opened = FlowSegment::open_or_create(directory_, 0, flows4, 64, lcores);
         ASSERT_TRUE(opened) << opened.error().to_string();
         EXPECT_FALSE((*opened)->taken_over());
         EXPECT_EQ((*opened)->memory().buckets4[0].set.word[0], 0U);
         (*opened)->memory().buckets4[0].set.word[0] = 1;
     };
     begins_empty(128, 1);
-    begins_empty(64, 1, 64);
     begins_empty(128, 2);
     poke("flows-0", offsetof(SegmentHeader, magic), 1, 8);
     begins_empty(128, 2);
@@ -381,6 +380,25 @@ TEST_F(Segments, FlowsOfOtherLcoresOrBrokenOnesOrTooLargeOnesBeginEmpty) {
     EXPECT_EQ(FlowSegment::open_or_create(directory_, 0, 63, 64).error().code, Code::kInvalidArgument);
     EXPECT_EQ(FlowSegment::open_or_create(directory_, 0, 64, (1U << 26U) + 1).error().code, Code::kInvalidArgument);
     EXPECT_EQ(FlowSegment::open_or_create(directory_, 0, 128, 64, 1, 64).error().code, Code::kInvalidArgument);
+}
+
+// A lower limit than before ends no connection: it is for what is made from there on.
+TEST_F(Segments, FlowsBeyondTheLimitAreTakenOver) {
+    constexpr std::uint32_t kFlow = 0x12340010U | SLUICE_FLOW_ESTABLISHED;
+    {
+        const auto first = FlowSegment::open_or_create(directory_, 0, 128, 128).value();
+        first->memory().buckets4[31].set.word[3] = kFlow;
+        ASSERT_TRUE(first->begin_growth(true, true));
+        first->move();
+        first->memory().buckets6[63].set.word[3] = kFlow;
+    }
+    const auto next = FlowSegment::open_or_create(directory_, 0, 64, 64, 1, 64).value();
+    EXPECT_TRUE(next->taken_over());
+    const FlowMemory memory = next->memory();
+    ASSERT_EQ(memory.mode, SLUICE_FLOW_MOVE);
+    EXPECT_EQ(memory.config->bucket_count6, 64U);
+    EXPECT_EQ(memory.buckets6[63].set.word[3], kFlow);
+    EXPECT_EQ(memory.other.buckets4[31].set.word[3], kFlow);
 }
 
 // Each of these is where an engine may die, and where its successor begins.
@@ -548,9 +566,47 @@ TEST_F(Segments, AffinityIsTakenOverAndItsSeedStays) {
     EXPECT_EQ((*next)->memory().affinity_config->seed, seed);
     EXPECT_EQ((*next)->memory().affinity[127].entry[7].backend, 5U);
     EXPECT_TRUE(SharedSegment::open_to_read(directory_));
-    const auto limited = SharedSegment::open_or_create(directory_, 512, 512);
+    // A lower limit is for what is made from there on.
+    const auto limited = SharedSegment::open_or_create(directory_, 512, 1, 512);
     ASSERT_TRUE(limited);
-    EXPECT_FALSE((*limited)->taken_over());
+    EXPECT_TRUE((*limited)->taken_over());
+    EXPECT_EQ((*limited)->memory().affinity_config->seed, seed);
+    EXPECT_EQ((*limited)->memory().affinity[127].entry[7].backend, 5U);
+}
+
+// By the seed frames are given to lcores: with another one, flows would lie where nobody looks for them, and be made
+// once more elsewhere.
+TEST_F(Segments, FlowsOfSeveralLcoresEndWithTheSeedThatSpreadThem) {
+    const auto make = [&](std::uint32_t lcores) {
+        ASSERT_TRUE(SharedSegment::open_or_create(directory_, 64, lcores));
+        for (std::uint32_t lcore = 0; lcore < lcores; ++lcore) {
+            const auto flows = FlowSegment::open_or_create(directory_, lcore, 64, 64, lcores).value();
+            flows->memory().buckets4[0].set.word[0] = 0x10U | SLUICE_FLOW_ESTABLISHED;
+            if (lcore == 0) {
+                ASSERT_TRUE(flows->begin_growth(true, true));
+                flows->move();
+            }
+        }
+    };
+    const auto taken_over = [&](std::uint32_t lcore, std::uint32_t lcores) {
+        return FlowSegment::open_or_create(directory_, lcore, 64, 64, lcores).value()->taken_over();
+    };
+    make(2);
+    EXPECT_TRUE(SharedSegment::open_or_create(directory_, 64, 2).value()->taken_over());
+    EXPECT_TRUE(taken_over(0, 2) && taken_over(1, 2));
+    poke("shared", offsetof(SegmentHeader, magic), 1, 8);
+    EXPECT_FALSE(SharedSegment::open_or_create(directory_, 64, 2).value()->taken_over());
+    EXPECT_FALSE(taken_over(0, 2) || taken_over(1, 2));
+    // Gone, as if somebody had removed it.
+    make(2);
+    ASSERT_EQ(unlink(path("shared").c_str()), 0);
+    ASSERT_TRUE(SharedSegment::open_or_create(directory_, 64, 2));
+    EXPECT_FALSE(taken_over(0, 2) || taken_over(1, 2));
+    ASSERT_TRUE(remove_flows(directory_, 1));
+    make(1);
+    poke("shared", offsetof(SegmentHeader, magic), 1, 8);
+    EXPECT_FALSE(SharedSegment::open_or_create(directory_, 64).value()->taken_over());
+    EXPECT_TRUE(taken_over(0, 1)) << "one lcore has all frames, whatever the seed";
 }
 
 TEST_F(Segments, OneEngineHasADirectory) {

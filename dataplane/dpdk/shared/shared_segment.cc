@@ -44,7 +44,8 @@ sluice_affinity_config& config_of(const SegmentFile& file) {
 Result<void> check_config(const SegmentFile& file, const std::string& path) {
     const sluice_affinity_config& config = config_of(file);
     if (file.count(0) != 1 || config.seed == 0 || config.bucket_count != file.count(1) ||
-        !std::has_single_bit(config.bucket_count) || file.count(2) != SLUICE_DATAGRAM_SETS) {
+        config.bucket_count > SLUICE_AFFINITY_BUCKETS(kMostAffinity) || !std::has_single_bit(config.bucket_count) ||
+        file.count(2) != SLUICE_DATAGRAM_SETS) {
         return make_error(Code::kDataLoss, "{}: its config does not fit its tables", path);
     }
     return {};
@@ -75,6 +76,16 @@ std::uint64_t carry(const SegmentFile& smaller, const SegmentFile& larger) {
     const sluice_affinity_view from = view_of(smaller);
     const sluice_affinity_view to = view_of(larger);
     return sluice_affinity_carry(&from, &to);
+}
+
+// Flows that were spread over lcores by a seed that is lost.
+Result<void> forget_flows(const std::string& directory) {
+    for (const std::uint32_t lcore : list_flows(directory)) {
+        log::warn("dpdk", "the flows of lcore {} are forgotten: which lcore has a flow goes by the seed in {}", lcore,
+                  shared_path(directory));
+        SLUICE_TRY(remove_flows(directory, lcore));
+    }
+    return {};
 }
 
 class MappedShared final : public SharedSegment {
@@ -146,7 +157,7 @@ Result<std::uint64_t> MappedShared::end_growth() {
 
 Result<std::unique_ptr<SharedSegment>> SharedSegment::open_or_create(const std::string& directory,
                                                                      std::uint32_t affinity_entries,
-                                                                     std::uint32_t most) {
+                                                                     std::uint32_t lcores, std::uint32_t most) {
     SLUICE_TRY(check_size("the most affinity entries", most, kLeastAffinity, kMostAffinity));
     SLUICE_TRY(check_size("the number of affinity entries", affinity_entries, kLeastAffinity, most));
     SLUICE_TRY(make_state_directory(directory));
@@ -161,19 +172,21 @@ Result<std::unique_ptr<SharedSegment>> SharedSegment::open_or_create(const std::
         opened = std::move(larger);
     }
     SLUICE_TRY(remove_segment(larger_path));
-    Result<void> usable = opened ? Result<void>() : Result<void>(opened.error());
-    const std::uint64_t limit = SLUICE_AFFINITY_BUCKETS(std::uint64_t{std::bit_ceil(most)});
-    if (usable && opened->count(1) > limit) {
-        usable = make_error(Code::kFailedPrecondition, "it holds {} buckets of affinity, and at most {} are wanted",
-                            opened->count(1), limit);
-    }
-    if (usable) {
+    if (opened) {
+        if (opened->count(1) > SLUICE_AFFINITY_BUCKETS(std::uint64_t{std::bit_ceil(most)})) {
+            log::warn("dpdk",
+                      "the affinity table that is taken over has room for {} clients, which is more than the {} of "
+                      "--affinity-entries-max",
+                      opened->count(1) * SLUICE_AFFINITY_WAYS, most);
+        }
         std::fill_n(opened->part<sluice_datagram_set>(2), opened->count(2), sluice_datagram_set{});
         return std::make_unique<MappedShared>(directory, std::move(*opened), true);
     }
+    // Before there is another seed, for whoever comes after a death in between takes over what it finds.
+    if (lcores > 1) SLUICE_TRY(forget_flows(directory));
     const Counts counts{1, SLUICE_AFFINITY_BUCKETS(std::bit_ceil(affinity_entries)), SLUICE_DATAGRAM_SETS};
     SLUICE_TRY_ASSIGN(SegmentFile file, fill_config(make_anew(path, SegmentKind::kShared, kSharedShape, kSharedParts,
-                                                              counts, usable.error()),
+                                                              counts, opened.error()),
                                                     counts[1], draw_seed()));
     file.publish();
     return std::make_unique<MappedShared>(directory, std::move(file), false);
