@@ -210,6 +210,14 @@ Bytes icmp_error(const std::string& src, const std::string& dst, std::uint8_t ty
     return out;
 }
 
+void set_ttl(Bytes& frame, std::uint8_t ttl) {
+    const bool v4 = frame.at(14) >> 4U == 4;
+    frame[v4 ? 22 : 21] = ttl;
+    if (!v4) return;
+    set16(frame, 24, 0);
+    set16(frame, 24, 0xffffU ^ sum16(&frame[14], 4U * (frame[14] & 0xfU)));
+}
+
 View read_quoted(const View& error) {
     Bytes frame(14, 0);
     const bool v4 = error.payload.at(0) >> 4U == 4;

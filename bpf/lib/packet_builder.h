@@ -51,6 +51,9 @@ Bytes join(const std::vector<Bytes>& fragments);
 Bytes icmp_error(const std::string& src, const std::string& dst, std::uint8_t type, std::uint8_t code,
                  std::uint32_t rest, const Bytes& about, std::size_t quoted_bytes = 60);
 
+// Gives the frame's IP packet another TTL or hop limit, and the checksum that goes with it.
+void set_ttl(Bytes& frame, std::uint8_t ttl);
+
 // A frame read back. Every checksum must be right, else `error` says which is not.
 struct View {
     std::string error;

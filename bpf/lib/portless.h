@@ -20,6 +20,8 @@ SLUICE_ALWAYS_INLINE int sluice_turn_quote(struct sluice_case *now, struct sluic
 	struct sluice_address *src = &now->pair.forward.src;
 	struct sluice_flow_hit *hit = &now->hit;
 
+	/* What the image said last was said of another packet. */
+	now->match.has_service = 0;
 	/* It is told to who sent the packet in question, and by one host, or it is not honest. */
 	if (!sluice_source_is_host(&now->packet) || !sluice_quote_parse(quote, v6) ||
 	    !sluice_address_equal(&outer->dst, &quote->quoted.src))

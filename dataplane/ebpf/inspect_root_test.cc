@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <sys/socket.h>
 
 #include <map>
@@ -12,6 +13,7 @@
 
 #include "dataplane/ebpf/inspect_events.h"
 #include "dataplane/ebpf/test_engine.h"
+#include "dataplane/ebpf/test_frames.h"
 
 namespace sluice::dataplane {
 namespace {
@@ -170,6 +172,48 @@ TEST_F(InspectRootTest, EventsThatNobodyReadsInTimeAreCounted) {
     const std::uint64_t lost = (*follower)->lost();
     EXPECT_GT(lost, 0U);
     EXPECT_EQ(drain(**follower).size() + lost, kConnects);
+}
+
+// Which service's flow an error is about was not asked; that of the packet before it is another's.
+TEST_F(InspectRootTest, AnErrorThatIsDroppedIsOfNoService) {
+    ASSERT_TRUE(make_node_links());
+    cpu_set_t before{}, one{};
+    // What is known of a packet lies in memory of its CPU.
+    ASSERT_EQ(sched_getaffinity(0, sizeof(before), &before), 0);
+    CPU_SET(0, &one);
+    ASSERT_EQ(sched_setaffinity(0, sizeof(one), &one), 0);
+    EbpfOptions with = options();
+    with.tc = true;
+    with.socket_hooks = false;
+    with.xdp = XdpMode::kOff;
+    start(with, {make_service("dns", Protocol::kUdp, "10.96.0.10", 53,
+                              {{IpAddress::parse("10.244.2.1").value(), 8080, false, false, {}}})});
+    const Ingress pod(paths(), "pod0"), uplink(paths(), "up0");
+    packets::Spec sent;
+    sent.src = "10.244.1.5";
+    sent.dst = "10.96.0.10";
+    sent.dport = 53;
+    sent.protocol = 17;
+    ASSERT_EQ(pod.run(sent).dst, "10.244.2.1");
+    packets::Spec there = sent;
+    there.dst = "10.244.2.1";
+    there.dport = 8080;
+    packets::Bytes error = packets::icmp_error(there.dst, sent.src, 3, 3, 0, packets::build(there));
+    packets::set_ttl(error, 1);
+    auto follower = EventFollower::open(sandbox->bpffs(), {});
+    ASSERT_TRUE(follower) << follower.error().to_string();
+    ++sent.sport;
+    ASSERT_EQ(pod.run(sent).dst, "10.244.2.1");
+    (void)uplink.run(error);
+    const auto events = drain(**follower);
+    EXPECT_EQ(events.size(), 2U);
+    if (events.size() == 2) {
+        EXPECT_TRUE(events[0].has_service);
+        EXPECT_EQ(events[1].reason, "ttl_expired");
+        EXPECT_FALSE(events[1].has_service);
+    }
+    EXPECT_EQ(sched_setaffinity(0, sizeof(before), &before), 0);
+    remove_node_links();
 }
 
 TEST_F(InspectRootTest, SamplingTakesAShare) {

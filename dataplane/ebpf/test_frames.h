@@ -40,7 +40,9 @@ public:
     // What came out; an empty view if it was dropped. A program that was exchanged between the question which one it is
     // and its run may be gone by then, as none can be that a packet has reached: then the next one is asked.
     [[nodiscard]] packets::View run(const packets::Spec& spec) const {
-        const packets::Bytes frame = packets::build(spec);
+        return run(packets::build(spec));
+    }
+    [[nodiscard]] packets::View run(const packets::Bytes& frame) const {
         for (;;) {
             const std::uint32_t program = attached();
             packets::View out = run(program, frame);

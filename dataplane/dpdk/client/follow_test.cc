@@ -79,6 +79,26 @@ TEST_F(Follow, TellsOfFlowsAndRefusalsInTheirOrder) {
     EXPECT_EQ(follower->lost(), 0U);
 }
 
+// Which service's flow an error is about was not asked; that of the packet before it is another's.
+TEST_F(Follow, AnErrorThatIsDroppedIsOfNoService) {
+    world_.upsert(web(true, Protocol::kTcp, {remote_pod(true)}));
+    for (const bool v6 : {false, true}) {
+        const Shape shape{v6, Protocol::kTcp};
+        const Outcome sent = world_.run(packet(shape, local_pod(v6), cluster_ip(v6), 40000, 80), kPods);
+        ASSERT_EQ(sent.verdict, Verdict::kForward);
+        Bytes error = packets::icmp_error(remote_pod(v6), local_pod(v6), v6 ? 1 : 3, v6 ? 4 : 3, 0, sent.frame);
+        packets::set_ttl(error, 1);
+        const auto follower = follow();
+        world_.run(packet(shape, local_pod(v6), cluster_ip(v6), 40001, 80), kPods);
+        EXPECT_EQ(world_.run(error, kUplink).reason, SLUICE_DROP_TTL_EXPIRED);
+        const auto events = read(*follower);
+        ASSERT_EQ(events.size(), 2U);
+        EXPECT_TRUE(events[0].has_service);
+        EXPECT_EQ(events[1].reason, "ttl_expired");
+        EXPECT_FALSE(events[1].has_service);
+    }
+}
+
 TEST_F(Follow, OnlyWhatIsAskedForAndOnlyByOne) {
     {
         const auto follower = follow({false, true, true, 1});
