@@ -46,8 +46,11 @@ SLUICE_ALWAYS_INLINE struct sluice_event *sluice_log_begin(__u32 kind)
 	if (!config || bpf_get_prandom_u32() > config->below)
 		return 0;
 	now = bpf_ktime_get_ns();
-	if (now > config->until_ns)
+	if (now > config->until_ns) {
+		/* Who follows no longer was killed. One that still lives asks again with its next look. */
+		config->kinds = 0;
 		return 0;
+	}
 	event = bpf_ringbuf_reserve(&sluice_events, sizeof(*event), 0);
 	if (!event) {
 		__sync_fetch_and_add(&config->lost, 1);

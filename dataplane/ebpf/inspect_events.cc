@@ -99,6 +99,7 @@ struct EventFollower::State {
     Fd log;
     sluice_log_config* config = nullptr;
     std::size_t length = 0;
+    std::uint32_t kinds = 0;
     std::uint64_t lost_before = 0;
     ring_buffer* ring = nullptr;
     const std::function<void(const EventView&)>* visit = nullptr;
@@ -154,13 +155,15 @@ Result<std::unique_ptr<EventSource>> EventFollower::open(const std::string& bpff
     (void)ring_buffer__consume(raw->ring);
     raw->lost_before = __atomic_load_n(&raw->config->lost, __ATOMIC_RELAXED);
     raw->config->below = wanted.below;
+    raw->kinds = wanted.kinds;
     out->renew();
-    __atomic_store_n(&raw->config->kinds, wanted.kinds, __ATOMIC_RELEASE);
     return std::unique_ptr<EventSource>(std::move(out));
 }
 
 void EventFollower::renew() {
     __atomic_store_n(&state_->config->until_ns, follow_until_ns(), __ATOMIC_RELEASE);
+    // Taken back when a lease is over.
+    __atomic_store_n(&state_->config->kinds, state_->kinds, __ATOMIC_RELEASE);
 }
 
 Result<std::size_t> EventFollower::poll(std::chrono::milliseconds timeout,

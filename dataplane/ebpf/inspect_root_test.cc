@@ -216,6 +216,27 @@ TEST_F(InspectRootTest, AnErrorThatIsDroppedIsOfNoService) {
     remove_node_links();
 }
 
+TEST_F(InspectRootTest, AKilledFollowersLeaseEnds) {
+    const EchoServer one("127.0.0.1", 1);
+    start({make_service("web", Protocol::kTcp, "10.96.0.1", 80, {one.backend()})});
+    auto follower = EventFollower::open(sandbox->bpffs(), {});
+    ASSERT_TRUE(follower) << follower.error().to_string();
+    const Fd log(bpf_obj_get((paths().state + "/" + state_pin_name("sluice_log")).c_str()));
+    const std::uint32_t zero = 0;
+    sluice_log_config config{};
+    ASSERT_EQ(bpf_map_lookup_elem(log.get(), &zero, &config), 0);
+    EXPECT_NE(config.kinds, 0U);
+    config.until_ns = 1;
+    ASSERT_EQ(bpf_map_update_elem(log.get(), &zero, &config, BPF_ANY), 0);
+    ASSERT_EQ(tcp_reach(AF_INET, "10.96.0.1", 80).error, 0);
+    ASSERT_EQ(bpf_map_lookup_elem(log.get(), &zero, &config), 0);
+    EXPECT_EQ(config.kinds, 0U) << "from here on it costs one look at a word";
+    // Who still lives renews it.
+    EXPECT_TRUE(drain(**follower).empty());
+    ASSERT_EQ(tcp_reach(AF_INET, "10.96.0.1", 80).error, 0);
+    EXPECT_EQ(drain(**follower).size(), 1U);
+}
+
 TEST_F(InspectRootTest, SamplingTakesAShare) {
     const EchoServer one("127.0.0.1", 1);
     start({make_service("dns", Protocol::kUdp, "10.96.0.10", 53, {one.backend()})});

@@ -33,8 +33,8 @@ public:
         }
         lost_before_ = __atomic_load_n(&config().lost, __ATOMIC_RELAXED);
         config().below = wanted.below;
+        kinds_ = wanted.kinds;
         renew();
-        __atomic_store_n(&config().kinds, wanted.kinds, __ATOMIC_RELEASE);
     }
 
     Result<std::size_t> poll(std::chrono::milliseconds timeout,
@@ -45,13 +45,18 @@ public:
 
 private:
     [[nodiscard]] sluice_log_config& config() const { return *segment_->memory(0).config; }
-    void renew() { __atomic_store_n(&config().until_ns, dataplane::follow_until_ns(), __ATOMIC_RELEASE); }
+    // Kinds too, which are taken back when a lease is over.
+    void renew() {
+        __atomic_store_n(&config().until_ns, dataplane::follow_until_ns(), __ATOMIC_RELEASE);
+        __atomic_store_n(&config().kinds, kinds_, __ATOMIC_RELEASE);
+    }
     void take(const EventMemory& memory);
     [[nodiscard]] bool is_replaced() const;
 
     const std::string path_;
     const Fd lock_;  // of the file; held as long as this lives
     const std::unique_ptr<EventSegment> segment_;
+    std::uint32_t kinds_ = 0;
     std::uint64_t lost_before_ = 0;
     std::vector<sluice_event> taken_;
 };

@@ -142,6 +142,7 @@ TEST_F(Follow, AKilledFollowersLeaseEnds) {
     segment_->memory(0).config->until_ns = 1;
     open(40000);
     EXPECT_EQ(segment_->memory(0).ring->written, 0U);
+    EXPECT_EQ(segment_->memory(0).config->kinds, 0U) << "from here on it costs one look at a word";
     // Who still lives renews it.
     read(*follower);
     open(40001);

@@ -29,7 +29,11 @@ std::uint32_t draw(std::uint64_t& state) {
     const EventMemory& log = work.events;
     if (draw(work.event_random) > __atomic_load_n(&log.config->below, __ATOMIC_RELAXED)) return;
     const std::uint64_t now = monotonic_ns();
-    if (now > __atomic_load_n(&log.config->until_ns, __ATOMIC_RELAXED)) return;
+    if (now > __atomic_load_n(&log.config->until_ns, __ATOMIC_RELAXED)) {
+        // Who follows no longer was killed. One that still lives asks again with its next look.
+        __atomic_store_n(&log.config->kinds, 0U, __ATOMIC_RELAXED);
+        return;
+    }
     const std::uint64_t at = log.ring->written;
     if (at - __atomic_load_n(&log.ring->read, __ATOMIC_ACQUIRE) >= kEventsPerLcore) {
         __atomic_fetch_add(&log.config->lost, 1, __ATOMIC_RELAXED);
