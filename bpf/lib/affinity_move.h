@@ -51,9 +51,9 @@ SLUICE_ALWAYS_INLINE int sluice_affinity_carry_one(const struct sluice_affinity_
 	return 1;
 }
 
-/* All whose time is not over. Returns how many clients the larger table did not know, or not as well. */
-SLUICE_ALWAYS_INLINE __u64 sluice_affinity_carry(const struct sluice_affinity_view *smaller,
-						 const struct sluice_affinity_view *larger)
+/* Those used within the last `units` and whose time is not over. Returns as sluice_affinity_carry. */
+SLUICE_ALWAYS_INLINE __u64 sluice_affinity_carry_recent(const struct sluice_affinity_view *smaller,
+							const struct sluice_affinity_view *larger, __u32 units)
 {
 	struct sluice_affinity_bucket *bucket;
 	struct sluice_affinity client;
@@ -64,7 +64,8 @@ SLUICE_ALWAYS_INLINE __u64 sluice_affinity_carry(const struct sluice_affinity_vi
 		bucket = sluice_affinity_at(smaller, index);
 		for (slot = 0; bucket && slot < SLUICE_AFFINITY_WAYS; slot++) {
 			word = SLUICE_READ_ONCE(bucket->word[slot]);
-			if ((word & SLUICE_AFFINITY_STATE_MASK) != SLUICE_AFFINITY_LIVE)
+			if ((word & SLUICE_AFFINITY_STATE_MASK) != SLUICE_AFFINITY_LIVE ||
+			    sluice_affinity_age(smaller, word) > units)
 				continue;
 			sluice_read_barrier();
 			client = bucket->entry[slot];
@@ -77,6 +78,20 @@ SLUICE_ALWAYS_INLINE __u64 sluice_affinity_carry(const struct sluice_affinity_vi
 		}
 	}
 	return carried;
+}
+
+/* All whose time is not over. Returns how many clients the larger table did not know, or not as well. */
+SLUICE_ALWAYS_INLINE __u64 sluice_affinity_carry(const struct sluice_affinity_view *smaller,
+						 const struct sluice_affinity_view *larger)
+{
+	return sluice_affinity_carry_recent(smaller, larger, ~0U);
+}
+
+/* Those that came or came back since a former pass began, at `began`: whoever tells the time may be a unit behind. */
+SLUICE_ALWAYS_INLINE __u64 sluice_affinity_carry_since(const struct sluice_affinity_view *smaller,
+						       const struct sluice_affinity_view *larger, __u32 began)
+{
+	return sluice_affinity_carry_recent(smaller, larger, smaller->now - began + 1);
 }
 
 #endif

@@ -196,6 +196,7 @@ void TableGrowth::look_at_affinity(const std::stop_token& stop) {
         affinity_retry_at_ = Clock::now() + kGrowthRetry;
         return;
     }
+    setup_.shared.move();
     if (!publish_shared(stop)) return;
     auto late = setup_.shared.end_growth();
     while (!late) {

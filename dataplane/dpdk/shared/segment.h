@@ -128,7 +128,8 @@ inline constexpr std::uint32_t kMostAffinity = 1U << 24U;
 // What lcores share. Affinity grows likewise, but needs no second table: a larger one that knows all clients is put in
 // force, and learns afterwards what lcores told the smaller one meanwhile.
 //
-//   begin_growth   memory() is of the larger table
+//   begin_growth   a larger table that knows all clients, which takes a while
+//   move           it learns of those that came in that while, and memory() is of it
 //                  - every lcore has passed a quiescent state -
 //   end_growth     returns how many clients came meanwhile
 //   forget_smaller
@@ -148,6 +149,7 @@ public:
     [[nodiscard]] virtual bool taken_over() const = 0;
 
     virtual Result<void> begin_growth() = 0;
+    virtual void move() = 0;
     virtual Result<std::uint64_t> end_growth() = 0;
     virtual void forget_smaller() = 0;
 };

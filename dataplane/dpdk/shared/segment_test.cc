@@ -510,18 +510,26 @@ TEST_F(Segments, ALargerAffinityTableKnowsAllClientsAndThoseThatCameMeanwhile) {
     for (int growth = 0; growth < 2; ++growth) {
         const SharedMemory smaller = shared->memory();
         ASSERT_TRUE(shared->begin_growth());
+        EXPECT_EQ(shared->memory().affinity, smaller.affinity) << "until it knows all";
+        const auto remember_late = [&](std::uint32_t client) {
+            std::uint32_t free = 1023;
+            while ((smaller.affinity[free / 8].word[free % 8] & SLUICE_AFFINITY_STATE_MASK) != SLUICE_AFFINITY_FREE) {
+                --free;
+            }
+            remember(smaller, free, 0);
+            smaller.affinity[free / 8].entry[free % 8].client.word_be[3] = client;
+            smaller.affinity[free / 8].entry[free % 8].backend = expected[client] = 77;
+        };
+        // While the larger one was made.
+        remember_late(static_cast<std::uint32_t>(2000 + growth));
+        shared->move();
         const SharedMemory larger = shared->memory();
         EXPECT_EQ(larger.affinity_config->bucket_count, smaller.affinity_config->bucket_count * 2);
         EXPECT_EQ(larger.affinity_config->seed, smaller.affinity_config->seed) << "lcores are chosen by it";
         EXPECT_EQ(larger.datagrams, before.datagrams) << "fragments on their way are known in one place";
         EXPECT_EQ(remembered(larger), expected);
         // By a lcore that has not seen the larger one yet.
-        const auto late = static_cast<std::uint32_t>(1000 + growth);
-        std::uint32_t free = 1023;
-        while ((smaller.affinity[free / 8].word[free % 8] & SLUICE_AFFINITY_STATE_MASK) != SLUICE_AFFINITY_FREE) --free;
-        remember(smaller, free, 0);
-        smaller.affinity[free / 8].entry[free % 8].client.word_be[3] = late;
-        smaller.affinity[free / 8].entry[free % 8].backend = expected[late] = 77;
+        remember_late(static_cast<std::uint32_t>(1000 + growth));
         EXPECT_EQ(shared->end_growth().value(), 1U);
         EXPECT_EQ(remembered(larger), expected);
         shared->forget_smaller();

@@ -3,6 +3,7 @@
 #include <array>
 #include <bit>
 #include <mutex>
+#include <optional>
 #include <utility>
 
 #include "api/base/log.h"
@@ -72,10 +73,11 @@ sluice_affinity_view view_of(const SegmentFile& file) {
             &config_of(file)};
 }
 
-std::uint64_t carry(const SegmentFile& smaller, const SegmentFile& larger) {
+// since: those that were used before it are known there. affinity_time.
+std::uint64_t carry(const SegmentFile& smaller, const SegmentFile& larger, std::optional<std::uint32_t> since = {}) {
     const sluice_affinity_view from = view_of(smaller);
     const sluice_affinity_view to = view_of(larger);
-    return sluice_affinity_carry(&from, &to);
+    return since ? sluice_affinity_carry_since(&from, &to, *since) : sluice_affinity_carry(&from, &to);
 }
 
 // Flows that were spread over lcores by a seed that is lost.
@@ -95,7 +97,7 @@ public:
 
     [[nodiscard]] SharedMemory memory() const override {
         const std::lock_guard lock(mutex_);
-        const SegmentFile& affinity = grows_ ? larger_ : file_;
+        const SegmentFile& affinity = moved_ ? larger_ : file_;
         // Of the file that was there first: what lcores know of datagrams under way is in one place.
         const SegmentFile& datagrams = has_grown_ ? first_ : file_;
         return {&config_of(affinity), affinity.part<sluice_affinity_bucket>(1), datagrams.part<sluice_datagram_set>(2)};
@@ -103,6 +105,7 @@ public:
     [[nodiscard]] bool taken_over() const override { return taken_over_; }
 
     Result<void> begin_growth() override;
+    void move() override;
     Result<std::uint64_t> end_growth() override;
     void forget_smaller() override {
         smaller_ = {};
@@ -116,7 +119,9 @@ private:
     SegmentFile larger_;   // while it grows
     SegmentFile first_;    // when it has grown: for its datagrams
     SegmentFile smaller_;  // of a later growth, until it is forgotten
+    std::uint32_t began_ = 0;  // when the larger one began to learn; affinity_time
     bool grows_ = false;
+    bool moved_ = false;  // the larger one is in use
     bool has_grown_ = false;
     bool taken_over_;
 };
@@ -130,6 +135,7 @@ Result<void> MappedShared::begin_growth() {
                                                                         kSharedParts, counts),
                                                     counts[1], config_of(file_).seed));
     made.populate();
+    began_ = shared_now().affinity_time;
     carry(file_, made);
     __atomic_fetch_add(&config_of(made).displaced, __atomic_load_n(&config_of(file_).displaced, __ATOMIC_RELAXED),
                        __ATOMIC_RELAXED);
@@ -140,8 +146,17 @@ Result<void> MappedShared::begin_growth() {
     return {};
 }
 
+// A client that came while the larger table learned would be a new one to it. This pass is short, for it looks at those
+// clients alone; who comes during it is known when lcores use the larger table, unless back at once: end_growth().
+void MappedShared::move() {
+    SLUICE_ASSERT(grows_ && !moved_);
+    carry(file_, larger_, began_);
+    const std::lock_guard lock(mutex_);
+    moved_ = true;
+}
+
 Result<std::uint64_t> MappedShared::end_growth() {
-    SLUICE_ASSERT(grows_);
+    SLUICE_ASSERT(grows_ && moved_);
     const std::uint64_t late = carry(file_, larger_);
     SLUICE_TRY(replace_segment(shared_path(directory_), larger_shared_path(directory_)));
     const std::lock_guard lock(mutex_);
@@ -149,7 +164,7 @@ Result<std::uint64_t> MappedShared::end_growth() {
     has_grown_ = true;
     file_ = std::move(larger_);
     larger_ = {};
-    grows_ = false;
+    grows_ = moved_ = false;
     return late;
 }
 
