@@ -103,8 +103,8 @@ Result<void> AffinityGrowth::settle() const {
         const bool other_is_new = array_shape(config).id != array_shape(config_was).id;
         if (one_is_new && other_is_new) return {};
         // Nothing has been in the larger table yet that is not in the smaller.
-        SLUICE_TRY(replace_pin(table_was.get(), pin(kTable)));
-        SLUICE_TRY(replace_pin(config_was.get(), pin(kConfig)));
+        if (one_is_new) SLUICE_TRY(replace_pin(table_was.get(), pin(kTable)));
+        if (other_is_new) SLUICE_TRY(replace_pin(config_was.get(), pin(kConfig)));
     }
     SLUICE_TRY(remove_pin(pin(kTableWas)));
     return remove_pin(pin(kConfigWas));
@@ -120,6 +120,8 @@ Result<void> AffinityGrowth::begin() const {
     sluice_affinity_config facts{};
     facts.bucket_count = buckets;
     facts.displaced = SLUICE_READ_ONCE(from.view().config->displaced);
+    // By the same seed the clients of one bucket become those of two, so that none is without room.
+    facts.seed = from.view().seed;
     while (facts.seed == 0) {
         SLUICE_ASSERT(getrandom(&facts.seed, sizeof(facts.seed), 0) == sizeof(facts.seed));
     }
@@ -130,26 +132,44 @@ Result<void> AffinityGrowth::begin() const {
     SLUICE_TRY_ASSIGN(const Mapped to, Mapped::of(larger, config));
     // Without a seed nothing was ever asked of the smaller table.
     if (from.view().seed != 0) sluice_affinity_carry(&from.view(), &to.view());
-    SLUICE_TRY(replace_pin(smaller_config.get(), pin(kConfigWas)));
-    SLUICE_TRY(replace_pin(smaller.get(), pin(kTableWas)));
-    SLUICE_TRY(replace_pin(larger.get(), pin(kTable)));
-    return replace_pin(config.get(), pin(kConfig));
+    auto done = exchange_pins(larger.get(), config.get());
+    if (!done) {
+        // Programs must not be loaded with one of them of each.
+        if (auto back = settle(); !back) return back.error().with_context(done.error().to_string());
+    }
+    return done;
+}
+
+Result<void> AffinityGrowth::exchange_pins(int larger, int config) const {
+    SLUICE_TRY(replace_pin(pinned(pin(kConfig)).get(), pin(kConfigWas)));
+    SLUICE_TRY(replace_pin(pinned(pin(kTable)).get(), pin(kTableWas)));
+    SLUICE_TRY(replace_pin(larger, pin(kTable)));
+    return replace_pin(config, pin(kConfig));
+}
+
+Result<std::uint64_t> AffinityGrowth::catch_up() const {
+    const Fd smaller = pinned(pin(kTableWas)), smaller_config = pinned(pin(kConfigWas));
+    const Fd larger = pinned(pin(kTable)), config = pinned(pin(kConfig));
+    SLUICE_TRY_ASSIGN(const Mapped from, Mapped::of(smaller, smaller_config));
+    SLUICE_TRY_ASSIGN(const Mapped to, Mapped::of(larger, config));
+    std::uint64_t carried = 0;
+    if (from.view().seed != 0 && to.view().seed != 0) {
+        carried = sluice_affinity_carry(&from.view(), &to.view());
+        // Those that came during that, which takes a while.
+        sluice_affinity_view later = from.view();
+        later.now = now();
+        carried += sluice_affinity_carry_since(&later, &to.view(), from.view().now);
+    }
+    const std::uint64_t before = SLUICE_READ_ONCE(from.view().config->displaced);
+    auto& displaced = to.view().config->displaced;
+    if (before > SLUICE_READ_ONCE(displaced)) {
+        __atomic_fetch_add(&displaced, before - SLUICE_READ_ONCE(displaced), __ATOMIC_RELAXED);
+    }
+    return carried;
 }
 
 Result<std::uint64_t> AffinityGrowth::finish() const {
-    std::uint64_t carried = 0;
-    {
-        const Fd smaller = pinned(pin(kTableWas)), smaller_config = pinned(pin(kConfigWas));
-        const Fd larger = pinned(pin(kTable)), config = pinned(pin(kConfig));
-        SLUICE_TRY_ASSIGN(const Mapped from, Mapped::of(smaller, smaller_config));
-        SLUICE_TRY_ASSIGN(const Mapped to, Mapped::of(larger, config));
-        if (from.view().seed != 0 && to.view().seed != 0) carried = sluice_affinity_carry(&from.view(), &to.view());
-        const std::uint64_t before = SLUICE_READ_ONCE(from.view().config->displaced);
-        auto& displaced = to.view().config->displaced;
-        if (before > SLUICE_READ_ONCE(displaced)) {
-            __atomic_fetch_add(&displaced, before - SLUICE_READ_ONCE(displaced), __ATOMIC_RELAXED);
-        }
-    }
+    SLUICE_TRY_ASSIGN(const std::uint64_t carried, catch_up());
     SLUICE_TRY(remove_pin(pin(kTableWas)));
     SLUICE_TRY(remove_pin(pin(kConfigWas)));
     return carried;

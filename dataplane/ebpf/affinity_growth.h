@@ -3,8 +3,12 @@
 //
 //   begin     a larger table and its configuration are made, filled from those in use and pinned in their place; the
 //             smaller ones keep pins as <name>_was
-//             - programs are loaded and turned to; those of before use the smaller table until then -
-//   finish    what the smaller table learned meanwhile is brought over; its pins are removed
+//             - programs are loaded; those in force use the smaller table -
+//   catch_up  what the smaller table learned meanwhile is brought over
+//             - programs are turned to -
+//   catch_up  once more, for programs are exchanged at one device after another
+//             - the last program of before has ended -
+//   finish    likewise; the smaller table's pins are removed
 //
 // A start after a death in between loads its programs with the larger table and finishes likewise: see settle().
 #pragma once
@@ -25,7 +29,7 @@ public:
     // state: the directory of state maps.
     explicit AffinityGrowth(std::string state) : state_(std::move(state)) {}
 
-    // Puts the pins in order after a death in between. REQUIRES: no programs are being loaded.
+    // Puts the pins in order after a death or an error in between. REQUIRES: no programs are being loaded.
     Result<void> settle() const;
     // Looks at the pinned table from now on.
     void watch();
@@ -37,13 +41,17 @@ public:
     // "affinity"; used is estimated from the sample.
     [[nodiscard]] TableStatus status() const;
 
+    // On error everything is as it was, if that can be; else pending() and settle().
     Result<void> begin() const;
     // Whether a growth was begun and not finished.
     [[nodiscard]] bool pending() const;
-    // Clients brought over, or whose choice or time was. REQUIRES: no program uses the smaller table any more.
+    // Clients brought over, or whose choice or time was. REQUIRES: pending().
+    Result<std::uint64_t> catch_up() const;
+    // Likewise. REQUIRES: no program uses the smaller table any more.
     Result<std::uint64_t> finish() const;
 
 private:
+    Result<void> exchange_pins(int larger, int config) const;
     [[nodiscard]] std::string pin(const char* map) const;
 
     std::string state_;

@@ -9,6 +9,12 @@
 #include "dataplane/ebpf/engine_private.h"
 
 namespace sluice::dataplane {
+namespace {
+
+// After an error, until programs for a larger affinity table are loaded once more.
+constexpr std::chrono::seconds kGrowthRetry{30};
+
+}  // namespace
 
 void EbpfEngine::watch_flows() {
     if (!options_.tc) {
@@ -44,7 +50,7 @@ void EbpfEngine::look_at_flows() {
         return;
     }
     // One at a time: programs are loaded with what is pinned.
-    if (larger_affinity_.active() || affinity_.pending()) {
+    if (larger_affinity_.active()) {
         return;
     }
     std::array<bool, 2> full{};
@@ -154,6 +160,8 @@ void EbpfEngine::look_at_affinity() {
     if (!publisher_) {
         return;
     }
+    const auto now = std::chrono::steady_clock::now();
+    const bool too_soon = now < affinity_retry_at_;
     Result<void> done;
     if (larger_affinity_.active()) {
         if (ready(larger_affinity_.programs)) {
@@ -162,11 +170,17 @@ void EbpfEngine::look_at_affinity() {
     } else if (growing_.active() || growth_ != Growth::kNone || carrying_ || xdp_loading_.valid()) {
         return;
     } else if (affinity_.pending()) {
-        // An error came between; from here it only goes on.
-        done = begin_affinity();
+        if (too_soon) {
+            return;
+        }
+        // An error came between; from where the larger table is pinned it only goes on.
+        done = affinity_.settle();
+        if (done && affinity_.pending()) {
+            done = begin_affinity();
+        }
     } else {
         affinity_.look();
-        if (!affinity_.full()) {
+        if (!affinity_.full() || too_soon) {
             return;
         }
         if (affinity_.entries() * 2 > options_.affinity_entries_max) {
@@ -181,11 +195,11 @@ void EbpfEngine::look_at_affinity() {
         done = affinity_.begin();
         if (done) {
             done = begin_affinity();
-        } else {
-            ++affinity_refused_;
         }
     }
     if (!done) {
+        ++affinity_refused_;
+        affinity_retry_at_ = now + kGrowthRetry;
         log::warn("ebpf", "the affinity table is not larger yet: {}", done.error().to_string());
     }
 }
@@ -203,7 +217,19 @@ Result<void> EbpfEngine::go_on_with_affinity() {
         return begin_affinity();
     }
     SLUICE_TRY(succeed(std::move(loaded.tables), std::move(programs), node_));
-    return carry_affinity();
+    if (affinity_.pending()) {
+        return make_error(Code::kUnavailable, "programs of before may still use the smaller table");
+    }
+    return {};
+}
+
+void EbpfEngine::catch_up_affinity() const {
+    if (!affinity_.pending()) {
+        return;
+    }
+    if (auto carried = affinity_.catch_up(); !carried) {
+        log::warn("ebpf", "the larger affinity table: {}", carried.error().to_string());
+    }
 }
 
 // With programs in force that use the larger table, and none left that use the smaller.

@@ -78,7 +78,9 @@ Result<void> EbpfEngine::install(Images next, const image::Node& before) {
     const auto former = current_image(paths_);
     auto done = set_current_image(paths_, next.directory);
     if (done) {
+        catch_up_affinity();
         done = turn_to(next);
+        catch_up_affinity();
     }
     if (!done) {
         // Back to what was in force; without a former image nothing was, and nothing stays half
@@ -266,6 +268,12 @@ Result<void> EbpfEngine::succeed(std::unique_ptr<KernelImage> tables, std::uniqu
     publisher_->switch_to(successor);
     if (auto passed = wait_for_grace_period(); passed) {
         carry_counts(counts, Counts::of(former.tables->tables()), successor, all);
+        // Whatever these programs were loaded for: they were loaded with what is pinned.
+        if (affinity_.pending()) {
+            if (auto carried = carry_affinity(); !carried) {
+                log::warn("ebpf", "the affinity table: {}", carried.error().to_string());
+            }
+        }
     } else {
         log::warn("ebpf", "{}", passed.error().to_string());
     }

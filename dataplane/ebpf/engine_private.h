@@ -130,6 +130,8 @@ private:
     void look_at_affinity();
     Result<void> begin_affinity();
     Result<void> go_on_with_affinity();
+    // Before and after programs are exchanged, if a growth of that table was begun.
+    void catch_up_affinity() const;
     Result<void> carry_affinity();
     // As with_room, for a change of one service; sockets of UDP backends that leave it by that are ended.
     Result<void> change(const image::ServiceKey& key, const std::function<Result<void>()>& step);
@@ -152,7 +154,8 @@ private:
     std::array<FlowSample, 2> flow_samples_;         // [FlowFamily]
     std::array<std::uint64_t, 2> growth_refused_{};  // at flow_entries_max, or without memory
     AffinityGrowth affinity_;
-    std::uint64_t affinity_refused_ = 0;
+    std::uint64_t affinity_refused_ = 0;  // at affinity_entries_max, or for an error
+    std::chrono::steady_clock::time_point affinity_retry_at_{};
     std::unique_ptr<StalePeers> stale_peers_;  // with socket hooks only
     std::uint32_t fresh_incarnation_ = 0;  // of backends that no image before had
     bool state_was_there_ = false;         // before this agent made any
