@@ -15,7 +15,9 @@ namespace sluice::cel {
 // "<" and its kin: numbers, or two values of one type that has an order. "no such overload" for all others.
 [[nodiscard]] Result<std::partial_ordering> compare_values(const Value& a, const Value& b);
 
-// equal_values, its work counted. meter: may be null.
+// "==" of the language: numbers by value whatever their types, NaN is nothing's equal, values of different types are
+// not equal. An error comes from a lazy element, from values that nest too deeply or from the meter, which counts the
+// work: that of the smaller value at most.
 [[nodiscard]] Result<bool> equal_values(const Value& a, const Value& b, Meter* meter);
 
 }  // namespace sluice::cel

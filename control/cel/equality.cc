@@ -1,9 +1,10 @@
 // "==" of the language.
-#include <cmath>
+#include <algorithm>
 #include <compare>
 #include <unordered_map>
 
 #include "control/cel/compare_private.h"
+#include "control/cel/errors_private.h"
 #include "control/cel/escape.h"
 #include "control/cel/lists_private.h"
 #include "control/cel/optional_private.h"
@@ -18,14 +19,18 @@ namespace {
 class MergedList final : public ListValue {
 public:
     MergedList(std::vector<Value> elements, ListSemantics semantics)
-        : elements_(std::move(elements)), semantics_(std::move(semantics)) {}
+        : elements_(std::move(elements)), semantics_(std::move(semantics)) {
+        for (const Value& element : elements_) depth_ = std::max(depth_, element.depth() + 1);
+    }
     std::size_t size() const override { return elements_.size(); }
     Result<Value> at(std::size_t index) const override { return elements_[index]; }
     const ListSemantics* semantics() const override { return &semantics_; }
+    int depth() const override { return depth_; }
 
 private:
     std::vector<Value> elements_;
     ListSemantics semantics_;
+    int depth_ = 1;
 };
 
 bool is_number(Kind kind) {
@@ -81,89 +86,103 @@ Result<Value::ListRef> merge_lists(const Value::ListRef& a, const Value::ListRef
 
 namespace {
 
-Result<bool> equal_unordered(const ListValue& a, const ListValue& b,
-                             const ListSemantics& semantics, Meter* meter) {
-    std::unordered_map<std::string, std::size_t> places;
-    for (std::size_t i = 0; i < a.size(); ++i) {
-        SLUICE_TRY_ASSIGN(const Value element, a.at(i));
-        SLUICE_TRY_ASSIGN(auto id, identity(element, semantics));
-        if (id) places.emplace(std::move(*id), i);
-    }
-    for (std::size_t i = 0; i < b.size(); ++i) {
-        SLUICE_TRY_ASSIGN(const Value element, b.at(i));
-        SLUICE_TRY_ASSIGN(const auto id, identity(element, semantics));
-        const auto place = id ? places.find(*id) : places.end();
-        if (place == places.end()) return false;
-        SLUICE_TRY_ASSIGN(const Value other, a.at(place->second));
-        SLUICE_TRY_ASSIGN(const bool same, equal_values(other, element, meter));
-        if (!same) return false;
-    }
-    return true;
-}
+// One comparison, level by level.
+class Equality {
+public:
+    explicit Equality(Meter* meter) : meter_(*meter) {}
 
-Result<bool> equal_lists(const ListValue& a, const ListValue& b, Meter* meter) {
-    if (a.size() != b.size()) return false;
-    // Each element is looked at, and hashed where the order does not count.
-    if (meter != nullptr && !meter->elements(a.size())) return Meter::stopped();
-    const ListSemantics* semantics = a.semantics();
-    if (semantics != nullptr && semantics->merge != ListSemantics::Merge::kAtomic) {
-        return equal_unordered(a, b, *semantics, meter);
+    Result<bool> of(const Value& a, const Value& b) {
+        if (!meter_.elements(1)) return Meter::stopped();
+        if (is_number(a.kind()) && is_number(b.kind())) {
+            return compare_numbers(a, b) == std::partial_ordering::equivalent;
+        }
+        if (a.kind() != b.kind()) return false;
+        switch (a.kind()) {
+            case Kind::kList: return within([&] { return lists(**a.as_list(), **b.as_list()); });
+            case Kind::kMap: return within([&] { return maps(**a.as_map(), **b.as_map()); });
+            case Kind::kType: return a.as_type()->name() == b.as_type()->name();
+            case Kind::kOpaque: return within([&] { return opaque(**a.as_opaque(), **b.as_opaque()); });
+            case Kind::kString:
+                if (!meter_.work(a.as_string()->view().size() / 16)) return Meter::stopped();
+                [[fallthrough]];
+            default: return ScalarKey::of(a) == ScalarKey::of(b);
+        }
     }
-    for (std::size_t i = 0; i < a.size(); ++i) {
-        SLUICE_TRY_ASSIGN(const Value left, a.at(i));
-        SLUICE_TRY_ASSIGN(const Value right, b.at(i));
-        SLUICE_TRY_ASSIGN(const bool same, equal_values(left, right, meter));
-        if (!same) return false;
-    }
-    return true;
-}
 
-Result<bool> equal_maps(const MapValue& a, const MapValue& b, Meter* meter) {
-    if (a.size() != b.size()) return false;
-    if (meter != nullptr && !meter->elements(a.size())) return Meter::stopped();
-    for (const Value& key : a.keys()) {
-        SLUICE_TRY_ASSIGN(const std::optional<Value> left, a.find(key));
-        SLUICE_TRY_ASSIGN(const std::optional<Value> right, b.find(key));
-        if (!left || !right) return false;
-        SLUICE_TRY_ASSIGN(const bool same, equal_values(*left, *right, meter));
-        if (!same) return false;
+private:
+    template <class Compare>
+    Result<bool> within(const Compare& compare) {
+        if (depth_ >= kMaxValueDepth) return nested_too_deeply();
+        ++depth_;
+        auto same = compare();
+        --depth_;
+        return same;
     }
-    return true;
-}
+
+    Result<bool> lists(const ListValue& a, const ListValue& b) {
+        if (a.size() != b.size()) return false;
+        // Each element is looked at, and hashed where the order does not count.
+        if (!meter_.elements(a.size())) return Meter::stopped();
+        const ListSemantics* semantics = a.semantics();
+        if (semantics != nullptr && semantics->merge != ListSemantics::Merge::kAtomic) {
+            return unordered(a, b, *semantics);
+        }
+        for (std::size_t i = 0; i < a.size(); ++i) {
+            SLUICE_TRY_ASSIGN(const Value left, a.at(i));
+            SLUICE_TRY_ASSIGN(const Value right, b.at(i));
+            SLUICE_TRY_ASSIGN(const bool same, of(left, right));
+            if (!same) return false;
+        }
+        return true;
+    }
+
+    Result<bool> unordered(const ListValue& a, const ListValue& b, const ListSemantics& semantics) {
+        std::unordered_map<std::string, std::size_t> places;
+        for (std::size_t i = 0; i < a.size(); ++i) {
+            SLUICE_TRY_ASSIGN(const Value element, a.at(i));
+            SLUICE_TRY_ASSIGN(auto id, identity(element, semantics));
+            if (id) places.emplace(std::move(*id), i);
+        }
+        for (std::size_t i = 0; i < b.size(); ++i) {
+            SLUICE_TRY_ASSIGN(const Value element, b.at(i));
+            SLUICE_TRY_ASSIGN(const auto id, identity(element, semantics));
+            const auto place = id ? places.find(*id) : places.end();
+            if (place == places.end()) return false;
+            SLUICE_TRY_ASSIGN(const Value other, a.at(place->second));
+            SLUICE_TRY_ASSIGN(const bool same, of(other, element));
+            if (!same) return false;
+        }
+        return true;
+    }
+
+    Result<bool> maps(const MapValue& a, const MapValue& b) {
+        if (a.size() != b.size()) return false;
+        if (!meter_.elements(a.size())) return Meter::stopped();
+        for (const Value& key : a.keys()) {
+            SLUICE_TRY_ASSIGN(const std::optional<Value> left, a.find(key));
+            SLUICE_TRY_ASSIGN(const std::optional<Value> right, b.find(key));
+            if (!left || !right) return false;
+            SLUICE_TRY_ASSIGN(const bool same, of(*left, *right));
+            if (!same) return false;
+        }
+        return true;
+    }
+
+    Result<bool> opaque(const OpaqueValue& a, const OpaqueValue& b) {
+        if (a.type().name() != b.type().name()) return false;
+        const auto* left = dynamic_cast<const OptionalValue*>(&a);
+        const auto* right = dynamic_cast<const OptionalValue*>(&b);
+        if (left == nullptr || right == nullptr) return a.equals(b);
+        if (!left->value() || !right->value()) return left->value().has_value() == right->value().has_value();
+        return of(*left->value(), *right->value());
+    }
+
+    Meter& meter_;
+    int depth_ = 0;
+};
 
 }  // namespace
 
-Result<bool> equal_values(const Value& a, const Value& b) { return equal_values(a, b, nullptr); }
-
-Result<bool> equal_values(const Value& a, const Value& b, Meter* meter) {
-    if (meter != nullptr && !meter->elements(1)) return Meter::stopped();
-    if (is_number(a.kind()) && is_number(b.kind())) {
-        return compare_numbers(a, b) == std::partial_ordering::equivalent;
-    }
-    if (a.kind() != b.kind()) return false;
-    switch (a.kind()) {
-        case Kind::kList: return equal_lists(**a.as_list(), **b.as_list(), meter);
-        case Kind::kMap: return equal_maps(**a.as_map(), **b.as_map(), meter);
-        case Kind::kType: return a.as_type()->name() == b.as_type()->name();
-        case Kind::kOpaque: {
-            const OpaqueValue& left = **a.as_opaque();
-            const OpaqueValue& right = **b.as_opaque();
-            if (left.type().name() != right.type().name()) return false;
-            return left.equals(right);
-        }
-        case Kind::kString:
-            if (meter != nullptr && !meter->work(a.as_string()->view().size() / 16)) {
-                return Meter::stopped();
-            }
-            [[fallthrough]];
-        default: return ScalarKey::of(a) == ScalarKey::of(b);
-    }
-}
-
-Result<bool> OptionalValue::equals(const OpaqueValue& other) const {
-    const auto* optional = dynamic_cast<const OptionalValue*>(&other);
-    if (optional == nullptr || value_.has_value() != optional->value_.has_value()) return false;
-    return value_ ? equal_values(*value_, *optional->value_) : Result<bool>(true);
-}
+Result<bool> equal_values(const Value& a, const Value& b, Meter* meter) { return Equality(meter).of(a, b); }
 
 }  // namespace sluice::cel

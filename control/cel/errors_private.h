@@ -13,6 +13,11 @@ namespace sluice::cel {
     return Error{Code::kInvalidArgument, "no such overload", 0};
 }
 
+// Of values beyond kMaxValueDepth.
+[[nodiscard]] inline Error nested_too_deeply() {
+    return Error{Code::kInvalidArgument, "values are nested too deeply", 0};
+}
+
 // An error of evaluation.
 template <class... Args>
 [[nodiscard]] Error failed(fmt::format_string<Args...> format, Args&&... args) {

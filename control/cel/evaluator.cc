@@ -48,6 +48,7 @@ public:
     }
     std::vector<Value> keys() const override { return fields_->keys(); }
     std::optional<Type> type() const override { return type_; }
+    int depth() const override { return fields_->depth(); }
 
 private:
     Value::MapRef fields_;
@@ -70,26 +71,54 @@ bool is_optional(const Expr& expr, std::size_t index) {
     return index < expr.optionals.size() && expr.optionals[index];
 }
 
+// Expressions under evaluation on a thread's stack: those of a program, and of others that its variables ask for.
+thread_local int evaluated_depth = 0;
+
+class Level {
+public:
+    explicit Level(int* depth) : depth_(depth) { ++*depth_; }
+    ~Level() { --*depth_; }
+    Level(const Level&) = delete;
+    Level& operator=(const Level&) = delete;
+    [[nodiscard]] bool too_deep() const { return *depth_ > kMaxEvaluationDepth; }
+
+private:
+    int* const depth_;
+};
+
 }  // namespace
 
 Evaluator::Evaluator(const Program::Data& program, const Activation& activation, Meter* meter)
     : program_(program),
       activation_(activation),
       meter_(meter),
+      depth_(&evaluated_depth),
       regexes_(program.regexes),
       locals_(static_cast<std::size_t>(program.locals), Value()),
       variables_(program.variables.size()) {}
 
 Result<Value> Evaluator::eval(const Expr& expr) {
+    const Level level(depth_);
+    if (level.too_deep()) return failed("expressions are nested too deeply");
     switch (expr.node) {
         case Node::kLiteral: return expr.literal;
         case Node::kIdent: return ident(expr);
         case Node::kSelect: return select(expr);
+        default: break;
+    }
+    auto made = make(expr);
+    if (made && made->depth() > kMaxValueDepth) return nested_too_deeply();
+    return made;
+}
+
+Result<Value> Evaluator::make(const Expr& expr) {
+    switch (expr.node) {
         case Node::kCall: return call(expr);
         case Node::kList: return list(expr);
         case Node::kMap: return map(expr);
         case Node::kStruct: return structure(expr);
         case Node::kComprehension: return comprehension(expr);
+        default: break;
     }
     return no_such_overload();
 }

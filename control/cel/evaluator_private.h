@@ -17,6 +17,8 @@ public:
 
 private:
     Result<Value> eval(const Expr& expr);
+    // What may put values into others.
+    Result<Value> make(const Expr& expr);
     Result<Value> ident(const Expr& expr);
     Result<Value> select(const Expr& expr);
     Result<Value> list(const Expr& expr);
@@ -44,6 +46,7 @@ private:
     const Program::Data& program_;
     const Activation& activation_;
     Meter* meter_;
+    int* const depth_;  // of the thread that evaluates
     RegexCache regexes_;
     // An accumulator may be an error that a later element absorbs.
     std::vector<Result<Value>> locals_;

@@ -73,8 +73,49 @@ TEST(CelHostile, DeepAndWideValues) {
     EXPECT_EQ(result_of("l == l", {list}), "true");
     // Each comparison costs 2'000, and does a hundred times as much.
     EXPECT_EQ(result_of("l.all(x, [l, l] == [l, l])", {list}), kExceeded);
+    EXPECT_EQ(result_of("l.all(x, [optional.of(l)] == [optional.of(l)])", {list}), kExceeded);
     EXPECT_EQ(result_of("l.map(x, l.map(y, y)).size() > 0", {list}), kExceeded);
     EXPECT_EQ(result_of(deep + " == " + deep), "true");
+}
+
+// Each step nests what it is given a hundred times more.
+std::string nested_steps(int steps) {
+    std::string out = "[1]";
+    const std::string body = std::string(100, '[') + "x" + std::string(100, ']');
+    for (int i = 0; i < steps; ++i) out += ".map(x, " + body + ")";
+    return out;
+}
+
+TEST(CelHostile, ValuesThatNest) {
+    EXPECT_EQ(result_of(nested_steps(4) + " == " + nested_steps(4)), "true");
+    EXPECT_EQ(result_of(nested_steps(140) + ".size()"), "error: values are nested too deeply");
+    EXPECT_EQ(result_of(nested_steps(140) + " == " + nested_steps(140)), "error: values are nested too deeply");
+    // Of what is put together, too, where it is looked into one by the other.
+    std::string sums = "[[1]]";
+    for (int i = 0; i < 20; ++i) {
+        sums += ".map(x, x";
+        for (int n = 0; n < 50; ++n) sums += " + [1]";
+        sums += ")";
+    }
+    EXPECT_EQ(result_of(sums + ".size()"), "error: values are nested too deeply");
+}
+
+TEST(CelHostile, TypesThatDouble) {
+    std::string expression = "[1]";
+    for (int i = 0; i < 60; ++i) expression += ".map(x, {x: x})";
+    EXPECT_EQ(result_of(expression), "error: unsupported key type: map");
+}
+
+TEST(CelHostile, MacrosWithinMacros) {
+    // As deep as expressions may be, each macro several evaluations.
+    for (const char* macro : {"[0].all(x, ", "[0].exists(x, ", "[0].exists_one(x, "}) {
+        std::string expression = "true";
+        for (int i = 0; i < 240; ++i) expression = macro + expression + ")";
+        EXPECT_EQ(result_of(expression), "true") << macro;
+    }
+    std::string expression = "1";
+    for (int i = 0; i < 120; ++i) expression = "optional.of(1).optMap(x, " + expression + ").value()";
+    EXPECT_EQ(result_of(expression), "1");
 }
 
 TEST(CelHostile, OptionalsThatAreMapped) {

@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "control/cel/errors_private.h"
 #include "control/cel/value.h"
 
 namespace sluice::cel {
@@ -12,7 +13,9 @@ class OptionalValue final : public OpaqueValue {
 public:
     explicit OptionalValue(std::optional<Value> value) : value_(std::move(value)) {}
     [[nodiscard]] Type type() const override { return Type::optional(Type::dyn()); }
-    [[nodiscard]] Result<bool> equals(const OpaqueValue& other) const override;
+    // "==" looks into optionals itself (equality.cc).
+    [[nodiscard]] Result<bool> equals(const OpaqueValue&) const override { return no_such_overload(); }
+    [[nodiscard]] int depth() const override { return value_ ? value_->depth() + 1 : 0; }
     [[nodiscard]] const std::optional<Value>& value() const { return value_; }
 
 private:

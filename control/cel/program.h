@@ -28,6 +28,11 @@ inline constexpr std::uint64_t kStaticTotalCostLimit = 100'000'000;
 // The largest request, from which Kubernetes derives how much a value without a declared maximum can hold.
 inline constexpr std::uint64_t kMaxRequestSizeBytes = 3U * 1024U * 1024U;
 
+// Expressions that are evaluated for each other on one thread's stack, each within the former: a program's parts (a
+// macro is some of them), and those of programs that an activation evaluates meanwhile. More is an error. They take a
+// quarter of a thread's stack at most.
+inline constexpr int kMaxEvaluationDepth = 1'000;
+
 // The values of an environment's variables. Called by the thread that evaluates, at most once a mention.
 class Activation {
 public:

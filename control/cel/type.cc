@@ -11,6 +11,7 @@ struct TypeNode {
     Kind kind = Kind::kDyn;
     std::string name;
     std::vector<Type> parameters;
+    std::size_t parts = 1;
     std::shared_ptr<const ListSemantics> semantics;
     std::shared_ptr<const ObjectType> object;
     std::optional<std::uint64_t> max_elements;
@@ -20,12 +21,15 @@ namespace {
 
 constexpr std::string_view kOptionalName = "optional_type";
 
-std::shared_ptr<const TypeNode> make_node(Kind kind, std::string name,
-                                          std::vector<Type> parameters = {}) {
+std::shared_ptr<TypeNode> make_node(Kind kind, std::string name, std::vector<Type> parameters = {}) {
     auto node = std::make_shared<TypeNode>();
     node->kind = kind;
     node->name = std::move(name);
     node->parameters = std::move(parameters);
+    for (Type& parameter : node->parameters) {
+        if (node->parts + parameter.parts() > kMaxTypeParts) parameter = Type::dyn();
+        node->parts += parameter.parts();
+    }
     return node;
 }
 
@@ -98,10 +102,7 @@ Type Type::error() {
 }
 
 Type Type::list(Type element, std::shared_ptr<const ListSemantics> semantics) {
-    auto node = std::make_shared<TypeNode>();
-    node->kind = Kind::kList;
-    node->name = "list";
-    node->parameters.push_back(std::move(element));
+    auto node = make_node(Kind::kList, "list", {std::move(element)});
     node->semantics = std::move(semantics);
     return Type(std::move(node));
 }
@@ -128,6 +129,7 @@ Type Type::type(Type of) { return Type(make_node(Kind::kType, "type", {std::move
 
 Type Type::param(std::string name) { return Type(make_node(Kind::kParam, std::move(name))); }
 
+std::size_t Type::parts() const { return node_->parts; }
 Kind Type::kind() const { return node_->kind; }
 const std::vector<Type>& Type::parameters() const { return node_->parameters; }
 

@@ -59,6 +59,10 @@ public:
     [[nodiscard]] virtual std::optional<Type> field(std::string_view json_name) const = 0;
 };
 
+// Types that a type is made of, itself among them; beyond it a parameter is dyn, of which less is known. Expressions
+// can make types that double with each step.
+inline constexpr std::size_t kMaxTypeParts = 200;
+
 class Type {
 public:
     // dyn.
@@ -101,6 +105,8 @@ public:
     // Of an object, an opaque type or a parameter; else the name of the kind, such as "list".
     [[nodiscard]] const std::string& name() const;
 
+    // At most kMaxTypeParts.
+    [[nodiscard]] std::size_t parts() const;
     // As errors write it: "list(int)", "map(string, dyn)", "net.IP".
     [[nodiscard]] std::string to_string() const;
     // The same type; at most that many elements, entries, or bytes of a string.

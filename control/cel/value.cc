@@ -1,6 +1,7 @@
 // Lists and maps held in memory, optionals, and the types of values.
 #include "control/cel/value.h"
 
+#include <algorithm>
 #include <cmath>
 #include <unordered_map>
 
@@ -13,12 +14,16 @@ namespace {
 
 class VectorList final : public ListValue {
 public:
-    explicit VectorList(std::vector<Value> elements) : elements_(std::move(elements)) {}
+    explicit VectorList(std::vector<Value> elements) : elements_(std::move(elements)) {
+        for (const Value& element : elements_) depth_ = std::max(depth_, element.depth() + 1);
+    }
     std::size_t size() const override { return elements_.size(); }
     Result<Value> at(std::size_t index) const override { return elements_[index]; }
+    int depth() const override { return depth_; }
 
 private:
     std::vector<Value> elements_;
+    int depth_ = 1;
 };
 
 class EntriesMap final : public MapValue {
@@ -28,6 +33,7 @@ public:
         index_.reserve(entries_.size());
         for (std::size_t i = 0; i < entries_.size(); ++i) {
             if (auto key = ScalarKey::of(entries_[i].first)) index_.emplace(*key, i);
+            depth_ = std::max(depth_, entries_[i].second.depth() + 1);
         }
     }
     std::size_t size() const override { return entries_.size(); }
@@ -44,6 +50,7 @@ public:
         for (const auto& entry : entries_) out.push_back(entry.first);
         return out;
     }
+    int depth() const override { return depth_; }
 
 private:
     std::optional<Value> find_key(const ScalarKey& key) const {
@@ -54,6 +61,7 @@ private:
 
     std::vector<std::pair<Value, Value>> entries_;
     std::unordered_map<ScalarKey, std::size_t, ScalarKeyHash> index_;
+    int depth_ = 1;
 };
 
 }  // namespace
@@ -94,6 +102,13 @@ Kind Value::kind() const {
         Kind::kList,      Kind::kMap,      Kind::kType, Kind::kOpaque};
     static_assert(std::size(kKinds) == std::variant_size_v<Data>);
     return kKinds[data_.index()];
+}
+
+int Value::depth() const {
+    if (const auto* list = as_list()) return (*list)->depth();
+    if (const auto* map = as_map()) return (*map)->depth();
+    if (const auto* opaque = as_opaque()) return (*opaque)->depth();
+    return 0;
 }
 
 Type Value::type() const {

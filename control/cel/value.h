@@ -22,6 +22,10 @@ namespace sluice::cel {
 
 class Value;
 
+// Lists, maps and optionals that expressions put into each other, beyond which they are refused: values are compared,
+// formatted and destroyed level by level, on the stack.
+inline constexpr int kMaxValueDepth = 500;
+
 class ListValue {
 public:
     virtual ~ListValue() = default;
@@ -30,6 +34,9 @@ public:
     [[nodiscard]] virtual Result<Value> at(std::size_t index) const = 0;
     // How it is compared and merged; null: element by element, by appending.
     [[nodiscard]] virtual const ListSemantics* semantics() const { return nullptr; }
+    // How many values an expression has put into each other to make it. None: it is a view of what is bounded
+    // otherwise, as JSON is.
+    [[nodiscard]] virtual int depth() const { return 0; }
 };
 
 // Maps, and objects too: those are maps of their fields' names.
@@ -47,6 +54,8 @@ public:
     [[nodiscard]] virtual std::vector<Value> keys() const = 0;
     // What type(x) is; nullopt: map.
     [[nodiscard]] virtual std::optional<Type> type() const { return std::nullopt; }
+    // As a list's.
+    [[nodiscard]] virtual int depth() const { return 0; }
 };
 
 // A value of a type that only a library knows.
@@ -54,8 +63,10 @@ class OpaqueValue {
 public:
     virtual ~OpaqueValue() = default;
     [[nodiscard]] virtual Type type() const = 0;
-    // other has the same type.
+    // other has the same type. Not asked of optionals.
     [[nodiscard]] virtual Result<bool> equals(const OpaqueValue& other) const = 0;
+    // As a list's.
+    [[nodiscard]] virtual int depth() const { return 0; }
 };
 
 // Seconds since 1970 and nanoseconds within the second, [0, 10^9); years 1 to 9999.
@@ -150,6 +161,8 @@ public:
         return opaque == nullptr ? nullptr : dynamic_cast<const T*>(opaque->get());
     }
 
+    // That of the list, map or optional; other values have none.
+    [[nodiscard]] int depth() const;
     // What type(x) is: of aggregates without the types of their elements.
     [[nodiscard]] Type type() const;
 
@@ -159,9 +172,5 @@ private:
     explicit Value(Data data) : data_(std::move(data)) {}
     Data data_;
 };
-
-// "==" of the language: numbers by value whatever their types, NaN is nothing's equal, values of different
-// types are not equal. An error comes from a lazy element only. Bounded by the size of the smaller value.
-[[nodiscard]] Result<bool> equal_values(const Value& a, const Value& b);
 
 }  // namespace sluice::cel

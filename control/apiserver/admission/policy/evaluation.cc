@@ -46,6 +46,8 @@ public:
         for (const auto& [name, expression] : variables_) out.push_back(cel::Value::string(name));
         return out;
     }
+    // No value may have all of them in it, which a variable's would have in turn.
+    [[nodiscard]] int depth() const override { return cel::kMaxValueDepth; }
 
 private:
     static Result<std::optional<cel::Value>> some(const Result<cel::Value>& value) {
@@ -73,6 +75,10 @@ private:
         if (!evaluation.value) {
             return make_error(Code::kInvalidArgument, "composited variable {} fails to evaluate: {}", quoted,
                               evaluation.value.error().message);
+        }
+        if (evaluation.value->depth() >= cel::kMaxValueDepth) {
+            return make_error(Code::kInvalidArgument,
+                              "composited variable {} fails to evaluate: values are nested too deeply", quoted);
         }
         return std::move(evaluation.value);
     }

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <thread>
+
 #include "api/kubernetes/authentication/v1/authentication.pb.h"
 #include "api/kubernetes/authorization/v1/authorization.pb.h"
 #include "control/apiserver/admission/admission.h"
@@ -186,6 +188,38 @@ TEST_F(Checked, VariablesMayNotBeMentionedWithoutEnd) {
     policy("p", R"("variables":[)" + variables + R"(],"validations":[{"expression":"variables.v399 == 1"}])");
     bind("b", "p");
     EXPECT_EQ(make("a", "{}").status, 422);
+}
+
+// Whatever the macros are that take most of the stack; which is that of a thread as the server starts them.
+TEST_F(Checked, VariablesMentionedFromWithinMacros) {
+    constexpr int kVariables = 99;
+    constexpr int kNested = 120;
+    int policies = 0;
+    for (const auto& [before, behind] : {std::pair("[0].all(x, ", ")"), std::pair("[0].map(x, ", ")[0]")}) {
+        std::string variables = R"({"name":"v0","expression":"true"})";
+        for (int i = 1; i < kVariables; ++i) {
+            std::string expression = "variables.v" + std::to_string(i - 1);
+            for (int n = 0; n < kNested; ++n) expression = before + expression + behind;
+            variables += R"(,{"name":"v)" + std::to_string(i) + R"(","expression":")" + expression + "\"}";
+        }
+        const std::string name = "p" + std::to_string(++policies);
+        policy(name, R"("variables":[)" + variables + R"(],"validations":[{"expression":"variables.v98"}])");
+        bind(name, name);
+        std::string why;
+        std::thread([&] { why = make("a", "{}").at("/message"); }).join();
+        EXPECT_NE(why.find("fails to evaluate: expressions are nested too deeply"), std::string::npos) << why;
+        EXPECT_EQ(cluster_.call("DELETE", kGroup + "validatingadmissionpolicybindings/" + name).status, 200);
+    }
+}
+
+TEST_F(Checked, AVariableMayNotHaveAllOfThemInIt) {
+    policy("p", R"J("variables":[{"name":"a","expression":"1"},{"name":"b","expression":"dyn(variables)"}],
+        "validations":[{"expression":"dyn(variables) == variables.b"}])J");
+    bind("b", "p");
+    const std::string why = make("a", "{}").at("/message");
+    EXPECT_TRUE(why.ends_with("resulted in error: composited variable \"b\" fails to evaluate: values are nested too "
+                              "deeply"))
+        << why;
 }
 
 TEST_F(Checked, ConditionsAndConstraints) {
