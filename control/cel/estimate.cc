@@ -122,30 +122,27 @@ Span function_size(const Part& part) {
     return declared_size(part.declared).value_or(kUnknownSize);
 }
 
+// How often a part of this size can be replaced in a text, and how much of the text stays beside what replaces it.
+struct Replacing {
+    std::uint64_t count = 0;
+    std::uint64_t kept = 0;
+};
+
+// none: it is replaced nowhere, as that decides.
+Replacing replacing(std::uint64_t text, std::uint64_t part, bool none) {
+    // Before each code point and at the end.
+    if (part == 0) return {text < kUnlimited ? text + 1 : text, text};
+    if (none) return {0, text};
+    return {scaled(text, 1.0 / static_cast<double>(part)), 0};
+}
+
 CallEstimate replaced(const Part& text, const Part& from, const Part& to) {
     const Span size = function_size(text);
     const Span old = function_size(from);
     const Span by = function_size(to);
-    Span count;
-    Span kept;
-    if (old.min == 0) {
-        // Before each code point and at the end.
-        count.max = size.max < kUnlimited ? size.max + 1 : size.max;
-        kept.max = size.max;
-    } else if (by.max <= old.min) {
-        kept.max = size.max;
-    } else {
-        count.max = scaled(size.max, 1.0 / static_cast<double>(old.min));
-    }
-    if (old.max == 0) {
-        count.min = size.min < kUnlimited ? size.min + 1 : size.min;
-        kept.min = size.min;
-    } else if (old.max <= by.min) {
-        kept.min = size.min;
-    } else {
-        count.min = scaled(size.min, 1.0 / static_cast<double>(old.max));
-    }
-    return {size * (2 * kTraversalFactor), count * by + kept};
+    const Replacing least = replacing(size.min, old.max, old.max <= by.min);
+    const Replacing most = replacing(size.max, old.min, by.max <= old.min);
+    return {size * (2 * kTraversalFactor), Span{least.count, most.count} * by + Span{least.kept, most.kept}};
 }
 
 CallEstimate joined(const std::vector<Part>& args) {
