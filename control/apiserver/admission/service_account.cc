@@ -3,7 +3,6 @@
 #include <google/protobuf/message.h>
 
 #include <algorithm>
-#include <future>
 #include <set>
 #include <string>
 
@@ -13,6 +12,7 @@
 #include "api/kubernetes/meta/v1/meta.pb.h"
 #include "control/apiserver/admission/admission.h"
 #include "control/apiserver/authorization/node_graph.h"
+#include "control/apiserver/registry/quota/keeper.h"
 #include "control/apiserver/registry/rest/lifecycle.h"
 #include "control/apiserver/registry/rest/listing.h"
 #include "control/apiserver/registry/validation/field_errors.h"
@@ -52,42 +52,35 @@ bool is_mirror(const corev1::Pod& pod) {
 }
 
 // The account that every namespace has, when its controller has not come to it yet: a Pod that is made right after its
-// namespace must not be refused for that.
-ObjectPtr make_default_account(const AdmissionRequest& request) {
+// namespace must not be refused for that. Waits for nobody but the store: the workers may all be waiting here. Null:
+// there is no such namespace.
+Answer<ObjectPtr> make_default_account(const AdmissionRequest& request) {
     registry::Core& core = *request.call.core;
     const auto space = read_stored(core, registry::kind_named("", "v1", "namespaces"), "", request.name_space);
-    if (space == nullptr || space->meta().has_deletiontimestamp()) return nullptr;
+    if (space == nullptr || space->meta().has_deletiontimestamp()) return ObjectPtr();
     const auto& kind = registry::kind_named("", "v1", "serviceaccounts");
     const auto& strategy = core.strategies.of(kind);
-    const std::string name_space(request.name_space);
-    const auto fresh = [&strategy, name_space] {
-        auto account = std::make_unique<corev1::ServiceAccount>();
-        account->mutable_metadata()->set_namespace_(name_space);
-        account->mutable_metadata()->set_name(kDefaultAccount);
-        return prepare_creation(strategy, std::move(account));
-    };
-    if (request.dry_run) {
-        auto change = fresh();
-        if (!change) return nullptr;
-        return std::make_shared<registry::StoredObject>(kind, std::move(change->object), 0);
-    }
-    // Shared, as the store may answer after this was destroyed in its own hands.
-    const auto answer = std::make_shared<std::promise<ObjectPtr>>();
-    auto made = answer->get_future();
-    registry::change_object(
-        core, strategy, name_space, kDefaultAccount, false,
-        [fresh](const ObjectPtr& existing) -> Answer<registry::Change> {
-            if (existing != nullptr) return registry::Change{};
-            return fresh();
-        },
-        [answer](Answer<registry::Outcome> done) { answer->set_value(done ? done->object : nullptr); });
-    return made.get();
+    auto account = std::make_unique<corev1::ServiceAccount>();
+    account->mutable_metadata()->set_namespace_(std::string(request.name_space));
+    account->mutable_metadata()->set_name(kDefaultAccount);
+    auto change = prepare_creation(strategy, std::move(account));
+    if (!change) return refuse(std::move(change).error());
+    // Of no revision: it is written unless somebody else was there before, whose it is then.
+    const auto made = std::make_shared<registry::StoredObject>(kind, std::move(change->object), 0);
+    if (request.dry_run) return ObjectPtr(made);
+    const auto written = registry::write_and_wait(core, strategy, *made, made->message());
+    if (!written) return refuse(written.error());
+    return read_stored(core, kind, request.name_space, kDefaultAccount);
 }
 
 Answer<ObjectPtr> account_of(const AdmissionRequest& request, const std::string& name) {
     const auto& kind = registry::kind_named("", "v1", "serviceaccounts");
     auto found = registry::read_stored(*request.call.core, kind, request.name_space, name);
-    if (found == nullptr && name == kDefaultAccount) found = make_default_account(request);
+    if (found == nullptr && name == kDefaultAccount) {
+        auto made = make_default_account(request);
+        if (!made) return made;
+        found = std::move(*made);
+    }
     if (found != nullptr) return found;
     return refuse(registry::forbidden(request.kind, request.name,
                                       fmt::format("error looking up service account {}/{}: serviceaccount {} not found",

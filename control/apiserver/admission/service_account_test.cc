@@ -1,12 +1,19 @@
 // The plugin ServiceAccount over a real store, with the words of Kubernetes 1.32.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <future>
+#include <latch>
+#include <thread>
+
 #include "control/apiserver/admission/admission.h"
+#include "control/apiserver/registry/rest/admission.h"
 #include "control/apiserver/registry/test_util.h"
 
 namespace sluice::admission {
 namespace {
 
+using registry::Answer;
 using registry::testing::Cluster;
 using registry::testing::kMerge;
 using registry::testing::Reply;
@@ -64,6 +71,41 @@ TEST_F(ServiceAccounts, APodGetsATokenOfTheDefaultAccount) {
     // The account that every namespace has was made for it, once.
     EXPECT_EQ(cluster_.call("GET", kCore + "serviceaccounts/default").status, 200);
     EXPECT_EQ(pod("").status, 201);
+}
+
+// Where requests come in, to get hold of what serves them.
+class Holding final : public registry::Admission {
+public:
+    Answer<void> check(const registry::AdmissionRequest& request) const override {
+        core = request.call.core;
+        return {};
+    }
+    mutable registry::Core* core = nullptr;
+};
+
+TEST_F(ServiceAccounts, AllWorkersMayMakeAccountsAtOnce) {
+    const std::size_t workers = std::clamp(std::size_t{std::thread::hardware_concurrency()}, std::size_t{2},
+                                           std::size_t{8});
+    Holding holding;
+    cluster_.api().set_admission(&holding);
+    for (std::size_t i = 0; i < workers; ++i) {
+        const Reply made =
+            cluster_.call("POST", "/api/v1/namespaces", R"({"metadata":{"name":"n)" + std::to_string(i) + "\"}}");
+        ASSERT_EQ(made.status, 201) << made.body;
+    }
+    cluster_.api().set_admission(&plugins_);
+    ASSERT_NE(holding.core, nullptr);
+    std::latch together(static_cast<std::ptrdiff_t>(workers));
+    std::vector<std::promise<std::shared_ptr<registry::testing::Recorder>>> answers(workers);
+    for (std::size_t i = 0; i < workers; ++i) {
+        holding.core->executor.post([&, i] {
+            together.arrive_and_wait();
+            answers[i].set_value(
+                cluster_.start("POST", "/api/v1/namespaces/n" + std::to_string(i) + "/pods",
+                               R"({"metadata":{"name":"p"},"spec":{"containers":[{"name":"c","image":"i"}]}})"));
+        });
+    }
+    for (auto& answer : answers) EXPECT_EQ(answer.get_future().get()->wait().status, 201);
 }
 
 TEST_F(ServiceAccounts, ADryRunMakesNoAccount) {
