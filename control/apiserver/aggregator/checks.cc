@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <optional>
 
 #include "api/base/log.h"
 #include "api/base/metrics_text.h"
@@ -15,6 +16,7 @@ constexpr std::string_view kComponent = "aggregator";
 constexpr int kClientThreads = 1;
 constexpr int kOk = 200;
 constexpr int kMultipleChoices = 300;
+constexpr int kNotFound = 404;
 constexpr const char* kAggregatedAccept =
     "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
 constexpr std::string_view kAggregatedMark = "as=APIGroupDiscoveryList";
@@ -167,6 +169,7 @@ void Checks::hear(Look& look) {
 
 void Checks::conclude(Look& look) {
     RemoteVersion& served = look.served;
+    std::optional<std::string> hash;  // if the index could be read
     if (look.state.status == "True") {
         const auto apis = look.discovery[0].call->wait(look.deadline);
         const bool aggregated = apis && apis->status == kOk &&
@@ -182,7 +185,9 @@ void Checks::conclude(Look& look) {
         }
         const auto index = look.discovery[1].call->wait(look.deadline);
         if (index && index->status == kOk) {
-            if (auto hash = openapi_hash_of(index->body, served.group, served.version)) served.openapi_hash = *hash;
+            if (auto found = openapi_hash_of(index->body, served.group, served.version)) hash = std::move(*found);
+        } else if (index && index->status == kNotFound) {
+            hash.emplace();
         }
     }
     bool write = false;
@@ -197,10 +202,8 @@ void Checks::conclude(Look& look) {
             ++state.failures[look.state.reason];
         }
         // What it served last is still shown, as what it may serve again.
-        if (served.stale) {
-            served.resources = state.served.resources;
-            served.openapi_hash = state.served.openapi_hash;
-        }
+        if (served.stale) served.resources = state.served.resources;
+        served.openapi_hash = served.stale || !hash ? state.served.openapi_hash : *hash;
         if (!(state.served == served)) published_stale_ = true;
         state.served = served;
         write = true;

@@ -27,10 +27,9 @@ const codec::KindInfo& kind(const char* group, const char* resource) {
 }
 
 bool is_served_here(std::string_view group, std::string_view version) {
-    const auto kinds = codec::all_kinds();
-    return std::ranges::any_of(kinds, [&](const codec::KindInfo& one) {
-        return one.gvk.group == group && one.gvk.version == version;
-    });
+    const auto is = [&](const auto& one) { return one.gvk.group == group && one.gvk.version == version; };
+    // What is posted and not stored decides who may do what: that is no other server's least of all.
+    return std::ranges::any_of(codec::all_kinds(), is) || std::ranges::any_of(codec::action_resources(), is);
 }
 
 std::pair<std::string, std::string> service_of(const MessagePtr& object) {
