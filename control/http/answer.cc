@@ -81,6 +81,13 @@ void Answer::end_stream() {
     wake_locked();
 }
 
+void Answer::abort_stream() {
+    const std::lock_guard lock(mutex_);
+    if (phase_ != Phase::kStreaming) return;
+    phase_ = Phase::kBroken;
+    wake_locked();
+}
+
 void Answer::on_close(std::function<void()> callback) {
     {
         const std::lock_guard lock(mutex_);
@@ -144,13 +151,15 @@ Answer::Work Answer::take() {
             break;
         case Phase::kStreaming:
         case Phase::kEnded:
+        case Phase::kBroken:
             if (!begins_ && data_.empty() && phase_ == Phase::kStreaming) break;
             work.kind = Work::Kind::kStream;
             work.begins = std::exchange(begins_, false);
             if (work.begins) work.head = std::move(response_);
             work.data = std::exchange(data_, {});
             in_flight_bytes_ = work.data.size();
-            work.ends = phase_ == Phase::kEnded;
+            work.ends = phase_ != Phase::kStreaming;
+            work.broken = phase_ == Phase::kBroken;
             if (work.ends) phase_ = Phase::kTaken;
             break;
         case Phase::kAborted:

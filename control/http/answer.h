@@ -32,7 +32,8 @@ public:
         enum class Kind {
             kNothing,
             kResponse,  // head.body is the whole body
-            kStream,    // head is set the first time (begins); data may be empty; ends: nothing follows
+            kStream,    // head is set the first time (begins); data may be empty; ends: nothing follows, though it
+                        // is not whole where it is broken
             kAbort,     // the stream's reader was too slow
             kUpgrade,   // head is that of the 101; then on_open gets the connection
         };
@@ -41,6 +42,7 @@ public:
         bool begins = false;
         std::string data;
         bool ends = false;
+        bool broken = false;
         Responder::OpenCallback on_open;
     };
 
@@ -61,6 +63,7 @@ public:
     void begin_stream(Response head);
     bool write(std::string_view chunk);
     void end_stream();
+    void abort_stream();
     void on_close(std::function<void()> callback);
     void when_writable(std::function<void()> callback);
     void upgrade(Response head, Responder::OpenCallback on_open);
@@ -78,7 +81,7 @@ public:
     void finish();
 
 private:
-    enum class Phase { kPending, kReady, kTaken, kStreaming, kEnded, kAborted, kOver };
+    enum class Phase { kPending, kReady, kTaken, kStreaming, kEnded, kBroken, kAborted, kOver };
     void wake_locked();
     // Notes how many bytes of a stream this Answer holds, here and in the sum over all of them.
     void hold(std::size_t bytes);
@@ -118,6 +121,7 @@ public:
     void begin_stream(Response head) override { answer_->begin_stream(std::move(head)); }
     bool write(std::string chunk) override { return answer_->write(chunk); }
     void end_stream() override { answer_->end_stream(); }
+    void abort_stream() override { answer_->abort_stream(); }
     void on_close(std::function<void()> callback) override {
         answer_->on_close(std::move(callback));
     }

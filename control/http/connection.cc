@@ -261,6 +261,7 @@ void Connection::on_bytes(std::string_view bytes) {
             parse();
             break;
         case State::kStreaming:
+        case State::kHandling:
             watch_client();
             break;
         default:
@@ -350,13 +351,19 @@ void Connection::dispatch() {
     request->identity = std::move(identity_);
     request->remote = remote_;
 
-    const auto time_ms = request_time_ms(*request, shared_->timeouts);
+    const auto time_ms = request_time_ms(*request, *shared_);
     if (!time_ms) {
         refuse_request(status_response(400, "BadRequest", time_ms.error().message), false);
         return;
     }
     state_ = State::kHandling;
-    set_deadline(*time_ms);
+    if (*time_ms == kUntimed) {
+        clear_deadline();
+        // The client's end is the only one that such a request may have.
+        watch_client();
+    } else {
+        set_deadline(*time_ms);
+    }
     answer_ = std::make_shared<Answer>(this, gzip_accepted_ && !head_only_);
     in_handler_ = true;
     try {
@@ -417,7 +424,8 @@ void Connection::write_response(Response response) {
     state_ = State::kWriting;
     last_write_ = true;
     append_head(&out_, response, no_body ? Framing::kNoBody : Framing::kLength,
-                response.body.size(), loop_->date, stays_open(), http10_);
+                head_only_ ? response.length.value_or(response.body.size()) : response.body.size(), loop_->date,
+                stays_open(), http10_);
     if (!head_only_) {
         if (response.body.size() <= kJoinBytes) {
             out_ += response.body;
@@ -439,6 +447,7 @@ void Connection::write_stream(Answer::Work work) {
         watch_client();
     }
     last_write_ = work.ends;
+    if (work.broken) keep_alive_ = false;
     if (head_only_) {
         work.data.clear();
         out_body_offset_ = 0;
@@ -452,7 +461,7 @@ void Connection::write_stream(Answer::Work work) {
             work.data.replace(0, Answer::kFramingBytes, prefix.data(), Answer::kFramingBytes);
             work.data += "\r\n";
         }
-        if (work.ends) work.data += "0\r\n\r\n";
+        if (work.ends && !work.broken) work.data += "0\r\n\r\n";
         out_body_offset_ = 0;
     }
     if (!out_.empty() && work.data.size() <= kJoinBytes) {

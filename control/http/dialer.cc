@@ -113,7 +113,6 @@ struct DialLoop {
     // How to end each open stream, by number. Only the thread touches it while it runs. Declared before the context, so
     // that what is destroyed with that still finds it.
     std::unordered_map<std::uint64_t, std::function<void()>> open;
-    std::uint64_t last_number = 0;
     asio::io_context context{1};
     asio::executor_work_guard<asio::io_context::executor_type> work{context.get_executor()};
     std::thread thread;
@@ -122,9 +121,11 @@ struct DialLoop {
 // From an address to an answer's head. All on its loop's thread.
 class Attempt : public std::enable_shared_from_this<Attempt> {
 public:
-    Attempt(DialLoop& loop, DialRequest request, Dialer::Callback callback,
+    // number: of the stream that it brings, in DialLoop::open.
+    Attempt(DialLoop& loop, std::uint64_t number, DialRequest request, Dialer::Callback callback,
             std::shared_ptr<std::atomic<std::size_t>> count)
         : loop_(loop),
+          number_(number),
           request_(std::move(request)),
           callback_(std::move(callback)),
           socket_(loop.context),
@@ -149,11 +150,7 @@ public:
         timer_.expires_after(std::chrono::milliseconds(request_.timeout_ms));
         timer_.async_wait([self = shared_from_this()](const ErrorCode& cancelled) {
             if (cancelled || !self->callback_) return;
-            self->finish(make_error(Code::kDeadlineExceeded, "dial tcp {}: i/o timeout",
-                                    host_of(self->request_)));
-            ErrorCode ignored;
-            self->resolver_.cancel();
-            self->lowest().close(ignored);
+            self->end(make_error(Code::kDeadlineExceeded, "dial tcp {}: i/o timeout", host_of(self->request_)));
         });
         if (error) return resolve();
         socket_.async_connect({address, request_.port},
@@ -162,7 +159,18 @@ public:
                               });
     }
 
+    void give_up() {
+        if (callback_) end(make_error(Code::kCancelled, "dial tcp {}: it was given up", host_of(request_)));
+    }
+
 private:
+    void end(Error error) {
+        finish(std::move(error));
+        ErrorCode ignored;
+        resolver_.cancel();
+        lowest().close(ignored);
+    }
+
     void finish(Result<DialAnswer> answer) {
         if (!callback_) return;
         timer_.cancel();
@@ -278,6 +286,7 @@ private:
     }
 
     void send_head() {
+        if (request_.waits_for_answer) timer_.cancel();
         buffer_ = request_head(request_, host_of(request_)) + request_.body;
         with_stream([this](auto& stream) {
             asio::async_write(stream, asio::buffer(buffer_),
@@ -351,20 +360,20 @@ private:
 
     template <class Stream>
     std::shared_ptr<ByteStream> own(Stream connection, std::string early) {
-        const std::uint64_t number = ++loop_.last_number;
         auto stream = std::make_shared<SocketStream<Stream>>(
             std::move(connection), std::move(early),
-            [number, &loop = loop_, count = std::exchange(count_, nullptr)] {
+            [number = number_, &loop = loop_, count = std::exchange(count_, nullptr)] {
                 count->fetch_sub(1);
                 loop.open.erase(number);
             });
-        loop_.open.emplace(number, [weak = std::weak_ptr(stream)] {
+        loop_.open.emplace(number_, [weak = std::weak_ptr(stream)] {
             if (const auto live = weak.lock()) live->end();
         });
         return std::make_shared<StreamHandle>(std::move(stream));
     }
 
     DialLoop& loop_;
+    const std::uint64_t number_;
     DialRequest request_;
     Dialer::Callback callback_;
     PlainStream socket_;
@@ -379,7 +388,7 @@ class AsioDialer final : public Dialer {
 public:
     explicit AsioDialer(int threads) {
         for (int i = 0; i < std::max(1, threads); ++i) {
-            auto& loop = *loops_.emplace_back(std::make_unique<DialLoop>());
+            auto& loop = *loops_.emplace_back(std::make_shared<DialLoop>());
             loop.thread = std::thread([&loop] { run(&loop); });
         }
     }
@@ -394,17 +403,28 @@ public:
     AsioDialer(const AsioDialer&) = delete;
     AsioDialer& operator=(const AsioDialer&) = delete;
 
-    void dial(DialRequest request, Callback callback) override {
+    End dial(DialRequest request, Callback callback) override {
         if (count_->fetch_add(1) >= kMaxDialedConnections) {
             count_->fetch_sub(1);
             callback(make_error(Code::kResourceExhausted, "more than {} connections are open",
                                 kMaxDialedConnections));
-            return;
+            return [] {};
         }
-        DialLoop& loop = *loops_[next_.fetch_add(1) % loops_.size()];
-        auto attempt = std::make_shared<Attempt>(loop, std::move(request),
-                                                 std::move(callback), count_);
-        asio::post(loop.context, [attempt = std::move(attempt)] { attempt->start(); });
+        const std::uint64_t number = next_.fetch_add(1);
+        const auto& loop = loops_[number % loops_.size()];
+        auto attempt = std::make_shared<Attempt>(*loop, number, std::move(request), std::move(callback), count_);
+        asio::post(loop->context, [attempt] { attempt->start(); });
+        return [weak_loop = std::weak_ptr(loop), weak = std::weak_ptr(attempt), number] {
+            const auto running = weak_loop.lock();
+            if (!running) return;
+            asio::post(running->context, [&open = running->open, weak, number] {
+                if (const auto live = weak.lock()) live->give_up();
+                const auto brought = open.find(number);
+                if (brought == open.end()) return;
+                const auto end = brought->second;  // which takes itself out
+                end();
+            });
+        };
     }
     [[nodiscard]] std::size_t connections() const override { return count_->load(); }
 
@@ -421,8 +441,8 @@ private:
     }
 
     std::shared_ptr<std::atomic<std::size_t>> count_ = std::make_shared<std::atomic<std::size_t>>();
-    std::vector<std::unique_ptr<DialLoop>> loops_;
-    std::atomic<std::size_t> next_{0};
+    std::vector<std::shared_ptr<DialLoop>> loops_;
+    std::atomic<std::uint64_t> next_{0};
 };
 
 using Bio = std::unique_ptr<BIO, decltype(&BIO_free)>;

@@ -44,6 +44,8 @@ struct DialRequest {
     // If not empty, the certificate must name this and nothing else counts; the server is told, too (SNI).
     std::string server_name;
     std::uint32_t timeout_ms = kDialTimeoutMs;
+    // The time is that of the connection and of TLS alone: the answer's head may take any.
+    bool waits_for_answer = false;
     bool skip_verify = false;  // take any certificate
 
     std::string method = "GET";  // empty: nothing is sent, and the answer is the bare connection
@@ -66,6 +68,9 @@ struct DialAnswer {
 class Dialer {
 public:
     using Callback = std::function<void(Result<DialAnswer>)>;
+    // Ends a dial, whose callback then gets kCancelled, or the stream that it brought. Thread-safe; does nothing once all
+    // is over.
+    using End = std::function<void()>;
 
     virtual ~Dialer() = default;
     static std::unique_ptr<Dialer> create(int threads);
@@ -73,7 +78,7 @@ public:
     // Thread-safe. The callback is called once, on one of the threads. kUnavailable: no connection, in words like
     // Go's ("dial tcp 10.0.0.1:10250: connect: connection refused"); kPermissionDenied: the certificate is not the
     // server's; kDeadlineExceeded; kDataLoss: not an HTTP answer.
-    virtual void dial(DialRequest request, Callback callback) = 0;
+    virtual End dial(DialRequest request, Callback callback) = 0;
     [[nodiscard]] virtual std::size_t connections() const = 0;
 };
 

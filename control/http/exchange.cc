@@ -87,13 +87,11 @@ std::optional<double> duration_ms(std::string_view text) {
 
 }  // namespace
 
-Result<std::uint32_t> request_time_ms(const Request& request, const Timeouts& timeouts) {
+Result<std::uint32_t> request_time_ms(const Request& request, const Shared& shared) {
+    const Timeouts& timeouts = shared.timeouts;
+    if (shared.is_untimed && shared.is_untimed(request)) return kUntimed;
     const auto asked = request.parameter("timeout");
     if (!asked || asked->empty()) return timeouts.request_ms;
-    // What is passed on to somebody else's server is not ours to read.
-    if (request.path.find("/proxy/") != std::string::npos || request.path.ends_with("/proxy")) {
-        return timeouts.request_ms;
-    }
     const auto ms = duration_ms(*asked);
     if (!ms) {
         return make_error(Code::kInvalidArgument,

@@ -18,9 +18,12 @@ struct Shared;
                                                    const CertificateIdentity& certificate,
                                                    std::string_view authorization);
 
+inline constexpr std::uint32_t kUntimed = 0xffffffff;
+
 // How long the request may take: what its parameter `timeout` asks for ("10s", "1m30s"), but no longer than the
-// server's own limit. kInvalidArgument: it is no duration, in kube-apiserver's words.
-Result<std::uint32_t> request_time_ms(const Request& request, const Timeouts& timeouts);
+// server's own limit; kUntimed for those that the server does not time, and whose parameters are not its to read.
+// kInvalidArgument: it is no duration, in kube-apiserver's words.
+Result<std::uint32_t> request_time_ms(const Request& request, const Shared& shared);
 
 [[nodiscard]] Response unauthorized();
 [[nodiscard]] Response body_too_large();

@@ -19,6 +19,7 @@ public:
     void begin_stream(Response head) override { inner_->begin_stream(std::move(head)); }
     bool write(std::string chunk) override { return inner_->write(std::move(chunk)); }
     void end_stream() override { inner_->end_stream(); }
+    void abort_stream() override { inner_->abort_stream(); }
     void on_close(std::function<void()> callback) override {
         inner_->on_close(std::move(callback));
     }

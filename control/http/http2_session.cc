@@ -217,7 +217,7 @@ void Http2Session::complete(Http2Stream* stream) {
     stream->request->query = std::move(target->query);
     stream->request->remote = remote_;
     stream->request->target = std::move(stream->target);
-    const auto time_ms = request_time_ms(*stream->request, shared_->timeouts);
+    const auto time_ms = request_time_ms(*stream->request, *shared_);
     if (!time_ms) {
         shared_->counters.malformed_requests.fetch_add(1, std::memory_order_relaxed);
         return refuse(stream, status_response(400, "BadRequest", time_ms.error().message));
@@ -252,7 +252,7 @@ void Http2Session::dispatch(Http2Stream* stream) {
         leave_gracefully();
     }
     stream->phase = Http2Stream::Phase::kHandling;
-    stream->deadline = now_ + ms(stream->time_ms);
+    stream->deadline = stream->time_ms == kUntimed ? kNever : now_ + ms(stream->time_ms);
     stream->answer =
         std::make_shared<Answer>(stream, stream->gzip_accepted && !stream->head_only);
     try {
@@ -298,6 +298,7 @@ void Http2Session::pull_stream(Http2Stream* stream) {
             break;
         case Work::Kind::kStream: {
             if (work.begins) begin_stream(stream, work.head);
+            if (work.broken) return reset(stream, NGHTTP2_INTERNAL_ERROR);
             const std::size_t skip = work.data.empty() ? 0 : Answer::kFramingBytes;
             if (stream->head_only) work.data.clear();
             give_data(stream, std::move(work.data), stream->head_only ? 0 : skip, work.ends);
@@ -344,7 +345,7 @@ void Http2Session::respond(Http2Stream* stream, Response response) {
     const bool no_body = response.status == 204 || response.status == 304;
     const std::size_t length = no_body ? 0 : response.body.size();
     const bool with_body = length > 0 && !stream->head_only;
-    submit_head(stream, response, with_body, length, !no_body);
+    submit_head(stream, response, with_body, stream->head_only ? response.length.value_or(length) : length, !no_body);
     give_data(stream, with_body ? std::move(response.body) : std::string(), 0, true);
 }
 

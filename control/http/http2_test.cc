@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <future>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -124,6 +125,35 @@ TEST(Http2, HeadAnd304HaveNoBody) {
     const auto none = client->request("GET", "/304");
     EXPECT_EQ(client->wait(none).reply.status, 304);
     EXPECT_FALSE(client->stream(none).reply.headers.contains("content-length"));
+}
+
+TEST(Http2, AHeadMayTellALengthThatWasLearnedElsewhere) {
+    const auto server = serve([](auto, auto responder) {
+        Response head;
+        head.length = 12'345;
+        responder->send(std::move(head));
+    });
+    const auto client = Http2Client::connect(server->port());
+    EXPECT_EQ(client->wait(client->request("HEAD", "/")).reply.headers.at("content-length"), "12345");
+    const auto other = testing::TlsClient::connect(server->port());
+    other->send("HEAD / HTTP/1.1\r\nHost: h\r\n\r\n");
+    EXPECT_EQ(other->reply(true).headers.at("content-length"), "12345");
+}
+
+TEST(Http2, AStreamThatIsBrokenOffIsReset) {
+    Held held;
+    const auto server = serve(held.handler());
+    const auto client = Http2Client::connect(server->port());
+    const auto id = client->request("GET", "/");
+    client->flush();
+    held.wait_for(1);
+    held.responders[0]->begin_stream(text_response(200, ""));
+    EXPECT_TRUE(held.responders[0]->write("some of it"));
+    ASSERT_TRUE(client->pump_until([&] { return client->stream(id).reply.body == "some of it"; }));
+    held.responders[0]->abort_stream();
+    EXPECT_FALSE(client->wait(id).reply.complete);
+    EXPECT_EQ(client->stream(id).error, static_cast<std::uint32_t>(NGHTTP2_INTERNAL_ERROR));
+    EXPECT_EQ(server->stats().overflowed_streams, 0U);
 }
 
 TEST(Http2, RequestsOfOneConnectionAreAnsweredInAnyOrder) {
@@ -260,6 +290,34 @@ TEST(Http2, ASilentHandlerIs504) {
     const auto client = Http2Client::connect(server->port());
     EXPECT_EQ(client->wait(client->request("GET", "/")).reply.status, 504);
     EXPECT_EQ(server->stats().timed_out_requests, 1U);
+}
+
+// By either protocol: it outlives the limit of others, and ends with its client.
+TEST(Http2, SomeRequestsAreNotTimed) {
+    Held held;
+    auto options = testing::server_options();
+    options.timeouts.request_ms = 50;
+    options.is_untimed = [](const Request& request) { return request.path == "/long"; };
+    const auto server = serve(held.handler(), options);
+    const auto client = Http2Client::connect(server->port());
+    const auto id = client->request("GET", "/long?timeout=soon");
+    client->flush();
+    auto other = testing::TlsClient::connect(server->port());
+    other->send(testing::get("/long?timeout=1ms"));
+    held.wait_for(2);
+    const auto timed = client->request("GET", "/short");
+    EXPECT_EQ(client->wait(timed).reply.status, 504);
+    held.responders[0]->send(text_response(200, "late"));
+    held.responders[1]->send(text_response(200, "late"));
+    EXPECT_EQ(client->wait(id).reply.body, "late");
+    EXPECT_EQ(other->reply().body, "late");
+    // The connection goes on.
+    other->send(testing::get("/long"));
+    held.wait_for(4);
+    std::promise<void> closed;
+    held.responders[3]->on_close([&] { closed.set_value(); });
+    other.reset();
+    closed.get_future().wait();
 }
 
 TEST(Http2, ARequestMayAskForLessTime) {

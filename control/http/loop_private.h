@@ -51,6 +51,7 @@ struct Shared {
     std::size_t max_connections = kMaxConnections;
     std::uint32_t max_concurrent_streams = kMaxConcurrentStreams;
     double goaway_chance = 0;
+    std::function<bool(const Request&)> is_untimed;
     std::function<std::optional<Identity>(std::string_view token)> authenticate_token;
     Handler handler;
     SslContext tls;

@@ -70,6 +70,7 @@ public:
         shared_.max_connections = options.max_connections;
         shared_.max_concurrent_streams = std::max<std::uint32_t>(1, options.max_concurrent_streams);
         shared_.goaway_chance = options.goaway_chance;
+        shared_.is_untimed = options.is_untimed;
         shared_.authenticate_token = options.authenticate_token;
         shared_.handler = std::move(handler);
         const Timeouts& t = options.timeouts;

@@ -70,6 +70,8 @@ struct Response {
     int status = 200;
     std::vector<std::pair<std::string, std::string>> headers;  // Content-Type and the like
     std::string body;  // Content-Length is set by the server; gzip by the server when asked for and large
+    // In answer to a HEAD: how long the body would be, for those who have only the head of it.
+    std::optional<std::uint64_t> length = {};
 };
 
 // Answers one request; thread-safe; exactly one of send, begin_stream or upgrade is called. Dropping the last reference
@@ -83,6 +85,9 @@ public:
     // False once the client is gone or too slow (then the connection is closed).
     virtual bool write(std::string chunk) = 0;
     virtual void end_stream() = 0;
+    // Ends a stream before its end, so that the client sees that it has not everything: the connection is closed
+    // without the last chunk, a stream of HTTP/2 is reset. Without a connection there is nobody to tell.
+    virtual void abort_stream() { end_stream(); }
     // Called once, when the answer (a stream or not) is over for any reason: written, client gone, too slow,
     // timed out. On a server thread, never from inside write(); at once, on the caller's thread, if it is
     // already over.
@@ -149,6 +154,9 @@ struct ServerOptions {
     // over several servers: 0 to 0.02.
     double goaway_chance = 0;
     Timeouts timeouts;
+    // Whose answer may take any time to begin, whatever Timeouts::request_ms says; it ends with the client instead.
+    // Nobody's, if not given.
+    std::function<bool(const Request&)> is_untimed;
     // Bearer token to identity; nullopt refuses with 401.
     std::function<std::optional<Identity>(std::string_view token)> authenticate_token;
 };

@@ -85,6 +85,21 @@ TEST(Stream, ChunksArriveAndTheConnectionGoesOn) {
     EXPECT_EQ(server->stats().streams, 0U);
 }
 
+TEST(Stream, WhatIsBrokenOffDoesNotLookWhole) {
+    Streams streams;
+    const auto server = serve(streams.handler());
+    const auto client = TlsClient::connect(server->port());
+    client->send(get("/stream"));
+    const auto responder = streams.next();
+    EXPECT_TRUE(responder->write("some of it"));
+    responder->abort_stream();
+    EXPECT_FALSE(responder->write("more"));
+    const auto reply = client->reply();
+    EXPECT_EQ(reply.body, "some of it");
+    EXPECT_FALSE(reply.complete);
+    EXPECT_TRUE(client->at_end());
+}
+
 TEST(Stream, ManyWritesArriveWholeAndInOrder) {
     Streams streams;
     const auto server = serve(streams.handler());

@@ -20,6 +20,7 @@ struct TlsClient::State {
     SSL_CTX* context = nullptr;
     SSL* ssl = nullptr;
     std::string buffer;
+    bool last_chunk_came = false;  // of the answer that was read last
     ~State() {
         SSL_free(ssl);
         SSL_CTX_free(context);
@@ -205,7 +206,10 @@ std::optional<std::string> TlsClient::chunk() {
     }
     std::string data = state_->buffer.substr(end + 2, size);
     state_->buffer.erase(0, end + 2 + size + 2);
-    if (size == 0) return std::nullopt;
+    if (size == 0) {
+        state_->last_chunk_came = true;
+        return std::nullopt;
+    }
     return data;
 }
 
@@ -217,8 +221,9 @@ Reply TlsClient::reply(bool head) {
         return reply;
     }
     if (reply.headers.contains("transfer-encoding")) {
+        state_->last_chunk_came = false;
         while (auto data = chunk()) reply.body += *data;
-        reply.complete = true;
+        reply.complete = state_->last_chunk_came;
         return reply;
     }
     const std::size_t size = std::stoul(reply.headers["content-length"]);

@@ -227,6 +227,46 @@ TEST(Dialer, RefusalsSayWhy) {
     EXPECT_FALSE(ClientTls::create("no certificate", "", ""));
 }
 
+// The server never answers: the dial lasts longer than its time to connect, and ends when it is ended.
+TEST(Dialer, MayWaitForAnAnswerUntilItIsEnded) {
+    std::promise<std::shared_ptr<Responder>> asked;
+    const auto server = serve([&](auto, auto responder) { asked.set_value(responder); });
+    const auto dialer = Dialer::create(1);
+    auto request = request_to(*server);
+    request.timeout_ms = 2'000;
+    request.waits_for_answer = true;
+    std::promise<Result<DialAnswer>> answer;
+    const auto end = dialer->dial(request, [&](Result<DialAnswer> got) { answer.set_value(std::move(got)); });
+    const auto responder = asked.get_future().get();
+    auto future = answer.get_future();
+    EXPECT_EQ(future.wait_for(std::chrono::milliseconds(2'500)), std::future_status::timeout);
+    end();
+    EXPECT_EQ(future.get().error().code, Code::kCancelled);
+    while (dialer->connections() > 0) std::this_thread::yield();
+}
+
+TEST(Dialer, WhatWasBroughtEndsWithTheDial) {
+    std::promise<std::shared_ptr<Responder>> asked;
+    const auto server = serve([&](auto, auto responder) {
+        responder->begin_stream(text_response(200, ""));
+        asked.set_value(responder);
+    });
+    auto dialer = Dialer::create(1);
+    std::promise<Result<DialAnswer>> answer;
+    const auto end =
+        dialer->dial(request_to(*server), [&](Result<DialAnswer> got) { answer.set_value(std::move(got)); });
+    const auto got = answer.get_future().get();
+    ASSERT_TRUE(got) << got.error().message;
+    std::promise<void> closed;
+    const auto responder = asked.get_future().get();
+    responder->on_close([&] { closed.set_value(); });
+    end();
+    EXPECT_FALSE(read(*got->stream));
+    closed.get_future().wait();
+    dialer.reset();
+    end();  // nothing is left to be ended
+}
+
 TEST(Dialer, CertificateMustNameTheServer) {
     Upgrades upgrades;
     auto options = testing::server_options();

@@ -31,7 +31,11 @@ private:
     void turn() {
         body_->read([self = shared_from_this()](Result<std::string> bytes) {
             if (!bytes || bytes->empty()) {
-                self->responder_->end_stream();
+                if (bytes) {
+                    self->responder_->end_stream();
+                } else {
+                    self->responder_->abort_stream();
+                }
                 self->body_->close();
             } else if (self->responder_->write(std::move(*bytes))) {
                 self->responder_->when_writable([self] { self->turn(); });
@@ -98,31 +102,29 @@ void relay_body(std::shared_ptr<http::ByteStream> body, std::shared_ptr<http::Re
     std::make_shared<BodyRelay>(std::move(body), std::move(responder))->start();
 }
 
-void relay_answer(const http::DialAnswer& answer, std::shared_ptr<http::Responder> responder) {
+void relay_answer(const http::DialAnswer& answer, const std::shared_ptr<http::Responder>& responder) {
     http::Response response;
     response.status = answer.status;
     const std::string_view type = answer.header("content-type");
     if (!type.empty()) response.headers.emplace_back("Content-Type", type);
     http::read_all(answer.stream, kMaxErrorBodyBytes,
-                   [responder = std::move(responder),
-                    response = std::move(response)](std::string body) mutable {
+                   [responder, response = std::move(response)](std::string body) mutable {
                        response.body = std::move(body);
                        responder->send(std::move(response));
                    });
 }
 
 void relay_upgrade(http::Dialer& dialer, http::DialRequest request,
-                   std::shared_ptr<http::Responder> responder,
-                   std::function<http::Response(const Error&)> on_error) {
-    dialer.dial(std::move(request), [responder = std::move(responder),
-                                     on_error = std::move(on_error)](
-                                        Result<http::DialAnswer> answer) {
+                   const std::shared_ptr<http::Responder>& responder,
+                   std::function<http::Response(const Error&)> on_error, const OnAnswer& on_answer) {
+    auto end = dialer.dial(std::move(request), [responder, on_error = std::move(on_error), on_answer](
+                                                       Result<http::DialAnswer> answer) {
         if (!answer) {
             responder->send(on_error(answer.error()));
             return;
         }
         if (answer->status != 101) {
-            relay_answer(*answer, responder);
+            on_answer(std::move(*answer), responder);
             return;
         }
         http::Response head;
@@ -141,6 +143,7 @@ void relay_upgrade(http::Dialer& dialer, http::DialRequest request,
             }
         });
     });
+    responder->on_close(std::move(end));
 }
 
 }  // namespace sluice::streaming

@@ -26,17 +26,18 @@ using Headers = std::vector<std::pair<std::string, std::string>>;
 [[nodiscard]] std::vector<std::string> listed(const http::Request& request,
                                               std::string_view lower_case_name);
 
-// Dials, answers as the next server does (its refusals included) and joins the connections. The dialer outlives
-// the call's answer. on_error makes the answer when there is no connection.
-void relay_upgrade(http::Dialer& dialer, http::DialRequest request,
-                   std::shared_ptr<http::Responder> responder,
-                   std::function<http::Response(const Error&)> on_error);
-
 // A body on its way to the client, whose stream has begun: each piece is written when it comes, and the next is asked
-// for when the client has room. Ends the stream with the body.
+// for when the client has room. Ends the stream with the body, and breaks it off if the body breaks off.
 void relay_body(std::shared_ptr<http::ByteStream> body, std::shared_ptr<http::Responder> responder);
 
 // The next server's answer as ours: status, type and up to kMaxErrorBodyBytes of the body.
-void relay_answer(const http::DialAnswer& answer, std::shared_ptr<http::Responder> responder);
+void relay_answer(const http::DialAnswer& answer, const std::shared_ptr<http::Responder>& responder);
+
+// Dials until the client goes away, answers as the next server does (its refusals included, by on_answer) and joins the
+// connections. The dialer outlives the call's answer. on_error makes the answer when there is no connection.
+using OnAnswer = std::function<void(http::DialAnswer, std::shared_ptr<http::Responder>)>;
+void relay_upgrade(http::Dialer& dialer, http::DialRequest request,
+                   const std::shared_ptr<http::Responder>& responder,
+                   std::function<http::Response(const Error&)> on_error, const OnAnswer& on_answer = relay_answer);
 
 }  // namespace sluice::streaming

@@ -77,6 +77,10 @@ public:
         inner_->end_stream();
         watching_.reset();
     }
+    void abort_stream() override {
+        inner_->abort_stream();
+        watching_.reset();
+    }
     void on_close(std::function<void()> callback) override {
         {
             const std::lock_guard lock(mutex_);
