@@ -24,6 +24,7 @@
 #include "control/apiserver/flowcontrol/feed.h"
 #include "control/apiserver/flowcontrol/gate.h"
 #include "control/apiserver/handler.h"
+#include "control/apiserver/proxy/http_proxy.h"
 #include "control/apiserver/proxy/pod_proxy.h"
 #include "control/apiserver/relay/relay.h"
 #include "control/apiserver/service_accounts/authority.h"
@@ -248,6 +249,7 @@ Result<void> serve(const ServeOptions& options, const sigset_t& signals) {
         if (const auto* judge = token_judge.load(std::memory_order_acquire)) return judge->identify(token);
         return tokens.find(token);
     };
+    server_options.is_untimed = apiserver::HttpProxy::is_untimed;
     SLUICE_TRY_ASSIGN(
         auto server,
         http::listen(server_options, [&serving](std::shared_ptr<http::Request> request,

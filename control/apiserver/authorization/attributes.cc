@@ -28,9 +28,10 @@ bool is_set(const http::Request& request, std::string_view name) {
     return value && !value->empty() && *value != "false" && *value != "0";
 }
 
-std::string verb_of(const http::Request& request, bool has_name) {
+std::string verb_of(const http::Request& request, bool has_name, bool has_subresource) {
     if (request.method == "GET" || request.method == "HEAD") {
-        if (is_set(request, "watch")) return "watch";
+        // A subresource cannot be watched, and a proxy's parameters are those of whom it asks.
+        if (!has_subresource && is_set(request, "watch")) return "watch";
         return has_name ? "get" : "list";
     }
     if (request.method == "POST") return "create";
@@ -97,7 +98,7 @@ Attributes attributes_of(const http::Request& request) {
         out.verb = lower(request.method);
         return out;
     }
-    if (out.verb.empty()) out.verb = verb_of(request, !out.name.empty());
+    if (out.verb.empty()) out.verb = verb_of(request, !out.name.empty(), !out.subresource.empty());
     if (out.name.empty()) {
         if (const auto selector = request.parameter("fieldSelector")) {
             out.field_selector = *selector;

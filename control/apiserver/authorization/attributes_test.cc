@@ -46,6 +46,10 @@ TEST(Attributes, ListsWatchesAndCollections) {
     EXPECT_EQ(attributes_of(request("GET", "/api/v1/pods", {{"watch", "true"}})).verb, "watch");
     EXPECT_EQ(attributes_of(request("GET", "/api/v1/pods", {{"watch", "0"}})).verb, "list");
     EXPECT_EQ(attributes_of(request("DELETE", "/api/v1/namespaces/team/pods")).verb, "deletecollection");
+    // Whoever may get a Pod's log does not do something else by a parameter; nor is it looked at for a proxy.
+    for (const char* path : {"/api/v1/namespaces/team/pods/p/log", "/api/v1/namespaces/team/pods/p/proxy/x"}) {
+        EXPECT_EQ(attributes_of(request("GET", path, {{"watch", "true"}})).verb, "get") << path;
+    }
     // A selector by name makes a list one of that object: so does a kubelet watch the Secrets that its Pods use.
     const auto one = attributes_of(request("GET", "/api/v1/namespaces/team/secrets",
                                            {{"watch", "1"}, {"fieldSelector", "metadata.name=token"}}));

@@ -71,6 +71,10 @@ bool HttpProxy::handles(const http::Request& request) {
     return request.target.find("/proxy") != std::string::npos && parse_proxy_target(request.target).has_value();
 }
 
+bool HttpProxy::is_untimed(const http::Request& request) {
+    return handles(request) && !streaming::wants_upgrade(request);
+}
+
 void HttpProxy::handle(const std::shared_ptr<const http::Request>& request,
                        std::shared_ptr<http::Responder> responder) const {
     const auto asked = parse_proxy_target(request->target);
@@ -93,6 +97,8 @@ void HttpProxy::handle(const std::shared_ptr<const http::Request>& request,
     dial.skip_verify = place->tls && !place->kubelet;
     if (place->kubelet) dial.server_names = {split_proxy_id(asked->id)->name};
     dial.target = (asked->rest.empty() ? "/" : asked->rest) + parameters;
+    // As long as the client does. An upgrade is timed, here as by the server.
+    dial.waits_for_answer = is_untimed(*request);
     dial.headers.emplace_back("X-Forwarded-Uri", request->path);
     dial.headers.emplace_back("X-Forwarded-Proto", "https");
     const auto named = request->header("host");

@@ -23,6 +23,8 @@ public:
                                                      ObjectReader reader, Pass pass);
 
     [[nodiscard]] static bool handles(const http::Request& request);
+    // Whether it may take as long as whom it asks takes (http::ServerOptions::is_untimed).
+    [[nodiscard]] static bool is_untimed(const http::Request& request);
     void handle(const std::shared_ptr<const http::Request>& request, std::shared_ptr<http::Responder> responder) const;
 
 private:

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <utility>
@@ -89,6 +90,15 @@ tl::expected<std::string, http::Response> port_name(const corev1::Service& servi
     return refuse(unavailable(fmt::format("no service port {} found for service \"{}\"", *number, id.name)));
 }
 
+// Endpoints are anybody's to write who may write in the namespace: only what is an address of one of its Pods is asked.
+bool is_of_pod(const corev1::EndpointAddress& address, const std::string& name_space, const ObjectReader& reader) {
+    if (!address.has_targetref() || address.targetref().namespace_() != name_space) return false;
+    const auto object = reader(*codec::find_kind({"", "v1", "Pod"}), name_space, address.targetref().name());
+    if (!object) return false;
+    const auto& status = static_cast<const corev1::Pod&>(**object).status();
+    return std::ranges::any_of(status.podips(), [&](const auto& pod) { return pod.ip() == address.ip(); });
+}
+
 Found service_place(const ProxyRequest& request, const ProxyId& id, const ObjectReader& reader, std::uint32_t random) {
     const auto object = read(reader, "Service", "services", request.name_space, id.name);
     if (!object) return refuse(object.error());
@@ -96,18 +106,21 @@ Found service_place(const ProxyRequest& request, const ProxyId& id, const Object
     if (!name) return refuse(std::move(name).error());
     const auto behind = read(reader, "Endpoints", "endpoints", request.name_space, id.name);
     if (!behind) return refuse(behind.error());
-    std::vector<std::pair<std::string, std::int32_t>> places;
+    std::vector<std::pair<const corev1::EndpointAddress*, std::int32_t>> places;
     for (const auto& subset : static_cast<const corev1::Endpoints&>(**behind).subsets()) {
         for (const auto& port : subset.ports()) {
             if (port.name() != *name) continue;
-            for (const auto& address : subset.addresses()) places.emplace_back(address.ip(), port.port());
+            for (const auto& address : subset.addresses()) places.emplace_back(&address, port.port());
         }
     }
-    if (places.empty()) return refuse(unavailable(fmt::format("no endpoints available for service \"{}\"", id.name)));
-    const auto& [address, port] = places[random % places.size()];
-    if (!may_be_asked(address)) return refuse(bad_request("address not allowed"));
-    return ProxyPlace{.address = address, .port = static_cast<std::uint16_t>(port), .tls = id.scheme == "https",
-                      .kubelet = false};
+    for (std::size_t i = 0; i < places.size(); ++i) {
+        const auto& [address, port] = places[(random + i) % places.size()];
+        if (!is_of_pod(*address, request.name_space, reader)) continue;
+        if (!may_be_asked(address->ip())) return refuse(bad_request("address not allowed"));
+        return ProxyPlace{.address = address->ip(), .port = static_cast<std::uint16_t>(port),
+                          .tls = id.scheme == "https", .kubelet = false};
+    }
+    return refuse(unavailable(fmt::format("no endpoints available for service \"{}\"", request.id)));
 }
 
 Found node_place(const ProxyRequest& request, const ProxyId& id, const ObjectReader& reader) {

@@ -59,13 +59,20 @@ class Places : public testing::Test {
 protected:
     Places() {
         pod_.mutable_status()->set_podip("10.1.2.3");
+        pod_.mutable_status()->add_podips()->set_ip("10.1.2.3");
+        pod_.mutable_status()->add_podips()->set_ip("10.1.2.4");
         pod_.mutable_spec()->add_containers();
         pod_.mutable_spec()->add_containers()->add_ports()->set_containerport(8080);
         auto* port = service_.mutable_spec()->add_ports();
         port->set_name("web");
         port->set_port(80);
         auto* subset = endpoints_.add_subsets();
-        for (const char* ip : {"10.1.2.3", "10.1.2.4"}) subset->add_addresses()->set_ip(ip);
+        for (const char* ip : {"10.1.2.3", "10.1.2.4"}) {
+            auto* address = subset->add_addresses();
+            address->set_ip(ip);
+            address->mutable_targetref()->set_namespace_("ns");
+            address->mutable_targetref()->set_name("x");
+        }
         subset->add_ports()->set_name("web");
         subset->mutable_ports(0)->set_port(8080);
         auto* address = node_.mutable_status()->add_addresses();
@@ -131,9 +138,29 @@ TEST_F(Places, OfServicesAreTheirEndpoints) {
     EXPECT_EQ(service("x"), "10.1.2.3:8080");  // its only port
     EXPECT_EQ(service("https:x:web"), "10.1.2.3:8080 tls");
     has(service("x:81"), "503", R"(no service port 81 found for service \"x\")");
-    has(service("x:nope"), "503", R"(no endpoints available for service \"x\")");
+    has(service("x:nope"), "503", R"(no endpoints available for service \"x:nope\")");
     endpoints_.clear_subsets();
-    has(service("x:web"), "503", R"(no endpoints available for service \"x\")");
+    has(service("x:web"), "503", R"(no endpoints available for service \"x:web\")");
+}
+
+// Whoever may write Endpoints cannot make this server ask what he could not ask himself.
+TEST_F(Places, OfServicesAreAddressesOfPodsOfTheirNamespace) {
+    auto* subset = endpoints_.mutable_subsets(0);
+    const auto refused = [&] { has(service("x:web"), "503", R"(no endpoints available for service \"x:web\")"); };
+    subset->mutable_addresses(0)->set_ip("192.0.2.9");
+    EXPECT_EQ(service("x:web"), "10.1.2.4:8080");
+    subset->mutable_addresses()->DeleteSubrange(1, 1);
+    refused();
+    subset->mutable_addresses(0)->set_ip("10.1.2.3");
+    EXPECT_EQ(service("x:web"), "10.1.2.3:8080");
+    auto* target = subset->mutable_addresses(0)->mutable_targetref();
+    target->set_namespace_("other");
+    refused();
+    target->set_namespace_("ns");
+    target->set_name("gone");
+    refused();
+    subset->mutable_addresses(0)->clear_targetref();
+    refused();
 }
 
 TEST_F(Places, OfNodesAreKubeletsOrOtherPorts) {

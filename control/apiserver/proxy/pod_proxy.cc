@@ -47,11 +47,11 @@ public:
         if (!target) {
             responder->send(std::move(target.error()));
         } else if (log) {
-            relay_log(*pod, *target, std::move(responder));
+            relay_log(*pod, *target, responder);
         } else if (!streaming::wants_upgrade(*request)) {
             responder->send(bad_request("Upgrade request required"));
         } else {
-            relay_streams(*pod, *request, *target, std::move(responder));
+            relay_streams(*pod, *request, *target, responder);
         }
     }
 
@@ -67,7 +67,7 @@ private:
         return out;
     }
 
-    void relay_log(const PodRequest& pod, const KubeletTarget& target, ResponderPtr responder) {
+    void relay_log(const PodRequest& pod, const KubeletTarget& target, const ResponderPtr& responder) {
         if (target.node.empty()) {
             http::Response nothing;
             nothing.status = 204;
@@ -76,8 +76,8 @@ private:
         }
         auto request = dial_request(target);
         std::string url = fmt::format("https://{}:{}{}", target.address, target.port, target.target);
-        dialer_->dial(std::move(request), [responder = std::move(responder), name = pod.pod,
-                                           url = std::move(url)](Result<http::DialAnswer> answer) {
+        auto end = dialer_->dial(std::move(request), [responder, name = pod.pod,
+                                                      url = std::move(url)](Result<http::DialAnswer> answer) {
             if (!answer) {
                 responder->send(
                     unclassified(fmt::format("Get \"{}\": {}", url, answer.error().message)));
@@ -95,30 +95,31 @@ private:
             responder->begin_stream(std::move(head));
             streaming::relay_body(answer->stream, responder);
         });
+        responder->on_close(std::move(end));
     }
 
     // WebSocket in the forms that need the API server is ended here; every other one, like SPDY, is the runtime's
     // affair, as with kube-apiserver.
     void relay_streams(const PodRequest& pod, const http::Request& request,
-                       const KubeletTarget& target, ResponderPtr responder) {
+                       const KubeletTarget& target, const ResponderPtr& responder) {
         if (streaming::wants_websocket(request)) {
             const auto offered = streaming::listed(request, "sec-websocket-protocol");
             const char* wanted = pod.kind == Kind::kPortForward ? streaming::kTunnelProtocol
                                                                 : streaming::kExecProtocolV5;
             if (std::find(offered.begin(), offered.end(), wanted) != offered.end()) {
-                end_websocket(pod, request, target, wanted, std::move(responder));
+                end_websocket(pod, request, target, wanted, responder);
                 return;
             }
         }
         auto dial = dial_request(target);
         dial.method = request.method;
         dial.headers = streaming::upgrade_headers(request);
-        streaming::relay_upgrade(*dialer_, std::move(dial), std::move(responder), dial_failure);
+        streaming::relay_upgrade(*dialer_, std::move(dial), responder, dial_failure);
     }
 
     // The kubelet is asked first, so that a client hears its refusal in HTTP; kubectl then tries SPDY.
     void end_websocket(const PodRequest& pod, const http::Request& request,
-                       const KubeletTarget& target, const char* protocol, ResponderPtr responder) {
+                       const KubeletTarget& target, const char* protocol, const ResponderPtr& responder) {
         const std::string_view key = request.header("sec-websocket-key");
         if (request.header("sec-websocket-version") != "13" || !streaming::is_websocket_key(key)) {
             responder->send(bad_request("the WebSocket handshake is malformed"));
@@ -139,8 +140,8 @@ private:
                         {"Sec-WebSocket-Protocol", protocol}};
         const Streams& s = target.streams;
         const streaming::ExecStreams streams{s.in, s.out, s.err, s.tty};
-        dialer_->dial(std::move(dial), [responder = std::move(responder), head = std::move(head),
-                                        streams, forward](Result<http::DialAnswer> answer) {
+        auto end = dialer_->dial(std::move(dial), [responder, head = std::move(head), streams,
+                                                   forward](Result<http::DialAnswer> answer) {
             if (!answer) {
                 responder->send(dial_failure(answer.error()));
             } else if (answer->status != 101) {
@@ -158,6 +159,7 @@ private:
                 });
             }
         });
+        responder->on_close(std::move(end));
     }
 
     static http::Response dial_failure(const Error& error) {

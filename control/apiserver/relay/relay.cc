@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <optional>
 #include <string_view>
 
 #include "api/base/metrics_text.h"
@@ -110,23 +111,39 @@ private:
     ResponderPtr responder_;
 };
 
+// What the dial says by itself is not the client's to say.
+void add_forwarded(const http::Request& request, http::DialRequest* dial) {
+    const std::size_t own = dial->headers.size();
+    for (auto& header : forwarded_headers(request)) {
+        const bool said = std::any_of(dial->headers.begin(), dial->headers.begin() + static_cast<std::ptrdiff_t>(own),
+                                      [&](const auto& by) { return canonical(header.first) == by.first; });
+        if (!said) dial->headers.push_back(std::move(header));
+    }
+}
+
 void answer(const http::Request& request, http::DialAnswer came, const ResponderPtr& responder) {
     http::Response head;
     head.status = came.status;
-    std::size_t length = kMaxCollectedBytes + 1;
+    std::optional<std::uint64_t> length;
     for (auto& header : came.headers) {
         if (header.first == "content-length") {
-            std::from_chars(header.second.data(), header.second.data() + header.second.size(), length);
+            std::uint64_t bytes = 0;
+            const char* end = header.second.data() + header.second.size();
+            if (std::from_chars(header.second.data(), end, bytes).ptr == end) length = bytes;
         }
         if (is_of_connection(header.first)) continue;
         head.headers.emplace_back(canonical(header.first), std::move(header.second));
     }
-    const bool bare = came.status == kNoContent || came.status == kNotModified || request.method == "HEAD";
-    if (bare) {
+    const bool head_alone = request.method == "HEAD";
+    if (came.status == kNoContent || came.status == kNotModified || head_alone) {
         came.stream->close();
-        return responder->send(std::move(head));
+        head.length = length;
+        if (length || !head_alone) return responder->send(std::move(head));
+        // A length that is not known is not 0.
+        responder->begin_stream(std::move(head));
+        return responder->end_stream();
     }
-    if (length <= kMaxCollectedBytes) {
+    if (length && *length <= kMaxCollectedBytes) {
         return std::make_shared<Collected>(came.stream, std::move(head), responder)->gather();
     }
     responder->begin_stream(std::move(head));
@@ -165,11 +182,11 @@ void Relay::forward(http::DialRequest dial, const std::shared_ptr<const http::Re
     counters_->relayed.fetch_add(1, std::memory_order_relaxed);
     auto counted = std::make_shared<Counted<Counters>>(counters_);
     const auto counting = std::make_shared<CountedResponder>(std::move(responder), counted);
-    for (auto& header : forwarded_headers(*request)) dial.headers.push_back(std::move(header));
-    dial.timeout_ms = kRelayTimeoutMs;
+    add_forwarded(*request, &dial);
+    if (!dial.waits_for_answer) dial.timeout_ms = kRelayTimeoutMs;
     dial.method = request->method;
     const auto unreachable = [counters = counters_](const Error& error) {
-        counters->failed.fetch_add(1, std::memory_order_relaxed);
+        if (error.code != Code::kCancelled) counters->failed.fetch_add(1, std::memory_order_relaxed);
         return http::text_response(kUnavailable, fmt::format("error trying to reach service: {}\n", error.message));
     };
     if (streaming::wants_upgrade(*request)) {
@@ -179,7 +196,9 @@ void Relay::forward(http::DialRequest dial, const std::shared_ptr<const http::Re
             dial.headers.emplace_back("Content-Length", std::to_string(request->body.size()));
         }
         dial.body = request->body;
-        return streaming::relay_upgrade(*dialer_, std::move(dial), counting, unreachable);
+        return streaming::relay_upgrade(
+            *dialer_, std::move(dial), counting, unreachable,
+            [request](http::DialAnswer came, const ResponderPtr& to) { answer(*request, std::move(came), to); });
     }
     dial.headers.emplace_back("Connection", "close");
     const bool bodiless = request->method == "GET" || request->method == "HEAD";
@@ -187,7 +206,7 @@ void Relay::forward(http::DialRequest dial, const std::shared_ptr<const http::Re
         dial.headers.emplace_back("Content-Length", std::to_string(request->body.size()));
     }
     dial.body = request->body;
-    dialer_->dial(std::move(dial), [request, counting, unreachable](Result<http::DialAnswer> came) {
+    auto end = dialer_->dial(std::move(dial), [request, counting, unreachable](Result<http::DialAnswer> came) {
         if (!came) return counting->send(unreachable(came.error()));
         if (came->status == kSwitchingProtocols) {
             came->stream->close();
@@ -195,6 +214,7 @@ void Relay::forward(http::DialRequest dial, const std::shared_ptr<const http::Re
         }
         answer(*request, std::move(*came), counting);
     });
+    counting->on_close(std::move(end));
 }
 
 Stats Relay::stats() const {

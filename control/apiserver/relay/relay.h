@@ -18,7 +18,7 @@ namespace sluice::relay {
 // Requests under way at once, watches among them; more are refused with 429.
 inline constexpr std::size_t kMaxRelayed = 4'000;
 inline constexpr int kRelayThreads = 2;
-// To the head of an answer, as long as a request may take here.
+// To the head of an answer, as long as a request may take here; but DialRequest::waits_for_answer.
 inline constexpr std::uint32_t kRelayTimeoutMs = 60'000;
 // An answer of a known length up to this is collected, so that one that breaks off is an error and no shorter answer.
 inline constexpr std::size_t kMaxCollectedBytes = 1U << 20U;

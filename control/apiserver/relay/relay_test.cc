@@ -22,11 +22,16 @@ protected:
     Relayed() {
         server_ = std::move(*http::listen(http::testing::server_options(), [this](auto request, auto responder) {
             const std::lock_guard lock(mutex_);
-            if (request->path == "/stream") {
-                responder->begin_stream(http::json_response(""));
+            if (request->path == "/stream" || request->path == "/silent") {
+                if (request->path == "/stream") responder->begin_stream(http::json_response(""));
                 stream_ = responder;
                 changed_.notify_all();
                 return;
+            }
+            if (request->path == "/large") {
+                http::Response large = http::text_response(418, std::string(100'000, 'x'));
+                large.headers.emplace_back("X-Own", "1");
+                return responder->send(std::move(large));
             }
             std::string text = request->method + " " + request->target + "\n";
             for (const auto& [name, value] : request->headers) {
@@ -57,9 +62,29 @@ protected:
         dial.tls = tls_;
         dial.target = target;
         dial.headers = {{"X-Forwarded-Proto", "https"}};
+        dial.waits_for_answer = true;
         auto taken = std::make_shared<Taken>();
         relay_.forward(std::move(dial), what, taken);
         return taken;
+    }
+
+    // The server's answer of the request that is under way.
+    std::shared_ptr<http::Responder> far() {
+        std::unique_lock lock(mutex_);
+        changed_.wait(lock, [this] { return stream_ != nullptr; });
+        return stream_;
+    }
+    void wait_until_over(http::Responder& responder) {
+        std::unique_lock lock(mutex_);
+        bool over = false;
+        lock.unlock();
+        responder.on_close([&] {
+            const std::lock_guard held(mutex_);
+            over = true;
+            changed_.notify_all();
+        });
+        lock.lock();
+        changed_.wait(lock, [&] { return over; });
     }
 
     std::mutex mutex_;
@@ -103,25 +128,62 @@ TEST_F(Relayed, MetricsTellWhatBecameOfRequests) {
 
 TEST_F(Relayed, StreamsComePieceByPieceAndEndWithTheClient) {
     const auto taken = start(request("GET"), "/stream");
-    {
-        std::unique_lock lock(mutex_);
-        changed_.wait(lock, [this] { return stream_ != nullptr; });
-    }
-    ASSERT_TRUE(stream_->write("one"));
+    const auto stream = far();
+    ASSERT_TRUE(stream->write("one"));
     taken->wait_for("one");
     EXPECT_TRUE(taken->streamed());
     EXPECT_EQ(relay_.stats().under_way, 1U);
-    std::mutex mutex;
-    std::condition_variable closed;
-    bool over = false;
-    stream_->on_close([&] {
-        const std::lock_guard lock(mutex);
-        over = true;
-        closed.notify_all();
-    });
     taken->hang_up();
-    std::unique_lock lock(mutex);
-    closed.wait(lock, [&] { return over; });
+    wait_until_over(*stream);
+}
+
+// Whoever asks for what never comes, and goes, takes no place of others.
+TEST_F(Relayed, WhatIsAwaitedEndsWithTheClient) {
+    auto taken = start(request("GET"), "/silent");
+    const auto silent = far();
+    taken->hang_up();
+    while (relay_.stats().under_way > 0) std::this_thread::yield();
+    EXPECT_EQ(relay_.stats().failed, 0U);
+    silent->send({});
+}
+
+TEST_F(Relayed, WhatBreaksOffIsBrokenOff) {
+    const auto taken = start(request("GET"), "/stream");
+    const auto stream = far();
+    ASSERT_TRUE(stream->write("one"));
+    taken->wait_for("one");
+    stream->abort_stream();
+    EXPECT_EQ(taken->whole().body, "one");
+    EXPECT_TRUE(taken->broken());
+}
+
+// It is an answer like others: with its headers, and whole.
+TEST_F(Relayed, AnUpgradeMayBeAnsweredOtherwise) {
+    auto asked = request("GET");
+    asked->headers.emplace_back("connection", "Upgrade");
+    asked->headers.emplace_back("upgrade", "websocket");
+    const auto answer = start(asked, "/large")->whole();
+    EXPECT_EQ(answer.status, 418);
+    EXPECT_EQ(answer.body.size(), 100'000U);
+    bool own = false;
+    for (const auto& [name, value] : answer.headers) own = own || (name == "X-Own" && value == "1");
+    EXPECT_TRUE(own);
+}
+
+TEST_F(Relayed, AHeadKeepsTheLengthOfItsBody) {
+    const auto taken = start(request("HEAD"), "/large");
+    EXPECT_EQ(taken->whole().length, 100'000U);
+    const auto unknown = start(request("HEAD"), "/stream");
+    far()->end_stream();
+    EXPECT_EQ(unknown->whole().length, std::nullopt);
+    EXPECT_TRUE(unknown->streamed());
+}
+
+TEST_F(Relayed, WhatTheDialSaysIsNotTheClientsToSay) {
+    auto asked = request("GET");
+    asked->headers.emplace_back("x-forwarded-proto", "gopher");
+    EXPECT_EQ(start(asked, "/x")->whole().body,
+              "GET /x\nx-forwarded-proto=https\nx-asked=yes\nx-forwarded-for=192.0.2.7\n");
 }
 
 }  // namespace

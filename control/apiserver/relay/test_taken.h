@@ -36,6 +36,12 @@ public:
         over_ = true;
         changed_.notify_all();
     }
+    void abort_stream() override {
+        const std::lock_guard lock(mutex_);
+        broken_ = true;
+        over_ = true;
+        changed_.notify_all();
+    }
     void on_close(std::function<void()> callback) override {
         const std::lock_guard lock(mutex_);
         on_close_ = std::move(callback);
@@ -62,6 +68,7 @@ public:
         if (callback) callback();
     }
     [[nodiscard]] bool streamed() const { return streamed_; }
+    [[nodiscard]] bool broken() const { return broken_; }
 
 private:
     std::mutex mutex_;
@@ -71,6 +78,7 @@ private:
     bool over_ = false;
     bool gone_ = false;
     bool streamed_ = false;
+    bool broken_ = false;
     std::function<void()> on_close_;
 };
 
