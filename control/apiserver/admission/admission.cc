@@ -131,8 +131,9 @@ Answer<void> Plugins::consult(const AdmissionRequest& request) const {
 }
 
 // Expressions wait for nothing, but may take a second.
-bool Plugins::blocks() const {
-    return (webhooks_ != nullptr && webhooks_->any()) || (policies_ != nullptr && policies_->any());
+bool Plugins::blocks(const codec::KindInfo& kind) const {
+    return (webhooks_ != nullptr && webhooks_->any(kind.resource)) ||
+           (policies_ != nullptr && policies_->any(kind.resource));
 }
 
 bool Plugins::run(std::function<void()> task) const {

@@ -29,7 +29,7 @@ public:
                                                      const AdmitAgain& again) const override;
     [[nodiscard]] registry::Answer<void> consult(const registry::AdmissionRequest& request) const override;
     [[nodiscard]] registry::Answer<void> check(const registry::AdmissionRequest& request) const override;
-    [[nodiscard]] bool blocks() const override;
+    [[nodiscard]] bool blocks(const codec::KindInfo& kind) const override;
     [[nodiscard]] bool run(std::function<void()> task) const override;
 
 private:

@@ -201,7 +201,7 @@ void ApiImpl::handle(std::shared_ptr<const http::Request> request,
         return call->respond(too_many_requests("too many requests wait for the conversion of objects"));
     }
     const Admission* admission = core_.admission.load();
-    if (admission == nullptr || is_read(call->info.verb) || !admission->blocks()) return dispatch(call);
+    if (admission == nullptr || is_read(call->info.verb) || !admission->blocks(*call->info.kind)) return dispatch(call);
     run_where_admission_waits(*admission, call, [held = CallPtr(call)] { dispatch(held); });
 }
 

@@ -66,6 +66,11 @@ void Recorder::on_close(std::function<void()> callback) {
     on_close_ = std::move(callback);
 }
 
+bool Recorder::answered() {
+    const std::lock_guard lock(mutex_);
+    return response_.has_value();
+}
+
 http::Response Recorder::wait() {
     std::unique_lock lock(mutex_);
     EXPECT_TRUE(changed_.wait_for(lock, kPatience, [this] { return ended_; })) << "no answer";

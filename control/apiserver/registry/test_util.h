@@ -28,6 +28,7 @@ public:
 
     // Waits for the whole answer.
     http::Response wait();
+    [[nodiscard]] bool answered();
     // Waits until the stream holds this many bytes' worth of lines, or has ended; returns the lines.
     std::vector<std::string> wait_lines(std::size_t count);
     // The bytes streamed so far.

@@ -143,6 +143,17 @@ const char* operation_name(registry::Operation operation) {
     return "";
 }
 
+bool may_be_about(const Criteria& criteria, std::string_view resource) {
+    if (criteria.any_resource && criteria.rules.empty()) return true;
+    for (const NamedRule& rule : criteria.rules) {
+        for (const std::string_view named : rule.what.rule().resources()) {
+            const std::string_view plural = named.substr(0, named.find('/'));
+            if (plural == "*" || plural == resource) return true;
+        }
+    }
+    return false;
+}
+
 Match match_rules(const Criteria& criteria, const AdmissionRequest& request) {
     if (match_any(criteria.excluded, criteria.equivalent, request).kind != nullptr) return {};
     if (criteria.any_resource && criteria.rules.empty()) return {request.call.info.kind, request.call.custom};

@@ -42,6 +42,9 @@ struct Match {
     const codec::KindInfo* kind = nullptr;  // null: it is nobody's business
     std::shared_ptr<const registry::CustomKind> held;
 };
+// Whether a request for this resource (its plural name, of whatever group and version, a subresource of it too) may be
+// the business of it: false is certain. Cheap.
+[[nodiscard]] bool may_be_about(const Criteria& criteria, std::string_view resource);
 // By rules alone.
 [[nodiscard]] Match match_rules(const Criteria& criteria, const registry::AdmissionRequest& request);
 // By selectors and rules. 404: the namespace by whose labels it is decided does not exist.

@@ -278,13 +278,20 @@ void Policies::join() {
     hooks_ = std::move(hooks);
 }
 
+bool Policies::any(std::string_view resource) const {
+    if (none()) return false;
+    const auto all = hooks();
+    return std::ranges::any_of(
+        *all, [&](const Bound& bound) { return may_be_about(bound.policy->criteria, resource); });
+}
+
 std::shared_ptr<const Policies::Hooks> Policies::hooks() const {
     const std::lock_guard lock(mutex_);
     return hooks_;
 }
 
 Answer<void> Policies::validate(const AdmissionRequest& request) const {
-    if (!any() || is_exempt(request) || is_review(request)) return {};
+    if (none() || is_exempt(request) || is_review(request)) return {};
     return Checking(*this, request).run(*hooks());
 }
 

@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "control/apiserver/admission/policy/metrics.h"
@@ -33,8 +34,8 @@ public:
 
     // The refusal is that of the first policy by name. Takes as long as the expressions' budgets allow.
     [[nodiscard]] registry::Answer<void> validate(const registry::AdmissionRequest& request) const;
-    // Whether there is a binding with its policy.
-    [[nodiscard]] bool any() const { return count_.load(std::memory_order_acquire) > 0; }
+    // Whether a policy with a binding may be about this resource (may_be_about).
+    [[nodiscard]] bool any(std::string_view resource) const;
     // Prometheus text.
     [[nodiscard]] std::string metrics() const { return metrics_.text(); }
 
@@ -50,6 +51,7 @@ private:
     void seen_binding(const registry::Observed& observed);
     void join();  // under mutex_
     [[nodiscard]] std::shared_ptr<const Hooks> hooks() const;
+    [[nodiscard]] bool none() const { return count_.load(std::memory_order_acquire) == 0; }
 
     const authorization::Authorizer& authorizer_;
     mutable std::mutex mutex_;

@@ -85,6 +85,11 @@ public:
     }
     // Never answers.
     void hold(const std::string& path) { raw(path, 0, ""); }
+    // Of what was held: its answers are 500.
+    void let_go() {
+        const std::lock_guard lock(mutex_);
+        held_.clear();
+    }
     // Answers no review before so many have come.
     void answer_together(std::size_t count) {
         const std::lock_guard lock(mutex_);
@@ -182,6 +187,17 @@ protected:
     Reply make(const std::string& name, const std::string& more = "", const std::string& query = "") {
         return cluster_.call("POST", "/api/v1/namespaces/default/configmaps" + query,
                              R"({"metadata":{"name":")" + name + "\"" + more + "}}");
+    }
+
+    Reply connect(const std::string& path, std::vector<std::pair<std::string, std::string>> query = {}) {
+        auto request = std::make_shared<http::Request>();
+        request->method = "POST";
+        request->path = path;
+        request->query = std::move(query);
+        const auto recorder = std::make_shared<registry::testing::Recorder>();
+        cluster_.api().admit_connection(request, recorder, [recorder] { recorder->send({200, {}, "{}"}); });
+        const auto answer = recorder->wait();
+        return {answer.status, answer.body, answer.headers};
     }
 
     HookServer hook_;

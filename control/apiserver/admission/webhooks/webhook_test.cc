@@ -224,15 +224,9 @@ TEST_F(Asked, BindingsEvictionsAndConnections) {
     hook_.on("/no", R"("allowed":false,"status":{"message":"attaching to pods is not allowed"})");
     configure(false, "d", hook_json("b.example.com", "/no", rules(R"(["pods/attach"])", R"(["CONNECT"])")));
     const auto connect = [this](const std::string& subresource) {
-        auto request = std::make_shared<http::Request>();
-        request->method = "POST";
-        request->path = "/api/v1/namespaces/default/pods/p/" + subresource;
-        request->query = {
-            {"stdin", "true"}, {"tty", "1"}, {"stderr", "false"}, {"container", "c"}, {"command", "ls"}};
-        const auto recorder = std::make_shared<registry::testing::Recorder>();
-        cluster_.api().admit_connection(request, recorder, [recorder] { recorder->send({200, {}, "{}"}); });
-        const auto answer = recorder->wait();
-        return Reply{answer.status, answer.body, answer.headers};
+        return this->connect(
+            "/api/v1/namespaces/default/pods/p/" + subresource,
+            {{"stdin", "true"}, {"tty", "1"}, {"stderr", "false"}, {"container", "c"}, {"command", "ls"}});
     };
     EXPECT_EQ(connect("attach").at("/message"),
               "admission webhook \"b.example.com\" denied the request: attaching to pods is not allowed");
@@ -247,6 +241,59 @@ TEST_F(Asked, BindingsEvictionsAndConnections) {
     hook_.forget();
     EXPECT_EQ(connect("log").status, 200);
     EXPECT_EQ(hook_.seen().size(), 0U);
+}
+
+// A name is a name: one that looks like a subresource leads nobody past the webhooks.
+TEST_F(Asked, ConnectionsWhateverTheNames) {
+    hook_.on("/no", R"("allowed":false,"status":{"message":"no connections"})");
+    configure(false, "d", hook_json("b.example.com", "/no", rules(R"(["*/*"])", R"(["CONNECT"])")));
+    for (const char* path : {"/api/v1/namespaces/proxy/pods/p/attach", "/api/v1/namespaces/default/pods/proxy/attach",
+                             "/api/v1/namespaces/proxy/pods/proxy/exec", "/api/v1/namespaces/proxy/pods/proxy/portforward",
+                             "/api/v1/namespaces/proxy/pods/proxy/proxy/x/proxy/y", "/api/v1/nodes/proxy/proxy/metrics",
+                             "/api/v1/namespaces/proxy/services/proxy/proxy", "/api/v1/nodes/n/proxy"}) {
+        EXPECT_EQ(connect(path).at("/message"),
+                  "admission webhook \"b.example.com\" denied the request: no connections")
+            << path;
+    }
+    EXPECT_EQ(text(hook_.seen()[4], "/object/path"), "/x/proxy/y");
+    EXPECT_EQ(text(hook_.seen()[4], "/name"), "proxy");
+    EXPECT_EQ(text(hook_.seen()[4], "/namespace"), "proxy");
+    EXPECT_EQ(connect("/api/v1/namespaces/proxy/pods/proxy/log").status, 200);
+    // What nobody can be asked about is not done.
+    EXPECT_EQ(connect("/api/v1/namespaces/default/pods/p/knock").status, 400);
+}
+
+TEST_F(Asked, PortsThatAreForwarded) {
+    hook_.on("/yes", R"("allowed":true)");
+    configure(false, "d", hook_json("b.example.com", "/yes", rules(R"(["pods/portforward"])", R"(["CONNECT"])")));
+    const auto forward = [this](const std::string& ports) {
+        return connect("/api/v1/namespaces/default/pods/p/portforward", {{"ports", ports}, {"ports", "9"}});
+    };
+    EXPECT_EQ(forward("080,443").status, 200);
+    EXPECT_EQ(text(hook_.seen().back(), "/object"),
+              R"({"kind":"PodPortForwardOptions","apiVersion":"v1","ports":[80,443,9]})");
+    EXPECT_EQ(forward(",").at("/message"), R"(strconv.ParseInt: parsing "": invalid syntax)");
+    EXPECT_EQ(forward("80,x").at("/message"), R"(strconv.ParseInt: parsing "x": invalid syntax)");
+    EXPECT_EQ(forward("40000").at("/message"), R"(strconv.ParseInt: parsing "40000": value out of range)");
+    EXPECT_EQ(forward("40000").status, 400);
+    EXPECT_EQ(hook_.seen().size(), 1U);
+}
+
+// A webhook that does not answer holds up those who ask about what it is asked about, and nobody else.
+TEST_F(Asked, OthersDoNotWaitForThoseWhoWait) {
+    hook_.hold("/never");
+    configure(false, "d", hook_json("b.example.com", "/never", rules(R"(["secrets"])") + R"(,"timeoutSeconds":30)"));
+    std::vector<std::shared_ptr<registry::testing::Recorder>> waiting;
+    for (std::size_t i = 0; i <= webhooks::kMaxWaitingThreads; ++i) {
+        waiting.push_back(cluster_.start("POST", "/api/v1/namespaces/default/secrets",
+                                         R"({"metadata":{"name":"s)" + std::to_string(i) + "\"}}"));
+    }
+    EXPECT_EQ(make("c").status, 201);
+    EXPECT_EQ(connect("/api/v1/namespaces/default/pods/p/exec").status, 200);
+    for (const auto& one : waiting) EXPECT_FALSE(one->answered());
+    hook_.raw("/never", 500, "");
+    hook_.let_go();
+    for (const auto& one : waiting) EXPECT_EQ(one->wait().status, 500);
 }
 
 TEST_F(Asked, CustomObjectsInTheVersionThatRulesName) {

@@ -379,6 +379,17 @@ void Webhooks::seen(const registry::Observed& observed, bool mutating) {
     count_.store(ordered_[0]->size() + ordered_[1]->size(), std::memory_order_release);
 }
 
+bool Webhooks::any(std::string_view resource) const {
+    if (none()) return false;
+    for (const bool mutating : {true, false}) {
+        const auto all = hooks(mutating);
+        if (std::ranges::any_of(*all, [&](const WebhookPtr& hook) { return may_be_about(hook->criteria, resource); })) {
+            return true;
+        }
+    }
+    return false;
+}
+
 std::shared_ptr<const Webhooks::Hooks> Webhooks::hooks(bool mutating) const {
     const std::lock_guard lock(mutex_);
     return ordered_[mutating ? 0 : 1];
@@ -400,14 +411,14 @@ Answer<bool> Webhooks::meets_conditions(const Webhook& hook, const AdmissionRequ
 
 Answer<void> Webhooks::mutate(const AdmissionRequest& request, Message* object,
                               const registry::Admission::AdmitAgain& again) const {
-    if (!any() || is_exempt(request)) return {};
+    if (none() || is_exempt(request)) return {};
     const auto all = hooks(true);
     if (all->empty()) return {};
     return Mutation(*this, request, object, *all).run(again);
 }
 
 Answer<void> Webhooks::validate(const AdmissionRequest& request) const {
-    if (!any() || is_exempt(request)) return {};
+    if (none() || is_exempt(request)) return {};
     const auto all = hooks(false);
     std::vector<Match> matches;
     std::vector<std::unique_ptr<Asking>> asked;

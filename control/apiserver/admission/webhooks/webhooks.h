@@ -13,6 +13,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "control/apiserver/admission/matching/variables.h"
@@ -46,7 +47,8 @@ public:
     // All at once; the first refusal in the same order counts. Waits.
     [[nodiscard]] registry::Answer<void> validate(const registry::AdmissionRequest& request) const;
 
-    [[nodiscard]] bool any() const { return count_.load(std::memory_order_acquire) > 0; }
+    // Whether one may be asked about this resource (may_be_about).
+    [[nodiscard]] bool any(std::string_view resource) const;
     // Runs the task on a thread that may wait; false when too many wait.
     bool run(std::function<void()> task) const { return room_.run(std::move(task)); }
     // Prometheus text.
@@ -66,6 +68,7 @@ private:
                                                           const codec::KindInfo& seen,
                                                           RequestVariables& variables) const;
     [[nodiscard]] std::shared_ptr<const Hooks> hooks(bool mutating) const;
+    [[nodiscard]] bool none() const { return count_.load(std::memory_order_acquire) == 0; }
 
     const authorization::Authorizer& authorizer_;
     const bool mutates_;

@@ -66,8 +66,12 @@ public:
         return {};
     }
     [[nodiscard]] virtual Answer<void> check(const AdmissionRequest& request) const = 0;
-    // Whether admitting such a write may take long, so that it must be done by run().
-    [[nodiscard]] virtual bool blocks() const { return false; }
+    // Whether admitting a write of this kind, or of a subresource of it, may take long, so that it must be done by run().
+    // What nobody outside is asked about does not wait for those who are.
+    [[nodiscard]] virtual bool blocks(const codec::KindInfo& kind) const {
+        (void)kind;
+        return false;
+    }
     // Runs the task on a thread that may wait, or refuses by returning false when too many wait.
     [[nodiscard]] virtual bool run(std::function<void()> task) const {
         task();

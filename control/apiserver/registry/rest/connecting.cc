@@ -1,11 +1,16 @@
 #include "control/apiserver/registry/rest/connecting.h"
 
+#include <fmt/format.h>
+
 #include <array>
+#include <charconv>
+#include <string>
 #include <utility>
 
 #include "control/apiserver/registry/rest/admission.h"
 #include "control/apiserver/registry/rest/busy.h"
 #include "control/apiserver/registry/rest/listing.h"
+#include "control/apiserver/registry/validation/field_errors.h"
 #include "control/http/status_body.h"
 
 namespace sluice::registry {
@@ -37,32 +42,58 @@ const ConnectKind* connect_kind(const ResourcePath& path) {
     return nullptr;
 }
 
-// Behind "/proxy" comes the path that the Pod, Service or node is asked for.
+// Behind /api/v1/namespaces/NAMESPACE/pods/NAME/SUBRESOURCE, or /api/v1/nodes/NAME/SUBRESOURCE, comes the path that the
+// Pod, Service or node is asked for. By their places: any of the names may be "proxy".
 std::size_t end_of_resource(std::string_view path) {
-    constexpr std::string_view kProxy = "/proxy/";
-    const std::size_t at = path.find(kProxy);
-    return at == std::string_view::npos ? path.size() : at + kProxy.size() - 1;
+    constexpr std::size_t kNamespaced = 7;
+    constexpr std::size_t kOfCluster = 5;
+    const std::size_t wanted = path.starts_with("/api/v1/namespaces/") ? kNamespaced : kOfCluster;
+    std::size_t at = 0;
+    for (std::size_t parts = 0; parts < wanted; ++parts) {
+        at = path.find('/', at + 1);
+        if (at == std::string_view::npos) return path.size();
+    }
+    return at;
 }
 
-void add_list(const http::Request& request, std::string_view parameter, std::string_view member, bool quoted,
-              std::string* out) {
+void add_member(std::string_view member, const std::string& items, std::string* out) {
+    if (!items.empty()) *out += ",\"" + std::string(member) + "\":[" + items + "]";
+}
+
+void add_commands(const http::Request& request, std::string* out) {
     std::string items;
     for (const auto& [name, value] : request.query) {
-        if (name != parameter) continue;
-        if (!quoted && value.find_first_not_of("0123456789,") != std::string::npos) continue;
-        if (!items.empty()) items += ',';
-        if (quoted) {
-            items += http::json_quote(value);
-        } else {
-            items += value;
-        }
+        if (name == "command") items += (items.empty() ? "" : ",") + http::json_quote(value);
     }
-    if (items.empty()) return;
-    *out += ",\"" + std::string(member) + "\":[" + items + "]";
+    add_member("command", items, out);
 }
 
-// The query as Kubernetes decodes it: fields that are false or empty are left out.
-std::string options_json(const ConnectKind& kind, const http::Request& request) {
+// ports=80,81&ports=82, which Kubernetes reads as numbers of 16 bits with a sign. 400: one of them is none.
+Answer<void> add_ports(const http::Request& request, std::string* out) {
+    std::string items;
+    for (const auto& [name, value] : request.query) {
+        if (name != "ports") continue;
+        for (std::string_view rest = value;;) {
+            const std::string_view text = rest.substr(0, rest.find(','));
+            std::int16_t port = 0;
+            const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
+            const bool whole = end == text.data() + text.size();
+            if (error != std::errc() || !whole) {
+                const bool large = error == std::errc::result_out_of_range && whole;
+                return refuse(bad_request(fmt::format("strconv.ParseInt: parsing {}: {}", go_quote(text),
+                                                      large ? "value out of range" : "invalid syntax")));
+            }
+            items += (items.empty() ? "" : ",") + std::to_string(port);
+            if (text.size() == rest.size()) break;
+            rest.remove_prefix(text.size() + 1);
+        }
+    }
+    add_member("ports", items, out);
+    return {};
+}
+
+// The query as Kubernetes decodes it: fields that are false or empty are left out. 400: it cannot be decoded.
+Answer<std::string> options_json(const ConnectKind& kind, const http::Request& request) {
     std::string out = "{\"kind\":\"" + std::string(kind.kind) + "\",\"apiVersion\":\"v1\"";
     if (kind.asks == Asks::kPath) {
         const std::string path = request.path.substr(end_of_resource(request.path));
@@ -75,9 +106,9 @@ std::string options_json(const ConnectKind& kind, const http::Request& request) 
         if (!container.empty()) {
             out += ",\"container\":" + http::json_quote(container);
         }
-        add_list(request, "command", "command", true, &out);
-    } else {
-        add_list(request, "ports", "ports", false, &out);
+        add_commands(request, &out);
+    } else if (auto ok = add_ports(request, &out); !ok) {
+        return refuse(std::move(ok).error());
     }
     return out + "}";
 }
@@ -95,10 +126,17 @@ void ask_about_connection(Core& core, std::shared_ptr<const http::Request> reque
     const Admission* admission = core.admission.load();
     const auto path = parse_resource_path(std::string_view(request->path).substr(0, end_of_resource(request->path)));
     const ConnectKind* kind = path ? connect_kind(*path) : nullptr;
-    if (admission == nullptr || !admission->blocks() || kind == nullptr || core.stopping) return go_on();
+    if (core.stopping) {
+        return respond_error(*responder, unavailable("the server is shutting down"), Encoding::kJson);
+    }
+    // A log is read, and nobody is asked about that.
+    if (path && path->resource == "pods" && path->subresource == "log") return go_on();
+    // What nobody knows how to ask about is not done unasked.
+    if (kind == nullptr) return respond_error(*responder, bad_request("the path names no connection"), Encoding::kJson);
+    const codec::KindInfo& object = kind_named("", "v1", kind->resource);
+    if (admission == nullptr || !admission->blocks(object)) return go_on();
     const auto call = std::make_shared<Call>();
     call->core = &core;
-    const codec::KindInfo& object = kind_named("", "v1", kind->resource);
     call->strategy = &core.strategies.of(object);
     call->info.kind = &object;
     call->info.verb = Verb::kCreate;
@@ -108,7 +146,9 @@ void ask_about_connection(Core& core, std::shared_ptr<const http::Request> reque
     call->request = std::move(request);
     call->responder = std::move(responder);
     auto ask = [call, kind, admission, go_on = std::move(go_on)] {
-        const ConnectOptions options{{"", "v1", kind->kind}, options_json(*kind, *call->request)};
+        auto json = options_json(*kind, *call->request);
+        if (!json) return call->respond(std::move(json).error());
+        const ConnectOptions options{{"", "v1", kind->kind}, std::move(*json)};
         const AdmissionRequest asked{
             .user = call->request->identity,
             .operation = Operation::kConnect,

@@ -32,12 +32,6 @@ std::string warning_value(const std::string& text) {
     return fmt::format("299 - {}", go_quote(std::string_view(text).substr(0, kMaxWarningBytes)));
 }
 
-void add_warnings(const std::vector<std::string>& warnings, http::Response* response) {
-    for (std::size_t i = 0; i < warnings.size() && i < kMaxWarnings; ++i) {
-        response->headers.emplace_back("Warning", warning_value(warnings[i]));
-    }
-}
-
 // The state of one change_object between its attempts.
 struct Attempt : std::enable_shared_from_this<Attempt> {
     Attempt(Core& core_in, const Strategy& strategy_in) : core(core_in), strategy(strategy_in) {}
@@ -244,7 +238,7 @@ void resume(Core& core, const codec::KindInfo& kind, std::function<void()> task)
 void Core::go_on(const codec::KindInfo& kind, std::function<void()> task) {
     if (converter_of(kind) != nullptr) return resume(*this, kind, std::move(task));
     const Admission* asked = admission.load();
-    if (asked == nullptr || !asked->blocks()) return task();
+    if (asked == nullptr || !asked->blocks(kind)) return task();
     auto counted = while_busy(std::make_shared<Busy>(*this), std::move(task));
     // A write that is under way is not given up because others wait: it goes on here.
     if (!asked->run(counted)) counted();
@@ -296,6 +290,12 @@ void Core::when_observed(const codec::KindInfo& kind, store::Revision revision,
 void Core::wait_until_idle() {
     std::unique_lock lock(mutex);
     idle.wait(lock, [this] { return watches.empty() && writes == 0; });
+}
+
+void add_warnings(const std::vector<std::string>& warnings, http::Response* response) {
+    for (std::size_t i = 0; i < warnings.size() && i < kMaxWarnings; ++i) {
+        response->headers.emplace_back("Warning", warning_value(warnings[i]));
+    }
 }
 
 void respond_error(http::Responder& responder, const StatusError& error, Encoding encoding,

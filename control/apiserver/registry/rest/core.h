@@ -122,6 +122,8 @@ using CallPtr = std::shared_ptr<Call>;
 // Refuses before a Call exists (no resource, no acceptable representation).
 void respond_error(http::Responder& responder, const StatusError& error, Encoding encoding,
                    const std::vector<std::string>& warnings = {});
+// As headers, the first ones only and none of them whole when they are many or long.
+void add_warnings(const std::vector<std::string>& warnings, http::Response* response);
 
 [[nodiscard]] std::string object_key(const Strategy& strategy, std::string_view name_space,
                                      std::string_view name);

@@ -95,9 +95,7 @@ void serve_posted(Api* api, std::shared_ptr<const http::Request> request,
         http::Response response;
         response.status = kCreated;
         response.headers.emplace_back("Content-Type", std::string(media_type(format.encoding)));
-        for (const std::string& warning : all) {
-            response.headers.emplace_back("Warning", "299 - " + go_quote(warning));
-        }
+        add_warnings(all, &response);
         const StoredObject object(kind, std::move(*body), 0);
         response.body = encode_object(Strategy(kind), object, format, RowObject::kNone);
         responder->send(std::move(response));
@@ -114,8 +112,9 @@ void answer_unasked(const AnswerPosted& answer) {
 void ask_about_posted(Core& core, std::shared_ptr<const http::Request> request,
                       std::shared_ptr<http::Responder> responder, Posted posted, AnswerPosted answer) {
     const Admission* admission = core.admission.load();
-    if (admission == nullptr || !admission->blocks() || core.stopping) return answer_unasked(answer);
+    if (core.stopping) return respond_error(*responder, unavailable("the server is shutting down"), Encoding::kJson);
     const codec::KindInfo& kind = posted.resource != nullptr ? *posted.resource : *posted.kind;
+    if (admission == nullptr || !admission->blocks(kind)) return answer_unasked(answer);
     const auto call = std::make_shared<PostedCall>(kind);
     call->core = &core;
     call->info.kind = &kind;
