@@ -94,9 +94,11 @@ public:
 
 private:
     void take(const FlowMemory& flows) {
+        // Published once more for another lcore's sake: what is being carried goes on.
+        const bool goes_on = work_.flows.mode == SLUICE_FLOW_MOVE && flows.mode == SLUICE_FLOW_MOVE;
         work_.flows = view_of(flows, {});
         if (flows.config != nullptr) work_.flows.seed = seed_of(flows.config->seed, work_.random);
-        carrier_.begin();
+        if (!goes_on) carrier_.begin();
     }
     void take(const SharedMemory& shared) {
         work_.shared = shared;

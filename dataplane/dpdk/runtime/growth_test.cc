@@ -164,6 +164,31 @@ TEST(Growth, GoesOnWithWhatAPredecessorHadBegun) {
     EXPECT_FALSE(std::filesystem::exists(growing.rig.directory() + "/larger-flows-0"));
 }
 
+// An lcore waits for a minute for the end of flows that are in the way of others.
+TEST(Growth, AnLcoreThatWaitsKeepsNoOtherWaiting) {
+    Growing growing(2);
+    growing.open_from(32768, 200);  // of both
+    FlowSegment& first = *growing.rig.flows()[0];
+    ASSERT_TRUE(first.begin_growth(true, true));
+    first.move();
+    const FlowMemory memory = first.memory();
+    for (std::uint32_t i = 0; i < memory.config->bucket_count4; ++i) {
+        sluice_flow_set& set = memory.buckets4[i].set;
+        for (std::uint32_t slot = 0; slot < SLUICE_FLOW_WAYS; ++slot) {
+            set.word[slot] = 0x12340000U | SLUICE_FLOW_ESTABLISHED;
+            set.protocol[slot] = 6;
+            set.seen[slot] = shared_now().tick;
+        }
+    }
+    growing.start(kFlows * 8);
+    // Those of the other lcore; for this one's there is no room.
+    growing.open_from(33000, kFlows * 3 / 2);
+    growing.turn_until([&] { return growing.grown() == 1; });
+    EXPECT_EQ(growing.rig.flows()[1]->memory().config->bucket_count4, SLUICE_FLOW_BUCKETS(kFlows * 2));
+    EXPECT_EQ(first.memory().mode, SLUICE_FLOW_MOVE);
+    growing.all_answered();
+}
+
 std::uint32_t clients_known(const SharedMemory& memory) {
     std::uint32_t known = 0;
     for (std::uint32_t i = 0; i < memory.affinity_config->bucket_count; ++i) {

@@ -73,11 +73,14 @@ TableGrowth::~TableGrowth() {
 }
 
 void TableGrowth::run(const std::stop_token& stop) {
+    bool goes_on = false;
     for (std::size_t lcore = 0; lcore < setup_.flows.size(); ++lcore) {
         if (setup_.flows[lcore]->memory().mode != SLUICE_FLOW_MOVE) continue;
         log::info(kComponent, "going on with the growth of the flow tables of lcore {}", lcore);
-        if (!publish_flows(stop) || !carry(lcore, stop)) return;
+        goes_on = true;
     }
+    // With a number by which lcores say that they have carried all.
+    if (goes_on && !publish_flows(stop)) return;
     while (pause(kGrowthLook, stop)) {
         for (std::size_t lcore = 0; lcore < setup_.flows.size() && !stop.stop_requested(); ++lcore) {
             look_at_flows(lcore, stop);
@@ -96,9 +99,8 @@ std::uint32_t TableGrowth::any_of(std::uint32_t count) {
 
 void TableGrowth::look_at_flows(std::size_t lcore, const std::stop_token& stop) {
     const FlowMemory memory = setup_.flows[lcore]->memory();
-    // An error came between: the larger table holds some of the flows already, so it only goes on.
     if (memory.mode == SLUICE_FLOW_MOVE) {
-        carry(lcore, stop);
+        end_if_carried(lcore, stop);
         return;
     }
     sluice_flow_view clock{};
@@ -141,22 +143,23 @@ void TableGrowth::grow_flows(std::size_t lcore, bool v4, bool v6, const std::sto
         return;
     }
     if (!publish_flows(stop)) return;
+    moves_[lcore] = {setup_.lcores.worker(lcore).counters().flows_lost.value(), {}};
     segment.move();
-    if (publish_flows(stop)) carry(lcore, stop);
+    publish_flows(stop);
 }
 
-bool TableGrowth::carry(std::size_t lcore, const std::stop_token& stop) {
+// Nobody waits for it: the other lcores' tables may be filling up.
+void TableGrowth::end_if_carried(std::size_t lcore, const std::stop_token& stop) {
     FlowSegment& segment = *setup_.flows[lcore];
     const Worker& worker = setup_.lcores.worker(lcore);
-    const std::uint64_t before = worker.counters().flows_lost.value();
-    while (!worker.has_carried(published_)) {
-        if (!pause(kStep, stop)) return false;
-    }
+    Move& move = moves_[lcore];
+    if (!worker.has_carried(published_) || Clock::now() < move.retry_at) return;
     if (auto ended = segment.end_growth(); !ended) {
         log::warn(kComponent, "the flow tables of lcore {}: {}", lcore, ended.error().to_string());
-        return pause(kGrowthRetry, stop);
+        move.retry_at = Clock::now() + kGrowthRetry;
+        return;
     }
-    if (!publish_flows(stop)) return false;
+    if (!publish_flows(stop)) return;
     {
         const std::lock_guard lock(setup_.mapped);
         segment.forget_smaller();
@@ -166,8 +169,7 @@ bool TableGrowth::carry(std::size_t lcore, const std::stop_token& stop) {
     log::info(kComponent, "the flow tables of lcore {} have room for {} and {} flows; {} found no place there", lcore,
               std::uint64_t{memory.config->bucket_count4} * (SLUICE_FLOW_WAYS / 2),
               std::uint64_t{memory.config->bucket_count6} * (SLUICE_FLOW_WAYS / 2),
-              worker.counters().flows_lost.value() - before);
-    return true;
+              worker.counters().flows_lost.value() - move.lost_before);
 }
 
 void TableGrowth::look_at_affinity(const std::stop_token& stop) {

@@ -53,13 +53,14 @@ public:
 private:
     using Clock = std::chrono::steady_clock;
 
-    explicit TableGrowth(const Setup& setup) : setup_(setup), retry_at_(setup.flows.size()) {}
+    explicit TableGrowth(const Setup& setup)
+        : setup_(setup), retry_at_(setup.flows.size()), moves_(setup.flows.size()) {}
     void run(const std::stop_token& stop);
     void look_at_flows(std::size_t lcore, const std::stop_token& stop);
     void look_at_affinity(const std::stop_token& stop);
     void grow_flows(std::size_t lcore, bool v4, bool v6, const std::stop_token& stop);
-    // False: stopped before.
-    bool carry(std::size_t lcore, const std::stop_token& stop);
+    // The last steps, once the lcore has carried all, for which it may take kCarryPasses ticks.
+    void end_if_carried(std::size_t lcore, const std::stop_token& stop);
     bool publish_flows(const std::stop_token& stop);
     bool publish_shared(const std::stop_token& stop);
     bool wait_for_lcores(const std::stop_token& stop);
@@ -71,6 +72,11 @@ private:
     std::uint64_t published_ = 0;  // the number of the one in force
     std::vector<std::unique_ptr<const SharedMemory>> shared_sets_;
     std::vector<std::array<Clock::time_point, 2>> retry_at_;  // by lcore and family
+    struct Move {
+        std::uint64_t lost_before = 0;
+        Clock::time_point retry_at;  // after an error at its end
+    };
+    std::vector<Move> moves_;  // by lcore; of those in mode MOVE
     Clock::time_point affinity_retry_at_;
     std::uint64_t random_ = 0x9e3779b97f4a7c15ULL;
     Counters counters_;
