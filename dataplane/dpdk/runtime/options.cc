@@ -266,7 +266,8 @@ Result<Command> parse_command_line(const std::vector<std::string>& arguments) {
     } else if (entries_max->count() == 0) {
         options.affinity_entries_max = std::max(options.affinity_entries, options.affinity_entries_max);
     } else if (options.affinity_entries_max < options.affinity_entries) {
-        return make_error(Code::kInvalidArgument, "--affinity-entries-max: {} is less than the {} of --affinity-entries",
+        return make_error(Code::kInvalidArgument,
+                          "--affinity-entries-max: {} is less than the {} of --affinity-entries",
                           options.affinity_entries_max, options.affinity_entries);
     }
     if (options.ports.empty()) return make_error(Code::kInvalidArgument, "--port: at least one is needed");
