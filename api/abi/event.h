@@ -50,7 +50,7 @@ struct sluice_event {
 };
 SLUICE_STATIC_ASSERT(sizeof(struct sluice_event) == 96, "event");
 
-/* One record, written by the follower but for `lost`. */
+/* One record, written by the follower but for `lost`; the engine clears `kinds` where until_ns is past. */
 struct sluice_log_config {
 	__u64 until_ns;  /* CLOCK_MONOTONIC; nothing is logged after it */
 	__u32 kinds;     /* bit (1 << kind) for each kind that is wanted; 0: off */

@@ -313,9 +313,8 @@ void ApiServer::route(std::shared_ptr<http::Request> request,
     }
     auto* api = api_.load(std::memory_order_acquire);
     auto* pod_proxy = pod_proxy_.load(std::memory_order_acquire);
-    if (pod_proxy != nullptr && pod_proxy->handles(*request)) {
+    if (api != nullptr && pod_proxy != nullptr && pod_proxy->handles(*request)) {
         const auto connect = [pod_proxy, request, metered] { pod_proxy->handle(request, metered); };
-        if (api == nullptr) return connect();
         api->admit_connection(request, metered, connect);
     } else if (api != nullptr && api->handles(request->path)) {
         api->handle(std::move(request), std::move(metered));

@@ -165,7 +165,8 @@ private:
     }
 
     void lost(Error error) {
-        // A server may close a connection at any time that nobody uses it; what it did not answer, it did not see.
+        // A server may close a connection at any time that nobody uses it, and mostly has not seen the request then. It
+        // may have: who is asked by this must bear to be asked twice, as webhooks must.
         if (reused_ && !answered_) {
             reused_ = false;
             {

@@ -3,7 +3,8 @@
 //
 //   start(request) -> Call --wait(deadline)--> answer
 //        | an idle connection of the same server, else the dialer's
-//        `-- a kept connection that the server had closed meanwhile: once more on a new one
+//        `-- a kept connection that ends without an answer, as the server had closed it: once more on a new one, so
+//            that a request which may not come twice has no place here
 #pragma once
 
 #include <chrono>

@@ -68,8 +68,8 @@ struct DialAnswer {
 class Dialer {
 public:
     using Callback = std::function<void(Result<DialAnswer>)>;
-    // Ends a dial, whose callback then gets kCancelled, or the stream that it brought. Thread-safe; does nothing once all
-    // is over.
+    // Ends a dial, whose callback then gets kCancelled, or the stream that it brought. Thread-safe; does nothing once
+    // all is over.
     using End = std::function<void()>;
 
     virtual ~Dialer() = default;

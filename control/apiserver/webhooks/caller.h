@@ -76,8 +76,9 @@ public:
     // Sends the body. Fails at once where the server cannot be found or may not be asked.
     Result<std::unique_ptr<Call>> start(const ClientConfig& where, const ServiceReader& services, std::string body,
                                         std::chrono::milliseconds timeout);
-    // Calls under way and later ones fail at once, or nearly so.
+    // Calls under way and later ones fail at once, or nearly so. Which says nothing about whom they ask.
     void stop() { stopped_.store(true, std::memory_order_relaxed); }
+    [[nodiscard]] bool stopped() const { return stopped_.load(std::memory_order_relaxed); }
     [[nodiscard]] CallerStats stats() const;
 
 private:

@@ -296,6 +296,19 @@ TEST_F(Asked, OthersDoNotWaitForThoseWhoWait) {
     for (const auto& one : waiting) EXPECT_EQ(one->wait().status, 500);
 }
 
+TEST_F(Asked, AServerThatEndsDoesNothingUnasked) {
+    hook_.hold("/never");
+    configure(false, "d",
+              hook_json("b.example.com", "/never",
+                        rules(R"(["secrets"])") + R"(,"timeoutSeconds":30,"failurePolicy":"Ignore")"));
+    const auto waiting =
+        cluster_.start("POST", "/api/v1/namespaces/default/secrets", R"({"metadata":{"name":"s"}})");
+    while (hook_.seen().empty()) std::this_thread::yield();
+    webhooks_.stop();
+    EXPECT_EQ(waiting->wait().status, 503);
+    EXPECT_EQ(cluster_.call("GET", "/api/v1/namespaces/default/secrets/s").status, 404);
+}
+
 TEST_F(Asked, CustomObjectsInTheVersionThatRulesName) {
     const auto version = [](const std::string& name, bool storage) {
         return R"({"name":")" + name + R"(","served":true,"storage":)" + (storage ? "true" : "false") +

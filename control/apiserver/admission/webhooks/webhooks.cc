@@ -187,6 +187,8 @@ public:
     Answer<void> conclude(int round) {
         auto& result = verdict_.result;
         const bool failed = result.kind == CallResult::Kind::kFailed;
+        // A server that ends asks nobody any more, and does nothing unasked.
+        if (failed && owner_.caller_.stopped()) return refuse(registry::unavailable("the server is shutting down"));
         if (failed) result.rejected = !hook_.ignore_failures;
         owner_.metrics_.record(hook_.name, type_of(hook_), operation_name(request_.operation), verdict_.elapsed,
                                result);

@@ -66,8 +66,8 @@ public:
         return {};
     }
     [[nodiscard]] virtual Answer<void> check(const AdmissionRequest& request) const = 0;
-    // Whether admitting a write of this kind, or of a subresource of it, may take long, so that it must be done by run().
-    // What nobody outside is asked about does not wait for those who are.
+    // Whether admitting a write of this kind, or of a subresource of it, may take long, so that it must be done by
+    // run(). What nobody outside is asked about does not wait for those who are.
     [[nodiscard]] virtual bool blocks(const codec::KindInfo& kind) const {
         (void)kind;
         return false;
