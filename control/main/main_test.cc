@@ -130,6 +130,7 @@ TEST_F(Control, WrongUsageIs2AndTouchesNothing) {
           "--node-monitor-grace-period", "1s"}, "is above --node-monitor-grace-period"},
         {{"--data-dir", data, "--default-unreachable-toleration-seconds", "-1"}, "negative"},
         {{"--data-dir", data, "--event-ttl", "1"}, "--event-ttl"},
+        {{"--data-dir", data, "--history-mib", "0"}, "--history-mib"},
         {{"--data-dir", data, "--dns-listen", "127.0.0.1:53"}, "--dns-listen needs the component dns"},
         {{"--data-dir", data, "--components", "apiserver,dns", "--dns-listen", "nowhere:53"}, "nowhere"},
         {{"--data-dir", data, "--components", "apiserver,dns", "--cluster-domain", "a..b"}, "a..b"},

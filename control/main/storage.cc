@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::int64_t kMillisecond = 1'000'000;
 constexpr std::int64_t kMaxIntervalMs = 24LL * 3'600'000;
+constexpr std::uint32_t kMaxHistoryMib = 65'536;
 
 // "5m"; 0 is never.
 Result<std::chrono::milliseconds> compaction_interval(const std::string& text) {
@@ -21,6 +22,14 @@ Result<std::chrono::milliseconds> compaction_interval(const std::string& text) {
                           text);
     }
     return std::chrono::milliseconds(*duration / kMillisecond);
+}
+
+// The number of changes that are kept goes with the memory that they may take.
+template <class Options>
+void set_history(const StorageFlags& flags, Options* options) {
+    const std::uint64_t bytes = std::uint64_t{flags.history_mib} << 20;
+    options->history_events = options->history_events * bytes / store::kHistoryBytes;
+    options->history_bytes = bytes;
 }
 
 }  // namespace
@@ -40,6 +49,11 @@ void add_storage_flags(CLI::App* app, StorageFlags* flags) {
         ->capture_default_str();
     app->add_option("--encryption-provider-config", flags->encryption_provider_config,
                     "EncryptionConfiguration: which resources are encrypted at rest, and how");
+    app->add_option("--history-mib", flags->history_mib,
+                    "Memory for what was changed and deleted: a list's next page and a watch from before it are told "
+                    "410 and begin anew")
+        ->check(CLI::Range(1U, kMaxHistoryMib))
+        ->capture_default_str();
 }
 
 Result<void> check_storage_flags(const CLI::App& app, const StorageFlags& flags) {
@@ -68,6 +82,7 @@ Result<store::EtcdOptions> etcd_options(const StorageFlags& flags) {
     while (prefix.ends_with('/')) prefix.pop_back();
     if (!prefix.starts_with('/')) prefix.insert(0, "/");
     options.remote_prefix = prefix + "/";
+    set_history(flags, &options);
     return options;
 }
 
@@ -76,6 +91,7 @@ Result<Storage> open_storage(const std::string& data_dir, const StorageFlags& fl
     if (flags.etcd_servers.empty()) {
         store::SqliteOptions options;
         options.path = data_dir + "/store.db";
+        set_history(flags, &options);
         SLUICE_TRY_ASSIGN(storage.store, store::open_sqlite(options));
     } else {
         SLUICE_TRY_ASSIGN(const store::EtcdOptions options, etcd_options(flags));

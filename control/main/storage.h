@@ -1,6 +1,7 @@
 // Where the objects are kept: the flags of the store, and opening it as they say.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -24,6 +25,7 @@ struct StorageFlags {
     std::string etcd_keyfile;
     std::string etcd_compaction_interval = "5m";
     std::string encryption_provider_config;
+    std::uint32_t history_mib = store::kHistoryBytes >> 20;
 };
 
 void add_storage_flags(CLI::App* app, StorageFlags* flags);

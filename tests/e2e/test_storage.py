@@ -224,6 +224,27 @@ def test_migration_to_etcd_and_back(folder):
         etcd.kill()
 
 
+def test_history_is_as_long_as_it_is_asked_for(folder):
+    """Pages of one list, between which 6 MB are written over one another."""
+    turns = [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"},
+              "data": {"k": str(turn) + "x" * 100_000}} for turn in range(60)]
+    large = json.dumps({"apiVersion": "v1", "kind": "List", "items": turns})
+    for mib, gone in (("1", True), ("16", False)):
+        server = Server(os.path.join(folder, "history" + mib), "--history-mib", mib)
+        try:
+            for name in ("a", "b"):
+                server.kubectl("create", "configmap", name)
+            path = "/api/v1/namespaces/default/configmaps?limit=1"
+            first = json.loads(server.kubectl("get", "--raw", path))
+            server.kubectl("replace", "-f", "-", stdin=large)
+            after = server.kubectl("get", "--raw", path + "&continue=" + first["metadata"]["continue"], check=False)
+            assert (after.returncode != 0) == gone, after.stderr
+            if gone:
+                assert "continue" in after.stderr, after.stderr
+        finally:
+            server.stop()
+
+
 def test_wrong_flags_are_named(folder):
     data = os.path.join(folder, "unused")
     for words, said in ((["--etcd-prefix", "/x"], "--etcd-prefix needs --etcd-servers"),
