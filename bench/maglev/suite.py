@@ -20,7 +20,7 @@ PAPER = {(1000, 65537): 1800, (1000, 655373): 22900}
 # the fullest backend beside the mean.
 KATRAN_MOVED, KATRAN_FULLEST = 0.55, 1.007
 
-KINDS = {"BM_Ring": "", "BM_WeightedRing": ", weights 1 to 10", "BM_WideRing": ""}
+KINDS = {"BM_Ring": "", "BM_PlainRing": ", without AVX-512", "BM_WeightedRing": ", weights 1 to 10", "BM_WideRing": ""}
 
 
 def measure(repetitions):

@@ -9,8 +9,27 @@
 #include <vector>
 
 #include "api/base/result.h"
+#include "dataplane/image/maglev_private.h"
 
 namespace sluice::image {
+
+Turns::Turns(std::span<const RingMember> members, std::vector<std::uint32_t> order)
+    : order_(std::move(order)), at_(order_.size() - 1) {
+    std::uint32_t common = 0;
+    std::uint64_t sum = 0;
+    for (const RingMember& member : members) {
+        common = std::gcd(common, std::uint32_t{member.weight});
+        sum += member.weight;
+        equal_ = equal_ && member.weight == members[0].weight;
+    }
+    shift_ = static_cast<unsigned>(std::bit_width(sum / common / members.size())) - 1;
+    round_up_ = (std::uint64_t{1} << shift_) - 1;
+    weights_.reserve(order_.size());
+    for (const std::uint32_t member : order_) {
+        weights_.push_back(members[member].weight / common);
+    }
+}
+
 namespace {
 
 // Each about twice the one before, so that a ring keeps its size through most changes of its
@@ -40,31 +59,10 @@ std::uint32_t scale(std::uint64_t hash, std::uint32_t bound) {
     return static_cast<std::uint32_t>((hash >> 32U) * bound >> 32U);
 }
 
-// A member on its way through its permutation: next, next + skip, next + 2 * skip ... modulo the
-// size.
-struct Walk {
-    std::uint32_t next;
-    std::uint32_t skip;
-    std::uint32_t skip2;
-    std::uint32_t skip4;
-};
-
-Walk walk_of(const RingMember& member, std::uint32_t size) {
-    // Any constant that no other hash here starts from.
-    std::uint64_t h = mix(0x6d61676c6576ULL, big_endian(member.address.bytes.data()));
-    h = mix(h, big_endian(member.address.bytes.data() + 8));
-    h = mix(h, member.port);
-    const std::uint32_t skip = 1 + scale(mix(h, 1), size - 1);
-    const auto doubled = [size](std::uint32_t step) {
-        return step >= size - step ? step - (size - step) : 2 * step;
-    };
-    return Walk{scale(h, size), skip, doubled(skip), doubled(doubled(skip))};
-}
-
 // skip * inverse = 1 modulo the prime.
-std::uint32_t inverse_of(std::uint32_t skip, std::uint32_t prime) {
+std::uint32_t inverse_of(std::uint64_t skip, std::uint32_t prime) {
     std::int64_t a = prime;
-    std::int64_t b = skip;
+    auto b = static_cast<std::int64_t>(skip);
     std::int64_t x = 0;
     std::int64_t y = 1;
     while (b != 0) {
@@ -75,164 +73,110 @@ std::uint32_t inverse_of(std::uint32_t skip, std::uint32_t prime) {
     return static_cast<std::uint32_t>(x < 0 ? x + prime : x);
 }
 
-// Deals the turns: `turn(member)` is called `places` times.
-template <class Turn>
-void deal(std::span<const RingMember> members, const std::vector<std::uint32_t>& order,
-          std::size_t places, Turn turn) {
-    std::uint32_t common = 0;
-    std::uint64_t sum = 0;
-    bool equal = true;
+template <class Position>
+Filling<Position> empty_ring(std::span<const RingMember> members, std::span<Position> ring) {
+    Filling<Position> out{ring, static_cast<std::uint32_t>(ring.size()), {}, {}, {}};
+    out.free.assign((out.size + 31) / 32, ~0U);
+    if (out.size % 32 != 0) {
+        out.free.back() = (1U << out.size % 32) - 1;
+    }
+    out.next.reserve(members.size());
+    out.skip.reserve(members.size());
     for (const RingMember& member : members) {
-        common = std::gcd(common, std::uint32_t{member.weight});
-        sum += member.weight;
-        equal = equal && member.weight == members[0].weight;
+        // Any constant that no other hash here starts from.
+        std::uint64_t h = mix(0x6d61676c6576ULL, big_endian(member.address.bytes.data()));
+        h = mix(h, big_endian(member.address.bytes.data() + 8));
+        h = mix(h, member.port);
+        out.next.push_back(scale(h, out.size));
+        out.skip.push_back(1 + scale(mix(h, 1), out.size - 1));
     }
-    if (equal) {
-        for (;;) {
-            for (const std::uint32_t member : order) {
-                if (places-- == 0) {
-                    return;
-                }
-                turn(member);
-            }
-        }
-    }
-    const auto shift = static_cast<unsigned>(std::bit_width(sum / common / members.size())) - 1;
-    const std::uint64_t round_up = (std::uint64_t{1} << shift) - 1;
-    const auto had = [=](std::uint64_t rounds, std::uint64_t weight) {
-        return (rounds * weight + round_up) >> shift;
-    };
-    std::vector<std::uint32_t> weights;
-    weights.reserve(members.size());
-    for (const RingMember& member : members) {
-        weights.push_back(member.weight / common);
-    }
-    for (std::uint64_t rounds = 1;; ++rounds) {
-        for (const std::uint32_t member : order) {
-            const std::uint64_t weight = weights[member];
-            for (auto turns = had(rounds, weight) - had(rounds - 1, weight); turns > 0; --turns) {
-                if (places-- == 0) {
-                    return;
-                }
-                turn(member);
-            }
-        }
-    }
+    return out;
 }
 
 template <class Position>
-class Builder {
+class OneByOne {
 public:
-    Builder(std::span<const RingMember> members, std::span<Position> ring)
-        : ring_(ring), size_(static_cast<std::uint32_t>(ring.size())), free_((size_ + 63) / 64) {
-        std::fill(free_.begin(), free_.end(), ~std::uint64_t{0});
-        walks_.reserve(members.size());
-        for (const RingMember& member : members) {
-            walks_.push_back(walk_of(member, size_));
+    OneByOne(Filling<Position>& filling, Turns& turns) : filling_(filling), turns_(turns) {}
+
+    void fill() {
+        // With r places left a turn costs r multiplications when they are listed, and size / r tries otherwise.
+        std::size_t listed = 1;
+        while (listed * listed < 2 * filling_.ring.size()) {
+            ++listed;
         }
+        const std::size_t crowded = filling_.ring.size() * 2 / 5;
+        std::size_t left = filling_.ring.size();
+        for (; left > crowded; --left) {
+            try_one_by_one(turns_.next());
+        }
+        for (; left > listed; --left) {
+            try_by_eights(turns_.next());
+        }
+        take_listed();
     }
 
+private:
     // Tries places in the member's order. Few tries are expected while the ring is rather empty.
     void try_one_by_one(std::uint32_t member) {
-        Walk& walk = walks_[member];
-        std::uint32_t place = walk.next;
-        while (!is_free(place)) {
-            place = after(place, walk.skip);
+        std::uint32_t place = filling_.next[member];
+        while (!filling_.is_free(place)) {
+            place = filling_.after(place, filling_.skip[member]);
         }
-        take(place, member);
+        filling_.take(place, member);
     }
 
     // The same with eight tries at a time: they do not wait for each other, and one branch is
     // guessed for all.
     void try_by_eights(std::uint32_t member) {
-        const Walk& walk = walks_[member];
+        const std::uint32_t skip = filling_.skip[member];
+        const std::uint32_t skip2 = filling_.after(skip, skip);
+        const std::uint32_t skip4 = filling_.after(skip2, skip2);
         std::array<std::uint32_t, 8> place;
-        place[0] = walk.next;
+        place[0] = filling_.next[member];
         for (;;) {
-            place[1] = after(place[0], walk.skip);
-            place[2] = after(place[0], walk.skip2);
-            place[3] = after(place[1], walk.skip2);
+            place[1] = filling_.after(place[0], skip);
+            place[2] = filling_.after(place[0], skip2);
+            place[3] = filling_.after(place[1], skip2);
             std::uint32_t found = 0;
             for (std::size_t i = 0; i < 4; ++i) {
-                place[i + 4] = after(place[i], walk.skip4);
-                found |= bit(place[i]) << i | bit(place[i + 4]) << (i + 4);
+                place[i + 4] = filling_.after(place[i], skip4);
+                found |= filling_.bit(place[i]) << i | filling_.bit(place[i + 4]) << (i + 4);
             }
             if (found != 0) {
-                take(place[static_cast<std::size_t>(std::countr_zero(found))], member);
+                filling_.take(place[static_cast<std::size_t>(std::countr_zero(found))], member);
                 return;
             }
-            place[0] = after(place[4], walk.skip4);
+            place[0] = filling_.after(place[4], skip4);
         }
     }
 
-    // From here on take_listed() finds places.
-    void list_free() {
-        for (std::uint32_t place = 0; place < size_; ++place) {
-            if (is_free(place)) {
-                left_.push_back(place);
+    // The next one is that with the least fraction: see factors_of().
+    void take_listed() {
+        const std::vector<std::uint64_t> factors = factors_of(filling_.skip, filling_.size);
+        std::vector<std::uint32_t> places = filling_.list_free();
+        while (!places.empty()) {
+            const std::uint32_t member = turns_.next();
+            std::uint64_t least = std::numeric_limits<std::uint64_t>::max();
+            std::size_t best = 0;
+            for (std::size_t i = 0; i < places.size(); ++i) {
+                const std::uint64_t fraction =
+                    (std::uint64_t{places[i]} - std::uint64_t{filling_.next[member]}) * factors[member];
+                best = fraction <= least ? i : best;
+                least = std::min(fraction, least);
             }
+            const std::uint32_t place = places[best];
+            places[best] = places.back();
+            places.pop_back();
+            filling_.take(place, member);
         }
-        factors_.resize(walks_.size());
     }
 
-    // The steps to a place, (place - next) * inverse modulo the size, are in the order of the
-    // fractions (place - next) * inverse / size. With inverse / size to 64 binary digits a fraction
-    // is one multiplication, and its error, below size / 2^64, is far below the distance of two
-    // fractions, 1 / size.
-    void take_listed(std::uint32_t member) {
-        const Walk& walk = walks_[member];
-        std::uint64_t& factor = factors_[member];
-        if (factor == 0) {
-            factor = factor_of(walk.skip);
-        }
-        std::uint64_t least = std::numeric_limits<std::uint64_t>::max();
-        std::size_t best = 0;
-        for (std::size_t i = 0; i < left_.size(); ++i) {
-            const std::uint64_t fraction =
-                (std::uint64_t{left_[i]} - std::uint64_t{walk.next}) * factor;
-            best = fraction <= least ? i : best;
-            least = std::min(fraction, least);
-        }
-        const std::uint32_t place = left_[best];
-        left_[best] = left_.back();
-        left_.pop_back();
-        take(place, member);
-    }
-
-private:
-    [[nodiscard]] std::uint32_t bit(std::uint32_t place) const {
-        return static_cast<std::uint32_t>(free_[place / 64] >> (place % 64)) & 1U;
-    }
-    [[nodiscard]] bool is_free(std::uint32_t place) const { return bit(place) != 0; }
-    [[nodiscard]] std::uint32_t after(std::uint32_t place, std::uint32_t step) const {
-        const std::uint32_t sum = place + step;
-        // Below zero it wraps to more than any sum: the lesser is the remainder.
-        return std::min(sum, sum - size_);
-    }
-    void take(std::uint32_t place, std::uint32_t member) {
-        free_[place / 64] &= ~(std::uint64_t{1} << (place % 64));
-        ring_[place] = static_cast<Position>(member);
-        walks_[member].next = after(place, walks_[member].skip);
-    }
-    [[nodiscard]] std::uint64_t factor_of(std::uint32_t skip) const {
-        constexpr std::uint64_t kMost = std::numeric_limits<std::uint64_t>::max();
-        const std::uint64_t inverse = inverse_of(skip, size_);
-        // 2^64 = whole * size + rest. No prime divides 2^64 but 2, so kMost has the same quotient.
-        const std::uint64_t whole = kMost / size_;
-        const std::uint64_t rest = kMost % size_ + 1;
-        return inverse * whole + inverse * rest / size_ + 1;
-    }
-
-    std::span<Position> ring_;
-    std::uint32_t size_;
-    std::vector<std::uint64_t> free_;  // a bit a place
-    std::vector<Walk> walks_;
-    std::vector<std::uint32_t> left_;
-    std::vector<std::uint64_t> factors_;
+    Filling<Position>& filling_;
+    Turns& turns_;
 };
 
 template <class Position>
-void build(std::span<const RingMember> members, std::span<Position> ring) {
+void build(std::span<const RingMember> members, std::span<Position> ring, RingWay way) {
     SLUICE_ASSERT(!members.empty() && ring.size() >= members.size() &&
                   ring.size() <= kMaxRingPlaces &&
                   members.size() - 1 <= std::numeric_limits<Position>::max());
@@ -246,30 +190,39 @@ void build(std::span<const RingMember> members, std::span<Position> ring) {
         std::fill(ring.begin(), ring.end(), Position{0});
         return;
     }
-    Builder<Position> builder(members, ring);
-    // With r places left a try costs r multiplications when listed, and size / r probes otherwise.
-    std::size_t listed = 1;
-    while (listed * listed < 2 * ring.size()) {
-        ++listed;
+    Turns turns(members, std::move(order));
+    Filling<Position> filling = empty_ring(members, ring);
+    // Few members would have several turns among those that are looked at as one.
+    constexpr std::size_t kFewMembers = 64;
+    if (way == RingWay::kFastest && members.size() >= kFewMembers && has_lanes()) {
+        fill_by_lanes(filling, turns);
+    } else {
+        OneByOne(filling, turns).fill();
     }
-    const std::size_t crowded = ring.size() * 2 / 5;
-    std::size_t left = ring.size();
-    deal(members, order, ring.size(), [&](std::uint32_t member) {
-        if (left > crowded) {
-            builder.try_one_by_one(member);
-        } else if (left > listed) {
-            builder.try_by_eights(member);
-        } else {
-            if (left == std::min(listed, crowded)) {
-                builder.list_free();
-            }
-            builder.take_listed(member);
-        }
-        --left;
-    });
 }
 
 }  // namespace
+
+std::vector<std::uint64_t> factors_of(std::span<const std::uint32_t> skips, std::uint32_t size) {
+    // 2^64 = whole * size + rest. No prime divides 2^64 but 2, so the most that fits has the same quotient.
+    constexpr std::uint64_t kMost = std::numeric_limits<std::uint64_t>::max();
+    const std::uint64_t whole = kMost / size;
+    const std::uint64_t rest = kMost % size + 1;
+    // All inverses by one (Montgomery 1987): that of the product of all, times the products of all others.
+    std::vector<std::uint64_t> out(skips.size());
+    std::uint64_t product = 1;
+    for (std::size_t i = 0; i < skips.size(); ++i) {
+        out[i] = product;
+        product = product * skips[i] % size;
+    }
+    std::uint64_t inverse = inverse_of(product, size);
+    for (std::size_t i = skips.size(); i-- > 0;) {
+        const std::uint64_t one = inverse * out[i] % size;
+        inverse = inverse * skips[i] % size;
+        out[i] = one * whole + one * rest / size + 1;
+    }
+    return out;
+}
 
 std::uint32_t ring_places(std::span<const RingMember> members) {
     SLUICE_ASSERT(!members.empty());
@@ -289,12 +242,12 @@ std::uint32_t ring_places(std::span<const RingMember> members) {
     return found == kSizes.end() ? kMaxRingPlaces : *found;
 }
 
-void build_ring(std::span<const RingMember> members, std::span<std::uint16_t> ring) {
-    build(members, ring);
+void build_ring(std::span<const RingMember> members, std::span<std::uint16_t> ring, RingWay way) {
+    build(members, ring, way);
 }
 
-void build_ring(std::span<const RingMember> members, std::span<std::uint32_t> ring) {
-    build(members, ring);
+void build_ring(std::span<const RingMember> members, std::span<std::uint32_t> ring, RingWay way) {
+    build(members, ring, way);
 }
 
 }  // namespace sluice::image

@@ -50,11 +50,17 @@ struct RingMember {
 // Places for a ring of these members: a prime from the list. REQUIRES: members is not empty.
 [[nodiscard]] std::uint32_t ring_places(std::span<const RingMember> members);
 
+// How places are looked for. All give the same ring.
+enum class RingWay : std::uint8_t {
+    kFastest,  // many at a time, where the processor has AVX-512
+    kPlain,
+};
+
 // Fills the ring; each place gets an index into members. REQUIRES: ring.size() is a prime of at
 // most kMaxRingPlaces and at least members.size(), members are unique by (address, port) and not
 // empty, and their indices fit the position. Cost: about 5 tries a place, more for larger rings
 // (maglev_bench).
-void build_ring(std::span<const RingMember> members, std::span<std::uint16_t> ring);
-void build_ring(std::span<const RingMember> members, std::span<std::uint32_t> ring);
+void build_ring(std::span<const RingMember> members, std::span<std::uint16_t> ring, RingWay way = RingWay::kFastest);
+void build_ring(std::span<const RingMember> members, std::span<std::uint32_t> ring, RingWay way = RingWay::kFastest);
 
 }  // namespace sluice::image

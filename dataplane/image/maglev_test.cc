@@ -29,9 +29,10 @@ std::vector<RingMember> members_of(std::uint32_t count) {
     return out;
 }
 
-std::vector<std::uint32_t> ring_of(const std::vector<RingMember>& members, std::size_t places) {
+std::vector<std::uint32_t> ring_of(const std::vector<RingMember>& members, std::size_t places,
+                                   RingWay way = RingWay::kFastest) {
     std::vector<std::uint32_t> ring(places, ~0U);
-    build_ring(members, ring);
+    build_ring(members, ring, way);
     return ring;
 }
 
@@ -94,8 +95,26 @@ std::vector<std::uint32_t> paper_ring(const std::vector<RingMember>& members, st
 TEST(MaglevTest, IsTheTableOfThePaperPlaceForPlace) {
     for (const std::uint32_t count : {2U, 7U, 113U, 500U}) {
         for (const std::uint32_t places : {509U, 8191U, 65537U}) {
-            EXPECT_EQ(ring_of(members_of(count), places), paper_ring(members_of(count), places))
-                << count << " members, " << places << " places";
+            for (const RingWay way : {RingWay::kFastest, RingWay::kPlain}) {
+                EXPECT_EQ(ring_of(members_of(count), places, way), paper_ring(members_of(count), places))
+                    << count << " members, " << places << " places, way " << static_cast<int>(way);
+            }
+        }
+    }
+}
+
+TEST(MaglevTest, AllWaysGiveTheSameRing) {
+    std::mt19937 random(3);
+    for (const std::uint32_t count : {64U, 65U, 100U, 508U, 1000U, 3000U}) {
+        for (const std::uint32_t heaviest : {1U, 3U, 10U, 1000U}) {
+            auto members = members_of(count);
+            for (auto& each : members) {
+                each.weight = static_cast<std::uint16_t>(1 + random() % heaviest);
+            }
+            for (const std::uint32_t places : {4093U, 65537U, 524287U}) {
+                EXPECT_EQ(ring_of(members, places), ring_of(members, places, RingWay::kPlain))
+                    << count << " members, weights to " << heaviest << ", " << places << " places";
+            }
         }
     }
 }

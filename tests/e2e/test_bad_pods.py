@@ -56,8 +56,10 @@ def test_more_than_any_node_has(space):
     message = space.cluster.wait_event("huge", "FailedScheduling", namespace=space.namespace)
     assert message.startswith("0/1 nodes are available: ")
     assert "1 Insufficient cpu" in message and "1 Insufficient memory" in message
-    pending = space.cluster.pod("huge", space.namespace)
-    assert pending["status"]["phase"] == "Pending" and condition(pending, "PodScheduled") == "False"
+    # Told twice, in no certain order.
+    pending = space.cluster.wait_pod("huge", lambda pod: condition(pod, "PodScheduled") == "False",
+                                     namespace=space.namespace)
+    assert pending["status"]["phase"] == "Pending"
     entry = [c for c in pending["status"]["conditions"] if c["type"] == "PodScheduled"][0]
     assert entry["reason"] == "Unschedulable"
     gone(space, "huge")

@@ -282,7 +282,11 @@ class Cluster:
             self.api = ApiClient(self.kubeconfig, self.node.ns)
             return self.api.raw("GET", "/readyz")[0] == 200
 
-        eventually(ready, 20, "control plane ready", 0.02)
+        try:
+            eventually(ready, 20, "control plane ready", 0.02)
+        except AssertionError as error:
+            with open(self.control_log) as log_file:
+                raise AssertionError(f"{error}; sluice-control said:\n{log_file.read()[-3000:]}") from error
         if register:
             for node in self.nodes:
                 self.register(node)
