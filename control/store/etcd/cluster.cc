@@ -23,6 +23,9 @@ constexpr int kMaxReconnectMs = 3'000;
 constexpr int kFirstBackoffMs = 50;
 // Also how long an attempt to connect may take.
 constexpr int kMinReconnectMs = 3'000;
+// A connection that came up just when etcd did has been seen to stay without an answer for 30 s and more, about once in
+// 200 starts of both, though attempts to connect have a time.
+constexpr std::chrono::seconds kYoungConnection{4};
 
 Result<std::string> read_pem(const std::string& path, const char* option) {
     if (path.empty()) {
@@ -168,13 +171,25 @@ Result<std::unique_ptr<Cluster>> Cluster::connect(const EtcdOptions& options) {
         SLUICE_TRY_ASSIGN(const Target target, parse_endpoint(url));
         const auto credentials =
             target.tls ? grpc::SslCredentials(tls) : grpc::InsecureChannelCredentials();
-        const auto requests = make_channel(target.address, credentials);
-        cluster->members_.push_back(
-            {url, pb::KV::NewStub(requests),
-             pb::Watch::NewStub(make_channel(target.address, credentials)),
-             pb::Maintenance::NewStub(requests)});
+        Member member;
+        member.url = url;
+        member.connect = [address = target.address, credentials](Member* out) {
+            const auto requests = make_channel(address, credentials);
+            out->kv = pb::KV::NewStub(requests);
+            out->watch = pb::Watch::NewStub(make_channel(address, credentials));
+            out->maintenance = pb::Maintenance::NewStub(requests);
+            out->connected = std::chrono::steady_clock::now();
+        };
+        member.connect(&member);
+        cluster->members_.push_back(std::move(member));
     }
     return cluster;
+}
+
+void Cluster::rotate() {
+    Member& member = current();
+    if (std::chrono::steady_clock::now() - member.connected >= kYoungConnection) member.connect(&member);
+    current_ = (current_ + 1) % members_.size();
 }
 
 Result<Revision> Cluster::revision(SystemTime deadline) {

@@ -3,6 +3,9 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <chrono>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -45,6 +48,8 @@ private:
 // One member. Two connections, so that a long answer to the watch does not hold up requests.
 struct Member {
     std::string url;
+    std::function<void(Member*)> connect;  // makes its connections, in place of those that there are
+    std::chrono::steady_clock::time_point connected;
     std::unique_ptr<pb::KV::Stub> kv;
     std::unique_ptr<pb::Watch::Stub> watch;
     std::unique_ptr<pb::Maintenance::Stub> maintenance;
@@ -63,7 +68,9 @@ public:
 
     [[nodiscard]] Member& current() { return members_[current_]; }
     [[nodiscard]] std::size_t size() const { return members_.size(); }
-    void rotate() { current_ = (current_ + 1) % members_.size(); }
+    // To the next member, as the current one does not answer. Its connections are made anew, unless they are young:
+    // whatever became of them, those begin at the beginning.
+    void rotate();
 
     // The revision etcd is at, by a linearizable read of the current member. Blocks.
     Result<Revision> revision(SystemTime deadline);
