@@ -141,13 +141,13 @@ CLUSTER = {
 }
 
 
-def kill_loop(name, made, seconds, pause_s=0.0, between_s=1.5):
-    """SIGKILL, again and again, of all servers in turn."""
+def kill_loop(name, made, seconds, pause_s=0.0, between_s=1.5, least=1):
+    """SIGKILL, again and again, of all servers in turn: for so long, and so often at least."""
     began = time.monotonic()
     kills = 0
     with load_on(made.servers, pause_s=pause_s) as load:
         load.wait_for_writes()
-        while time.monotonic() - began < seconds:
+        while kills < least or time.monotonic() - began < seconds:
             server = made.servers[kills % len(made.servers)]
             server.kill()
             server.start()
