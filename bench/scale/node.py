@@ -45,7 +45,8 @@ class ScaleNode:
         self.log = log
         self.cluster = harness.Cluster(nodes=1)
         self.node, self.api = self.cluster.node, self.cluster.api
-        self.a, self.b, self.client, self.sink = (self.node.pod(n) for n in ("a", "b", "client", "sink"))
+        self.a, self.b, self.client, self.hooked, self.sink = (
+            self.node.pod(n) for n in ("a", "b", "client", "hooked", "sink"))
         for pod in (self.a, self.b):
             pod.serve()
         self.sink.ns.run(["nft", "add table inet sink; add chain inet sink in "

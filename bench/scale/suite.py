@@ -125,9 +125,11 @@ class Suite:
     def full_rate_changes(self):
         scale = self.scale
         child = self.kept(self.changes / 100)
-        loads = [self.node.load_process(LOAD_ADDRESS, 80, where=scale.client, hooked=hooked,
+        # Of two pods: to the kernel of one, a connection that the hook leads to an endpoint and one to the Service's
+        # address may have the same port, and tc would make them the same connection.
+        loads = [self.node.load_process(LOAD_ADDRESS, 80, where=where, hooked=hooked,
                                         seconds=self.changes / 150, timeout_ms=3000)
-                 for hooked in (True, False)]
+                 for where, hooked in ((scale.hooked, True), (scale.client, False))]
         began = time.monotonic()
         for i in range(self.changes):
             scale.endpoints("load", ([scale.a], [scale.a, scale.b], [scale.b])[i % 3], TCP)
