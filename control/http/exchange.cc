@@ -92,6 +92,10 @@ Result<std::uint32_t> request_time_ms(const Request& request, const Shared& shar
     if (shared.is_untimed && shared.is_untimed(request)) return kUntimed;
     const auto asked = request.parameter("timeout");
     if (!asked || asked->empty()) return timeouts.request_ms;
+    // What is passed on to somebody else's server is not ours to read: upgrades have a time, but do not say which.
+    if (request.path.find("/proxy/") != std::string::npos || request.path.ends_with("/proxy")) {
+        return timeouts.request_ms;
+    }
     const auto ms = duration_ms(*asked);
     if (!ms) {
         return make_error(Code::kInvalidArgument,

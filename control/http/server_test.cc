@@ -469,6 +469,13 @@ TEST(SlowHandler, ARequestMayAskForLessTime) {
         std::this_thread::sleep_for(std::chrono::milliseconds(10));
     }
     EXPECT_EQ(asked, 2);
+    // Timed, as this server does not know it for untimed; but its parameter is another server's.
+    client = TlsClient::connect(server->port());
+    client->send(get("/api/v1/namespaces/a/pods/b/proxy/ws?timeout=soon"));
+    for (int i = 0; i < 500 && asked < 3; ++i) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    EXPECT_EQ(asked, 3);
     for (const char* bad : {"soon", "1", "s", "1x", "-1s", "1s1", "."}) {
         client = TlsClient::connect(server->port());
         client->send(get(std::string("/?timeout=") + bad));
