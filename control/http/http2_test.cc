@@ -59,6 +59,14 @@ struct Held {
     }
 };
 
+// A request that the handler has; its stream's number.
+std::int32_t begin(Http2Client& client, Held& held) {
+    const auto id = client.request("GET", "/");
+    client.flush();
+    held.wait_for(1);
+    return id;
+}
+
 template <class Condition>
 void eventually(Condition condition) {
     for (int i = 0; i < 1'000 && !condition(); ++i) {
@@ -144,9 +152,7 @@ TEST(Http2, AStreamThatIsBrokenOffIsReset) {
     Held held;
     const auto server = serve(held.handler());
     const auto client = Http2Client::connect(server->port());
-    const auto id = client->request("GET", "/");
-    client->flush();
-    held.wait_for(1);
+    const auto id = begin(*client, held);
     held.responders[0]->begin_stream(text_response(200, ""));
     EXPECT_TRUE(held.responders[0]->write("some of it"));
     ASSERT_TRUE(client->pump_until([&] { return client->stream(id).reply.body == "some of it"; }));
@@ -175,9 +181,7 @@ TEST(Http2, StreamsCarryWritesAsTheyCome) {
     Held held;
     const auto server = serve(held.handler());
     const auto client = Http2Client::connect(server->port());
-    const auto id = client->request("GET", "/");
-    client->flush();
-    held.wait_for(1);
+    const auto id = begin(*client, held);
     auto responder = held.responders[0];
     responder->begin_stream({200, {{"Content-Type", "application/json"}}, {}});
     EXPECT_TRUE(responder->write("first"));
@@ -194,9 +198,7 @@ TEST(Http2, AStreamThatTheClientGivesUpIsOverForItsHandler) {
     Held held;
     const auto server = serve(held.handler());
     const auto client = Http2Client::connect(server->port());
-    const auto id = client->request("GET", "/");
-    client->flush();
-    held.wait_for(1);
+    const auto id = begin(*client, held);
     std::atomic<bool> over{false};
     held.responders[0]->begin_stream({});
     held.responders[0]->on_close([&] { over = true; });
@@ -239,9 +241,7 @@ TEST(Http2, WritersWaitForTheReader) {
     Held held;
     const auto server = serve(held.handler());
     const auto client = Http2Client::connect(server->port());
-    const auto id = client->request("GET", "/");
-    client->flush();
-    held.wait_for(1);
+    const auto id = begin(*client, held);
     held.responders[0]->begin_stream({});
     EXPECT_TRUE(held.responders[0]->write(std::string(2 * kLowQueuedStreamBytes, 'x')));
     std::atomic<bool> writable{false};

@@ -20,14 +20,6 @@ public:
     BodyRelay(std::shared_ptr<http::ByteStream> body, std::shared_ptr<http::Responder> responder)
         : body_(std::move(body)), responder_(std::move(responder)) {}
 
-    void start() {
-        responder_->on_close([weak = std::weak_ptr(body_)] {
-            if (const auto body = weak.lock()) body->close();
-        });
-        turn();
-    }
-
-private:
     void turn() {
         body_->read([self = shared_from_this()](Result<std::string> bytes) {
             if (!bytes || bytes->empty()) {
@@ -45,6 +37,7 @@ private:
         });
     }
 
+private:
     std::shared_ptr<http::ByteStream> body_;
     std::shared_ptr<http::Responder> responder_;
 };
@@ -99,7 +92,7 @@ Headers upgrade_headers(const http::Request& request) {
 }
 
 void relay_body(std::shared_ptr<http::ByteStream> body, std::shared_ptr<http::Responder> responder) {
-    std::make_shared<BodyRelay>(std::move(body), std::move(responder))->start();
+    std::make_shared<BodyRelay>(std::move(body), std::move(responder))->turn();
 }
 
 void relay_answer(const http::DialAnswer& answer, const std::shared_ptr<http::Responder>& responder) {

@@ -28,6 +28,7 @@ using Headers = std::vector<std::pair<std::string, std::string>>;
 
 // A body on its way to the client, whose stream has begun: each piece is written when it comes, and the next is asked
 // for when the client has room. Ends the stream with the body, and breaks it off if the body breaks off.
+// Whoever dialed for it ends it with the answer (http::Dialer::End).
 void relay_body(std::shared_ptr<http::ByteStream> body, std::shared_ptr<http::Responder> responder);
 
 // The next server's answer as ours: status, type and up to kMaxErrorBodyBytes of the body.

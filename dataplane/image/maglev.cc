@@ -100,10 +100,7 @@ public:
 
     void fill() {
         // With r places left a turn costs r multiplications when they are listed, and size / r tries otherwise.
-        std::size_t listed = 1;
-        while (listed * listed < 2 * filling_.ring.size()) {
-            ++listed;
-        }
+        const std::size_t listed = root_of(2 * filling_.ring.size());
         const std::size_t crowded = filling_.ring.size() * 2 / 5;
         std::size_t left = filling_.ring.size();
         for (; left > crowded; --left) {
@@ -202,6 +199,14 @@ void build(std::span<const RingMember> members, std::span<Position> ring, RingWa
 }
 
 }  // namespace
+
+std::size_t root_of(std::size_t square) {
+    std::size_t out = 1;
+    while (out * out < square) {
+        ++out;
+    }
+    return out;
+}
 
 std::vector<std::uint64_t> factors_of(std::span<const std::uint32_t> skips, std::uint32_t size) {
     // 2^64 = whole * size + rest. No prime divides 2^64 but 2, so the most that fits has the same quotient.

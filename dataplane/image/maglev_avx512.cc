@@ -40,10 +40,7 @@ public:
 
     void fill() {
         // With r places left a turn costs size / r tries one by one, and r multiplications when they are listed.
-        std::size_t listed = 1;
-        while (listed * listed < 4 * filling_.ring.size()) {
-            ++listed;
-        }
+        const std::size_t listed = root_of(4 * filling_.ring.size());
         const std::size_t crowded = filling_.ring.size() / 5;
         std::size_t left = filling_.ring.size();
         for (; left > std::max(crowded, listed) + kTogether; left -= kTogether) {

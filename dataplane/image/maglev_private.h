@@ -93,6 +93,9 @@ private:
 // below size / 2^64, is far below the distance of two fractions, 1 / size. All members' factors. size is a prime.
 std::vector<std::uint64_t> factors_of(std::span<const std::uint32_t> skips, std::uint32_t size);
 
+// The least number whose square is not below `square`: how many places are listed rather than tried.
+[[nodiscard]] std::size_t root_of(std::size_t square);
+
 // Whether this processor has what fill_by_lanes() uses.
 [[nodiscard]] bool has_lanes();
 // Fills what is free. REQUIRES: has_lanes().

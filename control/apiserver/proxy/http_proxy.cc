@@ -81,7 +81,8 @@ void HttpProxy::handle(const std::shared_ptr<const http::Request>& request,
     const std::size_t query = request->target.find('?');
     const std::string parameters = query == std::string::npos ? std::string() : request->target.substr(query);
     const bool reads = request->method == "GET" || request->method == "HEAD";
-    if (asked->rest.empty() && reads && !streaming::wants_upgrade(*request)) {
+    const bool upgrade = streaming::wants_upgrade(*request);
+    if (asked->rest.empty() && reads && !upgrade) {
         // Links of its page are relative to a folder.
         http::Response moved;
         moved.status = kMovedPermanently;
@@ -98,7 +99,7 @@ void HttpProxy::handle(const std::shared_ptr<const http::Request>& request,
     if (place->kubelet) dial.server_names = {split_proxy_id(asked->id)->name};
     dial.target = (asked->rest.empty() ? "/" : asked->rest) + parameters;
     // As long as the client does. An upgrade is timed, here as by the server.
-    dial.waits_for_answer = is_untimed(*request);
+    dial.waits_for_answer = !upgrade;
     dial.headers.emplace_back("X-Forwarded-Uri", request->path);
     dial.headers.emplace_back("X-Forwarded-Proto", "https");
     const auto named = request->header("host");

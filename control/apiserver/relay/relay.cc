@@ -115,8 +115,9 @@ private:
 void add_forwarded(const http::Request& request, http::DialRequest* dial) {
     const std::size_t own = dial->headers.size();
     for (auto& header : forwarded_headers(request)) {
+        const std::string name = canonical(header.first);
         const bool said = std::any_of(dial->headers.begin(), dial->headers.begin() + static_cast<std::ptrdiff_t>(own),
-                                      [&](const auto& by) { return canonical(header.first) == by.first; });
+                                      [&](const auto& by) { return by.first == name; });
         if (!said) dial->headers.push_back(std::move(header));
     }
 }

@@ -169,26 +169,26 @@ Result<std::unique_ptr<Cluster>> Cluster::connect(const EtcdOptions& options) {
     auto cluster = std::make_unique<Cluster>();
     for (const std::string& url : options.endpoints) {
         SLUICE_TRY_ASSIGN(const Target target, parse_endpoint(url));
-        const auto credentials =
-            target.tls ? grpc::SslCredentials(tls) : grpc::InsecureChannelCredentials();
-        Member member;
+        Member& member = cluster->members_.emplace_back();
         member.url = url;
-        member.connect = [address = target.address, credentials](Member* out) {
-            const auto requests = make_channel(address, credentials);
-            out->kv = pb::KV::NewStub(requests);
-            out->watch = pb::Watch::NewStub(make_channel(address, credentials));
-            out->maintenance = pb::Maintenance::NewStub(requests);
-            out->connected = std::chrono::steady_clock::now();
-        };
-        member.connect(&member);
-        cluster->members_.push_back(std::move(member));
+        member.address = target.address;
+        member.credentials = target.tls ? grpc::SslCredentials(tls) : grpc::InsecureChannelCredentials();
+        member.connect();
     }
     return cluster;
 }
 
+void Member::connect() {
+    const auto requests = make_channel(address, credentials);
+    kv = pb::KV::NewStub(requests);
+    watch = pb::Watch::NewStub(make_channel(address, credentials));
+    maintenance = pb::Maintenance::NewStub(requests);
+    connected = std::chrono::steady_clock::now();
+}
+
 void Cluster::rotate() {
     Member& member = current();
-    if (std::chrono::steady_clock::now() - member.connected >= kYoungConnection) member.connect(&member);
+    if (std::chrono::steady_clock::now() - member.connected >= kYoungConnection) member.connect();
     current_ = (current_ + 1) % members_.size();
 }
 

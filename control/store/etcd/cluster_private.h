@@ -4,7 +4,6 @@
 #include <grpcpp/grpcpp.h>
 
 #include <chrono>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -48,11 +47,15 @@ private:
 // One member. Two connections, so that a long answer to the watch does not hold up requests.
 struct Member {
     std::string url;
-    std::function<void(Member*)> connect;  // makes its connections, in place of those that there are
+    std::string address;  // HOST:PORT
+    std::shared_ptr<grpc::ChannelCredentials> credentials;
     std::chrono::steady_clock::time_point connected;
     std::unique_ptr<pb::KV::Stub> kv;
     std::unique_ptr<pb::Watch::Stub> watch;
     std::unique_ptr<pb::Maintenance::Stub> maintenance;
+
+    // Makes its connections, in place of those that there are.
+    void connect();
 };
 
 // What is in etcd below the prefix at one revision.

@@ -92,12 +92,12 @@ Answer<void> add_ports(const http::Request& request, std::string* out) {
     return {};
 }
 
-// The query as Kubernetes decodes it: fields that are false or empty are left out. 400: it cannot be decoded.
-Answer<std::string> options_json(const ConnectKind& kind, const http::Request& request) {
+// The query as Kubernetes decodes it: fields that are false or empty are left out. rest: the path behind the resource.
+// 400: it cannot be decoded.
+Answer<std::string> options_json(const ConnectKind& kind, const http::Request& request, const std::string& rest) {
     std::string out = "{\"kind\":\"" + std::string(kind.kind) + "\",\"apiVersion\":\"v1\"";
     if (kind.asks == Asks::kPath) {
-        const std::string path = request.path.substr(end_of_resource(request.path));
-        if (!path.empty()) out += ",\"path\":" + http::json_quote(path);
+        if (!rest.empty()) out += ",\"path\":" + http::json_quote(rest);
     } else if (kind.asks == Asks::kStreams) {
         for (const char* name : {"stdin", "stdout", "stderr", "tty"}) {
             if (query_flag(request, name)) out += ",\"" + std::string(name) + "\":true";
@@ -124,7 +124,8 @@ void run_where_admission_waits(const Admission& admission, const CallPtr& call, 
 void ask_about_connection(Core& core, std::shared_ptr<const http::Request> request,
                           std::shared_ptr<http::Responder> responder, std::function<void()> go_on) {
     const Admission* admission = core.admission.load();
-    const auto path = parse_resource_path(std::string_view(request->path).substr(0, end_of_resource(request->path)));
+    const std::size_t end = end_of_resource(request->path);
+    const auto path = parse_resource_path(std::string_view(request->path).substr(0, end));
     const ConnectKind* kind = path ? connect_kind(*path) : nullptr;
     if (core.stopping) {
         return respond_error(*responder, unavailable("the server is shutting down"), Encoding::kJson);
@@ -145,8 +146,8 @@ void ask_about_connection(Core& core, std::shared_ptr<const http::Request> reque
     call->info.subresource = path->subresource;
     call->request = std::move(request);
     call->responder = std::move(responder);
-    auto ask = [call, kind, admission, go_on = std::move(go_on)] {
-        auto json = options_json(*kind, *call->request);
+    auto ask = [call, kind, admission, end, go_on = std::move(go_on)] {
+        auto json = options_json(*kind, *call->request, call->request->path.substr(end));
         if (!json) return call->respond(std::move(json).error());
         const ConnectOptions options{{"", "v1", kind->kind}, std::move(*json)};
         const AdmissionRequest asked{
