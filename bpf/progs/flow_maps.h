@@ -65,7 +65,7 @@ struct sluice_flow_view {
 	__u32 other_count6;
 	__u16 now;  /* tick */
 	__u16 mode; /* enum sluice_flow_mode */
-	__u32 reserved;
+	__u32 ticks; /* the same with more of its bits */
 };
 
 /* The sizes alone, for a first look; 0 if they are still to be settled. */
@@ -95,12 +95,12 @@ SLUICE_ALWAYS_INLINE int sluice_flow_view_open(struct sluice_flow_view *view)
 	view->bucket_count6 = config->bucket_count6 ?
 				      config->bucket_count6 :
 				      SLUICE_FLOW_BUCKETS(SLUICE_FLOW_DEFAULT_FLOWS);
-	view->now = (__u16)(bpf_jiffies64() >> ((config->tick_shift ? config->tick_shift :
-								      SLUICE_FLOW_DEFAULT_TICK_SHIFT) & 31));
+	view->ticks = (__u32)(bpf_jiffies64() >> ((config->tick_shift ? config->tick_shift :
+									SLUICE_FLOW_DEFAULT_TICK_SHIFT) & 31));
+	view->now = (__u16)view->ticks;
 	view->mode = (__u16)config->mode;
 	view->other_count4 = config->other_count4;
 	view->other_count6 = config->other_count6;
-	view->reserved = 0;
 	return 1;
 }
 

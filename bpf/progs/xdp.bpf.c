@@ -2,8 +2,8 @@
  * XDP on node devices: NodePort, external and load-balancer traffic whose backend is on another node, and what those
  * backends answer through this node. Everything else passes untouched, and tc handles it with the same flow table.
  *
- *   glance -> flow table -> next hop -> rewrite or encapsulate -> out
- *                miss: decide (bpf/lib/decide.h) as tc would, and insert
+ *   glance -> recent flows -> flow table -> next hop -> rewrite or encapsulate -> out
+ *                               miss: decide (bpf/lib/decide.h) as tc would, and insert
  *
  * Passed on purpose: backends on this node, refusals that want an answer, fragments, options, ICMP, VLAN tags, what is
  * too big for its next link, next hops that have no neighbour yet or no native XDP. A flow is
@@ -31,6 +31,7 @@
 #include "bpf/progs/xdp_maps.h"
 #include "bpf/progs/xdp_route.h"
 #include "bpf/progs/xdp_send.h"
+#include "bpf/progs/xdp_recent.h"
 
 typedef struct xdp_md *sluice_env;
 
@@ -207,6 +208,8 @@ SLUICE_ALWAYS_INLINE int sluice_go_on(struct xdp_md *ctx, __u32 stage)
 /* A plain packet with ports: what is established is done here, without a call. */
 SLUICE_ALWAYS_INLINE int sluice_plain_packet(struct xdp_md *ctx, const struct sluice_tuple *tuple, const int v6)
 {
+	const struct sluice_recent_place *place;
+	struct sluice_recent_spot recent;
 	struct sluice_xdp_work *work;
 	const struct sluice_hop *hop;
 	struct sluice_flow_view flows;
@@ -228,6 +231,16 @@ SLUICE_ALWAYS_INLINE int sluice_plain_packet(struct xdp_md *ctx, const struct sl
 	 */
 	if (!sluice_may_be_ours(&image, &tuple->dst) || !sluice_flow_view_open(&flows))
 		return XDP_PASS;
+	place = sluice_recent_look(&flows, tuple, &recent, v6);
+	if (place) {
+		if (!sluice_read_plain(ctx, tuple->protocol, &plain, v6))
+			return XDP_PASS;
+		if (sluice_recent_usable(&image, tuple, &plain, place, &recent, v6)) {
+			sluice_count_served(&image, place->backend, plain.total);
+			return sluice_send_tunnel(ctx, &place->hop.dst, place->port_be, &image, &place->hop, &plain,
+						  v6);
+		}
+	}
 	hash = sluice_flow_hash(&flows, tuple, v6);
 	/* The hit stays in registers; map memory is for those who call functions. */
 	missed = !sluice_flow_find_soon(&flows, tuple, hash, &hit, v6);
@@ -241,8 +254,10 @@ SLUICE_ALWAYS_INLINE int sluice_plain_packet(struct xdp_md *ctx, const struct sl
 			     tuple->ports.both_be != hit.new_ports.both_be, v6))
 		return XDP_PASS;
 	if (sluice_flow_usable_by(&flows, plain.tcp_flags, &image, &hit) &&
-	    sluice_flow_follow(&flows, &hit, plain.tcp_flags, v6))
+	    sluice_flow_follow(&flows, &hit, plain.tcp_flags, v6)) {
+		sluice_recent_note(&flows, &hit, &plain, hop, &recent);
 		return sluice_send(ctx, tuple, &hit, &image, hop, &plain, v6);
+	}
 begin:
 	work = bpf_map_lookup_elem(&sluice_xdp_work, &zero);
 	if (!work)

@@ -8,6 +8,7 @@
 
 #include "bpf/lib/case.h"
 #include "bpf/lib/next_hop.h"
+#include "bpf/lib/recent.h"
 
 /* Devices that frames may be redirected to; more are served by tc. */
 #define SLUICE_XDP_MAX_DEVICES 1024
@@ -41,6 +42,30 @@ struct {
 	__type(key, __u32);
 	__type(value, struct sluice_hop_set);
 } sluice_hops SEC(".maps");
+
+/* Sets of a CPU follow one another; the loader says how many each has, and makes the map that large. */
+const volatile __u32 sluice_recent_sets;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct sluice_recent_set);
+} sluice_recent SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SLUICE_RECENT_PLACES);
+	__type(key, __u32);
+	__type(value, struct sluice_recent_place);
+} sluice_recent_to SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct sluice_recent_keys);
+} sluice_recent_k SEC(".maps");
 
 /* By ifindex: devices that this program is attached to in native mode, the only ones sure to take
  * a redirected frame. */

@@ -117,12 +117,11 @@ SLUICE_ALWAYS_INLINE int sluice_lost(void)
 }
 
 /* IP in IP to the backend. */
-SLUICE_ALWAYS_INLINE int sluice_send_tunnel(struct xdp_md *ctx, const struct sluice_flow_hit *hit,
+SLUICE_ALWAYS_INLINE int sluice_send_tunnel(struct xdp_md *ctx, const struct sluice_address *backend, __u16 port_be,
 					    const struct sluice_view *image, const struct sluice_hop *hop,
 					    const struct sluice_plain *plain, const int v6)
 {
 	const struct sluice_address *node = &image->header->node_address[v6];
-	__u16 port_be = hit->new_ports.port_be[SLUICE_DESTINATION];
 	__u32 first_be = 0;
 	__u8 *frame;
 
@@ -144,7 +143,7 @@ SLUICE_ALWAYS_INLINE int sluice_send_tunnel(struct xdp_md *ctx, const struct slu
 		__u32 outer[SLUICE_OUTER6_WORDS];
 		int i;
 
-		sluice_build_outer6(outer, node, &hit->new_dst, plain->total, port_be, first_be);
+		sluice_build_outer6(outer, node, backend, plain->total, port_be, first_be);
 #pragma unroll
 		for (i = 0; i < SLUICE_OUTER6_WORDS; i++)
 			sluice_store32(frame + SLUICE_ETH_HEADER + 4 * i, outer[i]);
@@ -152,7 +151,7 @@ SLUICE_ALWAYS_INLINE int sluice_send_tunnel(struct xdp_md *ctx, const struct slu
 		__u32 outer[SLUICE_OUTER4_WORDS];
 		int i;
 
-		sluice_build_outer4(outer, node->word_be[3], hit->new_dst.word_be[3], plain->total, port_be,
+		sluice_build_outer4(outer, node->word_be[3], backend->word_be[3], plain->total, port_be,
 				    plain->tos);
 #pragma unroll
 		for (i = 0; i < SLUICE_OUTER4_WORDS; i++)
@@ -258,19 +257,25 @@ SLUICE_ALWAYS_INLINE int sluice_send_by_link(struct xdp_md *ctx, const struct sl
 	return sluice_leave(ctx, hop);
 }
 
+SLUICE_ALWAYS_INLINE void sluice_count_served(const struct sluice_view *image, __u32 backend, __u32 total)
+{
+	struct sluice_backend_counters *served = sluice_served_by(image, backend);
+
+	if (served) {
+		SLUICE_COUNT_IN_ROW(image, served->packets, 1);
+		SLUICE_COUNT_IN_ROW(image, served->bytes, SLUICE_ETH_HEADER + total);
+	}
+}
+
 /* Sends a packet of the flow in `hit` on. REQUIRES: sluice_can_send said so. */
 SLUICE_ALWAYS_INLINE int sluice_send(struct xdp_md *ctx, const struct sluice_tuple *tuple,
 				     const struct sluice_flow_hit *hit, const struct sluice_view *image,
 				     const struct sluice_hop *hop, const struct sluice_plain *plain, const int v6)
 {
-	struct sluice_backend_counters *served = sluice_served_by(image, hit->meta.backend);
-
-	if (served) {
-		SLUICE_COUNT_IN_ROW(image, served->packets, 1);
-		SLUICE_COUNT_IN_ROW(image, served->bytes, SLUICE_ETH_HEADER + plain->total);
-	}
+	sluice_count_served(image, hit->meta.backend, plain->total);
 	if (hit->meta.flags & SLUICE_FLOW_TUNNEL)
-		return sluice_send_tunnel(ctx, hit, image, hop, plain, v6);
+		return sluice_send_tunnel(ctx, &hit->new_dst, hit->new_ports.port_be[SLUICE_DESTINATION], image, hop,
+					  plain, v6);
 	if (hit->meta.flags & SLUICE_FLOW_LINK)
 		return sluice_send_by_link(ctx, tuple, hop, plain, v6);
 	return sluice_send_rewritten(ctx, tuple, hit, hop, plain,

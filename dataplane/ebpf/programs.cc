@@ -19,6 +19,7 @@
 
 #include "api/abi/affinity.h"
 #include "api/abi/flow.h"
+#include "api/abi/recent.h"
 #include "api/abi/socket.h"
 #include "api/base/log.h"
 #include "dataplane/ebpf/netns.h"
@@ -87,8 +88,19 @@ std::uint32_t flow_buckets(const EbpfOptions& options) {
 }
 
 
-// The sizes that options decide; 0: as the object says.
+// Of flows that XDP remembers by the tick (bpf/lib/recent.h): 1 MiB a CPU, as much as second-level caches hold, and not
+// more than 32 MiB altogether.
+std::uint32_t recent_sets() {
+    constexpr std::uint32_t kMostSets = 1U << 14U, kMostBytes = 32U << 20U;
+    const auto cpus = static_cast<std::uint32_t>(std::max(libbpf_num_possible_cpus(), 1));
+    return std::min(kMostSets, std::max(kMostBytes / cpus / static_cast<std::uint32_t>(sizeof(sluice_recent_set)), 1U));
+}
+
+// The sizes that options and the machine decide; 0: as the object says.
 std::uint32_t state_entries(const EbpfOptions& options, std::string_view map) {
+    if (map == "sluice_recent") {
+        return recent_sets() * static_cast<std::uint32_t>(std::max(libbpf_num_possible_cpus(), 1));
+    }
     if (map == "sluice_affinity") {
         return SLUICE_AFFINITY_BUCKETS(std::bit_ceil(
             std::clamp(options.affinity_entries, kLeastAffinityEntries, kMostAffinityEntries)));
@@ -154,6 +166,25 @@ Result<void> write_flow_config(bpf_object* object, int map) {
     }
     if (const int error = bpf_map_update_elem(map, &key, &config, BPF_ANY); error != 0) {
         return errno_error(-error, "cannot write the sizes of the flow tables");
+    }
+    return {};
+}
+
+// The keys of the digests of recent flows.
+Result<void> write_recent_keys(int map) {
+    sluice_recent_keys keys{};
+    const std::uint32_t key = 0;
+    if (const int error = bpf_map_lookup_elem(map, &key, &keys); error != 0) {
+        return errno_error(-error, "cannot read the keys of recent flows");
+    }
+    if (keys.first[0] != 0) {
+        return {};
+    }
+    while (keys.first[0] == 0) {
+        SLUICE_ASSERT(getrandom(&keys, sizeof(keys), 0) == sizeof(keys));
+    }
+    if (const int error = bpf_map_update_elem(map, &key, &keys, BPF_ANY); error != 0) {
+        return errno_error(-error, "cannot write the keys of recent flows");
     }
     return {};
 }
@@ -443,6 +474,8 @@ Result<void> Programs::keep_state(bpf_object* object, const std::string& state_d
             SLUICE_TRY(write_flow_config(object, bpf_map__fd(map)));
         } else if (name == "sluice_aff_cfg") {
             SLUICE_TRY(write_affinity_config(object, bpf_map__fd(map)));
+        } else if (name == "sluice_recent_k") {
+            SLUICE_TRY(write_recent_keys(bpf_map__fd(map)));
         }
         if (access(path.c_str(), F_OK) == 0) {
             continue;
@@ -483,6 +516,7 @@ Result<bpf_object*> Programs::open_object(const EbpfOptions& options, const Feat
     } else if (file == "xdp.o") {
         const std::uint32_t frags = features.xdp_frags ? 1 : 0;
         SLUICE_TRY(write_constant(object, path, "sluice_xdp_frags", frags));
+        SLUICE_TRY(write_constant(object, path, "sluice_recent_sets", recent_sets()));
     }
     bpf_program* program = nullptr;
     bpf_object__for_each_program(program, object) {

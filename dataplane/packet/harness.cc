@@ -86,7 +86,7 @@ void Harness::set_node(const image::Node& node) {
     check(image::write_header((*image)->tables(), (*image)->capacities(), facts, 2));
     auto publisher = std::make_unique<image::Publisher>((*image)->tables(), image::Carried{});
     check(publisher->set_node_addresses(node.nodeport_addresses));
-    const std::string state = sandbox_->bpffs() + "/state";
+    const std::string state = state_directory();
     ::mkdir(state.c_str(), 0700);
     programs_.reset();
     auto programs = Programs::load(options_, Features::probe(), **image, state);
@@ -192,6 +192,8 @@ std::uint32_t Harness::time_ns(TcProgram program, const packets::Bytes& frame,
     }
     return options.duration;
 }
+
+std::string Harness::state_directory() const { return sandbox_->bpffs() + "/state"; }
 
 std::uint64_t Harness::drops(std::uint32_t reason) const {
     return image::sum_drops(image_->tables(), reason);

@@ -65,6 +65,8 @@ public:
     // For who publishes into the image by itself.
     [[nodiscard]] const image::Tables& tables() const { return image_->tables(); }
     [[nodiscard]] const image::Capacities& capacities() const { return image_->capacities(); }
+    // Where the tables that outlive images are pinned.
+    [[nodiscard]] std::string state_directory() const;
     [[nodiscard]] std::uint64_t drops(std::uint32_t reason) const;
     [[nodiscard]] sluice_service_counters counters(std::uint32_t service) const;
 

@@ -1,0 +1,89 @@
+/*
+ * Packets of tunnelled flows that had another one in this tick: done without a look at the flow table
+ * (bpf/lib/recent.h). Include after xdp_send.h.
+ *
+ * Only where the table would say the same: it is the only one of its family, the flow is established, and the packet
+ * neither begins nor ends a connection. Datagrams leave a backend that no longer serves at once, here too.
+ */
+#ifndef SLUICE_PROGS_XDP_RECENT_H
+#define SLUICE_PROGS_XDP_RECENT_H
+
+/* Where this packet's flow is or would be. */
+struct sluice_recent_spot {
+	struct sluice_recent_set *set; /* NULL: not for such packets */
+	__u64 tag;
+	__u32 place;
+};
+
+SLUICE_ALWAYS_INLINE struct sluice_recent_place *sluice_recent_place_at(__u32 place)
+{
+	return bpf_map_lookup_elem(&sluice_recent_to, &place);
+}
+
+/* Returns where packets of the flow go, or NULL. */
+SLUICE_ALWAYS_INLINE const struct sluice_recent_place *
+sluice_recent_look(const struct sluice_flow_view *flows, const struct sluice_tuple *tuple,
+		   struct sluice_recent_spot *spot, const int v6)
+{
+	const struct sluice_recent_keys *keys;
+	struct sluice_recent_key key;
+	__u32 zero = 0;
+	__u32 index;
+
+	spot->set = 0;
+	if (flows->mode != SLUICE_FLOW_ALONE || tuple->protocol == SLUICE_IPPROTO_SCTP)
+		return 0;
+	keys = bpf_map_lookup_elem(&sluice_recent_k, &zero);
+	if (!keys || !keys->first[0])
+		return 0;
+	key = sluice_recent_key_of(keys, tuple, flows->ticks, v6);
+	index = bpf_get_smp_processor_id() * sluice_recent_sets +
+		(__u32)((__u64)key.point * sluice_recent_sets >> 32);
+	spot->set = bpf_map_lookup_elem(&sluice_recent, &index);
+	spot->tag = key.tag;
+	if (!spot->set)
+		return 0;
+	spot->place = sluice_recent_find(spot->set, key.tag);
+	return spot->place < SLUICE_RECENT_PLACES ? sluice_recent_place_at(spot->place) : 0;
+}
+
+/* Whether a packet with these flags leaves the flow as it is. */
+SLUICE_ALWAYS_INLINE int sluice_recent_quiet(__u8 tcp_flags)
+{
+	return !(tcp_flags & (SLUICE_TCP_SYN | SLUICE_TCP_FIN | SLUICE_TCP_RST));
+}
+
+/* Whether the packet may go by what is remembered. If not, that is forgotten. */
+SLUICE_ALWAYS_INLINE int sluice_recent_usable(const struct sluice_view *image, const struct sluice_tuple *tuple,
+					      const struct sluice_plain *plain,
+					      const struct sluice_recent_place *place,
+					      const struct sluice_recent_spot *spot, const int v6)
+{
+	if (sluice_recent_quiet(plain->tcp_flags) &&
+	    (tuple->protocol != SLUICE_IPPROTO_UDP ||
+	     sluice_backend_serves(image, place->backend, place->incarnation)) &&
+	    sluice_has_tunnel(image, SLUICE_FLOW_TUNNEL, v6) &&
+	    sluice_can_send(&place->hop, plain, tuple->protocol, SLUICE_FLOW_TUNNEL, 0, v6))
+		return 1;
+	sluice_recent_drop(spot->set, spot->tag);
+	return 0;
+}
+
+/* Remembers the flow of a packet that is about to be sent, if its next ones may go by that. */
+SLUICE_ALWAYS_INLINE void sluice_recent_note(const struct sluice_flow_view *flows, const struct sluice_flow_hit *hit,
+					     const struct sluice_plain *plain, const struct sluice_hop *hop,
+					     const struct sluice_recent_spot *spot)
+{
+	__u32 number = hit->meta.backend & (SLUICE_RECENT_PLACES - 1);
+	struct sluice_recent_place *place;
+
+	if (!spot->set || !(hit->meta.flags & SLUICE_FLOW_TUNNEL) || hit->state != SLUICE_FLOW_ESTABLISHED ||
+	    !sluice_recent_quiet(plain->tcp_flags))
+		return;
+	place = sluice_recent_place_at(number);
+	if (place && sluice_recent_settle(place, flows->ticks, hop, hit->meta.backend, hit->meta.incarnation,
+					  hit->new_ports.port_be[SLUICE_DESTINATION]))
+		sluice_recent_put(spot->set, spot->tag, number);
+}
+
+#endif
