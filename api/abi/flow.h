@@ -141,6 +141,12 @@ struct sluice_flow_mover {
 };
 SLUICE_STATIC_ASSERT(sizeof(struct sluice_flow_mover) == 72, "flow mover");
 
+/*
+ * Who remembers that a flow of direct return is established (bpf/lib/recent.h) learns here that one is not any more: a
+ * number for each of so many groups of flows, which changes whenever one of the group leaves that state.
+ */
+#define SLUICE_FLOW_GROUPS 1024
+
 /* Bytes for each CPU to work in. */
 #define SLUICE_FLOW_ROOM 336
 

@@ -9,7 +9,7 @@
 
 #define SLUICE_RECENT_WAYS 8
 /* The most 32-bit words that a digest is over. */
-#define SLUICE_RECENT_WORDS 10
+#define SLUICE_RECENT_WORDS 11
 
 /* Of one CPU, a cache line. From the lowest bit: the destination's number, a few bits of the tick, a digest; 0: none. */
 struct sluice_recent_set {
@@ -22,6 +22,6 @@ struct sluice_recent_keys {
 	__u64 first[SLUICE_RECENT_WORDS + 1];
 	__u64 second[SLUICE_RECENT_WORDS + 1];
 };
-SLUICE_STATIC_ASSERT(sizeof(struct sluice_recent_keys) == 176, "recent keys");
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_recent_keys) == 192, "recent keys");
 
 #endif

@@ -12,7 +12,11 @@
  *   ... sluice_flow_other4, sluice_flow_other6: the same for the second table, while flows move
  *   void *sluice_flow_room_at(void);    SLUICE_FLOW_ROOM bytes of this CPU's, aligned to 8; or NULL
  *
- * which return NULL when the index is outside the table. `v6` is a constant in every call, so each
+ * which return NULL when the index is outside the table; and, if somebody remembers that flows are established,
+ *
+ *   #define SLUICE_FLOW_LEFT(group)     a flow of direct return of this group is so no longer
+ *
+ * `v6` is a constant in every call, so each
  * family has its
  * own straight code; `v6 | SLUICE_FLOW_OTHER` is the family's second table. Any number of CPUs may
  * call anything here at
@@ -36,6 +40,10 @@
 #define SLUICE_FLOW_OTHER 2
 /* The slot of a hit that may be used for this packet, but is neither followed nor forgotten. In no table. */
 #define SLUICE_FLOW_NOWHERE 0xffffffffU
+
+#ifndef SLUICE_FLOW_LEFT
+#define SLUICE_FLOW_LEFT(group) ((void)(group))
+#endif
 
 /* One half of a flow as found: a copy, and where it lies. */
 struct sluice_flow_hit {
@@ -341,6 +349,23 @@ SLUICE_ALWAYS_INLINE int sluice_flow_find_soon(const struct sluice_flow_view *vi
 	return sluice_flow_take(set, bucket, hit, v6);
 }
 
+/* Of which group (SLUICE_FLOW_GROUPS) the flow is whose client sends from there. */
+SLUICE_ALWAYS_INLINE __u32 sluice_flow_group_of(__u32 src_be, __u32 ports_be)
+{
+	return (src_be ^ ports_be) * 0x9e3779b1U / (0xffffffffU / SLUICE_FLOW_GROUPS + 1);
+}
+
+/* The same of a half, or SLUICE_FLOW_GROUPS if it is not one of direct return. */
+SLUICE_ALWAYS_INLINE __u32 sluice_flow_group_at(struct sluice_flow_set *set, __u32 slot, const int v6)
+{
+	if (!(sluice_flow_meta_of(set, slot, v6)->flags & SLUICE_FLOW_ONE_WAY))
+		return SLUICE_FLOW_GROUPS;
+	return v6 & 1 ? sluice_flow_group_of(sluice_flow_record6(set, slot)->src_be[3],
+					     sluice_flow_record6(set, slot)->ports_be) :
+			sluice_flow_group_of(sluice_flow_record4(set, slot)->src_be,
+					     sluice_flow_record4(set, slot)->ports_be);
+}
+
 /*
  * Moves a half to a state if it is still the one with this id. FREE forgets it; a half that is
  * still being written is
@@ -351,7 +376,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_set_state(const struct sluice_flow_view *vi
 {
 	struct sluice_flow_set *set = sluice_flow_head(view, index / SLUICE_FLOW_WAYS, v6);
 	__u32 slot = index & (SLUICE_FLOW_WAYS - 1);
-	__u32 word;
+	__u32 word, group;
 	int i;
 
 	if (!set)
@@ -364,8 +389,17 @@ SLUICE_ALWAYS_INLINE int sluice_flow_set_state(const struct sluice_flow_view *vi
 		/* Its writer is not done, and will publish it in a state of its own. */
 		if (state != SLUICE_FLOW_FREE && (word & SLUICE_FLOW_STATE_MASK) == SLUICE_FLOW_BUSY)
 			return 0;
-		if (SLUICE_FLOW_SWAP(&set->word[slot], word, id | state) == word)
+		/* The record is this half's if the word is still the same afterwards. */
+		group = SLUICE_FLOW_GROUPS;
+		if ((word & SLUICE_FLOW_STATE_MASK) == SLUICE_FLOW_ESTABLISHED) {
+			sluice_read_barrier();
+			group = sluice_flow_group_at(set, slot, v6);
+		}
+		if (SLUICE_FLOW_SWAP(&set->word[slot], word, id | state) == word) {
+			if (group < SLUICE_FLOW_GROUPS)
+				SLUICE_FLOW_LEFT(group);
 			return 1;
+		}
 	}
 	return 0;
 }

@@ -3,9 +3,9 @@
  * all else that XDP does with a packet, and 64,000 flows of eight bytes fit where their records do not.
  *
  * A set of eight entries belongs to one CPU, which alone reads and writes it while it handles a packet. An entry is a
- * digest of the tuple, of the family and of the tick, and the number of a destination, which is as short-lived: what is
- * here was in the flow table less than a tick (about a second) ago, and each flow is looked up there once a tick, so that
- * its timeouts go on. Packets that begin or end a connection take the entry away.
+ * digest of the tuple, of the family, of the tick and of how many flows of its group have ended (SLUICE_FLOW_LEFT), and the
+ * number of a destination, which is as short-lived. So each flow is looked up in its table once a tick (about a second),
+ * which keeps it young; and when one ends, wherever that is seen, all CPUs look those of its group up again.
  *
  * The digest is two multilinear hashes (Lemire and Kaser, "Strongly universal string hashing is fast", 2014) with secret
  * keys: whoever does not know them finds no two tuples that are taken for each other more often than by chance, which is
@@ -16,7 +16,6 @@
 
 #include "api/abi/recent.h"
 #include "bpf/lib/next_hop.h"
-#include "bpf/lib/parse.h"
 
 /* Destinations that a CPU's flows may have in a tick, by the backend's index modulo this; a power of two. */
 #define SLUICE_RECENT_PLACES 1024
@@ -49,10 +48,13 @@ SLUICE_ALWAYS_INLINE void sluice_recent_add(const struct sluice_recent_keys *key
 	*second += keys->second[i + 1] * word;
 }
 
-/* Of a tuple with ports, TCP's or UDP's. `ticks`: since the machine started, below 2^30. */
+/*
+ * Of a tuple with ports, TCP's or UDP's. `ticks`: since the machine started, below 2^30. `left`: of the flow's group, read
+ * before the flow table is.
+ */
 SLUICE_ALWAYS_INLINE struct sluice_recent_key sluice_recent_key_of(const struct sluice_recent_keys *keys,
 								   const struct sluice_tuple *tuple,
-								   __u32 ticks, const int v6)
+								   __u32 ticks, __u32 left, const int v6)
 {
 	__u64 first = keys->first[0];
 	__u64 second = keys->second[0];
@@ -63,13 +65,14 @@ SLUICE_ALWAYS_INLINE struct sluice_recent_key sluice_recent_key_of(const struct 
 	sluice_recent_add(keys, &first, &second, 1, tuple->ports.both_be);
 	sluice_recent_add(keys, &first, &second, 2, tuple->src.word_be[3]);
 	sluice_recent_add(keys, &first, &second, 3, tuple->dst.word_be[3]);
+	sluice_recent_add(keys, &first, &second, 4, left);
 	if (v6) {
 #if defined(__bpf__)
 #pragma unroll
 #endif
 		for (i = 0; i < 3; i++) {
-			sluice_recent_add(keys, &first, &second, 4 + i, tuple->src.word_be[i]);
-			sluice_recent_add(keys, &first, &second, 7 + i, tuple->dst.word_be[i]);
+			sluice_recent_add(keys, &first, &second, 5 + i, tuple->src.word_be[i]);
+			sluice_recent_add(keys, &first, &second, 8 + i, tuple->dst.word_be[i]);
 		}
 	}
 	/*

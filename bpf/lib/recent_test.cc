@@ -38,8 +38,10 @@ sluice_tuple v4(std::uint32_t source, std::uint16_t port, std::uint32_t destinat
 
 class RecentTest : public ::testing::Test {
 protected:
-    sluice_recent_key key(const sluice_tuple& tuple, std::uint32_t ticks = 1000, bool v6 = false) const {
-        return v6 ? sluice_recent_key_of(&keys_, &tuple, ticks, 1) : sluice_recent_key_of(&keys_, &tuple, ticks, 0);
+    [[nodiscard]] sluice_recent_key key(const sluice_tuple& tuple, std::uint32_t ticks = 1000, bool v6 = false,
+                                        std::uint32_t left = 7) const {
+        return v6 ? sluice_recent_key_of(&keys_, &tuple, ticks, left, 1)
+                  : sluice_recent_key_of(&keys_, &tuple, ticks, left, 0);
     }
     sluice_recent_keys keys_ = some_keys(1);
     sluice_recent_set set_{};
@@ -89,10 +91,10 @@ TEST_F(RecentTest, DropForgetsOneAlone) {
     for (const auto port : std::array<std::uint16_t, 3>{1, 3, 4}) EXPECT_EQ(sluice_recent_find(&set_, key(v4(1, port)).tag), port);
 }
 
-TEST_F(RecentTest, EachPartOfTheTupleTheTickAndTheFamilyCount) {
+TEST_F(RecentTest, EachPartOfTheTupleTheTickTheFamilyAndTheEndOfOthersCount) {
     const sluice_tuple tuple = v4(0x01020304, 4000);
     std::vector<std::uint64_t> tags{key(tuple).tag, key(tuple, 1001).tag, key(tuple, 1000 + 65536).tag,
-                                    key(tuple, 1000, true).tag};
+                                    key(tuple, 1000, true).tag, key(tuple, 1000, false, 8).tag};
     sluice_tuple other = tuple;
     other.protocol = SLUICE_IPPROTO_UDP;
     tags.push_back(key(other).tag);

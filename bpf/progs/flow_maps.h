@@ -33,6 +33,23 @@ SLUICE_FLOW_MAP(sluice_flows6, struct sluice_flow_bucket6,
 SLUICE_FLOW_MAP(sluice_flows4_old, struct sluice_flow_bucket4, 1);
 SLUICE_FLOW_MAP(sluice_flows6_old, struct sluice_flow_bucket6, 1);
 
+/* Of each group of flows (SLUICE_FLOW_GROUPS): how often one of direct return was established and is so no longer. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SLUICE_FLOW_GROUPS);
+	__type(key, __u32);
+	__type(value, __u32);
+} sluice_flow_left SEC(".maps");
+
+SLUICE_ALWAYS_INLINE void sluice_flow_note_left(__u32 group)
+{
+	__u32 *count = bpf_map_lookup_elem(&sluice_flow_left, &group);
+
+	if (count)
+		__sync_fetch_and_add(count, 1);
+}
+#define SLUICE_FLOW_LEFT(group) sluice_flow_note_left(group)
+
 /* How many refusals this CPU has answered in the current tick. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -27,6 +27,7 @@ sluice_recent_look(const struct sluice_flow_view *flows, const struct sluice_tup
 {
 	const struct sluice_recent_keys *keys;
 	struct sluice_recent_key key;
+	const __u32 *left;
 	__u32 zero = 0;
 	__u32 index;
 
@@ -36,7 +37,11 @@ sluice_recent_look(const struct sluice_flow_view *flows, const struct sluice_tup
 	keys = bpf_map_lookup_elem(&sluice_recent_k, &zero);
 	if (!keys || !keys->first[0])
 		return 0;
-	key = sluice_recent_key_of(keys, tuple, flows->ticks, v6);
+	index = sluice_flow_group_of(tuple->src.word_be[3], tuple->ports.both_be);
+	left = bpf_map_lookup_elem(&sluice_flow_left, &index);
+	if (!left)
+		return 0;
+	key = sluice_recent_key_of(keys, tuple, flows->ticks, SLUICE_READ_ONCE(*left), v6);
 	index = bpf_get_smp_processor_id() * sluice_recent_sets +
 		(__u32)((__u64)key.point * sluice_recent_sets >> 32);
 	spot->set = bpf_map_lookup_elem(&sluice_recent, &index);

@@ -137,6 +137,24 @@ TEST_P(Recent, AConnectionThatIsOverIsNotGoneOnWith) {
     }
 }
 
+// Packets of one connection by devices with XDP and without.
+TEST_P(Recent, WhatTcSeesTheEndOfIsOverHereToo) {
+    const Shape shape = GetParam();
+    for (const std::uint8_t end : {kFin, kRst}) {
+        port_ = static_cast<std::uint16_t>(port_ + 1);
+        serve(shape, {1});
+        establish(shape);
+        serve(shape, {2});
+        if (shape.protocol == 6) {
+            EXPECT_EQ(harness_->run(TcProgram::kNodeIngress, packet(shape, end | kAck)).view.dst, pod(shape.v6, 1));
+        }
+        EXPECT_EQ(harness_->run(TcProgram::kNodeIngress, packet(shape, kSyn)).view.dst, pod(shape.v6, 2));
+        for (int i = 0; i < 3; ++i) {
+            EXPECT_EQ(sent_to(packet(shape, kAck)), pod(shape.v6, 2));
+        }
+    }
+}
+
 TEST_P(Recent, ABackendThatComesBackIsNotTheOneThatLeft) {
     const Shape shape = GetParam();
     serve(shape, {1});
