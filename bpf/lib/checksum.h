@@ -9,14 +9,8 @@
 /* A 64-bit sum of 32-bit words, folded to 32 bits that stand for the same one's complement sum. */
 SLUICE_ALWAYS_INLINE __u32 sluice_sum_fold32(__u64 sum)
 {
-#ifdef __bpf__
-	sum = (sum & 0xffffffffU) + (sum >> 32);
-	sum = (sum & 0xffffffffU) + (sum >> 32);
-	return (__u32)sum;
-#else
-	/* The same number: the lower half's carry goes where the upper half is. Rotating is one instruction here. */
+	/* Rotated by half: the lower half's carry goes where the upper half is. */
 	return (__u32)((sum + (sum << 32 | sum >> 32)) >> 32);
-#endif
 }
 
 /* The checksum field for a sum of words: folded to 16 bits and inverted. */
@@ -24,12 +18,7 @@ SLUICE_ALWAYS_INLINE __u16 sluice_sum_finish(__u64 sum)
 {
 	__u32 folded = sluice_sum_fold32(sum);
 
-#ifdef __bpf__
-	folded = (folded & 0xffff) + (folded >> 16);
-	folded = (folded & 0xffff) + (folded >> 16);
-#else
 	folded = (folded + (folded << 16 | folded >> 16)) >> 16;
-#endif
 	return (__u16)~folded;
 }
 

@@ -427,6 +427,10 @@ SLUICE_ALWAYS_INLINE int sluice_flow_follow(const struct sluice_flow_view *view,
 	__u32 state = hit->state;
 	__u32 slot, peer_slot;
 
+	/* Nearly always. */
+	if (state == SLUICE_FLOW_ESTABLISHED && hit->seen == view->now &&
+	    !(tcp_flags & (SLUICE_TCP_RST | SLUICE_TCP_FIN)))
+		return 1;
 	if (hit->meta.protocol == SLUICE_IPPROTO_UDP) {
 		if (reverse || (hit->meta.flags & SLUICE_FLOW_ONE_WAY))
 			state = SLUICE_FLOW_ESTABLISHED;

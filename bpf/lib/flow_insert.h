@@ -195,9 +195,9 @@ SLUICE_ALWAYS_INLINE int sluice_flow_reserve(const struct sluice_flow_view *view
 {
 	struct sluice_flow_set *set = sluice_flow_head(view, place->bucket, v6);
 	__u32 tag = place->tag;
-	__u32 best = 0, victim = 0, victim_word;
+	__u32 best = 0, victim = 0;
 	struct sluice_flow_meta *meta;
-	__u32 slot, word, next, state, rank;
+	__u32 slot, word, next, rank;
 	int same_tag = 0;
 #ifndef __bpf__
 	__u32 free_slots = 0;
@@ -267,29 +267,23 @@ SLUICE_ALWAYS_INLINE int sluice_flow_reserve(const struct sluice_flow_view *view
 	if (!best)
 		return SLUICE_FLOW_FULL;
 
+	/*
+	 * Who holds the claim gives words their ids. Others only change the state, so whatever this word becomes meanwhile
+	 * is lost with the half that is given up.
+	 */
 	victim &= SLUICE_FLOW_WAYS - 1;
-	victim_word = SLUICE_READ_ONCE(set->word[victim]);
-	for (i = 0; i < SLUICE_FLOW_WORD_TRIES; i++) {
-		word = SLUICE_READ_ONCE(set->word[victim]);
-		if ((word ^ victim_word) & SLUICE_FLOW_ID_MASK)
-			return SLUICE_FLOW_CLAIMED;
-		state = word & SLUICE_FLOW_STATE_MASK;
-		next = ((word + SLUICE_FLOW_GENERATION_ONE) & SLUICE_FLOW_GENERATION_MASK) | tag;
-		if (SLUICE_FLOW_SWAP(&set->word[victim], word,
-						next | SLUICE_FLOW_BUSY) != word)
-			continue;
-		if (state != SLUICE_FLOW_FREE) {
-			meta = sluice_flow_meta_of(set, victim, v6);
-			sluice_flow_set_state(view, meta->peer, meta->peer_id, SLUICE_FLOW_FREE,
-					      v6);
-			if (best < 0x400000)
-				set->evicted_live++;
-		}
-		place->slot = victim;
-		place->id = next;
-		return SLUICE_FLOW_INSERTED;
+	word = SLUICE_READ_ONCE(set->word[victim]);
+	next = ((word + SLUICE_FLOW_GENERATION_ONE) & SLUICE_FLOW_GENERATION_MASK) | tag;
+	SLUICE_STORE_OVER(&set->word[victim], next | SLUICE_FLOW_BUSY);
+	if ((word & SLUICE_FLOW_STATE_MASK) != SLUICE_FLOW_FREE) {
+		meta = sluice_flow_meta_of(set, victim, v6);
+		sluice_flow_set_state(view, meta->peer, meta->peer_id, SLUICE_FLOW_FREE, v6);
+		if (best < 0x400000)
+			set->evicted_live++;
 	}
-	return SLUICE_FLOW_CLAIMED;
+	place->slot = victim;
+	place->id = next;
+	return SLUICE_FLOW_INSERTED;
 }
 
 /* Fills a BUSY slot. The new tuple is `other` turned round. */
@@ -344,6 +338,12 @@ SLUICE_ALWAYS_INLINE int sluice_flow_publish(struct sluice_flow_set *set, __u32 
 	slot &= SLUICE_FLOW_WAYS - 1;
 	return SLUICE_FLOW_SWAP(&set->word[slot], id | SLUICE_FLOW_BUSY, id | state) ==
 	       (id | SLUICE_FLOW_BUSY);
+}
+
+/* The same for a half that nobody else knows of: nobody can have forgotten it. */
+SLUICE_ALWAYS_INLINE void sluice_flow_publish_unknown(struct sluice_flow_set *set, __u32 slot, __u32 id, __u32 state)
+{
+	SLUICE_STORE_OVER(&set->word[slot & (SLUICE_FLOW_WAYS - 1)], id | state);
 }
 
 /*
@@ -459,8 +459,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_put_reverse(const struct sluice_flow_view *
 					 (pair->fin >> 1 & SLUICE_FLOW_FIN) |
 					 (pair->snat ? SLUICE_FLOW_SNAT : 0)),
 				  v6);
-		if (!sluice_flow_publish(set, reverse->slot, reverse->id, pair->state))
-			result = SLUICE_FLOW_CLAIMED;
+		sluice_flow_publish_unknown(set, reverse->slot, reverse->id, pair->state);
 	}
 	if (reverse->bucket != forward->bucket)
 		sluice_flow_release(set);
@@ -537,10 +536,11 @@ SLUICE_ALWAYS_INLINE int sluice_flow_insert(const struct sluice_flow_view *view,
 			  (__u8)(pair->flags | (pair->fin & SLUICE_FLOW_FIN) |
 				 (pair->snat ? SLUICE_FLOW_SNAT : 0)),
 			  v6);
-	if (!sluice_flow_publish(set, forward->slot, forward->id, pair->state)) {
+	if (pair->flags & SLUICE_FLOW_ONE_WAY) {
+		sluice_flow_publish_unknown(set, forward->slot, forward->id, pair->state);
+	} else if (!sluice_flow_publish(set, forward->slot, forward->id, pair->state)) {
 		/* The new reverse half was displaced already, and took this one with it. */
-		if (pair->peer != pair->slot)
-			sluice_flow_set_state(view, pair->peer, pair->peer_id, SLUICE_FLOW_FREE, v6);
+		sluice_flow_set_state(view, pair->peer, pair->peer_id, SLUICE_FLOW_FREE, v6);
 		result = SLUICE_FLOW_CLAIMED;
 	}
 out:

@@ -153,11 +153,11 @@ SLUICE_ALWAYS_INLINE int sluice_ipv4_sum_right(const __u8 *ip, __u32 header, con
 			break;
 		sum += sluice_load32(ip + at);
 	}
-	sum = (sum & 0xffffffffU) + (sum >> 32);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return sum == 0xffff;
+	/*
+	 * It is if the sum is a multiple of 0xffff and not 0. Such a number times the inverse of 0xffff (modulo 2^64) is the
+	 * quotient, and no other number gives one as small (Warren, "Hacker's Delight", "Test for zero remainder").
+	 */
+	return sum * 0xfffefffefffeffffULL - 1 < 0x0001000100010001ULL;
 }
 
 SLUICE_ALWAYS_INLINE int sluice_parse_ipv4(const void *data, const void *data_end, __u32 frame_len,

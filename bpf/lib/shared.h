@@ -43,6 +43,30 @@
 #endif
 
 /*
+ * Stores a word that nobody else may set meanwhile, but that others may try to compare and swap: after this they fail.
+ * Ordered before all that is written next, and after what was written before. Needs no bus lock where stores are seen in
+ * their order.
+ */
+#ifndef SLUICE_STORE_OVER
+#if defined(__bpf__) && defined(__TARGET_ARCH_x86_64)
+#define SLUICE_STORE_OVER(cell, value)                    \
+	do {                                              \
+		__asm__ volatile("" ::: "memory");        \
+		SLUICE_WRITE_ONCE(*(cell), value);        \
+		__asm__ volatile("" ::: "memory");        \
+	} while (0)
+#elif defined(__bpf__)
+#define SLUICE_STORE_OVER(cell, value) ((void)__sync_lock_test_and_set(cell, value))
+#else
+#define SLUICE_STORE_OVER(cell, value)                           \
+	do {                                                     \
+		__atomic_store_n(cell, value, __ATOMIC_RELEASE); \
+		__atomic_thread_fence(__ATOMIC_RELEASE);         \
+	} while (0)
+#endif
+#endif
+
+/*
  * Compare and swap of the flow tables' words and claims. Who defines SLUICE_FLOW_ONE_WRITER is the only one who writes
  * the tables that it hands to this code, as an lcore is, and pays for no atomic operation. Others may read them: they
  * see what is stored in its order.

@@ -53,6 +53,7 @@ void* room_of_actor();
 #define SLUICE_WRITE_ONCE(x, value) sluice::write_cell<__typeof__(x)>(&(x), (__typeof__(x))(value))
 #define SLUICE_COMPARE_AND_SWAP(cell, before, after) \
     sluice::swap_cell<__typeof__(*(cell))>(cell, (__typeof__(*(cell)))(before), (__typeof__(*(cell)))(after))
+#define SLUICE_STORE_OVER(cell, value) sluice::write_cell<__typeof__(*(cell))>(cell, (__typeof__(*(cell)))(value))
 #define SLUICE_ABOUT_TO_READ(cell) sluice::switch_point()
 #define SLUICE_ABOUT_TO_WRITE(cell) sluice::switch_point()
 #define SLUICE_FLOW_ROOM_OF_ACTOR sluice::room_of_actor
