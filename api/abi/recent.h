@@ -8,8 +8,10 @@
 #include "api/abi/types.h"
 
 #define SLUICE_RECENT_WAYS 8
+/* Destinations that a CPU's flows may have in a tick, by the backend's index modulo this; a power of two. */
+#define SLUICE_RECENT_PLACES 1024
 /* The most 32-bit words that a digest is over. */
-#define SLUICE_RECENT_WORDS 11
+#define SLUICE_RECENT_WORDS 9
 
 /* Of one CPU, a cache line. From the lowest bit: the destination's number, a few bits of the tick, a digest; 0: none. */
 struct sluice_recent_set {
@@ -17,11 +19,11 @@ struct sluice_recent_set {
 };
 SLUICE_STATIC_ASSERT(sizeof(struct sluice_recent_set) == 64, "recent set");
 
-/* Random, and the same for all programs that share the sets. first[0] is 0 until they are drawn. */
+/* Random. */
 struct sluice_recent_keys {
 	__u64 first[SLUICE_RECENT_WORDS + 1];
 	__u64 second[SLUICE_RECENT_WORDS + 1];
 };
-SLUICE_STATIC_ASSERT(sizeof(struct sluice_recent_keys) == 192, "recent keys");
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_recent_keys) == 160, "recent keys");
 
 #endif

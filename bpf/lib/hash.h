@@ -37,15 +37,20 @@ struct sluice_filter_bits {
 	__u64 mask;
 };
 
-SLUICE_ALWAYS_INLINE struct sluice_filter_bits
-sluice_filter_of(__u64 seed, const struct sluice_address *address)
+/* By what sluice_hash_address says. */
+SLUICE_ALWAYS_INLINE struct sluice_filter_bits sluice_filter_by(__u64 h)
 {
-	__u64 h = sluice_hash_address(seed, address);
 	struct sluice_filter_bits bits;
 
 	bits.word = (__u32)(h >> 40) & (SLUICE_FILTER_WORDS - 1);
 	bits.mask = 1ULL << (h >> 58) | 1ULL << (h >> 52 & 63);
 	return bits;
+}
+
+SLUICE_ALWAYS_INLINE struct sluice_filter_bits
+sluice_filter_of(__u64 seed, const struct sluice_address *address)
+{
+	return sluice_filter_by(sluice_hash_address(seed, address));
 }
 
 /* The rest of it. bucket_count is a power of two. */

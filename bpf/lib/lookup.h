@@ -154,13 +154,14 @@ sluice_find_frontend(const struct sluice_view *view, const struct sluice_fronten
 /*
  * Whether sluice_classify could say anything but PASS of an address. Cheap, for most packets are not ours: one word of
  * the header's filter and the service ranges are read. A stranger is taken for ours when others have set its two
- * bits: less than one in a hundred at 10,000 addresses, one in ten at 50,000. Never 0 for what is ours.
+ * bits: less than one in a hundred at 10,000 addresses, one in ten at 50,000. Never 0 for what is ours. `hash`:
+ * sluice_hash_address of it.
  */
-SLUICE_ALWAYS_INLINE int sluice_may_be_ours(const struct sluice_view *view,
-					    const struct sluice_address *address)
+SLUICE_ALWAYS_INLINE int sluice_may_be_ours_by(const struct sluice_view *view,
+					       const struct sluice_address *address, __u64 hash)
 {
 	const struct sluice_header *header = view->header;
-	struct sluice_filter_bits bits = sluice_filter_of(header->hash_seed, address);
+	struct sluice_filter_bits bits = sluice_filter_by(hash);
 	__u32 i;
 
 	if ((SLUICE_READ_ONCE(header->filter[bits.word]) & bits.mask) == bits.mask)
@@ -173,6 +174,12 @@ SLUICE_ALWAYS_INLINE int sluice_may_be_ours(const struct sluice_view *view,
 			return 1;
 	}
 	return 0;
+}
+
+SLUICE_ALWAYS_INLINE int sluice_may_be_ours(const struct sluice_view *view,
+					    const struct sluice_address *address)
+{
+	return sluice_may_be_ours_by(view, address, sluice_hash_address(view->header->hash_seed, address));
 }
 
 /* The verdict that match->word stands for. */

@@ -17,19 +17,32 @@
 #include "api/abi/recent.h"
 #include "bpf/lib/next_hop.h"
 
-/* Destinations that a CPU's flows may have in a tick, by the backend's index modulo this; a power of two. */
-#define SLUICE_RECENT_PLACES 1024
-
 /* Where packets of a tunnel go, in the tick that it names. */
 struct sluice_recent_place {
 	struct sluice_hop hop; /* its `dst` is the backend's address */
 	__u32 backend;
 	__u32 incarnation;
+	__u32 cell; /* of the backend's counters in this CPU's row */
 	__u32 ticks;
 	__u16 port_be; /* of the backend */
 	__u16 used;    /* 0: nobody's yet */
 };
-SLUICE_STATIC_ASSERT(sizeof(struct sluice_recent_place) == 56, "recent place");
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_recent_place) == 60, "recent place");
+
+/*
+ * Frontends by address and port: the tick in which one of their flows could have been put here. Others' packets need not be
+ * looked for.
+ */
+#define SLUICE_RECENT_FRONTS 1024
+struct sluice_recent_fronts {
+	__u32 ticks[SLUICE_RECENT_FRONTS];
+};
+
+SLUICE_ALWAYS_INLINE __u32 sluice_recent_front_of(const struct sluice_tuple *tuple)
+{
+	return (tuple->dst.word_be[3] ^ tuple->ports.port_be[SLUICE_DESTINATION]) * 0x9e3779b1U /
+	       (0xffffffffU / SLUICE_RECENT_FRONTS + 1);
+}
 
 /* The tick's lowest bits, in an entry: who is of another tick gives way first. One more bit, so that none is 0. */
 #define SLUICE_RECENT_TICK_MASK 0xf800ULL
@@ -41,19 +54,24 @@ struct sluice_recent_key {
 	__u64 tag; /* an entry but for the destination's number; never 0 */
 };
 
-SLUICE_ALWAYS_INLINE void sluice_recent_add(const struct sluice_recent_keys *keys, __u64 *first, __u64 *second,
+SLUICE_ALWAYS_INLINE void sluice_recent_add(const volatile struct sluice_recent_keys *keys, __u64 *first, __u64 *second,
 					    __u32 i, __u32 word)
 {
 	*first += keys->first[i + 1] * word;
 	*second += keys->second[i + 1] * word;
+#ifdef __bpf__
+	/* One after the other: with all products at once there are not enough registers. */
+	__asm__ volatile("" : "+r"(*first), "+r"(*second));
+#endif
 }
 
 /*
  * Of a tuple with ports, TCP's or UDP's. `ticks`: since the machine started, below 2^30. `left`: of the flow's group, read
- * before the flow table is.
+ * before the flow table is. `to`: sluice_hash_address of the destination, which stands for it with IPv6: nobody chooses
+ * whose a packet is but by the few addresses that frontends have.
  */
-SLUICE_ALWAYS_INLINE struct sluice_recent_key sluice_recent_key_of(const struct sluice_recent_keys *keys,
-								   const struct sluice_tuple *tuple,
+SLUICE_ALWAYS_INLINE struct sluice_recent_key sluice_recent_key_of(const volatile struct sluice_recent_keys *keys,
+								   const struct sluice_tuple *tuple, __u64 to,
 								   __u32 ticks, __u32 left, const int v6)
 {
 	__u64 first = keys->first[0];
@@ -64,16 +82,15 @@ SLUICE_ALWAYS_INLINE struct sluice_recent_key sluice_recent_key_of(const struct 
 	sluice_recent_add(keys, &first, &second, 0, ticks << 2 | (v6 ? 2U : 0) | (tuple->protocol == SLUICE_IPPROTO_UDP));
 	sluice_recent_add(keys, &first, &second, 1, tuple->ports.both_be);
 	sluice_recent_add(keys, &first, &second, 2, tuple->src.word_be[3]);
-	sluice_recent_add(keys, &first, &second, 3, tuple->dst.word_be[3]);
-	sluice_recent_add(keys, &first, &second, 4, left);
+	sluice_recent_add(keys, &first, &second, 3, left);
+	sluice_recent_add(keys, &first, &second, 4, v6 ? (__u32)to : tuple->dst.word_be[3]);
 	if (v6) {
 #if defined(__bpf__)
 #pragma unroll
 #endif
-		for (i = 0; i < 3; i++) {
+		for (i = 0; i < 3; i++)
 			sluice_recent_add(keys, &first, &second, 5 + i, tuple->src.word_be[i]);
-			sluice_recent_add(keys, &first, &second, 8 + i, tuple->dst.word_be[i]);
-		}
+		sluice_recent_add(keys, &first, &second, 8, (__u32)(to >> 32));
 	}
 	/*
 	 * The high 32 bits of each are what counts. They are linear: neighbours may lie close together. What spreads them
@@ -105,8 +122,8 @@ SLUICE_ALWAYS_INLINE __u32 sluice_recent_find(const struct sluice_recent_set *se
 }
 
 /*
- * REQUIRES: the tag is not there. Takes the place of one of another tick, else of the last: where more flows come in turn
- * than there are entries, most of them stay.
+ * REQUIRES: the tag is not there. Takes the place of one of another tick, else of the last: where more flows come in
+ * turn than there are entries, most of them stay.
  */
 SLUICE_ALWAYS_INLINE void sluice_recent_put(struct sluice_recent_set *set, __u64 tag, __u32 place)
 {
@@ -141,7 +158,7 @@ SLUICE_ALWAYS_INLINE void sluice_recent_drop(struct sluice_recent_set *set, __u6
 /* Makes the place stand for a destination. Returns 0 if it is another one's in this tick: entries may point at it. */
 SLUICE_ALWAYS_INLINE int sluice_recent_settle(struct sluice_recent_place *place, __u32 ticks,
 					      const struct sluice_hop *hop, __u32 backend, __u32 incarnation,
-					      __u16 port_be)
+					      __u16 port_be, __u32 cell)
 {
 	if (place->used && place->ticks == ticks)
 		return place->backend == backend && place->incarnation == incarnation &&
@@ -153,6 +170,7 @@ SLUICE_ALWAYS_INLINE int sluice_recent_settle(struct sluice_recent_place *place,
 	place->hop = *hop;
 	place->backend = backend;
 	place->incarnation = incarnation;
+	place->cell = cell;
 	place->ticks = ticks;
 	place->port_be = port_be;
 	place->used = 1;

@@ -1,4 +1,5 @@
-// What a CPU remembers of flows by the tick: whom it finds, whom it forgets, and that tuples are not taken for each other.
+// What a CPU remembers of flows by the tick: whom it finds, whom it forgets, and that tuples are not taken for each
+// other.
 // clang-format off: the views must come before what uses them.
 #include "bpf/lib/view_memory.h"
 #include "bpf/lib/flow_memory.h"
@@ -40,8 +41,9 @@ class RecentTest : public ::testing::Test {
 protected:
     [[nodiscard]] sluice_recent_key key(const sluice_tuple& tuple, std::uint32_t ticks = 1000, bool v6 = false,
                                         std::uint32_t left = 7) const {
-        return v6 ? sluice_recent_key_of(&keys_, &tuple, ticks, left, 1)
-                  : sluice_recent_key_of(&keys_, &tuple, ticks, left, 0);
+        const std::uint64_t to = sluice_hash_address(42, &tuple.dst);
+        return v6 ? sluice_recent_key_of(&keys_, &tuple, to, ticks, left, 1)
+                  : sluice_recent_key_of(&keys_, &tuple, to, ticks, left, 0);
     }
     sluice_recent_keys keys_ = some_keys(1);
     sluice_recent_set set_{};
@@ -88,7 +90,9 @@ TEST_F(RecentTest, DropForgetsOneAlone) {
     sluice_recent_drop(&set_, key(v4(1, 2)).tag);
     sluice_recent_drop(&set_, key(v4(1, 9)).tag);
     EXPECT_EQ(sluice_recent_find(&set_, key(v4(1, 2)).tag), SLUICE_RECENT_PLACES);
-    for (const auto port : std::array<std::uint16_t, 3>{1, 3, 4}) EXPECT_EQ(sluice_recent_find(&set_, key(v4(1, port)).tag), port);
+    for (const auto port : std::array<std::uint16_t, 3>{1, 3, 4}) {
+        EXPECT_EQ(sluice_recent_find(&set_, key(v4(1, port)).tag), port);
+    }
 }
 
 TEST_F(RecentTest, EachPartOfTheTupleTheTickTheFamilyAndTheEndOfOthersCount) {
@@ -116,8 +120,8 @@ TEST_F(RecentTest, EachPartOfTheTupleTheTickTheFamilyAndTheEndOfOthersCount) {
     EXPECT_EQ(std::adjacent_find(tags.begin(), tags.end()), tags.end());
 }
 
-// Clients as they come: neighbours, all ports of one, those that differ in their highest bits alone. Two of 2^20 would be
-// taken for each other once in 2^23 runs.
+// Clients as they come: neighbours, all ports of one, those that differ in their highest bits alone. Two of 2^20 would
+// be taken for each other once in 2^23 runs.
 TEST_F(RecentTest, NoTwoOfAMillionAreTakenForEachOther) {
     for (const std::uint64_t seed : {1, 2, 3}) {
         keys_ = some_keys(seed);
@@ -134,8 +138,8 @@ TEST_F(RecentTest, NoTwoOfAMillionAreTakenForEachOther) {
     }
 }
 
-// 64,000 flows in 16,384 sets of eight: how many of them are still there when all have come, again and again in the same
-// order.
+// 64,000 flows in 16,384 sets of eight: how many of them are still there when all have come, again and again in the
+// same order.
 TEST_F(RecentTest, MostOfSixtyFourThousandFlowsFindRoom) {
     constexpr std::uint32_t kSets = 1U << 14U, kFlows = 1U << 16U;
     std::vector<sluice_recent_set> sets(kSets);
@@ -161,21 +165,22 @@ TEST_F(RecentTest, APlaceIsOneDestinationsUntilTheTickIsOver) {
     hop.kind = SLUICE_HOP_FORWARD;
     hop.ifindex = 3;
     sluice_set_v4(&hop.dst, 1);
-    EXPECT_EQ(sluice_recent_settle(&place, 10, &hop, 5, 1, 80), 1);
-    EXPECT_EQ(sluice_recent_settle(&place, 10, &hop, 5, 1, 80), 1);
-    EXPECT_EQ(sluice_recent_settle(&place, 10, &hop, 5, 1, 81), 0);
-    EXPECT_EQ(sluice_recent_settle(&place, 10, &hop, 5, 2, 80), 0);
-    EXPECT_EQ(sluice_recent_settle(&place, 10, &hop, 5 + SLUICE_RECENT_PLACES, 1, 80), 0);
+    EXPECT_EQ(sluice_recent_settle(&place, 10, &hop, 5, 1, 80, 7), 1);
+    EXPECT_EQ(sluice_recent_settle(&place, 10, &hop, 5, 1, 80, 7), 1);
+    EXPECT_EQ(sluice_recent_settle(&place, 10, &hop, 5, 1, 81, 7), 0);
+    EXPECT_EQ(sluice_recent_settle(&place, 10, &hop, 5, 2, 80, 7), 0);
+    EXPECT_EQ(sluice_recent_settle(&place, 10, &hop, 5 + SLUICE_RECENT_PLACES, 1, 80, 7), 0);
     sluice_hop other = hop;
     sluice_set_v4(&other.dst, 2);
-    EXPECT_EQ(sluice_recent_settle(&place, 10, &other, 5, 1, 80), 0);
+    EXPECT_EQ(sluice_recent_settle(&place, 10, &other, 5, 1, 80, 7), 0);
     EXPECT_EQ(place.backend, 5U);
     EXPECT_EQ(place.port_be, 80U);
     // The low 16 bits alone are the same.
-    EXPECT_EQ(sluice_recent_settle(&place, 10 + 65536, &other, 5 + SLUICE_RECENT_PLACES, 2, 81), 1);
+    EXPECT_EQ(sluice_recent_settle(&place, 10 + 65536, &other, 5 + SLUICE_RECENT_PLACES, 2, 81, 7), 1);
     EXPECT_EQ(place.backend, 5U + SLUICE_RECENT_PLACES);
     EXPECT_EQ(place.incarnation, 2U);
     EXPECT_EQ(place.port_be, 81U);
+    EXPECT_EQ(place.cell, 7U);
     EXPECT_EQ(place.hop.ifindex, 3U);
     EXPECT_EQ(place.hop.dst.word_be[3], 2U);
 }

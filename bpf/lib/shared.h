@@ -44,8 +44,8 @@
 
 /*
  * Stores a word that nobody else may set meanwhile, but that others may try to compare and swap: after this they fail.
- * Ordered before all that is written next, and after what was written before. Needs no bus lock where stores are seen in
- * their order.
+ * Ordered before all that is written next, and after what was written before. Needs no bus lock where stores are seen
+ * in their order.
  */
 #ifndef SLUICE_STORE_OVER
 #if defined(__bpf__) && defined(__TARGET_ARCH_x86_64)

@@ -64,15 +64,23 @@ SLUICE_ALWAYS_INLINE void sluice_build_outer4(__u32 word[SLUICE_OUTER4_WORDS], _
 	word[2] |= SLUICE_HTON32((__u32)SLUICE_NTOH16((__u16)check));
 }
 
-/* The outer IPv6 header. `first_be`: the first word of the packet inside, for its traffic class. */
+/*
+ * The outer IPv6 header up to its addresses. `first_be`: the first word of the packet inside, for its traffic class.
+ */
+SLUICE_ALWAYS_INLINE void sluice_begin_outer6(__u32 word[2], __u32 length, __u16 port_be, __u32 first_be)
+{
+	word[0] = (first_be & SLUICE_HTON32(0x0ff00000U)) | SLUICE_HTON32(0x60000000U | SLUICE_NTOH16(port_be));
+	word[1] = SLUICE_HTON32((length & 0xffff) << 16 | SLUICE_IPPROTO_IPV6 << 8 | SLUICE_TUNNEL_TTL);
+}
+
+/* All of it. */
 SLUICE_ALWAYS_INLINE void sluice_build_outer6(__u32 word[SLUICE_OUTER6_WORDS], const struct sluice_address *src,
 					      const struct sluice_address *dst, __u32 length,
 					      __u16 port_be, __u32 first_be)
 {
 	int i;
 
-	word[0] = (first_be & SLUICE_HTON32(0x0ff00000U)) | SLUICE_HTON32(0x60000000U | SLUICE_NTOH16(port_be));
-	word[1] = SLUICE_HTON32((length & 0xffff) << 16 | SLUICE_IPPROTO_IPV6 << 8 | SLUICE_TUNNEL_TTL);
+	sluice_begin_outer6(word, length, port_be, first_be);
 	for (i = 0; i < 4; i++) {
 		word[2 + i] = src->word_be[i];
 		word[6 + i] = dst->word_be[i];

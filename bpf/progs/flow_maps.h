@@ -98,7 +98,18 @@ SLUICE_ALWAYS_INLINE int sluice_flow_view_peek(struct sluice_flow_view *view,
 	return view->seed && view->bucket_count4 && view->bucket_count6;
 }
 
-SLUICE_ALWAYS_INLINE int sluice_flow_view_open(struct sluice_flow_view *view)
+/* The time and the mode alone, for who may need no more. */
+SLUICE_ALWAYS_INLINE void sluice_flow_view_time(struct sluice_flow_view *view,
+						const struct sluice_flow_config *config)
+{
+	view->ticks = (__u32)(bpf_jiffies64() >> ((config->tick_shift ? config->tick_shift :
+									SLUICE_FLOW_DEFAULT_TICK_SHIFT) & 31));
+	view->now = (__u16)view->ticks;
+	view->mode = (__u16)config->mode;
+}
+
+/* Whether the rest can be said too. */
+SLUICE_ALWAYS_INLINE int sluice_flow_view_sizes(struct sluice_flow_view *view)
 {
 	__u32 zero = 0;
 	struct sluice_flow_config *config = bpf_map_lookup_elem(&sluice_flow_cfg, &zero);
@@ -112,13 +123,20 @@ SLUICE_ALWAYS_INLINE int sluice_flow_view_open(struct sluice_flow_view *view)
 	view->bucket_count6 = config->bucket_count6 ?
 				      config->bucket_count6 :
 				      SLUICE_FLOW_BUCKETS(SLUICE_FLOW_DEFAULT_FLOWS);
-	view->ticks = (__u32)(bpf_jiffies64() >> ((config->tick_shift ? config->tick_shift :
-									SLUICE_FLOW_DEFAULT_TICK_SHIFT) & 31));
-	view->now = (__u16)view->ticks;
-	view->mode = (__u16)config->mode;
 	view->other_count4 = config->other_count4;
 	view->other_count6 = config->other_count6;
 	return 1;
+}
+
+SLUICE_ALWAYS_INLINE int sluice_flow_view_open(struct sluice_flow_view *view)
+{
+	__u32 zero = 0;
+	const struct sluice_flow_config *config = bpf_map_lookup_elem(&sluice_flow_cfg, &zero);
+
+	if (!config)
+		return 0;
+	sluice_flow_view_time(view, config);
+	return sluice_flow_view_sizes(view);
 }
 
 SLUICE_ALWAYS_INLINE struct sluice_flow_bucket4 *

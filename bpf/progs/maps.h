@@ -98,11 +98,17 @@ SLUICE_ALWAYS_INLINE __u32 sluice_counter_row(const struct sluice_view *view)
 	return bpf_get_smp_processor_id() & (view->header->counter_rows - 1);
 }
 
+/* Where this CPU counts what a backend is given. */
+SLUICE_ALWAYS_INLINE __u32 sluice_served_cell(const struct sluice_view *view, __u32 backend)
+{
+	return sluice_counter_row(view) * view->header->backend_capacity + backend;
+}
+
 /* What a backend was given; NULL if the index is outside the table. */
 SLUICE_ALWAYS_INLINE struct sluice_backend_counters *
 sluice_served_by(const struct sluice_view *view, __u32 backend)
 {
-	__u32 cell = sluice_counter_row(view) * view->header->backend_capacity + backend;
+	__u32 cell = sluice_served_cell(view, backend);
 
 	return bpf_map_lookup_elem(&sluice_served, &cell);
 }

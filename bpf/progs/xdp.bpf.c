@@ -216,8 +216,9 @@ SLUICE_ALWAYS_INLINE int sluice_plain_packet(struct xdp_md *ctx, const struct sl
 	struct sluice_flow_hit hit;
 	struct sluice_plain plain;
 	struct sluice_view image;
+	struct sluice_flow_config *config;
 	__u32 zero = 0;
-	__u64 hash;
+	__u64 hash, to;
 	int missed;
 
 	/* It goes no further than this node, and next hops are known here by their destination alone. */
@@ -229,18 +230,25 @@ SLUICE_ALWAYS_INLINE int sluice_plain_packet(struct xdp_md *ctx, const struct sl
 	 * Most frames are strangers' and end here. Answers come to the address that their clients' stood in for, which
 	 * the filter knows; the few that keep their clients' own are tc's.
 	 */
-	if (!sluice_may_be_ours(&image, &tuple->dst) || !sluice_flow_view_open(&flows))
+	to = sluice_hash_address(image.header->hash_seed, &tuple->dst);
+	if (!sluice_may_be_ours_by(&image, &tuple->dst, to))
 		return XDP_PASS;
-	place = sluice_recent_look(&flows, tuple, &recent, v6);
+	config = bpf_map_lookup_elem(&sluice_flow_cfg, &zero);
+	if (!config)
+		return XDP_PASS;
+	sluice_flow_view_time(&flows, config);
+	place = sluice_recent_look(&flows, tuple, to, &recent, v6);
 	if (place) {
 		if (!sluice_read_plain(ctx, tuple->protocol, &plain, v6))
 			return XDP_PASS;
 		if (sluice_recent_usable(&image, tuple, &plain, place, &recent, v6)) {
-			sluice_count_served(&image, place->backend, plain.total);
+			sluice_count_served(&image, place->cell, plain.total);
 			return sluice_send_tunnel(ctx, &place->hop.dst, place->port_be, &image, &place->hop, &plain,
 						  v6);
 		}
 	}
+	if (!sluice_flow_view_sizes(&flows))
+		return XDP_PASS;
 	hash = sluice_flow_hash(&flows, tuple, v6);
 	/* The hit stays in registers; map memory is for those who call functions. */
 	missed = !sluice_flow_find_soon(&flows, tuple, hash, &hit, v6);
@@ -255,7 +263,7 @@ SLUICE_ALWAYS_INLINE int sluice_plain_packet(struct xdp_md *ctx, const struct sl
 		return XDP_PASS;
 	if (sluice_flow_usable_by(&flows, plain.tcp_flags, &image, &hit) &&
 	    sluice_flow_follow(&flows, &hit, plain.tcp_flags, v6)) {
-		sluice_recent_note(&flows, &hit, &plain, hop, &recent);
+		sluice_recent_note(&flows, tuple, &hit, &plain, &image, hop, &recent);
 		return sluice_send(ctx, tuple, &hit, &image, hop, &plain, v6);
 	}
 begin:

@@ -43,8 +43,14 @@ struct {
 	__type(value, struct sluice_hop_set);
 } sluice_hops SEC(".maps");
 
-/* Sets of a CPU follow one another; the loader says how many each has, and makes the map that large. */
+/*
+ * Recent flows. Sets and places of a CPU follow one another; the loader says how many sets each has, sizes the maps,
+ * and draws the keys. Programs with other keys that share the maps see nothing of each other's.
+ */
 const volatile __u32 sluice_recent_sets;
+const volatile struct sluice_recent_keys sluice_recent_keys;
+/* Of all CPUs: a tick that is written twice is the same. */
+struct sluice_recent_fronts sluice_recent_fronts;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -54,18 +60,11 @@ struct {
 } sluice_recent SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, SLUICE_RECENT_PLACES);
-	__type(key, __u32);
-	__type(value, struct sluice_recent_place);
-} sluice_recent_to SEC(".maps");
-
-struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct sluice_recent_keys);
-} sluice_recent_k SEC(".maps");
+	__type(value, struct sluice_recent_place);
+} sluice_recent_to SEC(".maps");
 
 /* By ifindex: devices that this program is attached to in native mode, the only ones sure to take
  * a redirected frame. */

@@ -10,46 +10,44 @@
 
 /* Where this packet's flow is or would be. */
 struct sluice_recent_spot {
-	struct sluice_recent_set *set; /* NULL: not for such packets */
+	struct sluice_recent_set *set; /* NULL: it was not looked for */
 	__u64 tag;
-	__u32 place;
+	__u32 cpu;
 };
 
-SLUICE_ALWAYS_INLINE struct sluice_recent_place *sluice_recent_place_at(__u32 place)
+SLUICE_ALWAYS_INLINE struct sluice_recent_place *sluice_recent_place_at(const struct sluice_recent_spot *spot,
+									__u32 number)
 {
-	return bpf_map_lookup_elem(&sluice_recent_to, &place);
+	__u32 index = spot->cpu * SLUICE_RECENT_PLACES + number;
+
+	return bpf_map_lookup_elem(&sluice_recent_to, &index);
 }
 
-/* Returns where packets of the flow go, or NULL. */
+/* Returns where packets of the flow go, or NULL. `to`: sluice_hash_address of its destination. */
 SLUICE_ALWAYS_INLINE const struct sluice_recent_place *
-sluice_recent_look(const struct sluice_flow_view *flows, const struct sluice_tuple *tuple,
+sluice_recent_look(const struct sluice_flow_view *flows, const struct sluice_tuple *tuple, __u64 to,
 		   struct sluice_recent_spot *spot, const int v6)
 {
-	const struct sluice_recent_keys *keys;
 	struct sluice_recent_key key;
 	const __u32 *left;
-	__u32 zero = 0;
 	__u32 index;
 
 	spot->set = 0;
-	if (flows->mode != SLUICE_FLOW_ALONE || tuple->protocol == SLUICE_IPPROTO_SCTP)
-		return 0;
-	keys = bpf_map_lookup_elem(&sluice_recent_k, &zero);
-	if (!keys || !keys->first[0])
+	if (SLUICE_READ_ONCE(sluice_recent_fronts.ticks[sluice_recent_front_of(tuple)]) != flows->ticks)
 		return 0;
 	index = sluice_flow_group_of(tuple->src.word_be[3], tuple->ports.both_be);
 	left = bpf_map_lookup_elem(&sluice_flow_left, &index);
 	if (!left)
 		return 0;
-	key = sluice_recent_key_of(keys, tuple, flows->ticks, SLUICE_READ_ONCE(*left), v6);
-	index = bpf_get_smp_processor_id() * sluice_recent_sets +
-		(__u32)((__u64)key.point * sluice_recent_sets >> 32);
-	spot->set = bpf_map_lookup_elem(&sluice_recent, &index);
+	key = sluice_recent_key_of(&sluice_recent_keys, tuple, to, flows->ticks, SLUICE_READ_ONCE(*left), v6);
 	spot->tag = key.tag;
+	spot->cpu = bpf_get_smp_processor_id();
+	index = spot->cpu * sluice_recent_sets + (__u32)((__u64)key.point * sluice_recent_sets >> 32);
+	spot->set = bpf_map_lookup_elem(&sluice_recent, &index);
 	if (!spot->set)
 		return 0;
-	spot->place = sluice_recent_find(spot->set, key.tag);
-	return spot->place < SLUICE_RECENT_PLACES ? sluice_recent_place_at(spot->place) : 0;
+	index = sluice_recent_find(spot->set, key.tag);
+	return index < SLUICE_RECENT_PLACES ? sluice_recent_place_at(spot, index) : 0;
 }
 
 /* Whether a packet with these flags leaves the flow as it is. */
@@ -68,26 +66,34 @@ SLUICE_ALWAYS_INLINE int sluice_recent_usable(const struct sluice_view *image, c
 	    (tuple->protocol != SLUICE_IPPROTO_UDP ||
 	     sluice_backend_serves(image, place->backend, place->incarnation)) &&
 	    sluice_has_tunnel(image, SLUICE_FLOW_TUNNEL, v6) &&
-	    sluice_can_send(&place->hop, plain, tuple->protocol, SLUICE_FLOW_TUNNEL, 0, v6))
+	    (!place->hop.mtu || plain->total + sluice_direct_growth(1, 0, v6) <= place->hop.mtu))
 		return 1;
 	sluice_recent_drop(spot->set, spot->tag);
 	return 0;
 }
 
 /* Remembers the flow of a packet that is about to be sent, if its next ones may go by that. */
-SLUICE_ALWAYS_INLINE void sluice_recent_note(const struct sluice_flow_view *flows, const struct sluice_flow_hit *hit,
-					     const struct sluice_plain *plain, const struct sluice_hop *hop,
+SLUICE_ALWAYS_INLINE void sluice_recent_note(const struct sluice_flow_view *flows, const struct sluice_tuple *tuple,
+					     const struct sluice_flow_hit *hit, const struct sluice_plain *plain,
+					     const struct sluice_view *image, const struct sluice_hop *hop,
 					     const struct sluice_recent_spot *spot)
 {
 	__u32 number = hit->meta.backend & (SLUICE_RECENT_PLACES - 1);
 	struct sluice_recent_place *place;
 
-	if (!spot->set || !(hit->meta.flags & SLUICE_FLOW_TUNNEL) || hit->state != SLUICE_FLOW_ESTABLISHED ||
-	    !sluice_recent_quiet(plain->tcp_flags))
+	if (!(hit->meta.flags & SLUICE_FLOW_TUNNEL) || hit->state != SLUICE_FLOW_ESTABLISHED ||
+	    !sluice_recent_quiet(plain->tcp_flags) || flows->mode != SLUICE_FLOW_ALONE ||
+	    tuple->protocol == SLUICE_IPPROTO_SCTP)
 		return;
-	place = sluice_recent_place_at(number);
+	if (!spot->set) {
+		/* The frontend's first in this tick. From the next one on they are looked for. */
+		SLUICE_WRITE_ONCE(sluice_recent_fronts.ticks[sluice_recent_front_of(tuple)], flows->ticks);
+		return;
+	}
+	place = sluice_recent_place_at(spot, number);
 	if (place && sluice_recent_settle(place, flows->ticks, hop, hit->meta.backend, hit->meta.incarnation,
-					  hit->new_ports.port_be[SLUICE_DESTINATION]))
+					  hit->new_ports.port_be[SLUICE_DESTINATION],
+					  sluice_served_cell(image, hit->meta.backend)))
 		sluice_recent_put(spot->set, spot->tag, number);
 }
 

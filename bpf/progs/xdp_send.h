@@ -103,6 +103,13 @@ SLUICE_ALWAYS_INLINE void sluice_put_macs(__u8 *frame, const struct sluice_hop *
 	sluice_store32(frame + 8, mac[2]);
 }
 
+/* An address of map memory into the frame, in words that BPF's targets load and store wherever they lie. */
+SLUICE_ALWAYS_INLINE void sluice_put_address(__u8 *to, const struct sluice_address *address)
+{
+	*(__u64 *)to = *(const __u64 *)&address->word_be[0];
+	*(__u64 *)(to + 8) = *(const __u64 *)&address->word_be[2];
+}
+
 SLUICE_ALWAYS_INLINE int sluice_leave(struct xdp_md *ctx, const struct sluice_hop *hop)
 {
 	if (hop->ifindex == ctx->ingress_ifindex)
@@ -140,13 +147,13 @@ SLUICE_ALWAYS_INLINE int sluice_send_tunnel(struct xdp_md *ctx, const struct slu
 	sluice_store16(frame + 12, v6 ? SLUICE_HTON16(SLUICE_ETHERTYPE_IPV6) :
 					SLUICE_HTON16(SLUICE_ETHERTYPE_IPV4));
 	if (v6) {
-		__u32 outer[SLUICE_OUTER6_WORDS];
-		int i;
+		__u32 outer[2];
 
-		sluice_build_outer6(outer, node, backend, plain->total, port_be, first_be);
-#pragma unroll
-		for (i = 0; i < SLUICE_OUTER6_WORDS; i++)
-			sluice_store32(frame + SLUICE_ETH_HEADER + 4 * i, outer[i]);
+		sluice_begin_outer6(outer, plain->total, port_be, first_be);
+		sluice_store32(frame + SLUICE_ETH_HEADER, outer[0]);
+		sluice_store32(frame + SLUICE_ETH_HEADER + 4, outer[1]);
+		sluice_put_address(frame + SLUICE_ETH_HEADER + 8, node);
+		sluice_put_address(frame + SLUICE_ETH_HEADER + 24, backend);
 	} else {
 		__u32 outer[SLUICE_OUTER4_WORDS];
 		int i;
@@ -257,9 +264,10 @@ SLUICE_ALWAYS_INLINE int sluice_send_by_link(struct xdp_md *ctx, const struct sl
 	return sluice_leave(ctx, hop);
 }
 
-SLUICE_ALWAYS_INLINE void sluice_count_served(const struct sluice_view *image, __u32 backend, __u32 total)
+/* `cell`: as sluice_served_cell says. */
+SLUICE_ALWAYS_INLINE void sluice_count_served(const struct sluice_view *image, __u32 cell, __u32 total)
 {
-	struct sluice_backend_counters *served = sluice_served_by(image, backend);
+	struct sluice_backend_counters *served = bpf_map_lookup_elem(&sluice_served, &cell);
 
 	if (served) {
 		SLUICE_COUNT_IN_ROW(image, served->packets, 1);
@@ -272,7 +280,7 @@ SLUICE_ALWAYS_INLINE int sluice_send(struct xdp_md *ctx, const struct sluice_tup
 				     const struct sluice_flow_hit *hit, const struct sluice_view *image,
 				     const struct sluice_hop *hop, const struct sluice_plain *plain, const int v6)
 {
-	sluice_count_served(image, hit->meta.backend, plain->total);
+	sluice_count_served(image, sluice_served_cell(image, hit->meta.backend), plain->total);
 	if (hit->meta.flags & SLUICE_FLOW_TUNNEL)
 		return sluice_send_tunnel(ctx, &hit->new_dst, hit->new_ports.port_be[SLUICE_DESTINATION], image, hop,
 					  plain, v6);

@@ -11,7 +11,7 @@
 namespace sluice::dataplane {
 namespace {
 
-// After an error, until programs for a larger affinity table are loaded once more.
+// After an error, until programs for a larger table are loaded once more.
 constexpr std::chrono::seconds kGrowthRetry{30};
 
 }  // namespace
@@ -31,22 +31,33 @@ void EbpfEngine::look_at_flows() {
     if (!options_.tc || !publisher_) {
         return;
     }
+    const auto now = std::chrono::steady_clock::now();
+    const auto failed = [&](const Error& error) {
+        flow_retry_at_ = now + kGrowthRetry;
+        log::warn("ebpf", "{}: {}",
+                  carrying_ ? "flows are still to be carried over" : "the flow tables stay as they are",
+                  error.to_string());
+    };
     if (growing_.active()) {
         if (ready(growing_.programs)) {
             if (auto done = go_on_growing(); !done) {
-                log::warn("ebpf", "{}: {}",
-                          carrying_ ? "flows are still to be carried over" : "the flow tables stay as they are",
-                          done.error().to_string());
+                failed(done.error());
             }
         }
+        return;
+    }
+    if (now < flow_retry_at_) {
         return;
     }
     if (carrying_ || growth_ == Growth::kKnowOne) {
         // An error came between; from here it only goes on.
         growth_ = carrying_ ? Growth::kCarry : Growth::kKnowOne;
-        if (auto begun = begin_loading(live_.tables->capacities())) {
-            growing_ = std::move(*begun);
+        auto begun = begin_loading(live_.tables->capacities());
+        if (!begun) {
+            failed(begun.error());
+            return;
         }
+        growing_ = std::move(*begun);
         return;
     }
     // One at a time: programs are loaded with what is pinned.
@@ -79,7 +90,7 @@ void EbpfEngine::look_at_flows() {
         for (std::size_t family = 0; family < full.size(); ++family) {
             growth_refused_[family] += full[family] ? 1 : 0;
         }
-        log::warn("ebpf", "the flow tables stay as they are: {}", grown.error().to_string());
+        failed(grown.error());
     }
 }
 

@@ -156,6 +156,7 @@ private:
     AffinityGrowth affinity_;
     std::uint64_t affinity_refused_ = 0;  // at affinity_entries_max, or for an error
     std::chrono::steady_clock::time_point affinity_retry_at_{};
+    std::chrono::steady_clock::time_point flow_retry_at_{};
     std::unique_ptr<StalePeers> stale_peers_;  // with socket hooks only
     std::uint32_t fresh_incarnation_ = 0;  // of backends that no image before had
     bool state_was_there_ = false;         // before this agent made any

@@ -98,8 +98,9 @@ std::uint32_t recent_sets() {
 
 // The sizes that options and the machine decide; 0: as the object says.
 std::uint32_t state_entries(const EbpfOptions& options, std::string_view map) {
-    if (map == "sluice_recent") {
-        return recent_sets() * static_cast<std::uint32_t>(std::max(libbpf_num_possible_cpus(), 1));
+    if (map == "sluice_recent" || map == "sluice_recent_to") {
+        const auto cpus = static_cast<std::uint32_t>(std::max(libbpf_num_possible_cpus(), 1));
+        return cpus * (map == "sluice_recent" ? recent_sets() : SLUICE_RECENT_PLACES);
     }
     if (map == "sluice_affinity") {
         return SLUICE_AFFINITY_BUCKETS(std::bit_ceil(
@@ -171,22 +172,10 @@ Result<void> write_flow_config(bpf_object* object, int map) {
 }
 
 // The keys of the digests of recent flows.
-Result<void> write_recent_keys(int map) {
+sluice_recent_keys draw_recent_keys() {
     sluice_recent_keys keys{};
-    const std::uint32_t key = 0;
-    if (const int error = bpf_map_lookup_elem(map, &key, &keys); error != 0) {
-        return errno_error(-error, "cannot read the keys of recent flows");
-    }
-    if (keys.first[0] != 0) {
-        return {};
-    }
-    while (keys.first[0] == 0) {
-        SLUICE_ASSERT(getrandom(&keys, sizeof(keys), 0) == sizeof(keys));
-    }
-    if (const int error = bpf_map_update_elem(map, &key, &keys, BPF_ANY); error != 0) {
-        return errno_error(-error, "cannot write the keys of recent flows");
-    }
-    return {};
+    SLUICE_ASSERT(getrandom(&keys, sizeof(keys), 0) == sizeof(keys));
+    return keys;
 }
 
 // Likewise how large the affinity table is. The programs draw its seed.
@@ -474,8 +463,6 @@ Result<void> Programs::keep_state(bpf_object* object, const std::string& state_d
             SLUICE_TRY(write_flow_config(object, bpf_map__fd(map)));
         } else if (name == "sluice_aff_cfg") {
             SLUICE_TRY(write_affinity_config(object, bpf_map__fd(map)));
-        } else if (name == "sluice_recent_k") {
-            SLUICE_TRY(write_recent_keys(bpf_map__fd(map)));
         }
         if (access(path.c_str(), F_OK) == 0) {
             continue;
@@ -517,6 +504,7 @@ Result<bpf_object*> Programs::open_object(const EbpfOptions& options, const Feat
         const std::uint32_t frags = features.xdp_frags ? 1 : 0;
         SLUICE_TRY(write_constant(object, path, "sluice_xdp_frags", frags));
         SLUICE_TRY(write_constant(object, path, "sluice_recent_sets", recent_sets()));
+        SLUICE_TRY(write_constant(object, path, "sluice_recent_keys", draw_recent_keys()));
     }
     bpf_program* program = nullptr;
     bpf_object__for_each_program(program, object) {

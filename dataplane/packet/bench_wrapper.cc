@@ -108,7 +108,7 @@ double BenchWrapper::turns(int subject, const packets::Bytes& frame, bool v6, st
     }
     const int wrapper = program_of(v6 ? "bench_wrapper6" : "bench_wrapper4");
     const double out = run(wrapper, frame, repeat);
-    // With a million flows one in a thousand finds its bucket full of others in use, and is dropped. The last may be one.
+    // With a million flows one in a thousand finds its bucket full of others in use, and is dropped: perhaps the last.
     for (int i = 0; i < kFurtherTurns && action_ != kTx; ++i) {
         run(wrapper, frame, 1);
     }

@@ -55,7 +55,7 @@ public:
         random_ = programs.map("sluice_random");
         replies_ = programs.map("sluice_replies");
         datagrams_ = programs.map("sluice_datagrams");
-        recent_keys_ = programs.map("sluice_recent_k");
+        flow_left_ = programs.map("sluice_flow_left");
         recent_to_ = programs.map("sluice_recent_to");
         state_.flow_config = map_of<sluice_flow_config>("sluice_flow_cfg", 1);
         if (state_.flow_config == nullptr) {
@@ -70,16 +70,17 @@ public:
         state_.affinity = map_of<sluice_affinity_bucket>("sluice_affinity", state_.affinity_buckets);
         if (state_.flows4 == nullptr || state_.flows6 == nullptr || state_.affinity_config == nullptr ||
             state_.affinity == nullptr || random_ < 0 || replies_ < 0 || datagrams_ < 0 || xdp_ < 0 ||
-            recent_keys_ < 0 || recent_to_ < 0) {
+            flow_left_ < 0 || recent_to_ < 0) {
             std::fprintf(stderr, "a map or a program is missing\n");
             return false;
         }
         cpus_ = static_cast<std::uint32_t>(libbpf_num_possible_cpus());
         hold(&harness_->tables(), harness_->capacities(), kHashSeed, cpus_);
         sets_.resize(datagram_bytes());
-        places_of_none_.keys.resize(SLUICE_RECENT_PLACES);
-        std::iota(places_of_none_.keys.begin(), places_of_none_.keys.end(), 0U);
-        places_of_none_.values.resize(std::size_t{SLUICE_RECENT_PLACES} * cpus_ * sizeof(sluice_recent_place));
+        numbers_.resize(std::size_t{SLUICE_RECENT_PLACES} * cpus_);
+        std::iota(numbers_.begin(), numbers_.end(), 0U);
+        no_places_.resize(numbers_.size() * sizeof(sluice_recent_place));
+        left_.resize(SLUICE_FLOW_GROUPS);
         return true;
     }
     [[nodiscard]] const char* name() const override { return "eBPF"; }
@@ -156,17 +157,14 @@ private:
         const std::uint32_t key = 0;
         return bpf_map_update_elem(map, &key, values.data(), BPF_ANY) == 0;
     }
-    // What is remembered by the tick, which stands still here: digests by other keys find none, and each place is free.
+    // What is remembered by the tick, which stands still here: as if a flow of each group had ended. Each place is free.
     bool forget_recent() {
-        sluice_recent_keys keys{};
-        for (auto& key : keys.first) key = next_key_++ * 0x9e3779b97f4a7c15U;
-        for (auto& key : keys.second) key = next_key_++ * 0x9e3779b97f4a7c15U;
-        const std::uint32_t zero = 0;
-        std::uint32_t count = SLUICE_RECENT_PLACES;
+        left_.assign(left_.size(), ++forgotten_ << 16U);
+        std::uint32_t groups = SLUICE_FLOW_GROUPS;
+        auto places = static_cast<std::uint32_t>(numbers_.size());
         LIBBPF_OPTS(bpf_map_batch_opts, options);
-        return bpf_map_update_elem(recent_keys_, &zero, &keys, BPF_ANY) == 0 &&
-               bpf_map_update_batch(recent_to_, places_of_none_.keys.data(), places_of_none_.values.data(), &count,
-                                    &options) == 0;
+        return bpf_map_update_batch(flow_left_, numbers_.data(), left_.data(), &groups, &options) == 0 &&
+               bpf_map_update_batch(recent_to_, numbers_.data(), no_places_.data(), &places, &options) == 0;
     }
     bool load_datagrams() {
         std::uint32_t next = 0;
@@ -220,13 +218,12 @@ private:
     int random_ = -1;
     int replies_ = -1;
     int datagrams_ = -1;
-    int recent_keys_ = -1;
+    int flow_left_ = -1;
     int recent_to_ = -1;
-    struct {
-        std::vector<std::uint32_t> keys;
-        std::vector<std::uint8_t> values;
-    } places_of_none_;
-    std::uint64_t next_key_ = 1;
+    std::vector<std::uint32_t> numbers_;  // 0, 1, ...
+    std::vector<std::uint8_t> no_places_;
+    std::vector<std::uint32_t> left_;
+    std::uint32_t forgotten_ = 0;
     std::uint32_t cpus_ = 1;
     std::vector<std::uint8_t> sets_;
     std::uint32_t keys_[kSets] = {};
