@@ -1,6 +1,6 @@
 /*
- * Flows that XDP had a packet of a moment ago (bpf/lib/recent.h). User space makes the sets and draws the keys; it reads
- * neither.
+ * Flows that XDP had a packet of a moment ago (bpf/lib/recent.h). User space makes the sets and draws the keys; it
+ * reads neither.
  */
 #ifndef SLUICE_ABI_RECENT_H
 #define SLUICE_ABI_RECENT_H
@@ -13,7 +13,7 @@
 /* The most 32-bit words that a digest is over. */
 #define SLUICE_RECENT_WORDS 9
 
-/* Of one CPU, a cache line. From the lowest bit: the destination's number, a few bits of the tick, a digest; 0: none. */
+/* Of one CPU, a cache line. From the lowest bit: the destination's number, bits of the tick, a digest; 0: none. */
 struct sluice_recent_set {
 	__u64 entry[SLUICE_RECENT_WAYS];
 };

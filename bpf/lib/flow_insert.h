@@ -268,8 +268,8 @@ SLUICE_ALWAYS_INLINE int sluice_flow_reserve(const struct sluice_flow_view *view
 		return SLUICE_FLOW_FULL;
 
 	/*
-	 * Who holds the claim gives words their ids. Others only change the state, so whatever this word becomes meanwhile
-	 * is lost with the half that is given up.
+	 * Who holds the claim gives words their ids. Others only change the state, so whatever this word becomes
+	 * meanwhile is lost with the half that is given up.
 	 */
 	victim &= SLUICE_FLOW_WAYS - 1;
 	word = SLUICE_READ_ONCE(set->word[victim]);

@@ -154,8 +154,8 @@ SLUICE_ALWAYS_INLINE int sluice_ipv4_sum_right(const __u8 *ip, __u32 header, con
 		sum += sluice_load32(ip + at);
 	}
 	/*
-	 * It is if the sum is a multiple of 0xffff and not 0. Such a number times the inverse of 0xffff (modulo 2^64) is the
-	 * quotient, and no other number gives one as small (Warren, "Hacker's Delight", "Test for zero remainder").
+	 * It is if the sum is a multiple of 0xffff and not 0. Such a number times the inverse of 0xffff (modulo 2^64)
+	 * is the quotient, and no other number gives one as small (Warren, "Hacker's Delight", on division).
 	 */
 	return sum * 0xfffefffefffeffffULL - 1 < 0x0001000100010001ULL;
 }

@@ -1,15 +1,15 @@
 /*
- * Flows that had a packet in this tick, in a few bytes each: beyond the caches one look at the flow table costs more than
- * all else that XDP does with a packet, and 64,000 flows of eight bytes fit where their records do not.
+ * Flows that had a packet in this tick, in a few bytes each: beyond the caches one look at the flow table costs more
+ * than all else that XDP does with a packet, and 64,000 flows of eight bytes fit where their records do not.
  *
  * A set of eight entries belongs to one CPU, which alone reads and writes it while it handles a packet. An entry is a
- * digest of the tuple, of the family, of the tick and of how many flows of its group have ended (SLUICE_FLOW_LEFT), and the
- * number of a destination, which is as short-lived. So each flow is looked up in its table once a tick (about a second),
- * which keeps it young; and when one ends, wherever that is seen, all CPUs look those of its group up again.
+ * digest of the tuple, of the family, of the tick and of how many flows of its group have ended (SLUICE_FLOW_LEFT), and
+ * the number of a destination, which is as short-lived. So each flow is looked up in its table once a tick (about a
+ * second), which keeps it young; and when one ends, wherever that is seen, all CPUs look those of its group up again.
  *
- * The digest is two multilinear hashes (Lemire and Kaser, "Strongly universal string hashing is fast", 2014) with secret
- * keys: whoever does not know them finds no two tuples that are taken for each other more often than by chance, which is
- * 2^-62 for two tuples and 2^-45 for a packet of a flow that is not here.
+ * The digest is two multilinear hashes (Lemire and Kaser, "Strongly universal string hashing is fast", 2014) with
+ * secret keys: whoever does not know them finds no two tuples that are taken for each other more often than by chance,
+ * which is 2^-62 for two tuples and 2^-45 for a packet of a flow that is not here.
  */
 #ifndef SLUICE_LIB_RECENT_H
 #define SLUICE_LIB_RECENT_H
@@ -30,8 +30,8 @@ struct sluice_recent_place {
 SLUICE_STATIC_ASSERT(sizeof(struct sluice_recent_place) == 60, "recent place");
 
 /*
- * Frontends by address and port: the tick in which one of their flows could have been put here. Others' packets need not be
- * looked for.
+ * Frontends by address and port: the tick in which one of their flows could have been put here. Others' packets need
+ * not be looked for.
  */
 #define SLUICE_RECENT_FRONTS 1024
 struct sluice_recent_fronts {
@@ -66,9 +66,9 @@ SLUICE_ALWAYS_INLINE void sluice_recent_add(const volatile struct sluice_recent_
 }
 
 /*
- * Of a tuple with ports, TCP's or UDP's. `ticks`: since the machine started, below 2^30. `left`: of the flow's group, read
- * before the flow table is. `to`: sluice_hash_address of the destination, which stands for it with IPv6: nobody chooses
- * whose a packet is but by the few addresses that frontends have.
+ * Of a tuple with ports, TCP's or UDP's. `ticks`: since the machine started, below 2^30. `left`: of the flow's group,
+ * read before the flow table is. `to`: sluice_hash_address of the destination, which stands for it with IPv6: who sends
+ * a packet chooses among the few addresses that frontends have.
  */
 SLUICE_ALWAYS_INLINE struct sluice_recent_key sluice_recent_key_of(const volatile struct sluice_recent_keys *keys,
 								   const struct sluice_tuple *tuple, __u64 to,
@@ -79,7 +79,8 @@ SLUICE_ALWAYS_INLINE struct sluice_recent_key sluice_recent_key_of(const volatil
 	struct sluice_recent_key key = {};
 	__u32 i;
 
-	sluice_recent_add(keys, &first, &second, 0, ticks << 2 | (v6 ? 2U : 0) | (tuple->protocol == SLUICE_IPPROTO_UDP));
+	sluice_recent_add(keys, &first, &second, 0,
+			  ticks << 2 | (v6 ? 2U : 0) | (tuple->protocol == SLUICE_IPPROTO_UDP));
 	sluice_recent_add(keys, &first, &second, 1, tuple->ports.both_be);
 	sluice_recent_add(keys, &first, &second, 2, tuple->src.word_be[3]);
 	sluice_recent_add(keys, &first, &second, 3, left);
@@ -93,8 +94,8 @@ SLUICE_ALWAYS_INLINE struct sluice_recent_key sluice_recent_key_of(const volatil
 		sluice_recent_add(keys, &first, &second, 8, (__u32)(to >> 32));
 	}
 	/*
-	 * The high 32 bits of each are what counts. They are linear: neighbours may lie close together. What spreads them
-	 * over the sets takes no two of them for one. The set has the 16 highest bits, the tag the others.
+	 * The high 32 bits of each are what counts. They are linear: neighbours may lie close together. What spreads
+	 * them over the sets takes no two of them for one. The set has the 16 highest bits, the tag the others.
 	 */
 	first = (first & 0xffffffff00000000ULL) | second >> 32;
 	first = (first ^ first >> 32) * 0xd6e8feb86659fd93ULL;

@@ -33,6 +33,8 @@ sluice_recent_look(const struct sluice_flow_view *flows, const struct sluice_tup
 	__u32 index;
 
 	spot->set = 0;
+	if (tuple->protocol == SLUICE_IPPROTO_SCTP)
+		return 0;
 	if (SLUICE_READ_ONCE(sluice_recent_fronts.ticks[sluice_recent_front_of(tuple)]) != flows->ticks)
 		return 0;
 	index = sluice_flow_group_of(tuple->src.word_be[3], tuple->ports.both_be);

@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <chrono>
 #include <map>
 #include <thread>
@@ -21,6 +22,7 @@ namespace {
 using packets::Bytes;
 using packets::Spec;
 
+constexpr std::array<std::uint8_t, 3> kProtocols{6, 17, 132};
 constexpr std::uint8_t kFin = 1, kSyn = 2, kRst = 4, kAck = 16;
 
 struct Shape {
@@ -69,6 +71,7 @@ protected:
         spec.dport = 80;
         spec.protocol = shape.protocol;
         spec.tcp_flags = flags;
+        spec.sctp_chunk = flags == kSyn ? 1 : 0;
         return spec;
     }
     // The backend that the packet is sent to; empty if it is not sent.
@@ -151,6 +154,19 @@ TEST_P(Recent, WhatTcSeesTheEndOfIsOverHereToo) {
         EXPECT_EQ(harness_->run(TcProgram::kNodeIngress, packet(shape, kSyn)).view.dst, pod(shape.v6, 2));
         for (int i = 0; i < 3; ++i) {
             EXPECT_EQ(sent_to(packet(shape, kAck)), pod(shape.v6, 2));
+        }
+    }
+}
+
+TEST_P(Recent, OtherProtocolsWithTheSamePortsAreOtherFlows) {
+    const Shape shape = GetParam();
+    for (const std::uint8_t protocol : kProtocols) {
+        serve({shape.v6, protocol}, {protocol});
+    }
+    establish(shape);
+    for (int i = 0; i < 3; ++i) {
+        for (const std::uint8_t protocol : kProtocols) {
+            EXPECT_EQ(sent_to(packet({shape.v6, protocol}, kAck)), pod(shape.v6, protocol));
         }
     }
 }

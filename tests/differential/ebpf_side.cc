@@ -157,7 +157,7 @@ private:
         const std::uint32_t key = 0;
         return bpf_map_update_elem(map, &key, values.data(), BPF_ANY) == 0;
     }
-    // What is remembered by the tick, which stands still here: as if a flow of each group had ended. Each place is free.
+    // What is remembered by the tick, which stands still here: as if a flow of each group had ended. Places are free.
     bool forget_recent() {
         left_.assign(left_.size(), ++forgotten_ << 16U);
         std::uint32_t groups = SLUICE_FLOW_GROUPS;
