@@ -163,7 +163,7 @@ SLUICE_ALWAYS_INLINE int sluice_recent_settle(struct sluice_recent_place *place,
 {
 	if (place->used && place->ticks == ticks)
 		return place->backend == backend && place->incarnation == incarnation &&
-		       place->port_be == port_be &&
+		       place->port_be == port_be && place->cell == cell &&
 		       ((place->hop.dst.word_be[0] ^ hop->dst.word_be[0]) |
 			(place->hop.dst.word_be[1] ^ hop->dst.word_be[1]) |
 			(place->hop.dst.word_be[2] ^ hop->dst.word_be[2]) |

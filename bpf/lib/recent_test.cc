@@ -169,6 +169,8 @@ TEST_F(RecentTest, APlaceIsOneDestinationsUntilTheTickIsOver) {
     EXPECT_EQ(sluice_recent_settle(&place, 10, &hop, 5, 1, 80, 7), 1);
     EXPECT_EQ(sluice_recent_settle(&place, 10, &hop, 5, 1, 81, 7), 0);
     EXPECT_EQ(sluice_recent_settle(&place, 10, &hop, 5, 2, 80, 7), 0);
+    // As a program would have it that counts in other tables.
+    EXPECT_EQ(sluice_recent_settle(&place, 10, &hop, 5, 1, 80, 8), 0);
     EXPECT_EQ(sluice_recent_settle(&place, 10, &hop, 5 + SLUICE_RECENT_PLACES, 1, 80, 7), 0);
     sluice_hop other = hop;
     sluice_set_v4(&other.dst, 2);
