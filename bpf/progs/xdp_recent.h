@@ -28,6 +28,7 @@ SLUICE_ALWAYS_INLINE const struct sluice_recent_place *
 sluice_recent_look(const struct sluice_flow_view *flows, const struct sluice_tuple *tuple, __u64 to,
 		   struct sluice_recent_spot *spot, const int v6)
 {
+	const struct sluice_recent_place *place;
 	struct sluice_recent_key key;
 	const __u32 *left;
 	__u32 index;
@@ -49,7 +50,11 @@ sluice_recent_look(const struct sluice_flow_view *flows, const struct sluice_tup
 	if (!spot->set)
 		return 0;
 	index = sluice_recent_find(spot->set, key.tag);
-	return index < SLUICE_RECENT_PLACES ? sluice_recent_place_at(spot, index) : 0;
+	if (index == SLUICE_RECENT_PLACES)
+		return 0;
+	place = sluice_recent_place_at(spot, index);
+	/* Who points at a place was made in its tick. What does not is somebody else's digest. */
+	return place && place->ticks == flows->ticks ? place : 0;
 }
 
 /* Whether a packet with these flags leaves the flow as it is. */

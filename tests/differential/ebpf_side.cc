@@ -159,7 +159,8 @@ private:
     }
     // What is remembered by the tick, which stands still here: as if a flow of each group had ended. Places are free.
     bool forget_recent() {
-        left_.assign(left_.size(), ++forgotten_ << 16U);
+        // Never one of before, nor one that the programs count up to from there.
+        left_.assign(left_.size(), ++forgotten_ * 0x9e3779b1U);
         std::uint32_t groups = SLUICE_FLOW_GROUPS;
         auto places = static_cast<std::uint32_t>(numbers_.size());
         LIBBPF_OPTS(bpf_map_batch_opts, options);
