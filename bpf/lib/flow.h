@@ -352,7 +352,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_find_soon(const struct sluice_flow_view *vi
 /* Of which group (SLUICE_FLOW_GROUPS) the flow is whose client sends from there. */
 SLUICE_ALWAYS_INLINE __u32 sluice_flow_group_of(__u32 src_be, __u32 ports_be)
 {
-	return (src_be ^ ports_be) * 0x9e3779b1U / (0xffffffffU / SLUICE_FLOW_GROUPS + 1);
+	return sluice_group_among(src_be ^ ports_be, SLUICE_FLOW_GROUPS);
 }
 
 /* The same of a half, or SLUICE_FLOW_GROUPS if it is not one of direct return. */

@@ -53,6 +53,12 @@ sluice_filter_of(__u64 seed, const struct sluice_address *address)
 	return sluice_filter_by(sluice_hash_address(seed, address));
 }
 
+/* Which of `count` groups a word is in; neighbours are in different ones. */
+SLUICE_ALWAYS_INLINE __u32 sluice_group_among(__u32 word, __u32 count)
+{
+	return (__u32)((__u64)(word * 0x9e3779b1U) * count >> 32);
+}
+
 /* The rest of it. bucket_count is a power of two. */
 SLUICE_ALWAYS_INLINE struct sluice_hash sluice_hash_finish(__u64 h, __u32 bucket_count,
 							   __u16 port_be, __u8 protocol, __u8 scope)

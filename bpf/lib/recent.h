@@ -40,8 +40,8 @@ struct sluice_recent_fronts {
 
 SLUICE_ALWAYS_INLINE __u32 sluice_recent_front_of(const struct sluice_tuple *tuple)
 {
-	return (tuple->dst.word_be[3] ^ tuple->ports.port_be[SLUICE_DESTINATION]) * 0x9e3779b1U /
-	       (0xffffffffU / SLUICE_RECENT_FRONTS + 1);
+	return sluice_group_among(tuple->dst.word_be[3] ^ tuple->ports.port_be[SLUICE_DESTINATION],
+				  SLUICE_RECENT_FRONTS);
 }
 
 /* The tick's lowest bits, in an entry: who is of another tick gives way first. One more bit, so that none is 0. */

@@ -108,14 +108,9 @@ SLUICE_ALWAYS_INLINE void sluice_flow_view_time(struct sluice_flow_view *view,
 	view->mode = (__u16)config->mode;
 }
 
-/* Whether the rest can be said too. */
-SLUICE_ALWAYS_INLINE int sluice_flow_view_sizes(struct sluice_flow_view *view)
+/* The rest. */
+SLUICE_ALWAYS_INLINE void sluice_flow_view_sizes(struct sluice_flow_view *view, struct sluice_flow_config *config)
 {
-	__u32 zero = 0;
-	struct sluice_flow_config *config = bpf_map_lookup_elem(&sluice_flow_cfg, &zero);
-
-	if (!config)
-		return 0;
 	view->seed = sluice_seed_of(&config->seed);
 	view->bucket_count4 = config->bucket_count4 ?
 				      config->bucket_count4 :
@@ -125,18 +120,18 @@ SLUICE_ALWAYS_INLINE int sluice_flow_view_sizes(struct sluice_flow_view *view)
 				      SLUICE_FLOW_BUCKETS(SLUICE_FLOW_DEFAULT_FLOWS);
 	view->other_count4 = config->other_count4;
 	view->other_count6 = config->other_count6;
-	return 1;
 }
 
 SLUICE_ALWAYS_INLINE int sluice_flow_view_open(struct sluice_flow_view *view)
 {
 	__u32 zero = 0;
-	const struct sluice_flow_config *config = bpf_map_lookup_elem(&sluice_flow_cfg, &zero);
+	struct sluice_flow_config *config = bpf_map_lookup_elem(&sluice_flow_cfg, &zero);
 
 	if (!config)
 		return 0;
 	sluice_flow_view_time(view, config);
-	return sluice_flow_view_sizes(view);
+	sluice_flow_view_sizes(view, config);
+	return 1;
 }
 
 SLUICE_ALWAYS_INLINE struct sluice_flow_bucket4 *

@@ -247,8 +247,7 @@ SLUICE_ALWAYS_INLINE int sluice_plain_packet(struct xdp_md *ctx, const struct sl
 						  v6);
 		}
 	}
-	if (!sluice_flow_view_sizes(&flows))
-		return XDP_PASS;
+	sluice_flow_view_sizes(&flows, config);
 	hash = sluice_flow_hash(&flows, tuple, v6);
 	/* The hit stays in registers; map memory is for those who call functions. */
 	missed = !sluice_flow_find_soon(&flows, tuple, hash, &hit, v6);

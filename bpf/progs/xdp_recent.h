@@ -73,7 +73,7 @@ SLUICE_ALWAYS_INLINE int sluice_recent_usable(const struct sluice_view *image, c
 	    (tuple->protocol != SLUICE_IPPROTO_UDP ||
 	     sluice_backend_serves(image, place->backend, place->incarnation)) &&
 	    sluice_has_tunnel(image, SLUICE_FLOW_TUNNEL, v6) &&
-	    (!place->hop.mtu || plain->total + sluice_direct_growth(1, 0, v6) <= place->hop.mtu))
+	    sluice_can_send(&place->hop, plain, tuple->protocol, SLUICE_FLOW_TUNNEL, 0, v6))
 		return 1;
 	sluice_recent_drop(spot->set, spot->tag);
 	return 0;

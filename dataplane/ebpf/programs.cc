@@ -88,19 +88,19 @@ std::uint32_t flow_buckets(const EbpfOptions& options) {
 }
 
 
+std::uint32_t cpu_count() { return static_cast<std::uint32_t>(std::max(libbpf_num_possible_cpus(), 1)); }
+
 // Of flows that XDP remembers by the tick (bpf/lib/recent.h): 1 MiB a CPU, as much as second-level caches hold, and not
 // more than 32 MiB altogether.
 std::uint32_t recent_sets() {
     constexpr std::uint32_t kMostSets = 1U << 14U, kMostBytes = 32U << 20U;
-    const auto cpus = static_cast<std::uint32_t>(std::max(libbpf_num_possible_cpus(), 1));
-    return std::min(kMostSets, std::max(kMostBytes / cpus / static_cast<std::uint32_t>(sizeof(sluice_recent_set)), 1U));
+    return std::min(kMostSets, std::max(kMostBytes / cpu_count() / static_cast<std::uint32_t>(sizeof(sluice_recent_set)), 1U));
 }
 
 // The sizes that options and the machine decide; 0: as the object says.
 std::uint32_t state_entries(const EbpfOptions& options, std::string_view map) {
     if (map == "sluice_recent" || map == "sluice_recent_to") {
-        const auto cpus = static_cast<std::uint32_t>(std::max(libbpf_num_possible_cpus(), 1));
-        return cpus * (map == "sluice_recent" ? recent_sets() : SLUICE_RECENT_PLACES);
+        return cpu_count() * (map == "sluice_recent" ? recent_sets() : SLUICE_RECENT_PLACES);
     }
     if (map == "sluice_affinity") {
         return SLUICE_AFFINITY_BUCKETS(std::bit_ceil(
