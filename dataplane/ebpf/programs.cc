@@ -94,7 +94,8 @@ std::uint32_t cpu_count() { return static_cast<std::uint32_t>(std::max(libbpf_nu
 // more than 32 MiB altogether.
 std::uint32_t recent_sets() {
     constexpr std::uint32_t kMostSets = 1U << 14U, kMostBytes = 32U << 20U;
-    return std::min(kMostSets, std::max(kMostBytes / cpu_count() / static_cast<std::uint32_t>(sizeof(sluice_recent_set)), 1U));
+    constexpr auto kSetBytes = static_cast<std::uint32_t>(sizeof(sluice_recent_set));
+    return std::min(kMostSets, std::max(kMostBytes / cpu_count() / kSetBytes, 1U));
 }
 
 // The sizes that options and the machine decide; 0: as the object says.
