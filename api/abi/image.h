@@ -168,7 +168,7 @@ SLUICE_STATIC_ASSERT(sizeof(struct sluice_service) == 64, "service");
  * is in use; it rises by one at each change, so a flow that remembers (index, incarnation) knows in
  * one load whether its backend still serves.
  */
-struct sluice_backend {
+struct SLUICE_WHOLE_WORDS sluice_backend {
 	struct sluice_address address;
 	__u16 port_be;
 	__u16 flags;

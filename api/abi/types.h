@@ -10,4 +10,7 @@
 #define SLUICE_STATIC_ASSERT(cond, text) _Static_assert(cond, text)
 #endif
 
+/* Of what is copied often: compilers copy by words as large as the type's alignment. */
+#define SLUICE_WHOLE_WORDS __attribute__((aligned(8)))
+
 #endif

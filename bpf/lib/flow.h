@@ -46,7 +46,7 @@
 #endif
 
 /* One half of a flow as found: a copy, and where it lies. */
-struct sluice_flow_hit {
+struct SLUICE_WHOLE_WORDS sluice_flow_hit {
 	struct sluice_address new_src;
 	struct sluice_address new_dst;
 	union sluice_ports new_ports;

@@ -515,7 +515,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_insert(const struct sluice_flow_view *view,
 	if (result != SLUICE_FLOW_INSERTED)
 		goto out;
 	if (pair->flags & SLUICE_FLOW_ONE_WAY) {
-		*reverse = *forward;
+		reverse = forward;
 	} else {
 		if (walk)
 			result = sluice_flow_bind_port(view, pair, room, v6);

@@ -223,7 +223,7 @@ SLUICE_ALWAYS_INLINE int sluice_source_allowed(const struct sluice_view *view, _
 	__u32 high = low + sluice_word_count(sources);
 	const struct sluice_range *range;
 	__u32 middle;
-	int i;
+	__u64 i; /* not of 32 bits: spilled beside the key of a map it would be unknown to BPF's verifier */
 
 	for (i = 0; i < SLUICE_RANGE_STEPS; i++) {
 		if (low >= high)

@@ -22,7 +22,7 @@ enum sluice_hop_kind {
 	SLUICE_HOP_LOCAL,   /* this node itself, or nothing to forward by */
 };
 
-struct sluice_hop {
+struct SLUICE_WHOLE_WORDS sluice_hop {
 	struct sluice_address dst;
 	__u8 mac[12]; /* as a frame begins: destination, source */
 	__u32 ifindex;

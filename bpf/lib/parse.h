@@ -62,7 +62,7 @@ struct sluice_packet {
 	__u8 icmp_type; /* of ICMP and ICMPv6 */
 	__u8 more_needed;
 };
-SLUICE_STATIC_ASSERT(sizeof(struct sluice_packet) == 68, "packet");
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_packet) == 72, "packet");
 
 /*
  * Passes a value through the packet record. A BPF verifier keeps no account of what lies in a map's memory, so behind

@@ -27,7 +27,7 @@ struct sluice_recent_place {
 	__u16 port_be; /* of the backend */
 	__u16 used;    /* 0: nobody's yet */
 };
-SLUICE_STATIC_ASSERT(sizeof(struct sluice_recent_place) == 60, "recent place");
+SLUICE_STATIC_ASSERT(sizeof(struct sluice_recent_place) == 64, "recent place");
 
 /*
  * Frontends by address and port: the tick in which one of their flows could have been put here. Others' packets need
@@ -141,19 +141,6 @@ SLUICE_ALWAYS_INLINE void sluice_recent_put(struct sluice_recent_set *set, __u64
 		}
 	}
 	set->entry[SLUICE_RECENT_WAYS - 1] = entry;
-}
-
-SLUICE_ALWAYS_INLINE void sluice_recent_drop(struct sluice_recent_set *set, __u64 tag)
-{
-	int i;
-
-#if defined(__bpf__)
-#pragma unroll
-#endif
-	for (i = 0; i < SLUICE_RECENT_WAYS; i++) {
-		if ((set->entry[i] ^ tag) < SLUICE_RECENT_PLACES)
-			set->entry[i] = 0;
-	}
 }
 
 /* Makes the place stand for a destination. Returns 0 if it is another one's in this tick: entries may point at it. */

@@ -85,16 +85,6 @@ TEST_F(RecentTest, WhoIsOfAnotherTickGivesWayElseTheLast) {
     }
 }
 
-TEST_F(RecentTest, DropForgetsOneAlone) {
-    for (std::uint16_t port = 1; port <= 4; ++port) sluice_recent_put(&set_, key(v4(1, port)).tag, port);
-    sluice_recent_drop(&set_, key(v4(1, 2)).tag);
-    sluice_recent_drop(&set_, key(v4(1, 9)).tag);
-    EXPECT_EQ(sluice_recent_find(&set_, key(v4(1, 2)).tag), SLUICE_RECENT_PLACES);
-    for (const auto port : std::array<std::uint16_t, 3>{1, 3, 4}) {
-        EXPECT_EQ(sluice_recent_find(&set_, key(v4(1, port)).tag), port);
-    }
-}
-
 TEST_F(RecentTest, EachPartOfTheTupleTheTickTheFamilyAndTheEndOfOthersCount) {
     const sluice_tuple tuple = v4(0x01020304, 4000);
     std::vector<std::uint64_t> tags{key(tuple).tag, key(tuple, 1001).tag, key(tuple, 1000 + 65536).tag,

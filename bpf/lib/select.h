@@ -8,7 +8,7 @@
 #include "bpf/lib/lookup.h"
 #include "bpf/lib/tuple.h"
 
-struct sluice_selection {
+struct SLUICE_WHOLE_WORDS sluice_selection {
 	struct sluice_address address;
 	__u16 port_be;
 	__u16 flags; /* SLUICE_BACKEND_* */
@@ -135,7 +135,8 @@ SLUICE_ALWAYS_INLINE int sluice_set_holds(const struct sluice_view *view, __u64 
 	const struct sluice_set_slot *slot;
 	const struct sluice_backend *at;
 	__u32 middle;
-	int i, order;
+	__u64 i; /* as in sluice_source_allowed */
+	int order;
 
 	if (!wanted)
 		return 0;

@@ -32,7 +32,7 @@ union sluice_ports {
 #define SLUICE_DESTINATION 1
 
 /* IPv4 addresses stand as ::ffff:a.b.c.d. */
-struct sluice_tuple {
+struct SLUICE_WHOLE_WORDS sluice_tuple {
 	struct sluice_address src;
 	struct sluice_address dst;
 	union sluice_ports ports; /* zero if the protocol has none */

@@ -15,13 +15,7 @@ struct {
 	__uint(max_entries, SLUICE_EVENT_RING_BYTES);
 } sluice_events SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct sluice_log_config);
-} sluice_log SEC(".maps");
+struct sluice_log_config sluice_log SLUICE_DATA(sluice_log);
 
 /* Ring buffers have no type of value: this puts the record's layout into the object's BTF, for who reads it there. */
 const struct sluice_event sluice_event_layout = {};
@@ -29,21 +23,17 @@ const struct sluice_event sluice_event_layout = {};
 /* Whether somebody wants events of the kind. */
 SLUICE_ALWAYS_INLINE int sluice_log_wants(__u32 kind)
 {
-	__u32 zero = 0;
-	const struct sluice_log_config *config = bpf_map_lookup_elem(&sluice_log, &zero);
-
-	return config && (config->kinds >> kind & 1);
+	return *(volatile __u32 *)&sluice_log.kinds >> kind & 1;
 }
 
 /* Room for one event that is wanted, zeroed but for kind and time; NULL if it is not sampled or there is none. */
 SLUICE_ALWAYS_INLINE struct sluice_event *sluice_log_begin(__u32 kind)
 {
-	__u32 zero = 0;
-	struct sluice_log_config *config = bpf_map_lookup_elem(&sluice_log, &zero);
+	struct sluice_log_config *config = &sluice_log;
 	struct sluice_event *event;
 	__u64 now;
 
-	if (!config || bpf_get_prandom_u32() > config->below)
+	if (bpf_get_prandom_u32() > config->below)
 		return 0;
 	now = bpf_ktime_get_ns();
 	if (now > config->until_ns) {
@@ -91,7 +81,10 @@ SLUICE_ALWAYS_INLINE void sluice_log_event(const struct sluice_case *now, __u32 
 SLUICE_ALWAYS_INLINE void sluice_note_opened(const struct sluice_view *view,
 					     const struct sluice_case *now)
 {
-	sluice_count_connection(view, now->pair.backend);
+	struct sluice_backend_counters *served = sluice_served_by(view, now->pair.backend);
+
+	if (served)
+		SLUICE_COUNT_IN_ROW(view, served->connections, 1);
 	sluice_log_event(now, SLUICE_EVENT_OPENED);
 }
 

@@ -25,7 +25,7 @@
 		__type(value, value_type);             \
 	} map_name SEC(".maps")
 
-SLUICE_FLOW_MAP(sluice_flow_cfg, struct sluice_flow_config, 1);
+struct sluice_flow_config sluice_flow_cfg SLUICE_DATA(sluice_flow_cfg);
 SLUICE_FLOW_MAP(sluice_flows4, struct sluice_flow_bucket4,
 		SLUICE_FLOW_BUCKETS(SLUICE_FLOW_DEFAULT_FLOWS));
 SLUICE_FLOW_MAP(sluice_flows6, struct sluice_flow_bucket6,
@@ -86,9 +86,10 @@ struct sluice_flow_view {
 };
 
 /* The sizes alone, for a first look; 0 if they are still to be settled. */
-SLUICE_ALWAYS_INLINE int sluice_flow_view_peek(struct sluice_flow_view *view,
-					       const struct sluice_flow_config *config)
+SLUICE_ALWAYS_INLINE int sluice_flow_view_peek(struct sluice_flow_view *view)
 {
+	const struct sluice_flow_config *config = &sluice_flow_cfg;
+
 	view->seed = config->seed;
 	view->bucket_count4 = config->bucket_count4;
 	view->bucket_count6 = config->bucket_count6;
@@ -99,9 +100,10 @@ SLUICE_ALWAYS_INLINE int sluice_flow_view_peek(struct sluice_flow_view *view,
 }
 
 /* The time and the mode alone, for who may need no more. */
-SLUICE_ALWAYS_INLINE void sluice_flow_view_time(struct sluice_flow_view *view,
-						const struct sluice_flow_config *config)
+SLUICE_ALWAYS_INLINE void sluice_flow_view_time(struct sluice_flow_view *view)
 {
+	const struct sluice_flow_config *config = &sluice_flow_cfg;
+
 	view->ticks = (__u32)(bpf_jiffies64() >> ((config->tick_shift ? config->tick_shift :
 									SLUICE_FLOW_DEFAULT_TICK_SHIFT) & 31));
 	view->now = (__u16)view->ticks;
@@ -109,8 +111,10 @@ SLUICE_ALWAYS_INLINE void sluice_flow_view_time(struct sluice_flow_view *view,
 }
 
 /* The rest. */
-SLUICE_ALWAYS_INLINE void sluice_flow_view_sizes(struct sluice_flow_view *view, struct sluice_flow_config *config)
+SLUICE_ALWAYS_INLINE void sluice_flow_view_sizes(struct sluice_flow_view *view)
 {
+	struct sluice_flow_config *config = &sluice_flow_cfg;
+
 	view->seed = sluice_seed_of(&config->seed);
 	view->bucket_count4 = config->bucket_count4 ?
 				      config->bucket_count4 :
@@ -124,13 +128,8 @@ SLUICE_ALWAYS_INLINE void sluice_flow_view_sizes(struct sluice_flow_view *view, 
 
 SLUICE_ALWAYS_INLINE int sluice_flow_view_open(struct sluice_flow_view *view)
 {
-	__u32 zero = 0;
-	struct sluice_flow_config *config = bpf_map_lookup_elem(&sluice_flow_cfg, &zero);
-
-	if (!config)
-		return 0;
-	sluice_flow_view_time(view, config);
-	sluice_flow_view_sizes(view, config);
+	sluice_flow_view_time(view);
+	sluice_flow_view_sizes(view);
 	return 1;
 }
 

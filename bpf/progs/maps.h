@@ -5,6 +5,9 @@
  * Each map is one table of api/abi/image.h, written by user space through mmap. The sizes here are
  * the least; the loader creates the maps in the sizes it needs and hands them to every object, so
  * all programs share them.
+ *
+ * A map of one entry that every packet reads is a variable in a section of its own (SLUICE_DATA): its address stands in
+ * the program, and nothing is looked up. Outside of the object it is a map like others.
  */
 #ifndef SLUICE_PROGS_MAPS_H
 #define SLUICE_PROGS_MAPS_H
@@ -26,7 +29,10 @@
 		__type(value, value_type);                                                         \
 	} map_name SEC(".maps")
 
-SLUICE_IMAGE_MAP(sluice_header, struct sluice_header, 1);
+/* The loader knows these sections by the names of their maps (dataplane/ebpf/object_maps.h). */
+#define SLUICE_DATA(map_name) SEC(".data." #map_name)
+
+struct sluice_header sluice_header SLUICE_DATA(sluice_header);
 SLUICE_IMAGE_MAP(sluice_buckets, struct sluice_bucket, 1);
 SLUICE_IMAGE_MAP(sluice_fronts, struct sluice_frontend, 1);
 SLUICE_IMAGE_MAP(sluice_services, struct sluice_service, 1);
@@ -55,13 +61,11 @@ struct sluice_view {
 	const struct sluice_header *header;
 };
 
-/* Returns 0 when there is no image: then pass everything. */
+/* Returns 0 when there is no image: then pass everything. (In BPF there always is one.) */
 SLUICE_ALWAYS_INLINE int sluice_view_open(struct sluice_view *view)
 {
-	__u32 zero = 0;
-
-	view->header = bpf_map_lookup_elem(&sluice_header, &zero);
-	return view->header != 0;
+	view->header = &sluice_header;
+	return 1;
 }
 
 #define SLUICE_MAP_ACCESSOR(what, type, map)                                                       \
@@ -113,6 +117,7 @@ sluice_served_by(const struct sluice_view *view, __u32 backend)
 	return bpf_map_lookup_elem(&sluice_served, &cell);
 }
 
+/* For hooks, which a packet may interrupt. */
 SLUICE_ALWAYS_INLINE void sluice_count_connection(const struct sluice_view *view, __u32 backend)
 {
 	struct sluice_backend_counters *served = sluice_served_by(view, backend);

@@ -15,18 +15,15 @@
  */
 SLUICE_ALWAYS_INLINE int sluice_glance(struct __sk_buff *ctx, const __u32 place)
 {
-	const struct sluice_flow_config *config;
 	struct sluice_flow_view flows = {};
 	struct sluice_tuple tuple = {};
 	struct sluice_view image;
-	__u32 zero = 0;
 	int kind;
 
-	config = bpf_map_lookup_elem(&sluice_flow_cfg, &zero);
-	if (!config || !sluice_view_open(&image) || image.header->magic != SLUICE_IMAGE_MAGIC)
+	if (!sluice_view_open(&image) || image.header->magic != SLUICE_IMAGE_MAGIC)
 		return 1;
 	/* Left to be settled by whoever looks again. */
-	if (!sluice_flow_view_peek(&flows, config))
+	if (!sluice_flow_view_peek(&flows))
 		return 1;
 	kind = sluice_glance_frame((const __u8 *)(long)ctx->data, (const __u8 *)(long)ctx->data_end, &tuple);
 	if (kind == SLUICE_GLANCE_PLAIN4) {

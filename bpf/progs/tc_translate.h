@@ -82,8 +82,8 @@ SLUICE_ALWAYS_INLINE void sluice_count_packet(struct __sk_buff *ctx, const struc
 
 	if (!served)
 		return;
-	SLUICE_COUNT(served->packets, segments ? segments : 1);
-	SLUICE_COUNT(served->bytes, SLUICE_ETH_HEADER + packet->end - packet->l3);
+	SLUICE_COUNT_IN_ROW(image, served->packets, segments ? segments : 1);
+	SLUICE_COUNT_IN_ROW(image, served->bytes, SLUICE_ETH_HEADER + packet->end - packet->l3);
 }
 
 SLUICE_ALWAYS_INLINE int sluice_refuse_packet(struct __sk_buff *ctx, struct sluice_scratch *scratch,

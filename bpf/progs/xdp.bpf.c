@@ -55,34 +55,32 @@ SLUICE_ALWAYS_INLINE int sluice_env_stays(sluice_env ctx, struct sluice_case *no
 #include "bpf/lib/decide.h"
 #include "bpf/lib/direct.h"
 
-/* The packet as tc's parser would have it, from a plain frame. Returns 0 if it is not sound. */
-SLUICE_ALWAYS_INLINE int sluice_fill_packet(struct xdp_md *ctx, struct sluice_case *now, const int v6)
+/*
+ * The packet as tc's parser would have it; its tuple is there, and `plain` was read. Returns 0 if that parser would
+ * refuse it.
+ */
+SLUICE_ALWAYS_INLINE int sluice_fill_packet(struct sluice_case *now, const struct sluice_plain *plain, const int v6)
 {
 	struct sluice_packet *packet = &now->packet;
-	struct sluice_plain plain;
 
-	__builtin_memset(packet, 0, sizeof(*packet));
-	if (sluice_glance_frame((const __u8 *)(long)ctx->data, (const __u8 *)(long)ctx->data_end,
-				&packet->tuple) != (v6 ? SLUICE_GLANCE_PLAIN6 : SLUICE_GLANCE_PLAIN4) ||
-	    !sluice_read_plain(ctx, packet->tuple.protocol, &plain, v6))
-		return 0;
 	/* As sluice_parse_ipv6: they would be taken for IPv4's. */
 	if (v6 && (sluice_words_are_mapped(packet->tuple.src.word_be) ||
 		   sluice_words_are_mapped(packet->tuple.dst.word_be)))
 		return 0;
+	__builtin_memset((__u8 *)packet + sizeof(packet->tuple), 0, sizeof(*packet) - sizeof(packet->tuple));
 	packet->l3 = SLUICE_ETH_HEADER;
 	packet->l4 = SLUICE_ETH_HEADER + (v6 ? 40 : 20);
-	packet->end = SLUICE_ETH_HEADER + plain.total;
+	packet->end = SLUICE_ETH_HEADER + plain->total;
 	packet->family = v6 ? 6 : 4;
-	packet->ttl = plain.ttl;
-	packet->tcp_flags = plain.tcp_flags;
+	packet->ttl = plain->ttl;
+	packet->tcp_flags = plain->tcp_flags;
 	now->place = SLUICE_PLACE_NODE_INGRESS;
 	return 1;
 }
 
-/* Whether the flow that now->pair would make can be served here from its first packet on. */
-SLUICE_ALWAYS_INLINE int sluice_serves_new(struct xdp_md *ctx, struct sluice_xdp_work *work,
-					   const struct sluice_plain *plain, const int v6)
+/* Where the flow that now->pair would make goes, or NULL if it cannot be served here from its first packet on. */
+SLUICE_ALWAYS_INLINE const struct sluice_hop *
+sluice_serves_new(struct xdp_md *ctx, struct sluice_xdp_work *work, const struct sluice_plain *plain, const int v6)
 {
 	const struct sluice_case *now = &work->now;
 	const struct sluice_hop *hop;
@@ -90,10 +88,10 @@ SLUICE_ALWAYS_INLINE int sluice_serves_new(struct xdp_md *ctx, struct sluice_xdp
 	if ((now->pair.flags & SLUICE_FLOW_DIRECT) || (now->selection.flags & SLUICE_BACKEND_LOCAL))
 		return 0;
 	hop = sluice_next_hop(ctx, &now->selection.address, now->flows.now, v6);
-	return hop && sluice_can_send(hop, plain, now->packet.tuple.protocol, now->pair.flags,
-				      now->packet.tuple.ports.port_be[SLUICE_DESTINATION] !=
-					      now->selection.port_be,
-				      v6);
+	if (!hop || !sluice_can_send(hop, plain, now->packet.tuple.protocol, now->pair.flags,
+				     now->packet.tuple.ports.port_be[SLUICE_DESTINATION] != now->selection.port_be, v6))
+		return 0;
+	return hop;
 }
 
 /* A packet that no usable flow knows, and that may be a service's. Returns an XDP action. */
@@ -101,18 +99,15 @@ SLUICE_ALWAYS_INLINE int sluice_begin(struct xdp_md *ctx, struct sluice_xdp_work
 {
 	struct sluice_case *now = &work->now;
 	const struct sluice_tuple *tuple = &now->packet.tuple;
-	struct sluice_plain plain = {};
+	const struct sluice_plain plain = work->plain;
 	const struct sluice_hop *hop;
 	struct sluice_view image;
 	__u64 undrawn = 0;
 	__u64 *random;
 	int decision;
 
-	if (!sluice_view_open(&image) || !sluice_fill_packet(ctx, now, v6))
+	if (!sluice_view_open(&image) || !sluice_fill_packet(now, &plain, v6))
 		return XDP_PASS;
-	plain.total = now->packet.end - SLUICE_ETH_HEADER;
-	plain.ttl = now->packet.ttl;
-	plain.tcp_flags = now->packet.tcp_flags;
 	now->match.has_service = 0;
 	/* What another CPU inserts meanwhile, the insert finds; what is still in an old table, it would not. */
 	if ((!work->missed || now->flows.mode) &&
@@ -134,14 +129,17 @@ SLUICE_ALWAYS_INLINE int sluice_begin(struct xdp_md *ctx, struct sluice_xdp_work
 		return XDP_DROP;
 	}
 	/* What ends a flow and begins one may be passed to tc after all, which would follow it and find an end. */
-	if (decision != SLUICE_DECIDE_ESTABLISH || (now->packet.tcp_flags & SLUICE_TCP_FIN) ||
-	    !sluice_has_tunnel(&image, now->pair.flags, v6) ||
-	    !sluice_serves_new(ctx, work, &plain, v6)) {
+	hop = 0;
+	if (decision == SLUICE_DECIDE_ESTABLISH && !(plain.tcp_flags & SLUICE_TCP_FIN) &&
+	    sluice_has_tunnel(&image, now->pair.flags, v6))
+		hop = sluice_serves_new(ctx, work, &plain, v6);
+	if (!hop) {
 		/* tc decides anew, and draws what was drawn here. */
 		if (random)
 			*random = undrawn;
 		return XDP_PASS;
 	}
+	now->pair.slot = SLUICE_FLOW_NOWHERE;
 	now->reason = sluice_establish(now, &image, v6);
 	if (now->reason) {
 		if (now->match.has_service)
@@ -150,18 +148,14 @@ SLUICE_ALWAYS_INLINE int sluice_begin(struct xdp_md *ctx, struct sluice_xdp_work
 		sluice_log_event(now, SLUICE_EVENT_DROPPED);
 		return XDP_DROP;
 	}
-	/* Another CPU may have been first, with another backend. */
-	hop = sluice_next_hop(ctx, &now->hit.new_dst, now->flows.now, v6);
-	if (!hop || !sluice_can_send(hop, &plain, tuple->protocol, now->hit.meta.flags,
-				     tuple->ports.both_be != now->hit.new_ports.both_be, v6))
+	/* Another CPU was first, perhaps with another backend: tc follows what is in the table. */
+	if (now->pair.slot == SLUICE_FLOW_NOWHERE)
 		return XDP_PASS;
-	if (!v6 && (now->hit.meta.flags & SLUICE_FLOW_TUNNEL)) {
-		const __u8 *frame = (const __u8 *)(long)ctx->data;
-
-		if (frame + SLUICE_GLANCE4_BYTES > (const __u8 *)(long)ctx->data_end)
-			return XDP_PASS;
-		plain.tos = frame[SLUICE_ETH_HEADER + 1];
-	}
+	/* Its source port was chosen by the insert. */
+	if (tuple->protocol == SLUICE_IPPROTO_SCTP &&
+	    !sluice_can_send(hop, &plain, SLUICE_IPPROTO_SCTP, now->hit.meta.flags,
+			     tuple->ports.both_be != now->hit.new_ports.both_be, v6))
+		return XDP_PASS;
 	return sluice_send(ctx, tuple, &now->hit, &image, hop, &plain, v6);
 }
 
@@ -216,7 +210,6 @@ SLUICE_ALWAYS_INLINE int sluice_plain_packet(struct xdp_md *ctx, const struct sl
 	struct sluice_flow_hit hit;
 	struct sluice_plain plain;
 	struct sluice_view image;
-	struct sluice_flow_config *config;
 	__u32 zero = 0;
 	__u64 hash, to;
 	int missed;
@@ -233,28 +226,21 @@ SLUICE_ALWAYS_INLINE int sluice_plain_packet(struct xdp_md *ctx, const struct sl
 	to = sluice_hash_address(image.header->hash_seed, &tuple->dst);
 	if (!sluice_may_be_ours_by(&image, &tuple->dst, to))
 		return XDP_PASS;
-	config = bpf_map_lookup_elem(&sluice_flow_cfg, &zero);
-	if (!config)
+	/* tc judges what is not sound. */
+	if (!sluice_read_plain(ctx, tuple->protocol, &plain, v6))
 		return XDP_PASS;
-	sluice_flow_view_time(&flows, config);
-	place = sluice_recent_look(&flows, tuple, to, &recent, v6);
-	if (place) {
-		if (!sluice_read_plain(ctx, tuple->protocol, &plain, v6))
-			return XDP_PASS;
-		if (sluice_recent_usable(&image, tuple, &plain, place, &recent, v6)) {
-			sluice_count_served(&image, place->cell, plain.total);
-			return sluice_send_tunnel(ctx, &place->hop.dst, place->port_be, &image, &place->hop, &plain,
-						  v6);
-		}
+	sluice_flow_view_time(&flows);
+	place = sluice_recent_look(&flows, tuple, &plain, to, &recent, v6);
+	if (place && sluice_recent_usable(&image, tuple, &plain, place, v6)) {
+		sluice_count_served(&image, place->cell, plain.total);
+		return sluice_send_tunnel(ctx, &place->hop.dst, place->port_be, &image, &place->hop, &plain, v6);
 	}
-	sluice_flow_view_sizes(&flows, config);
+	sluice_flow_view_sizes(&flows);
 	hash = sluice_flow_hash(&flows, tuple, v6);
 	/* The hit stays in registers; map memory is for those who call functions. */
 	missed = !sluice_flow_find_soon(&flows, tuple, hash, &hit, v6);
 	if (missed)
 		goto begin;
-	if (!sluice_read_plain(ctx, tuple->protocol, &plain, v6))
-		return XDP_PASS;
 	hop = sluice_next_hop(ctx, &hit.new_dst, flows.now, v6);
 	if (!hop || !sluice_has_tunnel(&image, hit.meta.flags, v6) ||
 	    !sluice_can_send(hop, &plain, tuple->protocol, hit.meta.flags,
@@ -271,7 +257,9 @@ begin:
 		return XDP_PASS;
 	work->missed = (__u32)missed;
 	work->hash = hash;
+	work->plain = plain;
 	work->now.flows = flows;
+	work->now.packet.tuple = *tuple;
 	return sluice_go_on(ctx, SLUICE_XDP_BEGIN);
 }
 

@@ -13,13 +13,24 @@
 /* Devices that frames may be redirected to; more are served by tc. */
 #define SLUICE_XDP_MAX_DEVICES 1024
 
+/* What the headers of a plain packet say, checked against the frame. */
+struct sluice_plain {
+	__u32 total; /* bytes of the IP packet */
+	__u8 ttl;
+	__u8 tcp_flags;
+	__u8 tos;
+	__u8 reserved;
+};
+
 /* What the stack cannot hold. XDP runs with softirqs off, so each CPU has one user at a time. */
 struct sluice_xdp_work {
 	struct sluice_case now;
 	struct bpf_fib_lookup fib;
 	__u32 way; /* of the next hop in its set: the verifier forgets here which one it was */
-	__u32 missed; /* for the next stage: no flow was found, rather than one that is of no use any more */
-	__u64 hash; /* of the tuple, likewise */
+	/* For the next stage, beside the tuple and the view of the flows: */
+	__u32 missed; /* no flow was found, rather than one that is of no use any more */
+	__u64 hash; /* of the tuple */
+	struct sluice_plain plain;
 };
 
 /* Programs reached by a tail call, in sluice_xdp_stages. */

@@ -23,10 +23,19 @@ SLUICE_ALWAYS_INLINE struct sluice_recent_place *sluice_recent_place_at(const st
 	return bpf_map_lookup_elem(&sluice_recent_to, &index);
 }
 
-/* Returns where packets of the flow go, or NULL. `to`: sluice_hash_address of its destination. */
+/* Whether a packet with these flags leaves the flow as it is. */
+SLUICE_ALWAYS_INLINE int sluice_recent_quiet(__u8 tcp_flags)
+{
+	return !(tcp_flags & (SLUICE_TCP_SYN | SLUICE_TCP_FIN | SLUICE_TCP_RST));
+}
+
+/*
+ * Returns where the packet goes, or NULL. `to`: sluice_hash_address of its destination. Packets that may change their
+ * flow are not looked for: if they do, the flow's group tells of it.
+ */
 SLUICE_ALWAYS_INLINE const struct sluice_recent_place *
-sluice_recent_look(const struct sluice_flow_view *flows, const struct sluice_tuple *tuple, __u64 to,
-		   struct sluice_recent_spot *spot, const int v6)
+sluice_recent_look(const struct sluice_flow_view *flows, const struct sluice_tuple *tuple,
+		   const struct sluice_plain *plain, __u64 to, struct sluice_recent_spot *spot, const int v6)
 {
 	const struct sluice_recent_place *place;
 	struct sluice_recent_key key;
@@ -34,7 +43,7 @@ sluice_recent_look(const struct sluice_flow_view *flows, const struct sluice_tup
 	__u32 index;
 
 	spot->set = 0;
-	if (tuple->protocol == SLUICE_IPPROTO_SCTP)
+	if (tuple->protocol == SLUICE_IPPROTO_SCTP || !sluice_recent_quiet(plain->tcp_flags))
 		return 0;
 	if (SLUICE_READ_ONCE(sluice_recent_fronts.ticks[sluice_recent_front_of(tuple)]) != flows->ticks)
 		return 0;
@@ -57,26 +66,15 @@ sluice_recent_look(const struct sluice_flow_view *flows, const struct sluice_tup
 	return place && place->ticks == flows->ticks ? place : 0;
 }
 
-/* Whether a packet with these flags leaves the flow as it is. */
-SLUICE_ALWAYS_INLINE int sluice_recent_quiet(__u8 tcp_flags)
-{
-	return !(tcp_flags & (SLUICE_TCP_SYN | SLUICE_TCP_FIN | SLUICE_TCP_RST));
-}
-
-/* Whether the packet may go by what is remembered. If not, that is forgotten. */
+/* Whether the packet may go by what is remembered; if not, the flow table is asked. */
 SLUICE_ALWAYS_INLINE int sluice_recent_usable(const struct sluice_view *image, const struct sluice_tuple *tuple,
 					      const struct sluice_plain *plain,
-					      const struct sluice_recent_place *place,
-					      const struct sluice_recent_spot *spot, const int v6)
+					      const struct sluice_recent_place *place, const int v6)
 {
-	if (sluice_recent_quiet(plain->tcp_flags) &&
-	    (tuple->protocol != SLUICE_IPPROTO_UDP ||
-	     sluice_backend_serves(image, place->backend, place->incarnation)) &&
-	    sluice_has_tunnel(image, SLUICE_FLOW_TUNNEL, v6) &&
-	    sluice_can_send(&place->hop, plain, tuple->protocol, SLUICE_FLOW_TUNNEL, 0, v6))
-		return 1;
-	sluice_recent_drop(spot->set, spot->tag);
-	return 0;
+	return (tuple->protocol != SLUICE_IPPROTO_UDP ||
+		sluice_backend_serves(image, place->backend, place->incarnation)) &&
+	       sluice_has_tunnel(image, SLUICE_FLOW_TUNNEL, v6) &&
+	       sluice_can_send(&place->hop, plain, tuple->protocol, SLUICE_FLOW_TUNNEL, 0, v6);
 }
 
 /* Remembers the flow of a packet that is about to be sent, if its next ones may go by that. */

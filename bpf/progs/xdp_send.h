@@ -8,15 +8,6 @@
 #include "bpf/lib/rewrite.h"
 #include "bpf/lib/tunnel.h"
 
-/* What the headers of a plain packet say, checked against the frame. */
-struct sluice_plain {
-	__u32 total; /* bytes of the IP packet */
-	__u8 ttl;
-	__u8 tcp_flags;
-	__u8 tos;
-	__u8 reserved;
-};
-
 /* Set by the loader where the kernel has frames of several buffers (Linux 5.18). */
 const volatile __u32 sluice_xdp_frags;
 
@@ -106,8 +97,12 @@ SLUICE_ALWAYS_INLINE void sluice_put_macs(__u8 *frame, const struct sluice_hop *
 /* An address of map memory into the frame, in words that BPF's targets load and store wherever they lie. */
 SLUICE_ALWAYS_INLINE void sluice_put_address(__u8 *to, const struct sluice_address *address)
 {
-	*(__u64 *)to = *(const __u64 *)&address->word_be[0];
-	*(__u64 *)(to + 8) = *(const __u64 *)&address->word_be[2];
+	const __u64 *from = (const __u64 *)address->word_be;
+
+	/* So that clang forgets that the address was of four words. */
+	__asm__ volatile("" : "+r"(from));
+	*(__u64 *)to = from[0];
+	*(__u64 *)(to + 8) = from[1];
 }
 
 SLUICE_ALWAYS_INLINE int sluice_leave(struct xdp_md *ctx, const struct sluice_hop *hop)

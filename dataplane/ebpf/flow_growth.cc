@@ -16,6 +16,7 @@
 #include "api/base/log.h"
 #include "dataplane/ebpf/bpf_array.h"
 #include "dataplane/ebpf/flow_tick.h"
+#include "dataplane/ebpf/object_maps.h"
 #include "dataplane/ebpf/pins.h"
 #include "dataplane/ebpf/programs.h"
 
@@ -224,9 +225,10 @@ Result<FlowMoveCounts> FlowPins::carry(const std::string& object) const {
     }
     bpf_map* map = nullptr;
     bpf_object__for_each_map(map, loaded.get()) {
-        const Fd pinned(bpf_obj_get(pin(bpf_map__name(map)).c_str()));
+        const std::string name(map_name(map));
+        const Fd pinned(bpf_obj_get(pin(name).c_str()));
         if (pinned && bpf_map__reuse_fd(map, pinned.get()) != 0) {
-            return errno_error(errno, "cannot hand the map {} to the mover", bpf_map__name(map));
+            return errno_error(errno, "cannot hand the map {} to the mover", name);
         }
     }
     if (const int error = bpf_object__load(loaded.get()); error != 0) {

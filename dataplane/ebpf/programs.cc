@@ -23,6 +23,7 @@
 #include "api/abi/socket.h"
 #include "api/base/log.h"
 #include "dataplane/ebpf/netns.h"
+#include "dataplane/ebpf/object_maps.h"
 #include "dataplane/ebpf/pins.h"
 
 namespace sluice::dataplane {
@@ -59,8 +60,8 @@ bool is_second_table(std::string_view map) {
 // The tables of the image and libbpf's own maps belong to the image, arrays of programs to the
 // programs; the rest is state that outlives both.
 bool is_state(const bpf_map* map) {
-    const std::string_view name = bpf_map__name(map);
-    if (bpf_map__is_internal(map) || bpf_map__type(map) == BPF_MAP_TYPE_PROG_ARRAY ||
+    const std::string_view name = map_name(map);
+    if (is_private(map) || bpf_map__type(map) == BPF_MAP_TYPE_PROG_ARRAY ||
         is_second_table(name)) {
         return false;
     }
@@ -118,17 +119,18 @@ Result<void> make_state(bpf_map* map, const std::string& path) {
     }
     LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = bpf_map__map_flags(map),
                 .map_extra = bpf_map__map_extra(map));
-    const Fd made(bpf_map_create(bpf_map__type(map), bpf_map__name(map), bpf_map__key_size(map),
+    const std::string name(map_name(map));
+    const Fd made(bpf_map_create(bpf_map__type(map), name.c_str(), bpf_map__key_size(map),
                                  bpf_map__value_size(map), bpf_map__max_entries(map), &options));
     if (!made) {
-        return errno_error(errno, "cannot make the map {} of {} entries", bpf_map__name(map),
+        return errno_error(errno, "cannot make the map {} of {} entries", name,
                            bpf_map__max_entries(map));
     }
     if (const int error = bpf_obj_pin(made.get(), path.c_str()); error != 0) {
         return errno_error(-error, "cannot pin {}", path);
     }
     if (const int error = bpf_map__reuse_fd(map, made.get()); error != 0) {
-        return errno_error(-error, "cannot hand the map {} to the programs", bpf_map__name(map));
+        return errno_error(-error, "cannot hand the map {} to the programs", name);
     }
     return {};
 }
@@ -378,8 +380,8 @@ Result<void> Programs::adopt_maps(bpf_object* object, const EbpfOptions& options
     const auto specs = table_specs(image.capacities());
     bpf_map* map = nullptr;
     bpf_object__for_each_map(map, object) {
-        const std::string_view name = bpf_map__name(map);
-        if (bpf_map__is_internal(map) || bpf_map__type(map) == BPF_MAP_TYPE_PROG_ARRAY) {
+        const std::string_view name = map_name(map);
+        if (is_private(map) || bpf_map__type(map) == BPF_MAP_TYPE_PROG_ARRAY) {
             continue;
         }
         int fd = -1;
@@ -454,7 +456,7 @@ std::vector<std::string> Programs::superseded_state(const std::string& directory
 Result<void> Programs::keep_state(bpf_object* object, const std::string& state_directory) {
     bpf_map* map = nullptr;
     bpf_object__for_each_map(map, object) {
-        const std::string_view name = bpf_map__name(map);
+        const std::string_view name = map_name(map);
         if (!is_state(map)) {
             continue;
         }
@@ -567,7 +569,7 @@ int Programs::program(const std::string& name) const {
 
 int Programs::map(const std::string& name) const {
     for (const bpf_object* object : objects_) {
-        const int fd = bpf_object__find_map_fd_by_name(object, name.c_str());
+        const int fd = map_fd(object, name);
         if (fd >= 0) {
             return fd;
         }
