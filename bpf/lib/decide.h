@@ -183,6 +183,21 @@ SLUICE_ALWAYS_INLINE int sluice_begins(const struct sluice_packet *packet)
 	return 1;
 }
 
+/* Whether a flow that is not over answers with pair->reverse; it is in `hit` then. One that is over makes room. */
+SLUICE_ALWAYS_INLINE int sluice_is_answered(struct sluice_case *now, const int v6)
+{
+	const struct sluice_flow_view *flows = &now->flows;
+	const struct sluice_tuple *answer = &now->pair.reverse;
+	struct sluice_flow_hit *hit = &now->hit;
+
+	if (!sluice_flow_find_any(flows, answer, sluice_flow_hash(flows, answer, v6), hit, v6))
+		return 0;
+	if (hit->state != SLUICE_FLOW_CLOSED && hit->state != SLUICE_FLOW_CLOSING && !sluice_flow_expired(flows, hit))
+		return 1;
+	sluice_flow_forget(flows, hit, v6);
+	return 0;
+}
+
 /*
  * A connection that no service translates may still be answered with a tuple that a flow claims: a client reaches a
  * backend through the service and directly, from one source port. A flow that is over makes room; beside a live one
@@ -193,7 +208,6 @@ SLUICE_ALWAYS_INLINE int sluice_avoid_flow(struct sluice_case *now,
 					   const struct sluice_view *image, const int v6)
 {
 	const struct sluice_tuple *tuple = &now->packet.tuple;
-	const struct sluice_flow_view *flows = &now->flows;
 	struct sluice_flow_pair *pair = &now->pair;
 	struct sluice_flow_hit *hit = &now->hit;
 
@@ -203,14 +217,8 @@ SLUICE_ALWAYS_INLINE int sluice_avoid_flow(struct sluice_case *now,
 	pair->reverse.dst = tuple->src;
 	pair->reverse.ports.port_be[SLUICE_SOURCE] = tuple->ports.port_be[SLUICE_DESTINATION];
 	pair->reverse.ports.port_be[SLUICE_DESTINATION] = tuple->ports.port_be[SLUICE_SOURCE];
-	if (!sluice_flow_find_any(flows, &pair->reverse, sluice_flow_hash(flows, &pair->reverse, v6),
-				      hit, v6))
+	if (!sluice_is_answered(now, v6))
 		return 0;
-	if (hit->state == SLUICE_FLOW_CLOSED || hit->state == SLUICE_FLOW_CLOSING ||
-	    sluice_flow_expired(flows, hit)) {
-		sluice_flow_forget(flows, hit, v6);
-		return 0;
-	}
 	pair->service = hit->meta.service;
 	pair->backend = hit->meta.backend;
 	pair->incarnation = hit->meta.incarnation;

@@ -121,15 +121,17 @@ SLUICE_ALWAYS_INLINE void sluice_direct_ask(struct sluice_case *now, const struc
 
 /*
  * now->packet: the client's packet to the frontend; now->flows opened. `pod`, `port_be`: the backend that the other
- * node chose. `flags`: 0, or SLUICE_FLOW_RETURN if the client's further packets will not name the frontend. The other
- * node's choice replaces what this node's table says of the tuple, so that two nodes cannot send a packet to and fro.
+ * node chose. `option`: the packet was not in a tunnel. The other node's choice replaces what this node's table says of the
+ * tuple, so that two nodes cannot send a packet to and fro.
  */
 SLUICE_ALWAYS_INLINE int sluice_direct_accept(struct sluice_case *now, const struct sluice_view *image,
-					      const struct sluice_address *pod, __u16 port_be, __u8 flags,
+					      const struct sluice_address *pod, __u16 port_be, int option,
 					      const int v6)
 {
 	const struct sluice_tuple *tuple = &now->packet.tuple;
 	struct sluice_flow_pair *pair = &now->pair;
+	/* The client's further packets will not name the frontend: of a connection only the SYN has the option. */
+	int once = option && tuple->protocol == SLUICE_IPPROTO_TCP;
 	int known = sluice_flow_find_any(&now->flows, tuple, sluice_flow_hash(&now->flows, tuple, v6),
 					 &now->hit, v6);
 
@@ -171,10 +173,16 @@ SLUICE_ALWAYS_INLINE int sluice_direct_accept(struct sluice_case *now, const str
 	pair->random = sluice_env_random();
 	sluice_env_ports(image, pair);
 	/* What follows names the pod and the client's own port. */
-	pair->fixed_port = flags != 0;
+	pair->fixed_port = (__u8)once;
 	pair->state = SLUICE_FLOW_NEW;
-	pair->flags = flags;
+	pair->flags = once ? SLUICE_FLOW_RETURN : 0;
 	pair->snat = 0;
+	/*
+	 * The client may have had a connection to the pod from this port by another frontend. That the pod has closed it is
+	 * all that is seen of its end.
+	 */
+	if (once && sluice_begins(&now->packet))
+		sluice_is_answered(now, v6);
 	now->reason = sluice_establish(now, image, v6);
 	return now->reason ? SLUICE_DIRECT_DROP : SLUICE_DIRECT_ACCEPT;
 }

@@ -218,7 +218,7 @@ SLUICE_ALWAYS_INLINE int sluice_accept(struct sluice_scratch *scratch, int tunne
 		return SLUICE_DIRECT_PASS;
 	now->match.has_service = 0;
 	return sluice_direct_accept(now, &image, &now->pair.reverse.src, now->selection.port_be,
-				    tunnel ? 0 : SLUICE_FLOW_RETURN, v6);
+				    !tunnel, v6);
 }
 
 SLUICE_SUBPROGRAM int sluice_accept4(struct sluice_scratch *scratch, int tunnel)

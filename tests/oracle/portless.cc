@@ -196,10 +196,16 @@ Oracle::Accepted Oracle::accept(Job& job, const Packet& inner, const IpAddress& 
     auto flow = std::make_shared<Flow>();
     flow->forward = tuple;
     flow->reverse = {pod, tuple.src, port, tuple.sport, tuple.protocol};
-    flow->returns = option;
+    // Of a connection by option only the SYN names the frontend: what follows names the pod and the client's own port.
+    flow->returns = option && tcp;
     flow->backend = match.service->backends.at({pod, port});
-    // By option, what follows names the pod and the client's own port.
-    if (!insert(job, flow, option ? Ports::kFixed : Ports::kOwnOrOther)) {
+    // One that came from this port by another frontend, and is over as far as is seen here, makes room.
+    const Half* before = flow->returns && inner.has(kSyn, kSyn | kAck) ? find(flow->reverse) : nullptr;
+    if (before != nullptr &&
+        (before->flow->state == State::kClosed || before->flow->state == State::kClosing || expired(*before->flow))) {
+        forget(before->flow);
+    }
+    if (!insert(job, flow, flow->returns ? Ports::kFixed : Ports::kOwnOrOther)) {
         return refuse(SLUICE_DROP_NO_SNAT_PORT);
     }
     ++flow->backend->served.connections;

@@ -212,8 +212,7 @@ Received receive_direct(Work& work, Frame& frame, int parsed) {
     }
     if (!(tunnel ? read_tunnel(work, frame, v6) : find_option(work, frame, v6))) return Received::kAgain;
     const sluice_address pod = now.pair.reverse.src;
-    const int what = judge::accept(work, pod, now.selection.port_be,
-                                   tunnel ? std::uint8_t{0} : std::uint8_t{SLUICE_FLOW_RETURN}, v6);
+    const int what = judge::accept(work, pod, now.selection.port_be, !tunnel, v6);
     if (what == SLUICE_DIRECT_PASS) return Received::kAgain;
     if (what == SLUICE_DIRECT_ACCEPT) {
         // Accepting may have used the pair for the flow; what strip_option needs of it is the pod.

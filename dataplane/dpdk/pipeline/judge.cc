@@ -82,11 +82,11 @@ bool turn_quote(Work& work, bool v6) {
                : sluice_turn_quote(&work.now, &work.quote, 0)) != 0;
 }
 
-int accept(Work& work, const sluice_address& pod, std::uint16_t port_be, std::uint8_t flags, bool v6) {
+int accept(Work& work, const sluice_address& pod, std::uint16_t port_be, bool option, bool v6) {
     begin(work);
     work.now.match.has_service = 0;
-    return v6 ? sluice_direct_accept(&work.now, &work.image, &pod, port_be, flags, 1)
-              : sluice_direct_accept(&work.now, &work.image, &pod, port_be, flags, 0);
+    return v6 ? sluice_direct_accept(&work.now, &work.image, &pod, port_be, option ? 1 : 0, 1)
+              : sluice_direct_accept(&work.now, &work.image, &pod, port_be, option ? 1 : 0, 0);
 }
 
 }  // namespace sluice::dpdk::judge

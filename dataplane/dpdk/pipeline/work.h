@@ -106,7 +106,7 @@ int decide_portless(Work& work, std::uint32_t error, bool v6);
 // sluice_turn_quote, of work.quote: whether the error is about a flow.
 bool turn_quote(Work& work, bool v6);
 // sluice_direct_accept, of what another node says: enum sluice_direct.
-int accept(Work& work, const sluice_address& pod, std::uint16_t port_be, std::uint8_t flags, bool v6);
+int accept(Work& work, const sluice_address& pod, std::uint16_t port_be, bool option, bool v6);
 }  // namespace judge
 
 // slow.cc. Any frame, from its first byte; fills in its answer. REQUIRES: an image and routes.
