@@ -146,6 +146,9 @@ SLUICE_STATIC_ASSERT(sizeof(struct sluice_flow_mover) == 72, "flow mover");
  * number for each of so many groups of flows, which changes whenever one of the group leaves that state.
  */
 #define SLUICE_FLOW_GROUPS 1024
+struct sluice_flow_left {
+	__u32 count[SLUICE_FLOW_GROUPS];
+};
 
 /* Bytes for each CPU to work in. */
 #define SLUICE_FLOW_ROOM 336

@@ -121,8 +121,8 @@ SLUICE_ALWAYS_INLINE void sluice_direct_ask(struct sluice_case *now, const struc
 
 /*
  * now->packet: the client's packet to the frontend; now->flows opened. `pod`, `port_be`: the backend that the other
- * node chose. `option`: the packet was not in a tunnel. The other node's choice replaces what this node's table says of the
- * tuple, so that two nodes cannot send a packet to and fro.
+ * node chose. `option`: the packet was not in a tunnel. The other node's choice replaces what this node's table says of
+ * the tuple, so that two nodes cannot send a packet to and fro.
  */
 SLUICE_ALWAYS_INLINE int sluice_direct_accept(struct sluice_case *now, const struct sluice_view *image,
 					      const struct sluice_address *pod, __u16 port_be, int option,
@@ -178,8 +178,8 @@ SLUICE_ALWAYS_INLINE int sluice_direct_accept(struct sluice_case *now, const str
 	pair->flags = once ? SLUICE_FLOW_RETURN : 0;
 	pair->snat = 0;
 	/*
-	 * The client may have had a connection to the pod from this port by another frontend. That the pod has closed it is
-	 * all that is seen of its end.
+	 * The client may have had a connection to the pod from this port by another frontend. That the pod has closed
+	 * it is all that is seen of its end.
 	 */
 	if (once && sluice_begins(&now->packet))
 		sluice_is_answered(now, v6);

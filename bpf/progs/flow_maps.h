@@ -33,20 +33,12 @@ SLUICE_FLOW_MAP(sluice_flows6, struct sluice_flow_bucket6,
 SLUICE_FLOW_MAP(sluice_flows4_old, struct sluice_flow_bucket4, 1);
 SLUICE_FLOW_MAP(sluice_flows6_old, struct sluice_flow_bucket6, 1);
 
-/* Of each group of flows (SLUICE_FLOW_GROUPS): how often one of direct return was established and is so no longer. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, SLUICE_FLOW_GROUPS);
-	__type(key, __u32);
-	__type(value, __u32);
-} sluice_flow_left SEC(".maps");
+/* Of each group of flows: how often one of direct return was established and is so no longer. */
+struct sluice_flow_left sluice_flow_left SLUICE_DATA(sluice_flow_left);
 
 SLUICE_ALWAYS_INLINE void sluice_flow_note_left(__u32 group)
 {
-	__u32 *count = bpf_map_lookup_elem(&sluice_flow_left, &group);
-
-	if (count)
-		__sync_fetch_and_add(count, 1);
+	__sync_fetch_and_add(&sluice_flow_left.count[group & (SLUICE_FLOW_GROUPS - 1)], 1);
 }
 #define SLUICE_FLOW_LEFT(group) sluice_flow_note_left(group)
 

@@ -39,19 +39,16 @@ sluice_recent_look(const struct sluice_flow_view *flows, const struct sluice_tup
 {
 	const struct sluice_recent_place *place;
 	struct sluice_recent_key key;
-	const __u32 *left;
-	__u32 index;
+	__u32 left, index;
 
 	spot->set = 0;
 	if (tuple->protocol == SLUICE_IPPROTO_SCTP || !sluice_recent_quiet(plain->tcp_flags))
 		return 0;
 	if (SLUICE_READ_ONCE(sluice_recent_fronts.ticks[sluice_recent_front_of(tuple)]) != flows->ticks)
 		return 0;
-	index = sluice_flow_group_of(tuple->src.word_be[3], tuple->ports.both_be);
-	left = bpf_map_lookup_elem(&sluice_flow_left, &index);
-	if (!left)
-		return 0;
-	key = sluice_recent_key_of(&sluice_recent_keys, tuple, to, flows->ticks, SLUICE_READ_ONCE(*left), v6);
+	left = SLUICE_READ_ONCE(
+		sluice_flow_left.count[sluice_flow_group_of(tuple->src.word_be[3], tuple->ports.both_be)]);
+	key = sluice_recent_key_of(&sluice_recent_keys, tuple, to, flows->ticks, left, v6);
 	spot->tag = key.tag;
 	spot->cpu = bpf_get_smp_processor_id();
 	index = spot->cpu * sluice_recent_sets + (__u32)((__u64)key.point * sluice_recent_sets >> 32);

@@ -192,13 +192,14 @@ endfunction()
 
 # bpf_object(NAME prog.bpf.c [DEFINES X=1 ...]): build/lib/bpf/NAME.o, compiled by clang-19 for
 # the BPF target with BTF. Headers come from the repository, libbpf and the kernel's UAPI only.
+# As the kernel is: without assumptions by type, for one address is read in words of several sizes.
 find_program(BPF_CLANG NAMES clang-19 REQUIRED)
 function(bpf_object name source)
     cmake_parse_arguments(ARG "" "" "DEFINES" ${ARGN})
     set(out "${SLUICE_BPF_DIR}/${name}.o")
     list(TRANSFORM ARG_DEFINES PREPEND "-D")
     add_custom_command(OUTPUT ${out}
-        COMMAND ${BPF_CLANG} -target bpf -mcpu=v3 -O2 -g -std=gnu11 -Wall -Wextra -Werror
+        COMMAND ${BPF_CLANG} -target bpf -mcpu=v3 -O2 -g -std=gnu11 -fno-strict-aliasing -Wall -Wextra -Werror
                 -Wno-unused-parameter -D__TARGET_ARCH_${CMAKE_SYSTEM_PROCESSOR} ${ARG_DEFINES}
                 -I${PROJECT_SOURCE_DIR} -idirafter /usr/include/${CMAKE_LIBRARY_ARCHITECTURE}
                 -MD -MF ${out}.d -MT ${out}

@@ -161,10 +161,10 @@ private:
     bool forget_recent() {
         // Never one of before, nor one that the programs count up to from there.
         left_.assign(left_.size(), ++forgotten_ * 0x9e3779b1U);
-        std::uint32_t groups = SLUICE_FLOW_GROUPS;
+        const std::uint32_t key = 0;
         auto places = static_cast<std::uint32_t>(numbers_.size());
         LIBBPF_OPTS(bpf_map_batch_opts, options);
-        return bpf_map_update_batch(flow_left_, numbers_.data(), left_.data(), &groups, &options) == 0 &&
+        return bpf_map_update_elem(flow_left_, &key, left_.data(), BPF_ANY) == 0 &&
                bpf_map_update_batch(recent_to_, numbers_.data(), no_places_.data(), &places, &options) == 0;
     }
     bool load_datagrams() {

@@ -204,8 +204,8 @@ def test_direct_return_of_datagrams_keeps_the_clients_address(ground, forwarding
 @pytest.mark.parametrize("forwarding", ("nat", "tunnel", "option"))
 def test_one_port_of_a_client_reaches_a_pod_by_two_frontends(ground, forwarding, family):
     """
-    To the client these are two destinations, which it may ask from one port; to a pod, without a NAT before it, they are
-    one. Of twelve ports some lead to the same pod both times.
+    To the client these are two destinations, which it may ask from one port; to a pod, without a NAT before it, they
+    are one. Of twelve ports some lead to the same pod both times.
     """
     for port in range(31000, 31012):
         for frontend in ("nodeport", "external"):
