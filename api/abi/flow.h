@@ -47,10 +47,16 @@ enum sluice_flow_state {
 /* The backend's node of a flow by option: of the client only packets with the option are seen under its key. */
 #define SLUICE_FLOW_RETURN 0x40
 
+/*
+ * In `evicted`: a half that belongs into this bucket may be in its second one, for here all were in use. Set by who has
+ * the claim, and never taken back.
+ */
+#define SLUICE_FLOW_SPILLED 0x80000000U
+
 /* One cache line at the head of each bucket: all that a miss reads. */
 struct sluice_flow_set {
 	__u32 claim; /* 1 while someone inserts into the bucket */
-	__u32 evicted_live; /* flows displaced before their time; approximate, for people */
+	__u32 evicted; /* flows displaced before their time; approximate, for people; and SLUICE_FLOW_SPILLED */
 	__u8 protocol[SLUICE_FLOW_WAYS]; /* of the records, for eviction; may be 0 in tables of older releases */
 	__u32 word[SLUICE_FLOW_WAYS];
 	__u16 seen[SLUICE_FLOW_WAYS]; /* tick of the last packet, either direction */
@@ -151,7 +157,7 @@ struct sluice_flow_left {
 };
 
 /* Bytes for each CPU to work in. */
-#define SLUICE_FLOW_ROOM 336
+#define SLUICE_FLOW_ROOM 352
 
 /* Ticks (about seconds) without a packet after which a slot is free for others. */
 #define SLUICE_FLOW_TIMEOUT_CLOSED 10
@@ -162,6 +168,8 @@ struct sluice_flow_left {
 #define SLUICE_FLOW_TIMEOUT_UDP 180
 /* A flow in use more recently than this is not displaced while it is established, whatever the need. */
 #define SLUICE_FLOW_PROTECTED_TICKS 60
+/* The same of connections of which one side has said that it is done. */
+#define SLUICE_FLOW_PROTECTED_CLOSING_TICKS 10
 
 /*
  * The search for a free source port walks the range from a random place, in rounds. 64 rounds of 32 ports: when one

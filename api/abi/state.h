@@ -21,6 +21,9 @@
 	X(sluice_udp, 1)                                                                           \
 	X(sluice_udp_over, 1)                                                                      \
 	X(sluice_udp_back, 1)                                                                      \
-	X(sluice_affinity, 2)
+	X(sluice_affinity, 2)                                                                      \
+	X(sluice_flow_left, 2)                                                                     \
+	X(sluice_flow_room, 2)                                                                     \
+	X(sluice_scratch, 2)
 
 #endif

@@ -106,6 +106,12 @@ SLUICE_ALWAYS_INLINE __u32 sluice_flow_bucket_of(const struct sluice_flow_view *
 	return (__u32)((hash >> 32) * count >> 32);
 }
 
+/* Where a half is if its bucket was full of others in use; may be the same one. */
+SLUICE_ALWAYS_INLINE __u32 sluice_flow_second_of(const struct sluice_flow_view *view, __u64 hash, const int v6)
+{
+	return sluice_flow_bucket_of(view, hash * 0x9e3779b97f4a7c15ULL, v6);
+}
+
 SLUICE_ALWAYS_INLINE __u32 sluice_flow_tag_of(__u64 hash)
 {
 	return (__u32)hash << 16;
@@ -228,8 +234,7 @@ SLUICE_ALWAYS_INLINE __u32 sluice_flow_timeout(__u32 state, __u8 protocol)
 	if (state == SLUICE_FLOW_CLOSING)
 		return SLUICE_FLOW_TIMEOUT_CLOSING;
 	if (protocol == SLUICE_IPPROTO_UDP)
-		return state == SLUICE_FLOW_ESTABLISHED ? SLUICE_FLOW_TIMEOUT_UDP :
-							  SLUICE_FLOW_TIMEOUT_NEW_UDP;
+		return state == SLUICE_FLOW_NEW ? SLUICE_FLOW_TIMEOUT_NEW_UDP : SLUICE_FLOW_TIMEOUT_UDP;
 	return state == SLUICE_FLOW_ESTABLISHED ? SLUICE_FLOW_TIMEOUT_ESTABLISHED :
 						  SLUICE_FLOW_TIMEOUT_NEW;
 }
@@ -269,7 +274,15 @@ SLUICE_ALWAYS_INLINE int sluice_flow_may_know(const struct sluice_flow_view *vie
 		if ((SLUICE_READ_ONCE(set->word[i]) & 0xffff0000U) == tag)
 			return 1;
 	}
-	return 0;
+	return (SLUICE_READ_ONCE(set->evicted) & SLUICE_FLOW_SPILLED) != 0;
+}
+
+/* Whether a half of this hash that is not in its bucket may be in its second one. */
+SLUICE_ALWAYS_INLINE int sluice_flow_spilled(const struct sluice_flow_view *view, __u64 hash, const int v6)
+{
+	struct sluice_flow_set *set = sluice_flow_head(view, sluice_flow_bucket_of(view, hash, v6), v6);
+
+	return set && (SLUICE_READ_ONCE(set->evicted) & SLUICE_FLOW_SPILLED);
 }
 
 /* Copies the slot that hit->slot names, of whose word hit->id is from before. Returns 0 if it changed meanwhile. */
@@ -291,18 +304,13 @@ SLUICE_ALWAYS_INLINE int sluice_flow_take(struct sluice_flow_set *set, __u32 buc
 	return (word & SLUICE_FLOW_ID_MASK) == hit->id && hit->state > SLUICE_FLOW_BUSY;
 }
 
-/* Finds the half keyed by the tuple. Returns 1 and fills the hit, or 0. Never waits. */
-SLUICE_ALWAYS_INLINE int sluice_flow_find(const struct sluice_flow_view *view,
-					  const struct sluice_tuple *tuple, __u64 hash,
-					  struct sluice_flow_hit *hit, const int v6)
+/* The half keyed by the tuple, if it is in this bucket. Returns 1 and fills the hit, or 0. */
+SLUICE_ALWAYS_INLINE int sluice_flow_find_at(struct sluice_flow_set *set, __u32 bucket,
+					     const struct sluice_tuple *tuple, __u32 tag, struct sluice_flow_hit *hit,
+					     const int v6)
 {
-	__u32 bucket = sluice_flow_bucket_of(view, hash, v6);
-	struct sluice_flow_set *set = sluice_flow_head(view, bucket, v6);
-	__u32 tag = sluice_flow_tag_of(hash);
 	__u32 slot, word;
 
-	if (!set)
-		return 0;
 	*(volatile __u32 *)&hit->slot = SLUICE_FLOW_WAYS;
 	for (slot = 0; slot < SLUICE_FLOW_WAYS; slot++) {
 		word = SLUICE_READ_ONCE(set->word[slot]);
@@ -323,9 +331,73 @@ SLUICE_ALWAYS_INLINE int sluice_flow_find(const struct sluice_flow_view *view,
 	return sluice_flow_take(set, bucket, hit, v6);
 }
 
+/* The same in either of its buckets. */
+SLUICE_ALWAYS_INLINE int sluice_flow_find_both(const struct sluice_flow_view *view, const struct sluice_tuple *tuple,
+					       struct sluice_flow_hit *hit, const int v6)
+{
+	__u64 hash = sluice_flow_hash(view, tuple, v6 & 1);
+	__u32 bucket = sluice_flow_bucket_of(view, hash, v6);
+	struct sluice_flow_set *set = sluice_flow_head(view, bucket, v6);
+
+	if (!set)
+		return 0;
+	if (sluice_flow_find_at(set, bucket, tuple, sluice_flow_tag_of(hash), hit, v6))
+		return 1;
+	if (!(SLUICE_READ_ONCE(set->evicted) & SLUICE_FLOW_SPILLED))
+		return 0;
+	bucket = sluice_flow_second_of(view, hash, v6);
+	set = sluice_flow_head(view, bucket, v6);
+	return set && sluice_flow_find_at(set, bucket, tuple, sluice_flow_tag_of(hash), hit, v6);
+}
+
+/* Seldom needed: functions of their own, and none within another, for BPF's stack. */
+SLUICE_SUBPROGRAM int sluice_flow_look4(const struct sluice_flow_view *view, const struct sluice_tuple *tuple,
+					struct sluice_flow_hit *hit)
+{
+	return view && tuple && hit ? sluice_flow_find_both(view, tuple, hit, 0) : 0;
+}
+
+SLUICE_SUBPROGRAM int sluice_flow_look6(const struct sluice_flow_view *view, const struct sluice_tuple *tuple,
+					struct sluice_flow_hit *hit)
+{
+	return view && tuple && hit ? sluice_flow_find_both(view, tuple, hit, 1) : 0;
+}
+
+SLUICE_SUBPROGRAM int sluice_flow_look_other4(const struct sluice_flow_view *view, const struct sluice_tuple *tuple,
+					      struct sluice_flow_hit *hit)
+{
+	return view && tuple && hit ? sluice_flow_find_both(view, tuple, hit, SLUICE_FLOW_OTHER) : 0;
+}
+
+SLUICE_SUBPROGRAM int sluice_flow_look_other6(const struct sluice_flow_view *view, const struct sluice_tuple *tuple,
+					      struct sluice_flow_hit *hit)
+{
+	return view && tuple && hit ? sluice_flow_find_both(view, tuple, hit, 1 | SLUICE_FLOW_OTHER) : 0;
+}
+
+/* Finds the half keyed by the tuple. Returns 1 and fills the hit, or 0. Never waits. */
+SLUICE_ALWAYS_INLINE int sluice_flow_find(const struct sluice_flow_view *view,
+					  const struct sluice_tuple *tuple, __u64 hash,
+					  struct sluice_flow_hit *hit, const int v6)
+{
+	__u32 bucket = sluice_flow_bucket_of(view, hash, v6);
+	struct sluice_flow_set *set = sluice_flow_head(view, bucket, v6);
+
+	if (!set)
+		return 0;
+	if (sluice_flow_find_at(set, bucket, tuple, sluice_flow_tag_of(hash), hit, v6))
+		return 1;
+	if (!(SLUICE_READ_ONCE(set->evicted) & SLUICE_FLOW_SPILLED))
+		return 0;
+	if (v6 & SLUICE_FLOW_OTHER)
+		return v6 & 1 ? sluice_flow_look_other6(view, tuple, hit) : sluice_flow_look_other4(view, tuple, hit);
+	return v6 ? sluice_flow_look6(view, tuple, hit) : sluice_flow_look4(view, tuple, hit);
+}
+
 /*
  * The same, where nearly every packet is of a flow that is there: the record that the key prefers is read beside the
- * head and not after it, two lines of memory in the time of one. (Not in tc, whose stack has no room for it.)
+ * head and not after it, two lines of memory in the time of one. (Not in tc, whose stack has no room for it.) Does not
+ * look into the second bucket: see sluice_flow_spilled.
  */
 SLUICE_ALWAYS_INLINE int sluice_flow_find_soon(const struct sluice_flow_view *view,
 					       const struct sluice_tuple *tuple, __u64 hash,
@@ -343,7 +415,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_find_soon(const struct sluice_flow_view *vi
 	if ((((word ^ sluice_flow_tag_of(hash)) & 0xffff0000U) |
 	     sluice_flow_key_differs(set, slot, tuple, v6)) ||
 	    (word & SLUICE_FLOW_STATE_MASK) <= SLUICE_FLOW_BUSY)
-		return sluice_flow_find(view, tuple, hash, hit, v6);
+		return sluice_flow_find_at(set, bucket, tuple, sluice_flow_tag_of(hash), hit, v6);
 	*(volatile __u32 *)&hit->slot = slot;
 	hit->id = word & SLUICE_FLOW_ID_MASK;
 	return sluice_flow_take(set, bucket, hit, v6);
@@ -432,8 +504,11 @@ SLUICE_ALWAYS_INLINE int sluice_flow_follow(const struct sluice_flow_view *view,
 	    !(tcp_flags & (SLUICE_TCP_RST | SLUICE_TCP_FIN)))
 		return 1;
 	if (hit->meta.protocol == SLUICE_IPPROTO_UDP) {
-		if (reverse || (hit->meta.flags & SLUICE_FLOW_ONE_WAY))
+		/* A question and its answer are no connection yet: most end there. */
+		if ((hit->meta.flags & SLUICE_FLOW_ONE_WAY) || (!reverse && state == SLUICE_FLOW_ANSWERED))
 			state = SLUICE_FLOW_ESTABLISHED;
+		else if (reverse && state == SLUICE_FLOW_NEW)
+			state = SLUICE_FLOW_ANSWERED;
 	} else if (tcp_flags & SLUICE_TCP_RST) {
 		state = SLUICE_FLOW_CLOSED;
 	} else if (tcp_flags & SLUICE_TCP_FIN) {

@@ -45,6 +45,8 @@ struct sluice_flow_place {
 	__u32 id;
 	__u32 tag; /* of the key, in bits 16-31 */
 	__u64 best; /* the search's own: the rank of the slot to give up, above the slot's 3 bits */
+	__u32 home; /* the key's bucket, which is claimed; `bucket` is another one if the half is in its second */
+	__u32 least; /* rank of what may be given up */
 };
 
 /* Where the search for a source port walks: ports first .. first + span - 1, from `next`, in steps of `step`. */
@@ -99,8 +101,8 @@ SLUICE_ALWAYS_INLINE int sluice_flow_peer_lives(const struct sluice_flow_view *v
 }
 
 /*
- * Higher goes first; 0 must stay. Free, expired, closed, half-open, then what has long been idle; older before
- * younger.
+ * Higher goes first; 0 must stay. Free, expired, closed, half-open, closed by one side and idle, then connections that
+ * have long been idle; older before younger.
  */
 SLUICE_ALWAYS_INLINE __u32 sluice_flow_rank(__u32 state, __u32 age, __u32 timeout)
 {
@@ -110,8 +112,12 @@ SLUICE_ALWAYS_INLINE __u32 sluice_flow_rank(__u32 state, __u32 age, __u32 timeou
 		return 0x400000 + age;
 	if (state == SLUICE_FLOW_NEW || state == SLUICE_FLOW_ANSWERED)
 		return 0x200000 + age;
+	if (state == SLUICE_FLOW_CLOSING)
+		return age > SLUICE_FLOW_PROTECTED_CLOSING_TICKS ? 0x100000 + age : 0;
 	return age > SLUICE_FLOW_PROTECTED_TICKS ? age : 0;
 }
+/* Of less than this are connections: before one of them goes, the second bucket is asked. */
+#define SLUICE_FLOW_RANK_NO_CONNECTION 0x100000U
 
 #define SLUICE_FLOW_RANK_FREE 0x1000000U
 #define SLUICE_FLOW_RANK_SAME_KEY 0x2000000U
@@ -264,7 +270,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_reserve(const struct sluice_flow_view *view
 			}
 		}
 	}
-	if (!best)
+	if (best < place->least)
 		return SLUICE_FLOW_FULL;
 
 	/*
@@ -279,7 +285,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_reserve(const struct sluice_flow_view *view
 		meta = sluice_flow_meta_of(set, victim, v6);
 		sluice_flow_set_state(view, meta->peer, meta->peer_id, SLUICE_FLOW_FREE, v6);
 		if (best < 0x400000)
-			set->evicted_live++;
+			SLUICE_WRITE_ONCE(set->evicted, SLUICE_READ_ONCE(set->evicted) + 1);
 	}
 	place->slot = victim;
 	place->id = next;
@@ -377,11 +383,128 @@ SLUICE_SUBPROGRAM int sluice_flow_reserve6(const struct sluice_flow_view *view,
 	return view && key && place ? sluice_flow_reserve(view, key, place, 1) : SLUICE_FLOW_FULL;
 }
 
-SLUICE_ALWAYS_INLINE int sluice_flow_find_place(const struct sluice_flow_view *view,
-						const struct sluice_tuple *key,
-						struct sluice_flow_place *place, const int v6)
+SLUICE_ALWAYS_INLINE int sluice_flow_reserve_any(const struct sluice_flow_view *view, const struct sluice_tuple *key,
+						 struct sluice_flow_place *place, const int v6)
 {
 	return v6 ? sluice_flow_reserve6(view, key, place) : sluice_flow_reserve4(view, key, place);
+}
+
+/*
+ * Whether the key, whose home is claimed, is alive in its second bucket. What is not is forgotten. That bucket need not
+ * be claimed: nobody inserts this key without its home.
+ */
+SLUICE_ALWAYS_INLINE int sluice_flow_elsewhere(const struct sluice_flow_view *view, const struct sluice_tuple *key,
+					       struct sluice_flow_place *place, const int v6)
+{
+	__u32 second = sluice_flow_second_of(view, sluice_flow_hash(view, key, v6), v6);
+	struct sluice_flow_set *set = sluice_flow_head(view, second, v6);
+	__u32 rank = 0, slot, word;
+
+	if (!set || second == place->home)
+		return 0;
+	place->bucket = second;
+	for (slot = 0; slot < SLUICE_FLOW_WAYS; slot++) {
+		word = SLUICE_READ_ONCE(set->word[slot]);
+		if ((word ^ place->tag) & 0xffff0000U)
+			continue;
+		rank = v6 ? sluice_flow_rank6(view, key, place, slot) : sluice_flow_rank4(view, key, place, slot);
+		if (rank == SLUICE_FLOW_RANK_ALIVE)
+			break;
+		if (rank == SLUICE_FLOW_RANK_SAME_KEY)
+			sluice_flow_set_state(view, second * SLUICE_FLOW_WAYS + slot, word & SLUICE_FLOW_ID_MASK,
+					      SLUICE_FLOW_FREE, v6);
+	}
+	place->bucket = place->home;
+	return rank == SLUICE_FLOW_RANK_ALIVE;
+}
+
+SLUICE_SUBPROGRAM int sluice_flow_elsewhere4(const struct sluice_flow_view *view, const struct sluice_tuple *key,
+					     struct sluice_flow_place *place)
+{
+	return view && key && place ? sluice_flow_elsewhere(view, key, place, 0) : 0;
+}
+
+SLUICE_SUBPROGRAM int sluice_flow_elsewhere6(const struct sluice_flow_view *view, const struct sluice_tuple *key,
+					     struct sluice_flow_place *place)
+{
+	return view && key && place ? sluice_flow_elsewhere(view, key, place, 1) : 0;
+}
+
+/*
+ * The key's home is claimed and has only connections. Claims its second bucket and leads the place there; if there is
+ * none to be had, the home may give up a connection that has long been idle. Returns 0 if another CPU has the bucket.
+ */
+SLUICE_ALWAYS_INLINE int sluice_flow_go_second(const struct sluice_flow_view *view, const struct sluice_tuple *key,
+					       struct sluice_flow_place *place, const int v6)
+{
+	struct sluice_flow_room *room = (struct sluice_flow_room *)sluice_flow_room_at();
+	__u32 second = sluice_flow_second_of(view, sluice_flow_hash(view, key, v6), v6);
+	struct sluice_flow_set *set = sluice_flow_head(view, second, v6);
+
+	/* Nor is it one that this insert has claimed already. */
+	if (!room || !set || second == place->home || second == room->forward.home ||
+	    second == room->forward.bucket) {
+		place->least = 1;
+		return 1;
+	}
+	if (!sluice_flow_claim(set))
+		return 0;
+	place->bucket = second;
+	return 1;
+}
+
+SLUICE_SUBPROGRAM int sluice_flow_go_second4(const struct sluice_flow_view *view, const struct sluice_tuple *key,
+					     struct sluice_flow_place *place)
+{
+	return view && key && place ? sluice_flow_go_second(view, key, place, 0) : 0;
+}
+
+SLUICE_SUBPROGRAM int sluice_flow_go_second6(const struct sluice_flow_view *view, const struct sluice_tuple *key,
+					     struct sluice_flow_place *place)
+{
+	return view && key && place ? sluice_flow_go_second(view, key, place, 1) : 0;
+}
+
+/*
+ * A BUSY slot for the key, whose home `set` is claimed. After INSERTED in place->bucket; if that is not the home it is
+ * claimed as well.
+ */
+SLUICE_ALWAYS_INLINE int sluice_flow_find_place(const struct sluice_flow_view *view, struct sluice_flow_set *set,
+						const struct sluice_tuple *key, struct sluice_flow_place *place,
+						const int v6)
+{
+	struct sluice_flow_set *second;
+	int result;
+
+	if ((SLUICE_READ_ONCE(set->evicted) & SLUICE_FLOW_SPILLED) &&
+	    (v6 ? sluice_flow_elsewhere6(view, key, place) : sluice_flow_elsewhere4(view, key, place)))
+		return SLUICE_FLOW_EXISTS;
+	result = sluice_flow_reserve_any(view, key, place, v6);
+	if (result != SLUICE_FLOW_FULL)
+		return result;
+	if (!(v6 ? sluice_flow_go_second6(view, key, place) : sluice_flow_go_second4(view, key, place)))
+		return SLUICE_FLOW_CLAIMED;
+	result = sluice_flow_reserve_any(view, key, place, v6);
+	if (place->bucket == place->home)
+		return result;
+	if (result == SLUICE_FLOW_INSERTED) {
+		SLUICE_WRITE_ONCE(set->evicted, SLUICE_READ_ONCE(set->evicted) | SLUICE_FLOW_SPILLED);
+		return result;
+	}
+	second = sluice_flow_head(view, place->bucket, v6);
+	if (second)
+		sluice_flow_release(second);
+	place->bucket = place->home;
+	place->least = 1;
+	return sluice_flow_reserve_any(view, key, place, v6);
+}
+
+/* The head of the bucket that the place is in; `set` is its home's. */
+SLUICE_ALWAYS_INLINE struct sluice_flow_set *sluice_flow_set_of(const struct sluice_flow_view *view,
+								struct sluice_flow_set *set,
+								const struct sluice_flow_place *place, const int v6)
+{
+	return place->bucket == place->home ? set : sluice_flow_head(view, place->bucket, v6);
 }
 
 SLUICE_ALWAYS_INLINE void sluice_flow_aim(const struct sluice_flow_view *view,
@@ -392,8 +515,10 @@ SLUICE_ALWAYS_INLINE void sluice_flow_aim(const struct sluice_flow_view *view,
 
 	place->bucket = sluice_flow_bucket_of(view, hash, v6);
 	place->tag = sluice_flow_tag_of(hash);
+	place->home = place->bucket;
 	place->slot = sluice_flow_home(hash);
 	place->id = 0;
+	place->least = SLUICE_FLOW_RANK_NO_CONNECTION;
 }
 
 /*
@@ -430,38 +555,69 @@ SLUICE_ALWAYS_INLINE int sluice_flow_find_taken(const struct sluice_flow_view *v
 	return v6 ? sluice_flow_taken6(view, tuple) : sluice_flow_taken4(view, tuple);
 }
 
+/* Writes and publishes the reverse half in the slot made ready for it. If it is in its second bucket, releases that. */
+SLUICE_ALWAYS_INLINE int sluice_flow_set_down(const struct sluice_flow_view *view, const struct sluice_flow_pair *pair,
+					      const struct sluice_flow_place *forward,
+					      const struct sluice_flow_place *reverse, const int v6)
+{
+	struct sluice_flow_set *set = sluice_flow_head(view, reverse->bucket, v6);
+
+	if (!set)
+		return SLUICE_FLOW_FULL;
+	sluice_flow_write(set, reverse->slot, &pair->reverse, &pair->forward, pair,
+			  forward->bucket * SLUICE_FLOW_WAYS + forward->slot, forward->id,
+			  (__u8)(SLUICE_FLOW_REVERSE | pair->flags | (pair->fin >> 1 & SLUICE_FLOW_FIN) |
+				 (pair->snat ? SLUICE_FLOW_SNAT : 0)),
+			  v6);
+	sluice_flow_publish_unknown(set, reverse->slot, reverse->id, pair->state);
+	if (reverse->bucket != reverse->home)
+		sluice_flow_release(set);
+	return SLUICE_FLOW_INSERTED;
+}
+
+SLUICE_SUBPROGRAM int sluice_flow_set_down4(const struct sluice_flow_view *view, const struct sluice_flow_pair *pair,
+					    const struct sluice_flow_place *forward,
+					    const struct sluice_flow_place *reverse)
+{
+	return view && pair && forward && reverse ? sluice_flow_set_down(view, pair, forward, reverse, 0) :
+						    SLUICE_FLOW_FULL;
+}
+
+SLUICE_SUBPROGRAM int sluice_flow_set_down6(const struct sluice_flow_view *view, const struct sluice_flow_pair *pair,
+					    const struct sluice_flow_place *forward,
+					    const struct sluice_flow_place *reverse)
+{
+	return view && pair && forward && reverse ? sluice_flow_set_down(view, pair, forward, reverse, 1) :
+						    SLUICE_FLOW_FULL;
+}
+
 /* Publishes the reverse half, which points at the forward half's place. Its bucket is claimed but for the case that
- * the forward half's claim covers it. */
+ * a claim of the forward half's covers it. */
 SLUICE_ALWAYS_INLINE int sluice_flow_put_reverse(const struct sluice_flow_view *view,
 						 const struct sluice_flow_pair *pair,
 						 const struct sluice_flow_place *forward,
 						 struct sluice_flow_place *reverse, const int v6)
 {
 	struct sluice_flow_set *set;
-	int result;
+	int result, covered;
 
 	sluice_flow_aim(view, &pair->reverse, reverse, v6);
-	set = sluice_flow_head(view, reverse->bucket, v6);
+	set = sluice_flow_head(view, reverse->home, v6);
 	if (!set)
 		return SLUICE_FLOW_FULL;
 	sluice_flow_expect(set, reverse, v6);
-	if (reverse->bucket != forward->bucket && !sluice_flow_claim(set))
+	covered = reverse->home == forward->home || reverse->home == forward->bucket;
+	if (!covered && !sluice_flow_claim(set))
 		return SLUICE_FLOW_CLAIMED;
 	/* While flows move, who has not come over keeps his port. (After the claim: whoever comes over needs it.) */
 	if (view->mode && !pair->carried && sluice_flow_find_taken(view, &pair->reverse, v6))
 		result = SLUICE_FLOW_EXISTS;
 	else
-		result = sluice_flow_find_place(view, &pair->reverse, reverse, v6);
-	if (result == SLUICE_FLOW_INSERTED) {
-		sluice_flow_write(set, reverse->slot, &pair->reverse, &pair->forward, pair,
-				  forward->bucket * SLUICE_FLOW_WAYS + forward->slot, forward->id,
-				  (__u8)(SLUICE_FLOW_REVERSE | pair->flags |
-					 (pair->fin >> 1 & SLUICE_FLOW_FIN) |
-					 (pair->snat ? SLUICE_FLOW_SNAT : 0)),
-				  v6);
-		sluice_flow_publish_unknown(set, reverse->slot, reverse->id, pair->state);
-	}
-	if (reverse->bucket != forward->bucket)
+		result = sluice_flow_find_place(view, set, &pair->reverse, reverse, v6);
+	if (result == SLUICE_FLOW_INSERTED)
+		result = v6 ? sluice_flow_set_down6(view, pair, forward, reverse) :
+			      sluice_flow_set_down4(view, pair, forward, reverse);
+	if (!covered)
 		sluice_flow_release(set);
 	return result;
 }
@@ -497,7 +653,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_insert(const struct sluice_flow_view *view,
 {
 	struct sluice_flow_room *room = (struct sluice_flow_room *)sluice_flow_room_at();
 	struct sluice_flow_place *forward, *reverse;
-	struct sluice_flow_set *set;
+	struct sluice_flow_set *set, *at;
 	int result;
 
 	if (!room)
@@ -505,14 +661,15 @@ SLUICE_ALWAYS_INLINE int sluice_flow_insert(const struct sluice_flow_view *view,
 	forward = &room->forward;
 	reverse = &room->reverse;
 	sluice_flow_aim(view, &pair->forward, forward, v6);
-	set = sluice_flow_head(view, forward->bucket, v6);
+	set = sluice_flow_head(view, forward->home, v6);
 	if (!set || pair->port_min > pair->port_max)
 		return SLUICE_FLOW_FULL;
 	sluice_flow_expect(set, forward, v6);
 	if (!sluice_flow_claim(set))
 		return SLUICE_FLOW_CLAIMED;
-	result = sluice_flow_find_place(view, &pair->forward, forward, v6);
-	if (result != SLUICE_FLOW_INSERTED)
+	result = sluice_flow_find_place(view, set, &pair->forward, forward, v6);
+	at = sluice_flow_set_of(view, set, forward, v6);
+	if (result != SLUICE_FLOW_INSERTED || !at)
 		goto out;
 	if (pair->flags & SLUICE_FLOW_ONE_WAY) {
 		reverse = forward;
@@ -523,26 +680,29 @@ SLUICE_ALWAYS_INLINE int sluice_flow_insert(const struct sluice_flow_view *view,
 			result = v6 ? sluice_flow_put_reverse6(view, pair, forward, reverse) :
 				      sluice_flow_put_reverse4(view, pair, forward, reverse);
 		if (result != SLUICE_FLOW_INSERTED) {
-			sluice_flow_publish(set, forward->slot, forward->id, SLUICE_FLOW_FREE);
-			goto out;
+			sluice_flow_publish(at, forward->slot, forward->id, SLUICE_FLOW_FREE);
+			goto give_back;
 		}
 	}
 	pair->slot = forward->bucket * SLUICE_FLOW_WAYS + forward->slot;
 	pair->id = forward->id;
 	pair->peer = reverse->bucket * SLUICE_FLOW_WAYS + reverse->slot;
 	pair->peer_id = reverse->id;
-	sluice_flow_write(set, forward->slot, &pair->forward, &pair->reverse, pair, pair->peer,
+	sluice_flow_write(at, forward->slot, &pair->forward, &pair->reverse, pair, pair->peer,
 			  pair->peer_id,
 			  (__u8)(pair->flags | (pair->fin & SLUICE_FLOW_FIN) |
 				 (pair->snat ? SLUICE_FLOW_SNAT : 0)),
 			  v6);
 	if (pair->flags & SLUICE_FLOW_ONE_WAY) {
-		sluice_flow_publish_unknown(set, forward->slot, forward->id, pair->state);
-	} else if (!sluice_flow_publish(set, forward->slot, forward->id, pair->state)) {
+		sluice_flow_publish_unknown(at, forward->slot, forward->id, pair->state);
+	} else if (!sluice_flow_publish(at, forward->slot, forward->id, pair->state)) {
 		/* The new reverse half was displaced already, and took this one with it. */
 		sluice_flow_set_state(view, pair->peer, pair->peer_id, SLUICE_FLOW_FREE, v6);
 		result = SLUICE_FLOW_CLAIMED;
 	}
+give_back:
+	if (at != set)
+		sluice_flow_release(at);
 out:
 	sluice_flow_release(set);
 	return result;

@@ -39,6 +39,20 @@ struct World {
         ADD_FAILURE() << "no such flow";
         return {};
     }
+    // A flow of one half with this home and this second bucket; `skip`: the so manieth of them.
+    sluice_flow_pair flow_between(std::uint32_t home, std::uint32_t second, std::uint32_t backend, int skip = 0) {
+        for (std::uint16_t n = 0; n < 10000; ++n) {
+            sluice_flow_pair pair = flow(n, backend);
+            pair.flags = SLUICE_FLOW_TUNNEL;
+            const sluice_flow_view* view = &table.view();
+            if (bucket(pair.forward) == home &&
+                sluice_flow_second_of(view, sluice_flow_hash(view, &pair.forward, 0), 0) == second && skip-- == 0) {
+                return pair;
+            }
+        }
+        ADD_FAILURE() << "no such flow";
+        return {};
+    }
     // Flows of one half, in use, until the bucket has room for `left` halves.
     void crowd(std::uint32_t index, int left) {
         int made = 0;
@@ -226,6 +240,155 @@ TEST(FlowModel, APublishThatIsAPlainStoreIsFound) {
     const Explored explored = displaced_between_its_halves("publish by a store");
     stored_publish = false;
     EXPECT_TRUE(explored.failed);
+}
+
+// The key's home is full of connections: whoever comes first puts it into the second bucket, the other finds it there.
+Explored two_inserts_of_one_key_that_spills(const char* what) {
+    return Inserts::run(
+        what, 2,
+        [](World& world, auto& pairs) {
+            world.crowd(0, 0);
+            pairs[0] = world.flow_between(0, 1, 1);
+            pairs[1] = pairs[0];
+            pairs[1].backend = 2;
+        },
+        [](World& world, auto& pairs, const auto& result) {
+            sluice_flow_hit hit{};
+            const std::uint32_t winner = inserted(result[0]) ? 1 : 2;
+            return inserted(result[0]) != inserted(result[1]) && world.table.occupied() == SLUICE_FLOW_WAYS + 1 &&
+                   world.table.find(pairs[0].forward, hit, false) && hit.meta.backend == winner &&
+                   hit.slot >= SLUICE_FLOW_WAYS;
+        });
+}
+
+TEST(FlowModel, TwoInsertsOfOneKeyThatSpillsLeaveOneFlow) {
+    const Explored explored = two_inserts_of_one_key_that_spills("one key, its home full");
+    EXPECT_FALSE(explored.failed);
+    EXPECT_TRUE(explored.exhausted);
+}
+
+// As it is when its home was full once, and is no longer: the key may be in either.
+TEST(FlowModel, OneKeyInBothItsBucketsIsFound) {
+    const Explored explored = Inserts::run(
+        "one key, its home full once", 2,
+        [](World& world, auto& pairs) {
+            world.crowd(0, 0);
+            sluice_flow_pair first = world.flow_between(0, 1, 3, 1);
+            ASSERT_EQ(world.insert(first), SLUICE_FLOW_INSERTED);
+            pairs[0] = world.flow_between(0, 1, 1);
+            ASSERT_EQ(world.insert(pairs[0]), SLUICE_FLOW_INSERTED);
+            for (std::uint16_t n = 10000;; ++n) {
+                const sluice_flow_pair crowding = World::flow(n, n);
+                if (world.bucket(crowding.forward) == 0) {
+                    world.forget(crowding.forward);
+                    break;
+                }
+            }
+            pairs[1] = pairs[0];
+            pairs[1].backend = 2;
+        },
+        [](World& world, auto& pairs, const auto& result) {
+            sluice_flow_hit hit{};
+            return !inserted(result[0]) && !inserted(result[1]) && world.table.occupied() == SLUICE_FLOW_WAYS + 1 &&
+                   world.table.find(pairs[0].forward, hit, false) && hit.meta.backend == 1;
+        });
+    EXPECT_FALSE(explored.failed);
+    EXPECT_TRUE(explored.exhausted);
+}
+
+// One place is left in the bucket that is the one's home and the other's second.
+TEST(FlowModel, SpilledAndHomeCompeteForOnePlace) {
+    const Explored explored = Inserts::run(
+        "one spills where the other is at home", 2,
+        [](World& world, auto& pairs) {
+            world.crowd(0, 0);
+            world.crowd(1, 1);
+            pairs[0] = world.flow_between(0, 1, 1);
+            pairs[1] = world.flow_between(1, 1, 2);
+            pairs[0].state = pairs[1].state = SLUICE_FLOW_ESTABLISHED;
+        },
+        [](World& world, auto& pairs, const auto& result) {
+            sluice_flow_hit hit{};
+            bool good = inserted(result[0]) != inserted(result[1]) &&
+                        world.table.occupied() == 2 * SLUICE_FLOW_WAYS;
+            for (std::size_t a = 0; a < 2; ++a) {
+                good = good && world.table.find(pairs[a].forward, hit, false) == inserted(result[a]);
+            }
+            return good;
+        });
+    EXPECT_FALSE(explored.failed);
+    EXPECT_TRUE(explored.exhausted);
+}
+
+// Both halves' homes are full, and the second bucket of each is the other's home or its own.
+TEST(FlowModel, HalvesThatSpillAcrossEachOtherLeaveNoClaim) {
+    const Explored explored = Inserts::run(
+        "halves spill across each other", 3,
+        [](World& world, auto& pairs) {
+            world.crowd(0, 0);
+            world.crowd(1, 0);
+            pairs[0] = world.flow_in(0, 1, 1);
+            pairs[1] = world.flow_in(1, 0, 2);
+        },
+        [](World& world, auto& pairs, const auto& result) {
+            bool good = world.whole(pairs[0], inserted(result[0])) && world.whole(pairs[1], inserted(result[1]));
+            for (std::size_t a = 0; a < 2; ++a) {
+                if (result[a] == SLUICE_FLOW_CLAIMED) {
+                    const int again = world.insert(pairs[a]);
+                    good = good && again != SLUICE_FLOW_CLAIMED && world.whole(pairs[a], inserted(again));
+                }
+            }
+            return good && sound(world.table);
+        });
+    EXPECT_FALSE(explored.failed);
+    EXPECT_TRUE(explored.exhausted);
+}
+
+// The forward half spills into the bucket where the reverse half is at home: its claim covers both.
+TEST(FlowModel, AHalfThatSpillsIntoTheOthersHomeIsNotInItsWay) {
+    World world(2);
+    world.crowd(0, 0);
+    for (std::uint16_t n = 0;; ++n) {
+        ASSERT_LT(n, 10000);
+        sluice_flow_pair pair = World::flow(n, 1);
+        const sluice_flow_view* view = &world.table.view();
+        const std::uint64_t hash = sluice_flow_hash(view, &pair.forward, 0);
+        if (sluice_flow_bucket_of(view, hash, 0) == 0 && sluice_flow_second_of(view, hash, 0) == 1 &&
+            world.bucket(pair.reverse) == 1) {
+            EXPECT_EQ(world.insert(pair), SLUICE_FLOW_INSERTED);
+            EXPECT_TRUE(world.whole(pair, true));
+            break;
+        }
+    }
+    EXPECT_EQ(flow_fault(world.table.view(), 0), "");
+}
+
+// A packet of a flow while others make its home spill: it is found all the time.
+TEST(FlowModel, WhatIsInItsHomeIsFoundWhileThatSpills) {
+    std::unique_ptr<World> world;
+    sluice_flow_pair pair{};
+    sluice_flow_pair other{};
+    bool found = false;
+    const Explored explored = explore(
+        "a packet, and one that spills", 3, kMost,
+        [&] {
+            world = std::make_unique<World>(2);
+            pair = world->flow_between(0, 1, 1);
+            pair.state = SLUICE_FLOW_ESTABLISHED;
+            EXPECT_EQ(world->insert(pair), SLUICE_FLOW_INSERTED);
+            world->crowd(0, 1);
+            other = world->flow_between(0, 1, 2, 1);
+            Actors actors;
+            actors.emplace_back([&] { found = world->packet(pair.forward, SLUICE_TCP_ACK, 1); });
+            actors.emplace_back([&] { EXPECT_EQ(world->insert(other), SLUICE_FLOW_INSERTED); });
+            return actors;
+        },
+        [&] {
+            sluice_flow_hit hit{};
+            return sound(world->table) && found && world->table.find(other.forward, hit, false);
+        });
+    EXPECT_FALSE(explored.failed);
+    EXPECT_TRUE(explored.exhausted);
 }
 
 // Two places are left, and a half-open flow holds them: both displace, and who is displaced goes as a whole.

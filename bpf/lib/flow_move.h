@@ -235,8 +235,12 @@ SLUICE_ALWAYS_INLINE int sluice_flow_find_any(const struct sluice_flow_view *vie
 		return 1;
 	if (!view->mode)
 		return 0;
-	return v6 ? sluice_flow_fetch6(view, tuple, hit, SLUICE_FLOW_CARRIED_AGAIN) :
-		    sluice_flow_fetch4(view, tuple, hit, SLUICE_FLOW_CARRIED_AGAIN);
+	if (v6 ? sluice_flow_look_other6(view, tuple, hit) : sluice_flow_look_other4(view, tuple, hit)) {
+		hit->slot = SLUICE_FLOW_NOWHERE;
+		hit->meta.peer = SLUICE_FLOW_NOWHERE;
+		return 1;
+	}
+	return v6 ? sluice_flow_look6(view, tuple, hit) : sluice_flow_look4(view, tuple, hit);
 }
 
 /* The key of a half, as a tuple. */

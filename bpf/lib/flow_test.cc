@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "bpf/lib/test_flow_sound.h"
 #include "bpf/lib/test_flow_table.h"
 
 namespace sluice {
@@ -127,7 +128,7 @@ TEST_P(BothFamilies, TcpStatesFollowThePackets) {
     }
 }
 
-TEST(Flow, ResetClosesAndUdpReplyEstablishes) {
+TEST(Flow, ResetClosesAndDatagramsAfterAnAnswerEstablish) {
     Table table(16);
     sluice_flow_pair tcp = pair_of(false, 1);
     sluice_flow_pair udp = pair_of(false, 2, 17);
@@ -140,10 +141,18 @@ TEST(Flow, ResetClosesAndUdpReplyEstablishes) {
     ASSERT_TRUE(table.find(udp.forward, hit, false));
     ASSERT_TRUE(table.follow(hit, 0, false));
     EXPECT_EQ(hit.state, SLUICE_FLOW_NEW);
-    ASSERT_TRUE(table.find(udp.reverse, hit, false));
-    ASSERT_TRUE(table.follow(hit, 0, false));
+    for (int i = 0; i < 2; ++i) {
+        ASSERT_TRUE(table.find(udp.reverse, hit, false));
+        ASSERT_TRUE(table.follow(hit, 0, false));
+        EXPECT_EQ(hit.state, SLUICE_FLOW_ANSWERED);
+    }
     ASSERT_TRUE(table.find(udp.forward, hit, false));
-    EXPECT_EQ(hit.state, SLUICE_FLOW_ESTABLISHED);
+    EXPECT_EQ(hit.state, SLUICE_FLOW_ANSWERED);
+    ASSERT_TRUE(table.follow(hit, 0, false));
+    for (const sluice_tuple& half : {udp.forward, udp.reverse}) {
+        ASSERT_TRUE(table.find(half, hit, false));
+        EXPECT_EQ(hit.state, SLUICE_FLOW_ESTABLISHED);
+    }
 }
 
 // SERVICE-SEMANTICS: timeouts of datagrams, unanswered and answered.
@@ -162,6 +171,10 @@ TEST(Flow, UdpTimesOutByWhetherItWasAnswered) {
     EXPECT_FALSE(expired_after(30));
     EXPECT_TRUE(expired_after(31));
     ASSERT_TRUE(table.find(pair.reverse, hit, false));
+    ASSERT_TRUE(table.follow(hit, 0, false));
+    EXPECT_FALSE(expired_after(180));
+    EXPECT_TRUE(expired_after(181));
+    ASSERT_TRUE(table.find(pair.forward, hit, false));
     ASSERT_TRUE(table.follow(hit, 0, false));
     EXPECT_FALSE(expired_after(180));
     EXPECT_TRUE(expired_after(181));
@@ -230,13 +243,135 @@ TEST(Flow, BucketOfFlowsInUseIsFullUntilTheyAreIdle) {
         sluice_flow_pair pair = pair_of(false, static_cast<std::uint16_t>(1000 + i), 17);
         ASSERT_EQ(table.insert(pair, false), SLUICE_FLOW_INSERTED);
         sluice_flow_hit hit{};
-        ASSERT_TRUE(table.find(pair.reverse, hit, false));
-        ASSERT_TRUE(table.follow(hit, 0, false));
+        for (const sluice_tuple& half : {pair.reverse, pair.forward}) {
+            ASSERT_TRUE(table.find(half, hit, false));
+            ASSERT_TRUE(table.follow(hit, 0, false));
+        }
     }
     sluice_flow_pair late = pair_of(false, 2000, 17);
     EXPECT_EQ(table.insert(late, false), SLUICE_FLOW_FULL);
     table.view().now = 1000 + SLUICE_FLOW_PROTECTED_TICKS + 1;
     EXPECT_EQ(table.insert(late, false), SLUICE_FLOW_INSERTED);
+}
+
+// Most datagrams are a question and an answer: thousands of clients a second must not fill the table with them.
+TEST(Flow, AnsweredQuestionsMakeRoomAndDialoguesDoNot) {
+    Table table(1);
+    sluice_flow_hit hit{};
+    const auto follow = [&](const sluice_tuple& half) {
+        ASSERT_TRUE(table.find(half, hit, false));
+        ASSERT_TRUE(table.follow(hit, 0, false));
+    };
+    sluice_flow_pair dialogue = pair_of(false, 999, 17);
+    ASSERT_EQ(table.insert(dialogue, false), SLUICE_FLOW_INSERTED);
+    follow(dialogue.reverse);
+    follow(dialogue.forward);
+    for (std::uint16_t i = 0; i < 1000; ++i) {
+        sluice_flow_pair question = pair_of(false, static_cast<std::uint16_t>(1000 + i), 17);
+        ASSERT_EQ(table.insert(question, false), SLUICE_FLOW_INSERTED) << i;
+        follow(question.reverse);
+    }
+    EXPECT_TRUE(table.find(dialogue.forward, hit, false) && table.find(dialogue.reverse, hit, false));
+}
+
+// With direct return of the backend's end nothing is seen: a connection that the client has closed goes on closing.
+TEST(Flow, IdleHalfClosedConnectionsMakeRoomBeforeIdleOpenOnes) {
+    Table table(1);
+    std::vector<sluice_flow_pair> flows;
+    sluice_flow_hit hit{};
+    for (std::uint16_t i = 0; i < SLUICE_FLOW_WAYS; ++i) {
+        flows.push_back(pair_of(false, static_cast<std::uint16_t>(1000 + i)));
+        flows.back().flags = SLUICE_FLOW_TUNNEL;
+        ASSERT_EQ(table.insert(flows.back(), false), SLUICE_FLOW_INSERTED);
+        ASSERT_TRUE(table.find(flows.back().forward, hit, false));
+        ASSERT_TRUE(table.follow(hit, SLUICE_TCP_ACK, false));
+    }
+    ASSERT_TRUE(table.find(flows[5].forward, hit, false));
+    ASSERT_TRUE(table.follow(hit, SLUICE_TCP_FIN | SLUICE_TCP_ACK, false));
+    ASSERT_EQ(hit.state, SLUICE_FLOW_CLOSING);
+    sluice_flow_pair late = pair_of(false, 2000);
+    late.flags = SLUICE_FLOW_TUNNEL;
+    EXPECT_EQ(table.insert(late, false), SLUICE_FLOW_FULL);
+    table.view().now = 1000 + SLUICE_FLOW_PROTECTED_CLOSING_TICKS + 1;
+    EXPECT_EQ(table.insert(late, false), SLUICE_FLOW_INSERTED);
+    for (std::size_t i = 0; i < flows.size(); ++i) {
+        EXPECT_EQ(table.find(flows[i].forward, hit, false), i != 5) << i;
+    }
+}
+
+// A bucket that is full of live connections is no reason to refuse one: half of the slots in use by flows that are all
+// protected, each is there with both halves, and nobody had to go for another.
+TEST_P(BothFamilies, FullBucketsSpillIntoTheirSecond) {
+    const bool v6 = GetParam();
+    const int family = v6 ? 1 : 0;
+    constexpr std::uint32_t kBuckets = 4096;
+    constexpr std::uint16_t kFlows = kBuckets * SLUICE_FLOW_WAYS / 2 / 2;  // two halves each
+    Table table(kBuckets);
+    std::vector<sluice_flow_pair> flows;
+    sluice_flow_hit hit{};
+    std::uint32_t refused = 0;
+    for (std::uint16_t i = 0; i < kFlows; ++i) {
+        sluice_flow_pair pair = pair_of(v6, static_cast<std::uint16_t>(1024 + i));
+        pair.state = SLUICE_FLOW_ESTABLISHED;
+        const int result = table.insert(pair, v6);
+        if (result == SLUICE_FLOW_FULL) {
+            ++refused;
+            continue;
+        }
+        ASSERT_EQ(result, SLUICE_FLOW_INSERTED) << i;
+        flows.push_back(pair);
+    }
+    EXPECT_LE(refused, kFlows / 1000);
+    std::uint32_t spilled = 0;
+    for (const sluice_flow_pair& pair : flows) {
+        for (const sluice_tuple& half : {pair.forward, pair.reverse}) {
+            ASSERT_TRUE(table.find(half, hit, v6));
+            ASSERT_TRUE(table.follow(hit, SLUICE_TCP_ACK, v6));
+            const std::uint64_t hash = sluice_flow_hash(&table.view(), &half, family);
+            const bool away = hit.slot / SLUICE_FLOW_WAYS != sluice_flow_bucket_of(&table.view(), hash, family);
+            spilled += away ? 1 : 0;
+            EXPECT_TRUE(sluice_flow_may_know(&table.view(), hash, family));
+            EXPECT_EQ(table.find_soon(half, hit, v6), !away);
+            EXPECT_TRUE(!away || sluice_flow_spilled(&table.view(), hash, family) != 0);
+        }
+        sluice_flow_pair again = pair;
+        ASSERT_EQ(table.insert(again, v6), SLUICE_FLOW_EXISTS);
+    }
+    EXPECT_GT(spilled, 0U);
+    EXPECT_EQ(flow_fault(table.view(), family), "");
+
+    // What is forgotten, or has expired, makes room again, in whichever bucket it was.
+    for (const sluice_flow_pair& pair : flows) {
+        ASSERT_TRUE(table.find(pair.forward, hit, v6));
+        sluice_flow_forget(&table.view(), &hit, family);
+        ASSERT_FALSE(table.find(pair.reverse, hit, v6));
+        sluice_flow_pair again = pair;
+        ASSERT_EQ(table.insert(again, v6), SLUICE_FLOW_INSERTED);
+    }
+    EXPECT_EQ(flow_fault(table.view(), family), "");
+    table.view().now = 1000 + SLUICE_FLOW_TIMEOUT_ESTABLISHED + 1;
+    for (const sluice_flow_pair& pair : flows) {
+        sluice_flow_pair again = pair;
+        ASSERT_EQ(table.insert(again, v6), SLUICE_FLOW_INSERTED);
+    }
+    EXPECT_EQ(flow_fault(table.view(), family), "");
+}
+
+// An idle connection is displaced only where neither bucket has anything else to give.
+TEST(Flow, IdleConnectionsStayWhileTheSecondBucketHasRoom) {
+    Table table(64);
+    std::vector<sluice_flow_pair> flows;
+    sluice_flow_hit hit{};
+    for (std::uint16_t i = 0; i < 130; ++i) {
+        sluice_flow_pair pair = pair_of(false, static_cast<std::uint16_t>(1024 + i));
+        pair.state = SLUICE_FLOW_ESTABLISHED;
+        ASSERT_EQ(table.insert(pair, false), SLUICE_FLOW_INSERTED);
+        flows.push_back(pair);
+        table.view().now = static_cast<std::uint16_t>(1000 + 100 * i);
+    }
+    for (const sluice_flow_pair& pair : flows) {
+        EXPECT_TRUE(table.find(pair.forward, hit, false) && table.find(pair.reverse, hit, false));
+    }
 }
 
 // Kubernetes 56903: packets of one flow on several CPUs at once end with one choice, found by all.

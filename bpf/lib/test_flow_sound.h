@@ -40,8 +40,18 @@ inline std::string flow_fault(const sluice_flow_view& view, int v6, std::uint64_
             sluice_tuple key{};
             sluice_flow_key(set, i, &key, v6);
             const std::uint64_t hash = sluice_flow_hash(&view, &key, v6);
-            if (sluice_flow_bucket_of(&view, hash, v6) != b || sluice_flow_tag_of(hash) != (word & 0xffff0000U)) {
+            const std::uint32_t home = sluice_flow_bucket_of(&view, hash, v6);
+            const bool spilled = home != b && sluice_flow_second_of(&view, hash, v6) == b &&
+                                 (sluice_flow_head(&view, home, v6)->evicted & SLUICE_FLOW_SPILLED) != 0;
+            if ((home != b && !spilled) || sluice_flow_tag_of(hash) != (word & 0xffff0000U)) {
                 return at(b, i, "not where its key belongs");
+            }
+            for (std::uint32_t j = 0; spilled && j < SLUICE_FLOW_WAYS; ++j) {
+                sluice_flow_set* first = sluice_flow_head(&view, home, v6);
+                if ((first->word[j] & SLUICE_FLOW_STATE_MASK) > SLUICE_FLOW_BUSY &&
+                    sluice_flow_key_equal(first, j, &key, v6) != 0) {
+                    return at(b, i, "its key is there twice, in its home too");
+                }
             }
             const sluice_flow_meta meta = *sluice_flow_meta_of(set, i, v6);
             const std::uint32_t slot = meta.peer % SLUICE_FLOW_WAYS;

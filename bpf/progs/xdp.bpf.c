@@ -110,9 +110,9 @@ SLUICE_ALWAYS_INLINE int sluice_begin(struct xdp_md *ctx, struct sluice_xdp_work
 		return XDP_PASS;
 	now->match.has_service = 0;
 	/* What another CPU inserts meanwhile, the insert finds; what is still in an old table, it would not. */
-	if ((!work->missed || now->flows.mode) &&
+	if ((!work->missed || now->flows.mode || sluice_flow_spilled(&now->flows, work->hash, v6)) &&
 	    sluice_flow_find_any(&now->flows, tuple, work->hash, &now->hit, v6)) {
-		/* Found only now, by a race: its next packet goes the quick way. */
+		/* Found only now, by a race, and its next packet goes the quick way; or in its second bucket: tc's. */
 		if (sluice_flow_usable(now, &image, &now->hit))
 			return XDP_PASS;
 		sluice_flow_forget(&now->flows, &now->hit, v6);

@@ -10,8 +10,8 @@
 
 namespace sluice::dataplane {
 
-// A table is too full when more than this part of its slots is in use: one insert in a hundred then finds its bucket
-// full of others.
+// A table is too full when more than this part of its slots is in use: were these all connections in use, four new
+// flows of a thousand would find no room (bpf/lib/README.md).
 inline constexpr double kFullAt = 0.5;
 
 class BucketSample {

@@ -89,7 +89,7 @@ void FlowSample::take() {
     sample_.take([now](const char* bucket) {
         sluice_flow_set set{};
         std::memcpy(&set, bucket, sizeof(set));
-        BucketSample::Seen seen{.slots = SLUICE_FLOW_WAYS, .used = 0, .evicted = set.evicted_live};
+        BucketSample::Seen seen{.slots = SLUICE_FLOW_WAYS, .used = 0, .evicted = set.evicted & ~SLUICE_FLOW_SPILLED};
         for (int slot = 0; slot < SLUICE_FLOW_WAYS; ++slot) {
             const std::uint32_t state = set.word[slot] & SLUICE_FLOW_STATE_MASK;
             const auto age = static_cast<std::uint16_t>(now - set.seen[slot]);

@@ -61,7 +61,7 @@ protected:
         const packets::View out = uplink.run(back);
         return out.src == "10.96.0.10" && out.sport == 53 && out.dst == flow.client;
     }
-    // Flows that are in the table, both directions seen; what found its bucket full is not among them.
+    // Flows that are in the table and go on after an answer; what found no room is not among them.
     std::vector<Flow> open_flows(int first, int count) {
         const Ingress pod(paths(), "pod0");
         const Ingress uplink(paths(), "up0");
@@ -70,7 +70,7 @@ protected:
             Flow flow{fmt::format("10.244.1.{}", 2 + i % 200),
                       static_cast<std::uint16_t>(20000 + i), {}};
             flow.backend = ask(pod, flow);
-            if (flow.backend.starts_with("10.244.2.") && answer(uplink, flow)) {
+            if (flow.backend.starts_with("10.244.2.") && answer(uplink, flow) && ask(pod, flow) == flow.backend) {
                 out.push_back(flow);
             }
         }

@@ -210,7 +210,7 @@ FlowCounts count_flows(const sluice_flow_view& view) {
         const std::uint32_t buckets = v6 ? view.bucket_count6 : view.bucket_count4;
         use.capacity = std::uint64_t{buckets} * SLUICE_FLOW_WAYS / 2;
         for_each_set(view, v6, [&](const sluice_flow_set* set, std::uint32_t) {
-            use.displaced += SLUICE_READ_ONCE(set->evicted_live);
+            use.displaced += SLUICE_READ_ONCE(set->evicted) & ~SLUICE_FLOW_SPILLED;
         });
         for_each_half(view, v6, [&](const Half& half) {
             if ((half.hit.meta.flags & SLUICE_FLOW_REVERSE) != 0) return;

@@ -57,7 +57,8 @@ protected:
             flow.back.sport = 8080;
             flow.back.dst = flow.there.src;
             flow.back.dport = flow.there.sport;
-            if (!flow.back.src.empty() && uplink.run(flow.back).src == "10.96.0.10") {
+            if (!flow.back.src.empty() && uplink.run(flow.back).src == "10.96.0.10" &&
+                pod.run(flow.there).dst == flow.back.src) {
                 out.push_back(flow);
             }
         }

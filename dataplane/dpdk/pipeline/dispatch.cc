@@ -56,16 +56,21 @@ bool table_knows(const FlowTable& table, const sluice_tuple& tuple, bool answer_
     const std::uint64_t hash = sluice_flow_hash(&view, &tuple, V6);  // that of its answer as well
     sluice_flow_set* set = sluice_flow_head(&view, sluice_flow_bucket_of(&view, hash, V6), V6);
     const std::uint32_t slots = set != nullptr ? slots_with_tag(*set, sluice_flow_tag_of(hash)) : 0;
-    if (slots == 0) return false;
+    const bool spilled = set != nullptr && (SLUICE_READ_ONCE(set->evicted) & SLUICE_FLOW_SPILLED) != 0;
+    if (slots == 0 && !spilled) return false;
     sluice_flow_hit hit;
-    if (find_in<V6>(view, set, slots, tuple, hash, hit)) return true;
+    const auto is_there = [&](const sluice_tuple& key) {
+        return find_in<V6>(view, set, slots, key, hash, hit) ||
+               (spilled && sluice_flow_find(&view, &key, hash, &hit, V6) != 0);
+    };
+    if (is_there(tuple)) return true;
     if (!answer_too) return false;
     sluice_tuple answer = tuple;
     answer.src = tuple.dst;
     answer.dst = tuple.src;
     answer.ports.port_be[SLUICE_SOURCE] = tuple.ports.port_be[SLUICE_DESTINATION];
     answer.ports.port_be[SLUICE_DESTINATION] = tuple.ports.port_be[SLUICE_SOURCE];
-    return find_in<V6>(view, set, slots, answer, hash, hit);
+    return is_there(answer);
 }
 
 // The same of the lcore's tables. A flow is put into the one before it leaves the other, so it is missed in neither.

@@ -25,7 +25,7 @@ namespace {
 constexpr std::size_t kStampBytes = 96;
 constexpr std::size_t kEthernetBytes = 14;
 constexpr std::uint32_t kTableFlows = 1U << 21U;
-// With the table half full, one flow in a hundred finds its bucket taken by others that are established.
+// With the table half full, some flows of a thousand find no room among others that are established.
 constexpr std::uint64_t kMostLostOf = 50;
 
 struct Stamp {

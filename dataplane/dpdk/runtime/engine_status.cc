@@ -36,7 +36,7 @@ void add_table(const Bucket* buckets, std::uint32_t count, dataplane::TableStatu
     std::uint64_t halves = 0;
     for (std::uint32_t i = 0; i < count; ++i) {
         const sluice_flow_set& set = buckets[i].set;
-        table->displaced += __atomic_load_n(&set.evicted_live, __ATOMIC_RELAXED);
+        table->displaced += __atomic_load_n(&set.evicted, __ATOMIC_RELAXED) & ~SLUICE_FLOW_SPILLED;
         for (const std::uint32_t& word : set.word) {
             if ((__atomic_load_n(&word, __ATOMIC_RELAXED) & SLUICE_FLOW_STATE_MASK) > SLUICE_FLOW_BUSY) ++halves;
         }
