@@ -27,9 +27,9 @@ enum sluice_flow_state {
 	SLUICE_FLOW_BUSY = 1,        /* claimed, not yet readable */
 	SLUICE_FLOW_CLOSED = 2,      /* TCP: reset, or both sides sent FIN */
 	SLUICE_FLOW_NEW = 3,         /* nothing came back yet */
-	SLUICE_FLOW_ANSWERED = 4,    /* TCP: the backend answered, the client has not yet confirmed */
+	SLUICE_FLOW_ANSWERED = 4,    /* the backend answered, the client has sent nothing since */
 	SLUICE_FLOW_CLOSING = 5,     /* TCP: one side sent FIN */
-	SLUICE_FLOW_ESTABLISHED = 6, /* both directions seen */
+	SLUICE_FLOW_ESTABLISHED = 6, /* the client goes on after an answer */
 };
 
 /* meta.flags */
@@ -137,7 +137,7 @@ enum sluice_flow_carried {
 	SLUICE_FLOW_CARRIED_MOVED,
 	SLUICE_FLOW_CARRIED_OVER,   /* its time was over, or its other half gone: forgotten */
 	SLUICE_FLOW_CARRIED_EXISTS, /* the new table has one of its keys: left, and lost when the old table goes */
-	SLUICE_FLOW_CARRIED_FULL,   /* its new bucket is full of flows in use: the same */
+	SLUICE_FLOW_CARRIED_FULL,   /* its new buckets are full of flows in use: the same */
 	SLUICE_FLOW_CARRIED_AGAIN,  /* another CPU was in the way: ask again */
 };
 struct sluice_flow_mover {

@@ -7,7 +7,7 @@
 enum sluice_flow_result {
 	SLUICE_FLOW_INSERTED = 0,
 	SLUICE_FLOW_EXISTS,  /* another CPU was first: find it again */
-	SLUICE_FLOW_FULL,    /* the bucket holds only flows that are in use */
+	SLUICE_FLOW_FULL,    /* its buckets hold only flows that are in use */
 	SLUICE_FLOW_NO_PORT, /* every source port tried was taken; see SLUICE_SNAT_ROUNDS */
 	SLUICE_FLOW_CLAIMED, /* another CPU works on the bucket: try again */
 };
