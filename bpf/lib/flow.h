@@ -331,11 +331,13 @@ SLUICE_ALWAYS_INLINE int sluice_flow_find_at(struct sluice_flow_set *set, __u32 
 	return sluice_flow_take(set, bucket, hit, v6);
 }
 
-/* The same in either of its buckets. */
-SLUICE_ALWAYS_INLINE int sluice_flow_find_both(const struct sluice_flow_view *view, const struct sluice_tuple *tuple,
-					       struct sluice_flow_hit *hit, const int v6)
+/* The half is not in its home, and may be in its second bucket. */
+#define SLUICE_FLOW_ASK_SECOND 2
+
+/* The same of its home: 1, 0 or SLUICE_FLOW_ASK_SECOND. */
+SLUICE_ALWAYS_INLINE int sluice_flow_find_home(const struct sluice_flow_view *view, const struct sluice_tuple *tuple,
+					       __u64 hash, struct sluice_flow_hit *hit, const int v6)
 {
-	__u64 hash = sluice_flow_hash(view, tuple, v6 & 1);
 	__u32 bucket = sluice_flow_bucket_of(view, hash, v6);
 	struct sluice_flow_set *set = sluice_flow_head(view, bucket, v6);
 
@@ -343,11 +345,23 @@ SLUICE_ALWAYS_INLINE int sluice_flow_find_both(const struct sluice_flow_view *vi
 		return 0;
 	if (sluice_flow_find_at(set, bucket, tuple, sluice_flow_tag_of(hash), hit, v6))
 		return 1;
-	if (!(SLUICE_READ_ONCE(set->evicted) & SLUICE_FLOW_SPILLED))
-		return 0;
-	bucket = sluice_flow_second_of(view, hash, v6);
-	set = sluice_flow_head(view, bucket, v6);
-	return set && sluice_flow_find_at(set, bucket, tuple, sluice_flow_tag_of(hash), hit, v6);
+	return SLUICE_READ_ONCE(set->evicted) & SLUICE_FLOW_SPILLED ? SLUICE_FLOW_ASK_SECOND : 0;
+}
+
+/* The same of both its buckets: 1 or 0. */
+SLUICE_ALWAYS_INLINE int sluice_flow_find_both(const struct sluice_flow_view *view, const struct sluice_tuple *tuple,
+					       struct sluice_flow_hit *hit, const int v6)
+{
+	__u64 hash = sluice_flow_hash(view, tuple, v6 & 1);
+	int found = sluice_flow_find_home(view, tuple, hash, hit, v6);
+	struct sluice_flow_set *set;
+	__u32 second;
+
+	if (found != SLUICE_FLOW_ASK_SECOND)
+		return found;
+	second = sluice_flow_second_of(view, hash, v6);
+	set = sluice_flow_head(view, second, v6);
+	return set && sluice_flow_find_at(set, second, tuple, sluice_flow_tag_of(hash), hit, v6);
 }
 
 /* Seldom needed: functions of their own, and none within another, for BPF's stack. */
@@ -380,15 +394,10 @@ SLUICE_ALWAYS_INLINE int sluice_flow_find(const struct sluice_flow_view *view,
 					  const struct sluice_tuple *tuple, __u64 hash,
 					  struct sluice_flow_hit *hit, const int v6)
 {
-	__u32 bucket = sluice_flow_bucket_of(view, hash, v6);
-	struct sluice_flow_set *set = sluice_flow_head(view, bucket, v6);
+	int found = sluice_flow_find_home(view, tuple, hash, hit, v6);
 
-	if (!set)
-		return 0;
-	if (sluice_flow_find_at(set, bucket, tuple, sluice_flow_tag_of(hash), hit, v6))
-		return 1;
-	if (!(SLUICE_READ_ONCE(set->evicted) & SLUICE_FLOW_SPILLED))
-		return 0;
+	if (found != SLUICE_FLOW_ASK_SECOND)
+		return found;
 	if (v6 & SLUICE_FLOW_OTHER)
 		return v6 & 1 ? sluice_flow_look_other6(view, tuple, hit) : sluice_flow_look_other4(view, tuple, hit);
 	return v6 ? sluice_flow_look6(view, tuple, hit) : sluice_flow_look4(view, tuple, hit);
