@@ -184,7 +184,8 @@ def test_two_datagrams_of_one_socket_at_once_are_both_answered(ground, frontend,
             thread.join(20)
         return servers
     servers = ground.call(frontend, run)
-    assert len(servers) == turns, "both answered, each time"
+    assert len(servers) == turns, "both answered, each time; " + "; ".join(
+        node.sluice("drops").stdout for node in ground.cluster.nodes)
     assert all(first == second for first, second in servers), "by one pod"
 
 
