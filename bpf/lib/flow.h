@@ -253,6 +253,12 @@ SLUICE_ALWAYS_INLINE int sluice_flow_expired(const struct sluice_flow_view *view
 	return sluice_flow_age(view, hit->seen) > sluice_flow_timeout(hit->state, hit->meta.protocol);
 }
 
+/* Whether a half that is not in this bucket, its home, may be in its second one. */
+SLUICE_ALWAYS_INLINE int sluice_flow_spilled(const struct sluice_flow_set *set)
+{
+	return (SLUICE_READ_ONCE(set->evicted) & SLUICE_FLOW_SPILLED) != 0;
+}
+
 /*
  * Whether sluice_flow_find could find the tuple, or the tuple of its answer. Reads the bucket's
  * first cache line
@@ -274,15 +280,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_may_know(const struct sluice_flow_view *vie
 		if ((SLUICE_READ_ONCE(set->word[i]) & 0xffff0000U) == tag)
 			return 1;
 	}
-	return (SLUICE_READ_ONCE(set->evicted) & SLUICE_FLOW_SPILLED) != 0;
-}
-
-/* Whether a half of this hash that is not in its bucket may be in its second one. */
-SLUICE_ALWAYS_INLINE int sluice_flow_spilled(const struct sluice_flow_view *view, __u64 hash, const int v6)
-{
-	struct sluice_flow_set *set = sluice_flow_head(view, sluice_flow_bucket_of(view, hash, v6), v6);
-
-	return set && (SLUICE_READ_ONCE(set->evicted) & SLUICE_FLOW_SPILLED);
+	return sluice_flow_spilled(set);
 }
 
 /* Copies the slot that hit->slot names, of whose word hit->id is from before. Returns 0 if it changed meanwhile. */
@@ -334,18 +332,23 @@ SLUICE_ALWAYS_INLINE int sluice_flow_find_at(struct sluice_flow_set *set, __u32 
 /* The half is not in its home, and may be in its second bucket. */
 #define SLUICE_FLOW_ASK_SECOND 2
 
-/* The same of its home: 1, 0 or SLUICE_FLOW_ASK_SECOND. */
+/* The same of a bucket that is its home: 1, 0 or SLUICE_FLOW_ASK_SECOND. */
+SLUICE_ALWAYS_INLINE int sluice_flow_find_in_home(struct sluice_flow_set *set, __u32 bucket,
+						  const struct sluice_tuple *tuple, __u64 hash,
+						  struct sluice_flow_hit *hit, const int v6)
+{
+	if (sluice_flow_find_at(set, bucket, tuple, sluice_flow_tag_of(hash), hit, v6))
+		return 1;
+	return sluice_flow_spilled(set) ? SLUICE_FLOW_ASK_SECOND : 0;
+}
+
 SLUICE_ALWAYS_INLINE int sluice_flow_find_home(const struct sluice_flow_view *view, const struct sluice_tuple *tuple,
 					       __u64 hash, struct sluice_flow_hit *hit, const int v6)
 {
 	__u32 bucket = sluice_flow_bucket_of(view, hash, v6);
 	struct sluice_flow_set *set = sluice_flow_head(view, bucket, v6);
 
-	if (!set)
-		return 0;
-	if (sluice_flow_find_at(set, bucket, tuple, sluice_flow_tag_of(hash), hit, v6))
-		return 1;
-	return SLUICE_READ_ONCE(set->evicted) & SLUICE_FLOW_SPILLED ? SLUICE_FLOW_ASK_SECOND : 0;
+	return set ? sluice_flow_find_in_home(set, bucket, tuple, hash, hit, v6) : 0;
 }
 
 /* The same of both its buckets: 1 or 0. */
@@ -404,9 +407,9 @@ SLUICE_ALWAYS_INLINE int sluice_flow_find(const struct sluice_flow_view *view,
 }
 
 /*
- * The same, where nearly every packet is of a flow that is there: the record that the key prefers is read beside the
- * head and not after it, two lines of memory in the time of one. (Not in tc, whose stack has no room for it.) Does not
- * look into the second bucket: see sluice_flow_spilled.
+ * The same of its home, where nearly every packet is of a flow that is there: the record that the key prefers is read
+ * beside the head and not after it, two lines of memory in the time of one. (Not in tc, whose stack has no room.)
+ * Returns 1, 0 or SLUICE_FLOW_ASK_SECOND.
  */
 SLUICE_ALWAYS_INLINE int sluice_flow_find_soon(const struct sluice_flow_view *view,
 					       const struct sluice_tuple *tuple, __u64 hash,
@@ -424,7 +427,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_find_soon(const struct sluice_flow_view *vi
 	if ((((word ^ sluice_flow_tag_of(hash)) & 0xffff0000U) |
 	     sluice_flow_key_differs(set, slot, tuple, v6)) ||
 	    (word & SLUICE_FLOW_STATE_MASK) <= SLUICE_FLOW_BUSY)
-		return sluice_flow_find_at(set, bucket, tuple, sluice_flow_tag_of(hash), hit, v6);
+		return sluice_flow_find_in_home(set, bucket, tuple, hash, hit, v6);
 	*(volatile __u32 *)&hit->slot = slot;
 	hit->id = word & SLUICE_FLOW_ID_MASK;
 	return sluice_flow_take(set, bucket, hit, v6);

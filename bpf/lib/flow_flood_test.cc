@@ -80,5 +80,28 @@ TEST_P(Flood, HalfOpenFlowsLeaveLiveFlowsAlone) {
     EXPECT_GT(admitted, flood_count / 2U) << "who comes new is served all the same";
 }
 
+// A table of the default size that fills with connections, all of them in use: nobody is turned away while three tenths
+// of it are taken.
+TEST(FlowFlood, ConnectionsInUseFindRoom) {
+    constexpr std::uint32_t kBuckets = SLUICE_FLOW_BUCKETS(SLUICE_FLOW_DEFAULT_FLOWS);
+    constexpr std::uint32_t kStep = SLUICE_FLOW_DEFAULT_FLOWS / 10;
+    Table table(kBuckets);
+    std::uint32_t n = 0;
+    for (std::uint32_t tenth = 1; tenth <= 5; ++tenth) {
+        std::uint32_t refused = 0;
+        for (std::uint32_t in = 0; in < kStep; ++n) {
+            sluice_flow_pair pair = numbered(0x0a000000U, n, 6);
+            pair.state = SLUICE_FLOW_ESTABLISHED;
+            pair.fixed_port = 1;
+            const bool inserted = table.insert(pair, false) == SLUICE_FLOW_INSERTED;
+            in += inserted ? 1 : 0;
+            refused += inserted ? 0 : 1;
+        }
+        std::printf("until %u tenths are taken: %u refused of %u\n", tenth, refused, kStep + refused);
+        EXPECT_TRUE(tenth > 3 || refused == 0) << refused;
+        EXPECT_LE(refused, kStep / 100);
+    }
+}
+
 }  // namespace
 }  // namespace sluice

@@ -476,7 +476,7 @@ SLUICE_ALWAYS_INLINE int sluice_flow_find_place(const struct sluice_flow_view *v
 	struct sluice_flow_set *second;
 	int result;
 
-	if ((SLUICE_READ_ONCE(set->evicted) & SLUICE_FLOW_SPILLED) &&
+	if (sluice_flow_spilled(set) &&
 	    (v6 ? sluice_flow_elsewhere6(view, key, place) : sluice_flow_elsewhere4(view, key, place)))
 		return SLUICE_FLOW_EXISTS;
 	result = sluice_flow_reserve_any(view, key, place, v6);

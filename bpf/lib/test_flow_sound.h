@@ -42,7 +42,7 @@ inline std::string flow_fault(const sluice_flow_view& view, int v6, std::uint64_
             const std::uint64_t hash = sluice_flow_hash(&view, &key, v6);
             const std::uint32_t home = sluice_flow_bucket_of(&view, hash, v6);
             const bool spilled = home != b && sluice_flow_second_of(&view, hash, v6) == b &&
-                                 (sluice_flow_head(&view, home, v6)->evicted & SLUICE_FLOW_SPILLED) != 0;
+                                 sluice_flow_spilled(sluice_flow_head(&view, home, v6)) != 0;
             if ((home != b && !spilled) || sluice_flow_tag_of(hash) != (word & 0xffff0000U)) {
                 return at(b, i, "not where its key belongs");
             }

@@ -44,9 +44,9 @@ public:
         return v6 ? sluice_flow_find(&view_, &tuple, sluice_flow_hash(&view_, &tuple, 1), &hit, 1)
                   : sluice_flow_find(&view_, &tuple, sluice_flow_hash(&view_, &tuple, 0), &hit, 0);
     }
-    bool find_soon(const sluice_tuple& tuple, sluice_flow_hit& hit, bool v6) {
-        return v6 ? sluice_flow_find_soon(&view_, &tuple, sluice_flow_hash(&view_, &tuple, 1), &hit, 1) != 0
-                  : sluice_flow_find_soon(&view_, &tuple, sluice_flow_hash(&view_, &tuple, 0), &hit, 0) != 0;
+    int find_soon(const sluice_tuple& tuple, sluice_flow_hit& hit, bool v6) {
+        return v6 ? sluice_flow_find_soon(&view_, &tuple, sluice_flow_hash(&view_, &tuple, 1), &hit, 1)
+                  : sluice_flow_find_soon(&view_, &tuple, sluice_flow_hash(&view_, &tuple, 0), &hit, 0);
     }
     int insert(sluice_flow_pair& pair, bool v6) {
         return v6 ? sluice_flow_insert6(&view_, &pair) : sluice_flow_insert4(&view_, &pair);

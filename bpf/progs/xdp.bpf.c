@@ -110,7 +110,7 @@ SLUICE_ALWAYS_INLINE int sluice_begin(struct xdp_md *ctx, struct sluice_xdp_work
 		return XDP_PASS;
 	now->match.has_service = 0;
 	/* What another CPU inserts meanwhile, the insert finds; what is still in an old table, it would not. */
-	if ((!work->missed || now->flows.mode || sluice_flow_spilled(&now->flows, work->hash, v6)) &&
+	if ((!work->missed || now->flows.mode) &&
 	    sluice_flow_find_any(&now->flows, tuple, work->hash, &now->hit, v6)) {
 		/* Found only now, by a race, and its next packet goes the quick way; or in its second bucket: tc's. */
 		if (sluice_flow_usable(now, &image, &now->hit))
@@ -212,7 +212,7 @@ SLUICE_ALWAYS_INLINE int sluice_plain_packet(struct xdp_md *ctx, const struct sl
 	struct sluice_view image;
 	__u32 zero = 0;
 	__u64 hash, to;
-	int missed;
+	int found;
 
 	/* It goes no further than this node, and next hops are known here by their destination alone. */
 	if (v6 && sluice_is_link_local(&tuple->src))
@@ -238,8 +238,8 @@ SLUICE_ALWAYS_INLINE int sluice_plain_packet(struct xdp_md *ctx, const struct sl
 	sluice_flow_view_sizes(&flows);
 	hash = sluice_flow_hash(&flows, tuple, v6);
 	/* The hit stays in registers; map memory is for those who call functions. */
-	missed = !sluice_flow_find_soon(&flows, tuple, hash, &hit, v6);
-	if (missed)
+	found = sluice_flow_find_soon(&flows, tuple, hash, &hit, v6);
+	if (found != 1)
 		goto begin;
 	hop = sluice_next_hop(ctx, &hit.new_dst, flows.now, v6);
 	if (!hop || !sluice_has_tunnel(&image, hit.meta.flags, v6) ||
@@ -255,7 +255,7 @@ begin:
 	work = bpf_map_lookup_elem(&sluice_xdp_work, &zero);
 	if (!work)
 		return XDP_PASS;
-	work->missed = (__u32)missed;
+	work->missed = !found;
 	work->hash = hash;
 	work->plain = plain;
 	work->now.flows = flows;

@@ -28,7 +28,7 @@ struct sluice_xdp_work {
 	struct bpf_fib_lookup fib;
 	__u32 way; /* of the next hop in its set: the verifier forgets here which one it was */
 	/* For the next stage, beside the tuple and the view of the flows: */
-	__u32 missed; /* no flow was found, rather than one that is of no use any more */
+	__u32 missed; /* there is no flow, rather than one that is of no use any more or in its second bucket */
 	__u64 hash; /* of the tuple */
 	struct sluice_plain plain;
 };

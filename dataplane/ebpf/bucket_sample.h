@@ -10,7 +10,7 @@
 
 namespace sluice::dataplane {
 
-// A table is too full when more than this part of its slots is in use: were these all connections in use, four new
+// A table is too full when more than this part of its slots is in use: were these all connections in use, some new
 // flows of a thousand would find no room (bpf/lib/README.md).
 inline constexpr double kFullAt = 0.5;
 

@@ -43,6 +43,11 @@ def pins_in(bpffs):
     return [name for name in os.listdir(bpffs) if name not in ("progs.debug", "maps.debug")]
 
 
+def ended_with_backend(result):
+    """Of a load's result: connected UDP sockets that were ended, and told so, for their backend left."""
+    return sum(result["errors"].get(f"{call}: Software caused connection abort", 0) for call in ("send", "recv"))
+
+
 def eventually(check, timeout=10, what="condition", interval=0.01):
     """The first true value of check(); exceptions count as false until the time is up."""
     deadline = time.monotonic() + timeout

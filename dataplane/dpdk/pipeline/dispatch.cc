@@ -56,7 +56,7 @@ bool table_knows(const FlowTable& table, const sluice_tuple& tuple, bool answer_
     const std::uint64_t hash = sluice_flow_hash(&view, &tuple, V6);  // that of its answer as well
     sluice_flow_set* set = sluice_flow_head(&view, sluice_flow_bucket_of(&view, hash, V6), V6);
     const std::uint32_t slots = set != nullptr ? slots_with_tag(*set, sluice_flow_tag_of(hash)) : 0;
-    const bool spilled = set != nullptr && (SLUICE_READ_ONCE(set->evicted) & SLUICE_FLOW_SPILLED) != 0;
+    const bool spilled = set != nullptr && sluice_flow_spilled(set) != 0;
     if (slots == 0 && !spilled) return false;
     sluice_flow_hit hit;
     const auto is_there = [&](const sluice_tuple& key) {
